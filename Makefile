@@ -1,0 +1,38 @@
+# Every target works alone, on a machine with Python 3.11, make and a package index.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint bench format clean
+
+## Train a small network on real images and look at the versions it leaves.
+demo: $(VENV)/demo.done
+	KERAS_BACKEND=jax $(BIN)/python examples/digits.py
+
+## All tests, the training ones on each framework in a process of its own.
+test: $(VENV)/test.done
+	$(BIN)/python tests/run_all.py
+
+lint: $(VENV)/test.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/test.done
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+## Ratios against the peers and against the floor of this machine.
+bench: $(VENV)/bench.done
+	$(BIN)/python -m benchmarks
+
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/%.done: requirements/%.txt requirements/demo.txt requirements/test.txt pyproject.toml $(VENV)/pyvenv.cfg
+	$(PIP) -r requirements/$*.txt -e .
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,49 @@
+"""kept keeps every checkpoint of a Keras training run.
+
+Importing kept is cheap: each public name is imported when it is first used, so neither Keras nor
+a framework is loaded before it is needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kept.errors import KeptError
+    from kept.store.store import Store, open_store
+    from kept.store.version import Artifact, Version
+    from kept.training.checkpoint import ModelCheckpoint
+
+__all__ = [
+    "Artifact",
+    "KeptError",
+    "ModelCheckpoint",
+    "Store",
+    "Version",
+    "__version__",
+    "open_store",
+]
+__version__ = "0.1.0.dev0"
+
+_HOME = {
+    "Artifact": "kept.store.version",
+    "KeptError": "kept.errors",
+    "ModelCheckpoint": "kept.training.checkpoint",
+    "Store": "kept.store.store",
+    "Version": "kept.store.version",
+    "open_store": "kept.store.store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'kept' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,58 @@
+"""The vocabulary of the byte layer: what a store asks of the place where its bytes lie.
+
+Keys are relative paths of ASCII letters, digits, dot, hyphen and underscore with / between the
+parts. Values are bytes, handed over as a sequence of buffers that are stored one after the other,
+so that a header and a large array need no copy to become one value.
+
+Every sentence of the docstrings is checked by tests/bucket_contract.py for every bucket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+Buffer = bytes | bytearray | memoryview
+Parts = Sequence[Buffer]
+
+
+class Bucket(Protocol):
+    """Flat keys to bytes. All methods may be called from many threads and processes at once."""
+
+    @property
+    def location(self) -> str:
+        """Where the bucket is, in the form open_store takes; without credentials."""
+
+    def put(self, key: str, parts: Parts) -> None:
+        """Store a value, durably and atomically, in place of what the key held before."""
+
+    def put_many(self, items: Iterable[tuple[str, Parts]]) -> None:
+        """Store several values as put does; all are durable on return.
+
+        The iterable is consumed as room allows, so its buffers need not all be in memory at once.
+        In a crash or an error any subset may have been stored, each whole.
+        """
+
+    def put_if_absent(self, key: str, parts: Parts) -> None:
+        """Store a value as put does if the key has none, otherwise raise KeyExists.
+
+        Of any number of racing calls for one key at most one succeeds.
+        """
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return the value, or length bytes of it from start (fewer where it ends sooner).
+
+        Raises KeyNotFound.
+        """
+
+    def size(self, key: str) -> int | None:
+        """Return the value's length in bytes, or None if there is no such key."""
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield the keys below a folder, in ascending order; prefix is '' or ends in '/'."""
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Yield the names (without /) of the folders right below a folder, in ascending order."""
+
+    def delete(self, key: str) -> None:
+        """Delete a key; one that is not there is no error."""

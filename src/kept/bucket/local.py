@@ -1,0 +1,252 @@
+"""A bucket in a local folder, written so that a power cut loses nothing that was stored.
+
+Invariant: a name appears in the folder only after its bytes are on the disk, and a call returns
+only after the name is. So: write a temporary file, fsync it, then link or rename it to its final
+name, then fsync the folder (and the parents of folders made on the way).
+
+A failed fsync is never tried again on the same file: the kernel has already forgotten the dirty
+pages, so a second one would report success for data that is gone. The temporary file is dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from kept.errors import KeyExists, KeyNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
+
+    from kept.bucket.base import Parts
+
+_TMP = "tmp"
+_WRITERS = 4
+_SWEEP_AFTER = 60.0  # seconds; a younger temporary file may not have its lock yet
+_MAX_IOV = 512  # Linux and macOS take 1024 buffers in one writev
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+class LocalBucket:
+    """A Bucket whose keys are files below a folder; the folder is made by the first write."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = os.path.abspath(os.fspath(root))
+        self._made: set[str] = set()  # folders known to exist durably
+        self._swept = False
+        self._counter = itertools.count()
+        self._unique = os.urandom(8).hex()
+        self._lock = threading.Lock()
+
+    @property
+    def location(self) -> str:
+        return self.root
+
+    def put(self, key: str, parts: Parts) -> None:
+        _sync_folder(self._store(key, parts))
+
+    def put_many(self, items: Iterable[tuple[str, Parts]]) -> None:
+        # One fsync a file in a few threads (the file system commits them in groups), then one a
+        # folder: measured about as fast as syncfs, and it does not flush other programs' files.
+        from concurrent.futures import ThreadPoolExecutor
+
+        room = threading.Semaphore(_WRITERS)
+        folders: set[str] = set()
+        futures: list[Future[str]] = []
+        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="kept-put") as pool:
+            for key, parts in items:
+                room.acquire()
+                future = pool.submit(self._store, key, parts)
+                future.add_done_callback(lambda _: room.release())
+                futures.append(future)
+                if any(f.done() and f.exception() for f in futures[-_WRITERS:]):
+                    break
+            folders.update(future.result() for future in futures)
+        for folder in folders:
+            _sync_folder(folder)
+
+    def put_if_absent(self, key: str, parts: Parts) -> None:
+        path, folder = self._place(key)
+        with self._written(parts) as temporary:
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                raise _taken(key) from None
+            except OSError as error:
+                if error.errno not in _NO_HARD_LINKS:
+                    raise
+                self._rename_if_absent(temporary, path, key)
+        _sync_folder(folder)
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        try:
+            with open(self._path(key), "rb", buffering=0) as file:
+                if length is None:
+                    length = max(os.fstat(file.fileno()).st_size - start, 0)
+                return _read(file.fileno(), start, length)
+        except _MISSING:
+            raise KeyNotFound(f"No such key in {self.root}. Received: {key!r}") from None
+
+    def size(self, key: str) -> int | None:
+        try:
+            return os.stat(self._path(key)).st_size
+        except _MISSING:
+            return None
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        for name, is_folder in self._entries(prefix):
+            if is_folder:
+                yield from self.keys(f"{prefix}{name}/")
+            else:
+                yield prefix + name
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        yield from (name for name, is_folder in self._entries(prefix) if is_folder)
+
+    def delete(self, key: str) -> None:
+        with contextlib.suppress(*_MISSING):
+            os.unlink(self._path(key))
+
+    def _path(self, key: str) -> str:
+        return os.path.join(self.root, *key.split("/"))
+
+    def _entries(self, prefix: str) -> list[tuple[str, bool]]:
+        """Names and whether each is a folder, so ordered that whole keys come out ascending."""
+        try:
+            with os.scandir(self._path(prefix)) as entries:
+                found = [(entry.name, entry.is_dir()) for entry in entries]
+        except _MISSING:
+            return []
+        if not prefix:
+            found = [(name, is_folder) for name, is_folder in found if name != _TMP]
+        return sorted(found, key=lambda e: e[0] + "/" if e[1] else e[0])
+
+    def _store(self, key: str, parts: Parts) -> str:
+        """Store a value whose name is not durable yet; return the folder to be synced."""
+        path, folder = self._place(key)
+        with self._written(parts) as temporary:
+            os.replace(temporary, path)
+        return folder
+
+    def _place(self, key: str) -> tuple[str, str]:
+        path = self._path(key)
+        folder = os.path.dirname(path)
+        self._make_folder(folder)
+        return path, folder
+
+    @contextlib.contextmanager
+    def _written(self, parts: Parts) -> Iterator[str]:
+        """Yield the path of a durable temporary file that holds the parts; remove it after."""
+        folder = os.path.join(self.root, _TMP)
+        self._make_folder(folder)
+        self._sweep(folder)
+        # The process id keeps names apart after a fork.
+        path = os.path.join(folder, f"put-{self._unique}-{os.getpid()}-{next(self._counter)}")
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            _try_lock(fd)  # held until the file has its final name: says that the writer lives
+            _write(fd, parts)
+            _sync(fd)
+            yield path
+        finally:
+            os.close(fd)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def _rename_if_absent(self, temporary: str, path: str, key: str) -> None:
+        """Stand-in for link(2) where the file system has none (FAT, some FUSE): a lock file."""
+        with open(os.path.join(self.root, _TMP, "lock"), "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.lexists(path):
+                raise _taken(key)
+            os.rename(temporary, path)
+
+    def _make_folder(self, folder: str) -> None:
+        if folder in self._made:
+            return
+        parent = os.path.dirname(folder)
+        if parent != folder and not os.path.isdir(parent):
+            self._make_folder(parent)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder)
+        # Also when it existed: its maker may not have come to the fsync yet.
+        _sync_folder(parent)
+        self._made.add(folder)
+
+    def _sweep(self, folder: str) -> None:
+        """Remove what killed writers left, once for each bucket object."""
+        with self._lock:
+            if self._swept:
+                return
+            self._swept = True
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    if entry.name.startswith("put-") and _is_abandoned(entry):
+                        os.unlink(entry.path)
+
+
+def _taken(key: str) -> KeyExists:
+    return KeyExists(f"The key exists already. Received: {key!r}")
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held by a living writer, or a file system without locks
+        return False
+    return True
+
+
+def _is_abandoned(entry: os.DirEntry[str]) -> bool:
+    if time.time() - entry.stat().st_mtime < _SWEEP_AFTER:
+        return False
+    with open(entry.path, "rb") as file:
+        return _try_lock(file.fileno())
+
+
+def _write(fd: int, parts: Parts) -> None:
+    views = [memoryview(part).cast("B") for part in parts if len(part)]
+    while views:
+        written = os.writev(fd, views[:_MAX_IOV])
+        while written:
+            taken = min(written, len(views[0]))
+            views[0] = views[0][taken:]
+            written -= taken
+            if not len(views[0]):
+                views.pop(0)
+
+
+def _read(fd: int, start: int, length: int) -> bytes:
+    data = os.pread(fd, length, start)
+    if len(data) == length:
+        return data
+    # One pread gives at most 2 GiB, and may give less on a network file system.
+    pieces = [data]
+    while data and (done := sum(map(len, pieces))) < length:
+        data = os.pread(fd, length - done, start + done)
+        pieces.append(data)
+    return b"".join(pieces)
+
+
+def _sync(fd: int) -> None:
+    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync alone stops at the drive's own cache
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(fd)
+
+
+def _sync_folder(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _sync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,64 @@
+"""A bucket in this process's memory, for tests and for trying things out."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from kept.errors import KeyExists, KeyNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from kept.bucket.base import Parts
+
+
+class MemoryBucket:
+    """A Bucket that keeps its values in a dict; they are gone with the object."""
+
+    location = "memory:"
+
+    def __init__(self) -> None:
+        self._values: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    def put(self, key: str, parts: Parts) -> None:
+        value = b"".join(parts)
+        with self._lock:
+            self._values[key] = value
+
+    def put_many(self, items: Iterable[tuple[str, Parts]]) -> None:
+        for key, parts in items:
+            self.put(key, parts)
+
+    def put_if_absent(self, key: str, parts: Parts) -> None:
+        value = b"".join(parts)
+        with self._lock:
+            if key in self._values:
+                raise KeyExists(f"The key exists already. Received: {key!r}")
+            self._values[key] = value
+
+    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        with self._lock:
+            value = self._values.get(key)
+        if value is None:
+            raise KeyNotFound(f"No such key in {self.location}. Received: {key!r}")
+        return value[start:] if length is None else value[start : start + length]
+
+    def size(self, key: str) -> int | None:
+        with self._lock:
+            value = self._values.get(key)
+        return None if value is None else len(value)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        with self._lock:
+            keys = sorted(key for key in self._values if key.startswith(prefix))
+        yield from keys
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        below = (key[len(prefix) :] for key in self.keys(prefix))
+        yield from dict.fromkeys(key.partition("/")[0] for key in below if "/" in key)
+
+    def delete(self, key: str) -> None:
+        with self._lock:
+            self._values.pop(key, None)

@@ -1,0 +1,14 @@
+"""The one hash of the format: BLAKE3, 32 bytes, written as 64 lower-case hex digits."""
+
+from __future__ import annotations
+
+import re
+
+from blake3 import blake3
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def digest(data: bytes | bytearray | memoryview) -> str:
+    """Return the BLAKE3 digest of data as 64 hex digits."""
+    return blake3(data).hexdigest()

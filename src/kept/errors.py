@@ -1,0 +1,97 @@
+"""Everything that kept raises on purpose.
+
+    KeptError
+    ├── InvalidInput (ValueError)      what was passed in cannot be used
+    │   ├── InvalidName                artifact name or alias
+    │   ├── InvalidReference           text that should name a version
+    │   ├── InvalidPath                path inside a version, or a file to be stored
+    │   ├── InvalidMetadata            metadata that JSON cannot hold
+    │   └── InvalidCheckpoint          arguments of a checkpoint callback
+    ├── NotFound (LookupError)
+    │   ├── ArtifactNotFound
+    │   ├── VersionNotFound
+    │   └── KeyNotFound                no such key in a bucket
+    ├── KeyExists                      put_if_absent found the key taken
+    ├── StoreError                     the location cannot be used as a store
+    │   ├── NotAStore
+    │   └── NewerFormat
+    ├── Damaged                        stored bytes are not what was written
+    ├── VersionInUse                   the version has aliases, so it is not deleted
+    └── SaveFailed (RuntimeError)      a checkpoint could not be written or committed
+
+Messages say what was received and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class KeptError(Exception):
+    """Base of every error that kept raises on purpose."""
+
+
+class InvalidInput(KeptError, ValueError):
+    """What was passed in cannot be used."""
+
+
+class InvalidName(InvalidInput):
+    """An artifact name or an alias that is not allowed."""
+
+
+class InvalidReference(InvalidInput):
+    """A text that should name a version and does not."""
+
+
+class InvalidPath(InvalidInput):
+    """A path that may not stand in a version, or a file that cannot be stored."""
+
+
+class InvalidMetadata(InvalidInput):
+    """Metadata that JSON cannot hold."""
+
+
+class InvalidCheckpoint(InvalidInput):
+    """Arguments of a checkpoint callback that cannot work."""
+
+
+class NotFound(KeptError, LookupError):
+    """Something that was asked for by name is not there."""
+
+
+class ArtifactNotFound(NotFound):
+    """The store has no artifact of that name."""
+
+
+class VersionNotFound(NotFound):
+    """The artifact has no such version or alias."""
+
+
+class KeyNotFound(NotFound):
+    """The bucket has no such key."""
+
+
+class KeyExists(KeptError):
+    """The bucket has that key already."""
+
+
+class StoreError(KeptError):
+    """The location cannot be used as a store."""
+
+
+class NotAStore(StoreError):
+    """The folder holds something else."""
+
+
+class NewerFormat(StoreError):
+    """The store was written by a newer kept."""
+
+
+class Damaged(KeptError):
+    """Stored bytes are not what was written."""
+
+
+class VersionInUse(KeptError):
+    """The version has aliases, so it is not deleted without being told to."""
+
+
+class SaveFailed(KeptError, RuntimeError):
+    """A checkpoint could not be written or committed; the cause is chained."""

@@ -1,0 +1,144 @@
+"""Where to cut a file into chunks, so that a tensor that did not change is a chunk that did not.
+
+Checkpoints keep their tensors at known places: an HDF5 file (.weights.h5, .h5) as contiguous
+datasets, a .keras file as an uncompressed zip around such an HDF5 file. Cutting along these
+places finds unchanged tensors even though the file around them (a date, checksums) differs with
+every save. Any other file is cut into blocks of BLOCK bytes.
+
+The sizes are a balance. A tensor of SMALL bytes or more is a chunk of its own; tinier neighbours
+share one, since each chunk costs some 70 bytes of manifest. What a small change drags along is
+therefore at most SMALL bytes on either side.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from contextlib import closing
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import h5py
+
+SMALL = 4 * 1024
+BLOCK = 4 * 1024 * 1024
+LARGEST = 16 * 1024 * 1024
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_ZIP = b"PK\x03\x04"
+_ZIP_LOCAL_HEADER = 30  # bytes before the name; its last four are the lengths of name and extra
+
+Range = tuple[int, int]  # first byte, first byte after
+
+
+def cut(file: IO[bytes]) -> list[Range]:
+    """Return the chunks of an open file: ranges that follow each other and cover it."""
+    size = os.fstat(file.fileno()).st_size
+    try:
+        tensors = sorted(_tensors(file, 0, size))
+    except (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile):
+        tensors = []  # looks like HDF5 or zip and is not: still worth keeping, byte by byte
+    if not tensors:
+        return list(_split(0, size, BLOCK))
+    return list(_along(tensors, size))
+
+
+def _along(tensors: Iterable[Range], size: int) -> Iterator[Range]:
+    here = 0  # everything before it is in a chunk
+    for start, stop in tensors:
+        if start < here or stop > size:
+            continue  # overlaps: not what any library writes, and no harm to the cover
+        if start - here >= SMALL or (stop - start >= SMALL and start > here):
+            yield from _split(here, start, LARGEST)
+            here = start
+        if stop - here >= SMALL:
+            yield from _split(here, stop, LARGEST)
+            here = stop
+    yield from _split(here, size, LARGEST)
+
+
+def _split(start: int, stop: int, most: int) -> Iterator[Range]:
+    for begin in range(start, stop, most):
+        yield begin, min(begin + most, stop)
+
+
+def _tensors(file: IO[bytes], start: int, size: int) -> Iterator[Range]:
+    """Yield where tensors, or whole zip members, lie in the file that starts at start."""
+    head = os.pread(file.fileno(), len(_HDF5), start)
+    if head == _HDF5:
+        yield from _datasets(file, start, size)
+    elif head.startswith(_ZIP) and start == 0:
+        for member_start, member_size in _members(file):
+            inner = list(_tensors(file, member_start, member_size))
+            yield from inner or [(member_start, member_start + member_size)]
+
+
+def _members(file: IO[bytes]) -> Iterator[tuple[int, int]]:
+    """Yield (start, size) of the bytes of every uncompressed zip member."""
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            header = os.pread(file.fileno(), _ZIP_LOCAL_HEADER, info.header_offset)
+            name = int.from_bytes(header[26:28], "little")
+            extra = int.from_bytes(header[28:30], "little")
+            if info.compress_type == zipfile.ZIP_STORED:
+                yield info.header_offset + _ZIP_LOCAL_HEADER + name + extra, info.file_size
+
+
+def _datasets(file: IO[bytes], start: int, size: int) -> Iterator[Range]:
+    import h5py
+
+    with closing(h5py.File(_Window(file, start, size), "r")) as root:
+        names: list[bytes] = []
+        h5py.h5o.visit(root.id, names.append)
+        for name in names:
+            found = h5py.h5o.open(root.id, name)
+            if isinstance(found, h5py.h5d.DatasetID):
+                for offset, length in _stored(found):
+                    yield start + offset, start + offset + length
+
+
+def _stored(dataset: h5py.h5d.DatasetID) -> Iterator[tuple[int, int]]:
+    """Yield (offset, length) of a dataset's bytes in its file."""
+    offset = dataset.get_offset()
+    if offset is not None:
+        yield offset, dataset.get_storage_size()
+    elif dataset.get_create_plist().get_layout() == 2:  # H5D_CHUNKED
+        for number in range(dataset.get_num_chunks()):
+            info = dataset.get_chunk_info(number)
+            yield info.byte_offset, info.size
+
+
+class _Window:
+    """A range of a file as a file of its own, for h5py: it reads metadata only."""
+
+    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
+        self._fd, self._start, self._size, self._at = file.fileno(), start, size, 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(self._size - self._at, 0)
+        data = os.pread(self._fd, left if size < 0 else min(size, left), self._start + self._at)
+        self._at += len(data)
+        return data
+
+    def readinto(self, buffer: memoryview) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def write(self, *_: object) -> int:
+        raise OSError("opened for reading")
+
+    def truncate(self, *_: object) -> int:
+        raise OSError("opened for reading")
+
+    def flush(self) -> None:
+        pass

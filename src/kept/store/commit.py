@@ -1,0 +1,131 @@
+"""Logging a version: blobs, then the manifest, then the record that makes it visible.
+
+Invariant: each step is durable before the next begins, so whatever a reader can see is whole.
+A crash in between leaves blobs or a manifest that nothing refers to, and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from kept.digest import digest
+from kept.errors import Damaged, InvalidInput, KeyNotFound
+from kept.store.history import Entry, entries
+from kept.store.manifest import Manifest
+from kept.store.packing import Packer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from kept.bucket.base import Bucket
+    from kept.store.encoding import Json
+    from kept.store.log import Event, Log, View
+    from kept.store.sources import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a version is given beside its files; all of it checked already."""
+
+    type: str
+    aliases: tuple[str, ...]
+    describe: Callable[[int], dict[str, Json]]  # bytes that were new to the store -> metadata
+
+
+def commit(bucket: Bucket, log: Log, sources: Iterable[Source], label: Label) -> int:
+    """Store the files and log them as a version; return its index.
+
+    Where they are identical to the newest version, only the aliases move, to that version.
+    """
+    newest = _newest(log.view())
+    _check_type(newest.any, label.type)
+    packer = Packer(bucket, _previous(bucket, newest.live))
+    bucket.put_many(packer.blobs(sources))
+    manifest = packer.manifest()
+    encoded = manifest.encode()
+    bucket.put(manifest_key(digest(encoded)), [encoded])
+    event: Event = {
+        "type": label.type,
+        "manifest": digest(encoded),
+        "digest": manifest.digest,
+        "size": manifest.size,
+        "aliases": list(label.aliases),
+        "metadata": label.describe(packer.bytes_new),
+    }
+    return _log_version(log, event)
+
+
+def manifest_key(name: str) -> str:
+    """Return the key of the manifest with that digest."""
+    return f"manifests/{name[:2]}/{name}.json"
+
+
+def read_manifest(bucket: Bucket, entry: Entry) -> Manifest:
+    """Return a version's manifest, checked; raises Damaged."""
+    key = manifest_key(entry.manifest)
+    try:
+        data = bucket.get(key)
+    except KeyNotFound:
+        raise Damaged(f"{key} is missing from {bucket.location}") from None
+    if digest(data) != entry.manifest:
+        raise Damaged(f"{key} is damaged: its {len(data)} bytes have another digest than its name")
+    manifest = Manifest.decode(data, key)
+    if (manifest.digest, manifest.size) != (entry.digest, entry.size):
+        raise Damaged(f"{key} is not what the log says of it")
+    return manifest
+
+
+class _Newest(NamedTuple):
+    any: Entry | None  # deleted or not: numbers are never used again
+    live: Entry | None
+
+
+def _newest(view: View) -> _Newest:
+    newest: Entry | None = None
+    for entry in entries(view.backwards()):
+        newest = newest or entry
+        if not entry.deleted:
+            return _Newest(newest, entry)
+    return _Newest(newest, None)
+
+
+def _previous(bucket: Bucket, entry: Entry | None) -> Manifest | None:
+    try:
+        return read_manifest(bucket, entry) if entry else None
+    except Damaged:  # it serves to find chunks again; the new version can do without
+        return None
+
+
+def _log_version(log: Log, version: Event) -> int:
+    index = 0
+
+    def make(view: View) -> Event | None:
+        nonlocal index
+        newest = _newest(view)
+        if newest.live is not None and newest.live.digest == version["digest"]:
+            index = newest.live.index
+            return _repetition(index, version)
+        _check_type(newest.any, version["type"])
+        index = newest.any.index + 1 if newest.any else 0
+        return {"event": "version", "index": index} | version
+
+    log.append(make)
+    return index
+
+
+def _repetition(index: int, version: Event) -> Event | None:
+    """Return the event for content that is there already, as version index."""
+    if not version["aliases"]:
+        return None
+    aliases = dict.fromkeys(version["aliases"], index)
+    # The version keeps its own metadata; what came with the repetition stays in the history.
+    return {"event": "alias", "aliases": aliases, "metadata": version["metadata"]}
+
+
+def _check_type(entry: Entry | None, wanted: str) -> None:
+    if entry is not None and entry.type != wanted:
+        raise InvalidInput(
+            f"The artifact has the type {entry.type!r}; an artifact keeps its type. "
+            f"Received: type={wanted!r}"
+        )

@@ -1,0 +1,98 @@
+"""How JSON looks in a store: one canonical text for one value, and a seal against damage.
+
+A sealed value is `{"blake3":"<64 hex>","value":<JSON>}` where the digest is of exactly the bytes
+that stand for the value. Any JSON reader can read it, and checking it needs no re-encoding.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from kept.digest import digest
+from kept.errors import Damaged, InvalidMetadata
+
+Json = Any  # what json.loads gives: dict, list, str, int, float, bool, None
+_HEAD = b'{"blake3":"'
+_MIDDLE = b'","value":'
+_START = len(_HEAD) + 64 + len(_MIDDLE)
+
+
+def canonical(value: Json) -> bytes:
+    """Return the one text that stands for value: sorted keys, no spaces, UTF-8, no NaN."""
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode()
+
+
+def parse(data: bytes, key: str) -> Json:
+    """Parse JSON read from key; raises Damaged."""
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise Damaged(f"{key} is not JSON: {error}") from None
+
+
+def seal(value: Json) -> bytes:
+    """Return the sealed form of value."""
+    body = canonical(value)
+    return b"".join((_HEAD, digest(body).encode(), _MIDDLE, body, b"}"))
+
+
+def unseal(data: bytes, key: str) -> Json:
+    """Return the value sealed in what key held; raises Damaged."""
+    body = data[_START:-1]
+    expected = b"".join((_HEAD, digest(body).encode(), _MIDDLE))
+    if data[:_START] != expected or data[-1:] != b"}":
+        raise Damaged(f"{key} is damaged: its {len(data)} bytes do not match their checksum")
+    return parse(body, key)
+
+
+def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Json]:
+    """Return metadata as plain JSON values; raises InvalidMetadata.
+
+    NumPy and framework scalars become numbers; JSON has no NaN and no infinities, so these become
+    the texts "nan", "inf" and "-inf", which float() reads back.
+    """
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise InvalidMetadata(f"metadata is a dict. Received: {metadata!r}")
+    value: dict[str, Json] = _plain(metadata, "metadata")
+    return value
+
+
+def _plain(value: Any, where: str) -> Json:
+    if value is None or isinstance(value, (bool, str, int)):
+        return _plain_text(value, where) if isinstance(value, str) else value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if isinstance(value, Mapping):
+        return {_plain_key(key, where): _plain(v, f"{where}[{key!r}]") for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+    if getattr(value, "shape", None) is not None and hasattr(value, "tolist"):
+        return _plain(value.tolist(), where)
+    if getattr(value, "shape", None) == () and hasattr(value, "numpy"):
+        return _plain(value.numpy().tolist(), where)  # a TensorFlow scalar
+    raise InvalidMetadata(
+        f"{where} cannot be stored as JSON; pass numbers, texts, lists and dicts. "
+        f"Received: {value!r} of type {type(value).__name__}"
+    )
+
+
+def _plain_key(key: Any, where: str) -> str:
+    if not isinstance(key, str):
+        raise InvalidMetadata(f"Keys of {where} are texts. Received: {key!r}")
+    return str(_plain_text(key, where))
+
+
+def _plain_text(text: str, where: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidMetadata(f"{where} is not valid Unicode. Received: {text!r}") from None
+    return str(text)

@@ -1,0 +1,97 @@
+"""What the events of a log add up to: versions, their aliases, what is deleted.
+
+Events are folded from the newest to the oldest, so the first word about an alias or a deletion is
+the one that holds, and when a version's own event is reached all that is to know of it is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kept.errors import Damaged
+from kept.names import LATEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from kept.store.encoding import Json
+    from kept.store.log import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A version as the log tells of it."""
+
+    index: int
+    type: str
+    manifest: str  # digest of the manifest's bytes, which names its key
+    digest: str  # content digest
+    size: int  # bytes of all its files
+    aliases: tuple[str, ...]  # with latest where it is due
+    metadata: dict[str, Json]
+    created_at: str
+    deleted: bool
+
+
+def entries(newest_first: Iterable[Event]) -> Iterator[Entry]:
+    """Yield every version, the newest first, deleted ones too; raises Damaged."""
+    fold = _Fold()
+    for event in newest_first:
+        entry = fold.add(event)
+        if entry is not None:
+            yield entry
+
+
+class _Fold:
+    """What later events have said of aliases and deletions; the first word stands."""
+
+    def __init__(self) -> None:
+        self._mentioned: set[str] = set()
+        self._aliases: dict[int, list[str]] = {}
+        self._deleted: dict[int, bool] = {}
+        self._has_latest = False
+
+    def add(self, event: Event) -> Entry | None:
+        """Take the next older event; return its version if it is the event of one."""
+        match event:
+            case {"event": "version", "index": index, "aliases": aliases}:
+                self._mention(dict.fromkeys(aliases, index))
+                return self._entry(event)
+            case {"event": "alias", "aliases": aliases}:
+                self._mention(aliases)
+            case {"event": "delete" | "undelete" as kind, "index": index}:
+                self._deleted.setdefault(index, kind == "delete")
+            case _:
+                raise Damaged(f"Record {event.get('number')} tells of nothing known: {event!r}")
+        return None
+
+    def _mention(self, aliases: dict[str, int | None]) -> None:
+        for alias, index in aliases.items():
+            if alias not in self._mentioned:
+                self._mentioned.add(alias)
+                if index is not None:
+                    self._aliases.setdefault(index, []).append(alias)
+
+    def _entry(self, event: Event) -> Entry:
+        index = event["index"]
+        names = sorted(self._aliases.pop(index, ()))
+        deleted = self._deleted.get(index, False)
+        if not deleted and not self._has_latest:
+            self._has_latest, names = True, [LATEST, *names]
+        return Entry(
+            index=index,
+            type=event["type"],
+            manifest=event["manifest"],
+            digest=event["digest"],
+            size=event["size"],
+            aliases=tuple(names),
+            metadata=event["metadata"],
+            created_at=event["time"],
+            deleted=deleted,
+        )
+
+
+def live(newest_first: Iterable[Event]) -> Iterator[Entry]:
+    """Yield the versions that are not deleted, the newest first."""
+    return (entry for entry in entries(newest_first) if not entry.deleted)

@@ -1,0 +1,188 @@
+"""The log of one artifact: numbered records, each created once and never changed.
+
+Invariants:
+1. Record n is created only by a writer that has seen record n - 1, so there are no gaps.
+2. Creating a record is the commit; nothing else makes a change visible.
+3. A page is a copy of PAGE (or BIG_PAGE) records that ends at its number. Pages are a cache: a
+   reader that finds none, or a damaged one, reads the records.
+
+Reading goes from the newest record backwards, so what is asked for most (the newest version, a
+recent alias) costs a page and a few records however long the log is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kept.errors import Damaged, KeptError, KeyExists, KeyNotFound
+from kept.store.encoding import seal, unseal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kept.bucket.base import Bucket
+
+PAGE = 64
+BIG_PAGE = PAGE * PAGE
+_ATTEMPTS = 5  # for an answer "exists" whose record is not there
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The log as it was at one moment."""
+
+    log: Log
+    paged: int  # the number of the newest record that is in a page
+    tail: tuple[Event, ...]  # the records after it, oldest first
+
+    @property
+    def head(self) -> int:
+        """The number of the newest record, 0 if there is none."""
+        return self.paged + len(self.tail)
+
+    def backwards(self) -> Iterator[Event]:
+        """Yield the events from the newest to the first; raises Damaged."""
+        yield from reversed(self.tail)
+        number = self.paged
+        while number:
+            page = self.log.cached_page(number) if number % PAGE == 0 else None
+            if page is None:
+                yield self.log.read_record(number)
+                number -= 1
+            else:
+                yield from reversed(page)
+                number -= len(page)
+
+
+class Log:
+    """Reads and appends the events of one artifact.
+
+    An object may be used by many threads; it keeps the events after the newest page.
+    """
+
+    def __init__(self, bucket: Bucket, name: str) -> None:
+        self._bucket = bucket
+        self._folder = f"artifacts/{name}/"
+        self._view: View | None = None
+
+    def record_key(self, number: int) -> str:
+        """Return the key of record number, counted from 1."""
+        return f"{self._folder}log/{number:020d}.json"
+
+    def page_key(self, number: int) -> str:
+        """Return the key of the page that ends with record number."""
+        return f"{self._folder}state/{number:020d}.json"
+
+    def view(self) -> View:
+        """Return the log as it is now; costs a request for each record that is new."""
+        view = self._view or View(self, max(self.pages(), default=0), ())
+        found: list[Event] = []
+        with contextlib.suppress(KeyNotFound):
+            while True:
+                found.append(self._read(view.head + len(found) + 1))
+        # A new object each time, so that another thread never sees half an update.
+        self._view = View(self, view.paged, (*view.tail, *found))
+        return self._view
+
+    def append(self, make: Callable[[View], Event | None]) -> Event | None:
+        """Commit the event that make returns for a view, or nothing if it returns None.
+
+        When another writer was faster, make is called again with a newer view.
+        """
+        while True:
+            view = self.view()
+            event = make(view)
+            if event is None:
+                return None
+            number = view.head + 1
+            event = event | {"number": number, "time": _now(), "write_id": os.urandom(16).hex()}
+            if self._create(number, event):
+                self._write_page(View(self, view.paged, (*view.tail, event)))
+                return event
+
+    def read_record(self, number: int) -> Event:
+        """Return record number; raises Damaged."""
+        try:
+            return self._read(number)
+        except KeyNotFound:
+            raise Damaged(f"{self.record_key(number)} is missing: the log has a gap") from None
+
+    def read_page(self, number: int) -> list[Event]:
+        """Return the events of the page that ends at number; raises KeyNotFound or Damaged."""
+        key = self.page_key(number)
+        value = unseal(self._bucket.get(key), key)
+        events: list[Event] = value["events"] if isinstance(value, dict) else []
+        if len(events) not in (PAGE, BIG_PAGE) or events[-1]["number"] != number:
+            raise Damaged(f"{key} is damaged: it does not end with record {number}")
+        return events
+
+    def cached_page(self, number: int) -> list[Event] | None:
+        """Return the events of a page, or None where the records have to be read instead."""
+        try:
+            return self.read_page(number)
+        except (KeyNotFound, Damaged):
+            return None
+
+    def pages(self) -> Iterator[int]:
+        """Yield the numbers of the pages that there are, ascending."""
+        for key in self._bucket.keys(f"{self._folder}state/"):
+            name = key.rpartition("/")[2].removesuffix(".json")
+            if name.isdecimal() and int(name) % PAGE == 0:
+                yield int(name)
+
+    def _read(self, number: int) -> Event:
+        key = self.record_key(number)
+        value = unseal(self._bucket.get(key), key)
+        if not isinstance(value, dict) or value.get("number") != number:
+            raise Damaged(f"{key} is damaged: it is not record {number}")
+        return value
+
+    def _create(self, number: int, event: Event) -> bool:
+        """Create a record; False means that another writer has that number.
+
+        "Exists" is ambiguous: after a lost answer and a retry it can be our own record, and S3
+        says it for races that nobody has won yet. So the record is read back, and its write_id
+        tells (icechunk's design note 017 describes the same).
+        """
+        key, data = self.record_key(number), [seal(event)]
+        for _ in range(_ATTEMPTS):
+            try:
+                self._bucket.put_if_absent(key, data)
+                return True
+            except KeyExists:
+                pass
+            try:
+                return bool(self._read(number)["write_id"] == event["write_id"])
+            except KeyNotFound:
+                time.sleep(0.05)
+        raise KeptError(f"{key} can neither be created nor read in {self._bucket.location}")
+
+    def _write_page(self, view: View) -> None:
+        """Keep the view, and write a page when enough records have come since the last.
+
+        What is in a page follows from the records, so it does not matter which writer makes it.
+        """
+        end = view.head - view.head % PAGE
+        if end > view.paged:
+            length = BIG_PAGE if end % BIG_PAGE == 0 else PAGE
+            newest_first = (e for e in view.backwards() if e["number"] <= end)
+            events = list(itertools.islice(newest_first, length))[::-1]
+            with contextlib.suppress(KeyExists):
+                self._bucket.put_if_absent(self.page_key(end), [seal({"events": events})])
+            for covered in range(end - length + PAGE, end, PAGE):
+                self._bucket.delete(self.page_key(covered))
+            view = View(self, end, tuple(e for e in view.tail if e["number"] > end))
+        self._view = view
+
+
+def _now() -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

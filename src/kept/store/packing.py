@@ -1,0 +1,122 @@
+"""Turns files into chunks and blobs, leaving out what the store already has.
+
+A chunk of PACK_BELOW bytes or more is a blob of its own. Smaller chunks that are new are packed
+into blobs of about PACK_SIZE bytes, because a thousand small files or requests cost far more than
+their bytes. Where a small chunk already lies is known from the manifest of the newest version.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from kept.digest import digest
+from kept.errors import InvalidPath
+from kept.store.blobs import blob_key, encode_blob, stored_size
+from kept.store.chunking import cut
+from kept.store.manifest import Chunk, File, Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from kept.bucket.base import Bucket, Parts
+    from kept.store.sources import Source
+
+PACK_BELOW = 1024 * 1024
+PACK_SIZE = 4 * 1024 * 1024
+
+Place = tuple[str, int]  # blob, offset
+
+
+class Packer:
+    """Collects the chunks of a version; use it once.
+
+    bytes_new counts the raw bytes of the blobs that were not in the store.
+    """
+
+    def __init__(self, bucket: Bucket, previous: Manifest | None) -> None:
+        self._bucket = bucket
+        self._places = _places(bucket, previous) if previous else {}
+        self._pending: dict[str, bytes] = {}
+        self._cut: list[tuple[Source, list[tuple[str, int]]]] = []
+        self.bytes_new = 0
+
+    def blobs(self, sources: Iterable[Source]) -> Iterator[tuple[str, Parts]]:
+        """Yield key and stored form of every blob that the store lacks."""
+        for source in sources:
+            chunks: list[tuple[str, int]] = []
+            for data in _read_chunks(source):
+                name = digest(data)
+                chunks.append((name, len(data)))
+                if name not in self._places and name not in self._pending:
+                    yield from self._add(name, data)
+            self._cut.append((source, chunks))
+        if self._pending:
+            yield from self._flush()
+
+    def manifest(self) -> Manifest:
+        """Return the manifest, once blobs is exhausted."""
+        return Manifest(
+            tuple(
+                File(
+                    source.path,
+                    sum(size for _, size in chunks),
+                    tuple(Chunk(name, size, *self._places[name]) for name, size in chunks),
+                )
+                for source, chunks in self._cut
+            )
+        )
+
+    def _add(self, name: str, data: bytes) -> Iterator[tuple[str, Parts]]:
+        if len(data) >= PACK_BELOW:
+            self._places[name] = (name, 0)
+            yield from self._new(name, data)
+        else:
+            self._pending[name] = data
+            if sum(map(len, self._pending.values())) >= PACK_SIZE:
+                yield from self._flush()
+
+    def _flush(self) -> Iterator[tuple[str, Parts]]:
+        raw = b"".join(self._pending.values())
+        blob, offset = digest(raw), 0
+        for name, data in self._pending.items():
+            self._places[name] = (blob, offset)
+            offset += len(data)
+        self._pending = {}
+        yield from self._new(blob, raw)
+
+    def _new(self, blob: str, raw: bytes) -> Iterator[tuple[str, Parts]]:
+        # A name with another length is what a writer without fsync leaves after a power cut.
+        if self._bucket.size(blob_key(blob)) != stored_size(len(raw)):
+            self.bytes_new += len(raw)
+            yield blob_key(blob), encode_blob([raw])
+
+
+def _places(bucket: Bucket, manifest: Manifest) -> dict[str, Place]:
+    """Return where the chunks of a manifest lie, as far as their blobs are there."""
+    ends: dict[str, int] = {}
+    for chunk in manifest.chunks():
+        ends[chunk.blob] = max(ends.get(chunk.blob, 0), chunk.offset + chunk.size)
+    there = {b for b, end in ends.items() if (bucket.size(blob_key(b)) or 0) >= stored_size(end)}
+    return {c.digest: (c.blob, c.offset) for c in manifest.chunks() if c.blob in there}
+
+
+def _read_chunks(source: Source) -> Iterator[bytes]:
+    """Yield a file's chunks; raises InvalidPath if somebody changes it meanwhile.
+
+    The file is read, not mapped: a mapped file that another process cuts short kills this one.
+    """
+    with open(source.file, "rb", buffering=0) as file:
+        before = os.fstat(file.fileno())
+        for start, stop in cut(file):
+            data = os.pread(file.fileno(), stop - start, start)
+            if len(data) != stop - start:
+                raise _changed(source)
+            yield data
+        after = os.fstat(file.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise _changed(source)
+
+
+def _changed(source: Source) -> InvalidPath:
+    return InvalidPath(f"The file was changed while it was being stored. Received: {source.file!r}")

@@ -1,0 +1,94 @@
+"""Writing a version's files back to the disk: all of them, checked, or none."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kept.errors import InvalidPath
+from kept.store.blobs import read_blob, take_chunk
+
+if TYPE_CHECKING:
+    from kept.bucket.base import Bucket
+    from kept.store.manifest import Chunk, File, Manifest
+
+Progress = Callable[[int, int], None]  # done, of how many
+_PACKS_IN_MEMORY = 8
+
+
+class ChunkReader:
+    """Reads chunks; every byte is checked. Keeps a few packs, since neighbours share them."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._pack = functools.lru_cache(_PACKS_IN_MEMORY)(functools.partial(read_blob, bucket))
+
+    def read(self, chunk: Chunk) -> memoryview:
+        """Return a chunk's bytes; raises Damaged."""
+        if chunk.blob == chunk.digest:
+            return take_chunk(read_blob(self._bucket, chunk.blob), chunk)
+        return take_chunk(self._pack(chunk.blob), chunk)
+
+
+def restore(bucket: Bucket, manifest: Manifest, root: Path, progress: Progress | None) -> None:
+    """Write the files below root, in place of files of the same names.
+
+    Raises Damaged or InvalidPath, and then leaves root as it was.
+    """
+    with _folder(root), _workspace(root) as workspace:
+        targets = [_target(root, file) for file in manifest.files]
+        reader, done = ChunkReader(bucket), 0
+        for number, file in enumerate(manifest.files):
+            with open(workspace / str(number), "xb", buffering=0) as out:
+                for chunk in file.chunks:
+                    out.write(reader.read(chunk))
+                    done += chunk.size
+                    if progress:
+                        progress(done, manifest.size)
+        for number, target in enumerate(targets):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(workspace / str(number), target)
+
+
+@contextlib.contextmanager
+def _folder(root: Path) -> Iterator[None]:
+    """Make root, and take it away again if it is new and nothing came into it."""
+    is_new = not root.exists()
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):
+                root.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _workspace(root: Path) -> Iterator[Path]:
+    # Below root, so that moving a file to its place is a rename and not another copy.
+    path = Path(tempfile.mkdtemp(prefix=".kept-", dir=root))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _target(root: Path, file: File) -> Path:
+    """Return where a file goes; raises InvalidPath if something there is in the way."""
+    target = root.joinpath(*file.path.split("/"))
+    parent = target.parent
+    while not parent.exists() and parent != root:
+        parent = parent.parent
+    if not parent.resolve().is_relative_to(root.resolve()):
+        raise InvalidPath(f"{parent} is a link that leads out of {root}. Received: {file.path!r}")
+    if not parent.is_dir() or target.is_dir():
+        raise InvalidPath(f"{target} cannot be written: a folder is in the way of a file, or a "
+                          f"file of a folder. Received: {file.path!r}")  # fmt: skip
+    return target

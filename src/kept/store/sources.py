@@ -1,0 +1,62 @@
+"""What the caller wants stored: paths on the disk, each with its path in the version."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from kept.errors import InvalidPath
+from kept.names import check_paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+AnyPath = str | os.PathLike[str]
+
+
+class Source(NamedTuple):
+    """A file to be stored."""
+
+    path: str  # in the version
+    file: str  # on the disk
+
+
+def find_sources(paths: AnyPath | Iterable[AnyPath]) -> list[Source]:
+    """Return the files at and below paths, in the order of their paths in the version.
+
+    A path is stored under its own name: a/b/f becomes f; a folder a/b/d becomes d, with all that
+    is below it. Raises InvalidPath for what does not exist, is no file or folder, or collides.
+    """
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    sources = sorted(source for path in given for source in _at(os.fspath(path)))
+    if not sources:
+        raise InvalidPath(f"There is no file to store. Received: {given!r}")
+    repeated = [a.path for a, b in itertools.pairwise(sources) if a.path == b.path]
+    if repeated:
+        raise InvalidPath(f"Two files would be {repeated[0]!r} in the version. Received: {given!r}")
+    check_paths(source.path for source in sources)
+    return sources
+
+
+def _at(path: str) -> Iterator[Source]:
+    absolute = os.path.abspath(path)
+    name = os.path.basename(absolute)
+    if os.path.isfile(absolute):
+        yield Source(name, absolute)
+    elif os.path.isdir(absolute):
+        yield from _below(absolute, name)
+    else:
+        what = "is neither a file nor a folder" if os.path.lexists(path) else "does not exist"
+        raise InvalidPath(f"What is to be stored {what}. Received: {path!r}")
+
+
+def _below(folder: str, name: str) -> Iterator[Source]:
+    for where, _, files in os.walk(folder):
+        inside = os.path.relpath(where, folder)
+        parts = [name, *([] if inside == "." else inside.split(os.sep))]
+        for file in files:
+            full = os.path.join(where, file)
+            if not os.path.isfile(full):
+                raise InvalidPath(f"A folder to be stored holds a special file. Received: {full!r}")
+            yield Source("/".join([*parts, file]), full)

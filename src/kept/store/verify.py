@@ -1,0 +1,122 @@
+"""Re-reads and re-hashes what a store holds. Reports, never repairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kept.errors import Damaged
+from kept.store.commit import read_manifest
+from kept.store.history import Entry, live
+from kept.store.restore import ChunkReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kept.bucket.base import Bucket
+    from kept.store.log import Event, Log
+    from kept.store.manifest import Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding: what is wrong, and with which version or artifact."""
+
+    where: str  # a reference (name:v3), or an artifact's name if it concerns its log
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+@dataclass(slots=True)
+class Report:
+    """What verify has read, and what it has found."""
+
+    versions: int = 0
+    chunks: int = 0
+    bytes: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing is damaged."""
+        return not self.problems
+
+    def raise_if_damaged(self) -> None:
+        """Raise Damaged with every problem, if there is one."""
+        if self.problems:
+            raise Damaged("\n".join(map(str, self.problems)))
+
+
+class Verifier:
+    """Checks versions one after the other; a chunk that several share is read once."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.report = Report()
+        self._bucket = bucket
+        self._reader = ChunkReader(bucket)
+        self._checked: dict[Chunk, str | None] = {}  # chunk -> what is wrong with it
+
+    def check_log(self, name: str, log: Log) -> list[Entry]:
+        """Check every record and page of an artifact; return the versions that can be told."""
+        numbers = sorted(_record_numbers(self._bucket, name))
+        if numbers != list(range(1, len(numbers) + 1)):
+            missing = next(n for n in range(1, numbers[-1]) if n not in set(numbers))
+            self._found(name, f"{log.record_key(missing)} is missing: the log has a gap")
+        events: dict[int, Event] = {}
+        for number in numbers:
+            try:
+                events[number] = log.read_record(number)
+            except Damaged as error:
+                self._found(name, str(error))
+        self._check_pages(name, log, events)
+        try:
+            return list(live(events[n] for n in reversed(numbers) if n in events))[::-1]
+        except (Damaged, KeyError, TypeError) as error:
+            self._found(name, f"the log cannot be understood: {error}")
+            return []
+
+    def check_version(self, name: str, entry: Entry) -> None:
+        """Check a version's manifest and every byte of its files."""
+        reference = f"{name}:v{entry.index}"
+        self.report.versions += 1
+        try:
+            manifest = read_manifest(self._bucket, entry)
+        except Damaged as error:
+            self._found(reference, str(error))
+            return
+        problems = (self._check_chunk(chunk) for chunk in manifest.chunks())
+        for message in dict.fromkeys(filter(None, problems)):
+            self._found(reference, message)
+
+    def _check_pages(self, name: str, log: Log, events: dict[int, Event]) -> None:
+        for number in log.pages():
+            try:
+                page = log.read_page(number)
+            except Damaged as error:
+                self._found(name, str(error))
+                continue
+            if any(events.get(event["number"], event) != event for event in page):
+                self._found(name, f"{log.page_key(number)} differs from the records it covers")
+
+    def _check_chunk(self, chunk: Chunk) -> str | None:
+        if chunk not in self._checked:
+            self._checked[chunk] = None
+            self.report.chunks += 1
+            self.report.bytes += chunk.size
+            try:
+                self._reader.read(chunk)
+            except Damaged as error:
+                self._checked[chunk] = str(error)
+        return self._checked[chunk]
+
+    def _found(self, where: str, message: str) -> None:
+        self.report.problems.append(Problem(where, message))
+
+
+def _record_numbers(bucket: Bucket, name: str) -> Iterator[int]:
+    for key in bucket.keys(f"artifacts/{name}/log/"):
+        number = key.rpartition("/")[2].removesuffix(".json")
+        if number.isdecimal():
+            yield int(number)

@@ -1,0 +1,154 @@
+"""What users hold in their hands: artifacts and their versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import os
+
+    import keras
+
+    from kept.store.history import Entry
+    from kept.store.manifest import File, Manifest
+    from kept.store.restore import Progress
+    from kept.store.store import Store
+    from kept.store.verify import Report
+
+
+@dataclass(frozen=True, eq=False)
+class Version:
+    """One immutable commit of an artifact, as its log told of it when it was looked up."""
+
+    store: Store
+    name: str
+    entry: Entry
+
+    def __repr__(self) -> str:
+        aliases = f" {', '.join(self.aliases)}" if self.aliases else ""
+        return f"<kept.Version {self.reference}{aliases}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Version) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[str, str, int]:
+        return (self.store.location, self.name, self.index)
+
+    @property
+    def index(self) -> int:
+        """The number in the version: 3 for v3."""
+        return self.entry.index
+
+    @property
+    def version(self) -> str:
+        """The version without the artifact's name: "v3"."""
+        return f"v{self.entry.index}"
+
+    @property
+    def reference(self) -> str:
+        """The text that always names this version: "name:v3"."""
+        return f"{self.name}:{self.version}"
+
+    @property
+    def type(self) -> str:
+        """The artifact's type, "model" for checkpoints."""
+        return self.entry.type
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The aliases on this version, "latest" first where it is the newest."""
+        return self.entry.aliases
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was logged with the version; plain JSON values."""
+        return self.entry.metadata
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files together."""
+        return self.entry.size
+
+    @property
+    def digest(self) -> str:
+        """The content digest, 64 hex digits: the same content has the same digest."""
+        return self.entry.digest
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was committed, in UTC."""
+        return datetime.fromisoformat(self.entry.created_at)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The files and their chunks; raises Damaged."""
+        return self.store.read_manifest(self)
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """The files, each with path, size and chunks; raises Damaged."""
+        return self.manifest.files
+
+    def download(self, root: str | os.PathLike[str], *, progress: Progress | None = None) -> Path:
+        """Write the files below root, every byte checked; return root.
+
+        Files of the same names are replaced, each as a whole. progress is called with the bytes
+        done and the bytes in all. Raises Damaged or InvalidPath, and then leaves root as it was.
+        """
+        return self.store.download(self, Path(root), progress)
+
+    def load_model(self, **keras_options: Any) -> keras.Model:
+        """Return the whole model that the version holds.
+
+        The options go to keras.saving.load_model; safe_mode is True unless it is given. Raises
+        InvalidInput if the version does not hold exactly one whole model, and Damaged.
+        """
+        from kept.store.models import load_model
+
+        return load_model(self, keras_options)
+
+    def load_weights(self, model: keras.Model) -> None:
+        """Load the weights that the version holds into a model of the same architecture.
+
+        Raises InvalidInput if the version does not hold exactly one file of weights or one whole
+        model, and Damaged.
+        """
+        from kept.store.models import load_weights
+
+        load_weights(self, model)
+
+    def verify(self) -> Report:
+        """Re-read and re-hash the version; return what was read, or raise Damaged."""
+        report = self.store.verify(self.reference)
+        report.raise_if_damaged()
+        return report
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A named series of versions."""
+
+    store: Store
+    name: str
+
+    @property
+    def type(self) -> str:
+        """What its versions are, "model" for checkpoints."""
+        return self.store.artifact_type(self.name)
+
+    def versions(self) -> list[Version]:
+        """The versions that are not deleted, oldest first."""
+        return self.store.versions(self.name)
+
+    @property
+    def aliases(self) -> dict[str, Version]:
+        """Every alias and the version it names, "latest" included."""
+        return {alias: version for version in self.versions() for alias in version.aliases}
