@@ -4,7 +4,7 @@ Keys are relative paths of ASCII letters, digits, dot, hyphen and underscore wit
 parts. Values are bytes, handed over as a sequence of buffers that are stored one after the other,
 so that a header and a large array need no copy to become one value.
 
-Every sentence of the docstrings is checked by tests/bucket_contract.py for every bucket.
+Every sentence of the docstrings is checked by tests/bucket/bucket_contract.py for every bucket.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ class Bucket(Protocol):
         """Yield the keys below a folder, in ascending order; prefix is '' or ends in '/'."""
 
     def folders(self, prefix: str) -> Iterator[str]:
-        """Yield the names (without /) of the folders right below a folder, in ascending order."""
+        """Yield the names (without /) of the folders right below a folder, in ascending order.
+
+        A folder is there as long as there is a key below it.
+        """
 
     def delete(self, key: str) -> None:
         """Delete a key; one that is not there is no error."""

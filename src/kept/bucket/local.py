@@ -15,15 +15,15 @@ import errno
 import fcntl
 import itertools
 import os
+import stat
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kept.errors import KeyExists, KeyNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future
+    from collections.abc import Callable, Iterable, Iterator
 
     from kept.bucket.base import Parts
 
@@ -32,6 +32,7 @@ _WRITERS = 4
 _SWEEP_AFTER = 60.0  # seconds; a younger temporary file may not have its lock yet
 _MAX_IOV = 512  # Linux and macOS take 1024 buffers in one writev
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+T = TypeVar("T")
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -51,27 +52,15 @@ class LocalBucket:
         return self.root
 
     def put(self, key: str, parts: Parts) -> None:
-        _sync_folder(self._store(key, parts))
+        sync_folder(self._store(key, parts))
 
     def put_many(self, items: Iterable[tuple[str, Parts]]) -> None:
         # One fsync a file in a few threads (the file system commits them in groups), then one a
         # folder: measured about as fast as syncfs, and it does not flush other programs' files.
-        from concurrent.futures import ThreadPoolExecutor
-
-        room = threading.Semaphore(_WRITERS)
         folders: set[str] = set()
-        futures: list[Future[str]] = []
-        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="kept-put") as pool:
-            for key, parts in items:
-                room.acquire()
-                future = pool.submit(self._store, key, parts)
-                future.add_done_callback(lambda _: room.release())
-                futures.append(future)
-                if any(f.done() and f.exception() for f in futures[-_WRITERS:]):
-                    break
-            folders.update(future.result() for future in futures)
+        _in_threads(lambda item: folders.add(self._store(*item)), items)
         for folder in folders:
-            _sync_folder(folder)
+            sync_folder(folder)
 
     def put_if_absent(self, key: str, parts: Parts) -> None:
         path, folder = self._place(key)
@@ -84,22 +73,22 @@ class LocalBucket:
                 if error.errno not in _NO_HARD_LINKS:
                     raise
                 self._rename_if_absent(temporary, path, key)
-        _sync_folder(folder)
+        sync_folder(folder)
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         try:
             with open(self._path(key), "rb", buffering=0) as file:
-                if length is None:
-                    length = max(os.fstat(file.fileno()).st_size - start, 0)
-                return _read(file.fileno(), start, length)
+                left = max(os.fstat(file.fileno()).st_size - start, 0)
+                return _read(file.fileno(), start, left if length is None else min(length, left))
         except _MISSING:
             raise KeyNotFound(f"No such key in {self.root}. Received: {key!r}") from None
 
     def size(self, key: str) -> int | None:
         try:
-            return os.stat(self._path(key)).st_size
+            found = os.stat(self._path(key))
         except _MISSING:
             return None
+        return None if stat.S_ISDIR(found.st_mode) else found.st_size
 
     def keys(self, prefix: str) -> Iterator[str]:
         for name, is_folder in self._entries(prefix):
@@ -109,7 +98,9 @@ class LocalBucket:
                 yield prefix + name
 
     def folders(self, prefix: str) -> Iterator[str]:
-        yield from (name for name, is_folder in self._entries(prefix) if is_folder)
+        for name in sorted(name for name, is_folder in self._entries(prefix) if is_folder):
+            if _holds_a_file(self._path(prefix + name)):  # not so where a writer died, say
+                yield name
 
     def delete(self, key: str) -> None:
         with contextlib.suppress(*_MISSING):
@@ -173,12 +164,17 @@ class LocalBucket:
         if folder in self._made:
             return
         parent = os.path.dirname(folder)
-        if parent != folder and not os.path.isdir(parent):
+        inside = len(folder) > len(self.root)
+        # Each one also when it existed: its maker may not have come to the fsync yet.
+        if inside or not os.path.isdir(parent):
             self._make_folder(parent)
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder)
-        # Also when it existed: its maker may not have come to the fsync yet.
-        _sync_folder(parent)
+        try:
+            sync_folder(parent)
+        except PermissionError:  # a folder above the bucket may be passed through, but not opened
+            if inside:
+                raise
         self._made.add(folder)
 
     def _sweep(self, folder: str) -> None:
@@ -192,6 +188,48 @@ class LocalBucket:
                 with contextlib.suppress(OSError):
                     if entry.name.startswith("put-") and _is_abandoned(entry):
                         os.unlink(entry.path)
+
+
+def _in_threads(work: Callable[[T], None], items: Iterable[T]) -> None:
+    """Call work for every item from a few threads; raise the first error after all have stopped.
+
+    The threads take turns at the iterable, so at most one item a thread is in memory. Not a
+    ThreadPoolExecutor: that takes no work once the interpreter has begun to exit, and the last
+    checkpoint of a dying process is written just then.
+    """
+    iterator, lock, errors = iter(items), threading.Lock(), list[BaseException]()
+
+    def run() -> None:
+        try:
+            while not errors:
+                with lock:
+                    item = next(iterator)
+                work(item)
+        except StopIteration:
+            pass
+        except BaseException as error:  # noqa: BLE001 - raised below, in the calling thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, name="kept-put") for _ in range(_WRITERS)]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException as error:  # noqa: BLE001 - Ctrl-C: they stop after the item in hand
+        errors.append(error)
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def _holds_a_file(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(not entry.is_dir() or _holds_a_file(entry.path) for entry in entries)
+    except _MISSING:
+        return False
 
 
 def _taken(key: str) -> KeyExists:
@@ -244,7 +282,17 @@ def _sync(fd: int) -> None:
         os.fsync(fd)
 
 
-def _sync_folder(path: str) -> None:
+def sync_file(path: str) -> None:
+    """Return when the bytes of a file are on the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        _sync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_folder(path: str) -> None:
+    """Return when the names in a folder are on the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         _sync(fd)

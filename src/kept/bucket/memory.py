@@ -57,7 +57,7 @@ class MemoryBucket:
 
     def folders(self, prefix: str) -> Iterator[str]:
         below = (key[len(prefix) :] for key in self.keys(prefix))
-        yield from dict.fromkeys(key.partition("/")[0] for key in below if "/" in key)
+        yield from sorted({key.partition("/")[0] for key in below if "/" in key})
 
     def delete(self, key: str) -> None:
         with self._lock:

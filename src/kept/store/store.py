@@ -84,7 +84,7 @@ class Store:
         check_name(name)
         label = Label(check_name(type), names.check_aliases(aliases), _describer(metadata))
         sources = find_sources(paths)
-        self._create()
+        self.create()
         index = commit(self.bucket, self._log(name), sources, label)
         return self._by_reference(Reference(name, index=index))
 
@@ -182,7 +182,8 @@ class Store:
                 progress(done, len(due))
         return verifier.report
 
-    def _create(self) -> None:
+    def create(self) -> None:
+        """Make the store now instead of with the first version; raises OSError if it cannot be."""
         if not self.exists:
             try:
                 self.bucket.put_if_absent(_FORMAT_KEY, [canonical({"format": FORMAT})])

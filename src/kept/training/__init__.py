@@ -1,0 +1,1 @@
+"""The training side: deciding, taking snapshots, writing checkpoints, logging versions."""

@@ -1,4 +1,318 @@
-"""placeholder."""
+"""The checkpoint callback for Keras 3, on TensorFlow, JAX and torch.
+
+The way of a checkpoint: a hook decides that one is due and whether it is the best, a snapshot is
+taken, and the writer thread does the rest (saver.py). Every hook raises what has failed in the
+background since the last one.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kept.errors import InvalidCheckpoint
+from kept.names import check_name
+from kept.store.store import Store, open_store
+from kept.training.filepath import FilePath
+from kept.training.monitor import best_in_store, find_mode, is_better, scalar
+from kept.training.run import default_artifact_name, is_named
+from kept.training.saver import Due, Saver
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from kept.store.version import Version
+
+    Logs = Mapping[str, Any]
+
+_training: weakref.WeakSet[ModelCheckpoint] = weakref.WeakSet()  # between begin and end of a fit
+_announced: set[tuple[str, str]] = set()  # (location, artifact) that the user was told of
 
 
-class ModelCheckpoint: ...
+class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  # Keras is untyped
+    """Keras's ModelCheckpoint that keeps every checkpoint and does not stall training.
+
+    Each checkpoint is committed as a version of an artifact, with the aliases epoch_<n> or
+    epoch_<n>_batch_<b> (counted from 0, as W&B counts) and best (by the monitored metric, NaN
+    never), and with the metadata epoch, batch, step, monitor, mode, value, metrics, format,
+    framework, keras_version, stall_seconds, write_seconds, bytes_new and snapshot_bytes. The file
+    at filepath appears whole or not at all.
+
+    The training thread only copies the state into memory that is kept for it: two snapshots, so
+    up to twice the bytes of weights and optimizer state. fit returns when every checkpoint is
+    durable. An error in the background is raised by the next hook, by wait or by close.
+
+    Args:
+        filepath: Where to save, with options such as {epoch:02d} and {val_loss:.2f}; epoch and
+            batch count from 1 there, as Keras counts. Ends in .keras or .h5, or in .weights.h5
+            with save_weights_only=True.
+        monitor: Name of the metric that says which checkpoint is the best.
+        verbose: 0 is silent, 1 tells of every checkpoint.
+        save_best_only: Save only what is better by the metric than everything before.
+        save_weights_only: Save the weights with the optimizer's state, not the whole model.
+        mode: "min", "max" or "auto" (found out from the metric, by the end of the first batch).
+        save_freq: "epoch", or a number of batches.
+        initial_value_threshold: What the metric has to beat to be the first best.
+        store: A Store, or its location as open_store takes it.
+        name: The artifact's name; without it run_<run id>_model, where the id is $WANDB_RUN_ID or
+            made up once for the process. An artifact that is there already is continued, and its
+            best value carries over (a made-up id has nothing to continue).
+        background: False saves everything on the training thread.
+        on_busy: What to do while both snapshots are being written: "wait", or "skip" the
+            checkpoint (the attribute skipped counts them).
+
+    Raises:
+        InvalidCheckpoint: An argument cannot work; the message says which and why.
+        NotAStore, NewerFormat: The location cannot be used as a store.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - Keras's signature
+        self,
+        filepath: str | os.PathLike[str],
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,  # noqa: FBT001, FBT002
+        save_weights_only: bool = False,  # noqa: FBT001, FBT002
+        mode: str = "auto",
+        save_freq: str | int = "epoch",
+        initial_value_threshold: float | None = None,
+        *,
+        store: Store | str | os.PathLike[str] | None = None,
+        name: str | None = None,
+        background: bool = True,
+        on_busy: str = "wait",
+    ) -> None:
+        _check_save_freq(save_freq)
+        if on_busy not in ("wait", "skip"):
+            raise InvalidCheckpoint(f"on_busy is 'wait' or 'skip'. Received: on_busy={on_busy!r}")
+        has_batch = save_freq != "epoch"
+        self._path = FilePath(filepath, weights_only=save_weights_only, has_batch=has_batch)
+        super().__init__(
+            filepath=self._path.template,
+            monitor=monitor,
+            verbose=verbose,
+            save_best_only=save_best_only,
+            save_weights_only=save_weights_only,
+            mode=mode,
+            save_freq=save_freq,
+            initial_value_threshold=initial_value_threshold,
+        )
+        self.best: float | None = initial_value_threshold
+        self.name = check_name(name) if name is not None else None
+        self._given_name = self.name
+        self._saver = Saver(
+            store if isinstance(store, Store) else open_store(store),
+            keras.backend.backend(),
+            weights_only=save_weights_only,
+            background=background,
+            wait=on_busy == "wait",
+        )
+        self._mode: str | None = None  # "min" or "max" once the first batch has shown the metrics
+        self._epoch = 0
+        self._last_batch = -1
+        self._since_save = 0  # batches
+
+    @property
+    def store(self) -> Store:
+        """The store that the versions go to."""
+        return self._saver.store
+
+    @property
+    def versions(self) -> list[Version]:
+        """The versions committed by this callback, oldest first."""
+        return list(self._saver.versions)
+
+    @property
+    def skipped(self) -> int:
+        """How many checkpoints on_busy="skip" has skipped."""
+        return self._saver.skipped
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until every checkpoint so far is durable, at most timeout seconds.
+
+        Returns whether they are; raises SaveFailed if one could not be saved.
+        """
+        return self._saver.wait(timeout)
+
+    def close(self) -> None:
+        """Wait as wait does, and let go of the memory of the snapshots."""
+        _training.discard(self)
+        self._saver.close()
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002 - Keras's signature
+        """Settle the artifact's name, and find out now whether the store can be written."""
+        self._tell()
+        self._settle_name()
+        self.store.create()
+        _training.add(self)
+        self._mode, self._last_batch = None, -1
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Note the epoch, for saves after batches."""
+        super().on_epoch_begin(epoch, logs)
+        self._tell()
+        self._epoch, self._last_batch = epoch, -1
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Save if enough batches have passed since the last save."""
+        self._tell()
+        if self._mode is None:
+            self._first_batch_done()
+        # With steps_per_execution=n this hook is called for every n-th batch only.
+        self._since_save += batch - self._last_batch
+        self._last_batch = batch
+        if self.save_freq != "epoch" and self._since_save >= self.save_freq:
+            self._since_save = 0
+            self._save_if_wanted(self._epoch, batch, logs or {})
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Save with save_freq="epoch"."""
+        self._tell()
+        if self._mode is None:
+            self._first_batch_done()
+        if self.save_freq == "epoch":
+            self._save_if_wanted(epoch, None, logs or {})
+
+    def on_train_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002 - Keras's signature
+        """Wait until every checkpoint is durable."""
+        _training.discard(self)
+        self._saver.finish()
+        self._tell()
+
+    def _settle_name(self) -> None:
+        # Keras hands the same params dict to every callback of one fit.
+        fellows = {c for c in _training if c is not self and c.params is self.params}
+        taken = {c.name for c in fellows if c.store.location == self.store.location}
+        if self._given_name is None:
+            base = default_artifact_name()
+            names = [base, *(f"{base}_{n}" for n in range(2, len(taken) + 2))]
+            self.name = next(name for name in names if name not in taken)
+            if (self.store.location, self.name) not in _announced:
+                _announced.add((self.store.location, self.name))
+                _print(f"kept: versions go to {self.name} in {self.store.location}")
+        elif self._given_name in taken:
+            raise InvalidCheckpoint(
+                "Two checkpoint callbacks of one fit log to the same artifact; give each a name "
+                f"of its own. Received: name={self._given_name!r}"
+            )
+
+    def _first_batch_done(self) -> None:
+        """Do what needs the metrics and the optimizer's variables to be there."""
+        self._mode = find_mode(self)
+        if self._given_name is not None or is_named():
+            self._go_on(self._mode)
+        self._saver.prepare(self.model)
+
+    def _go_on(self, mode: str) -> None:
+        best = best_in_store(self.store, str(self.name), self.monitor, mode)
+        if best is not None and is_better(best, self.best, mode):
+            self.best = best
+            self._tell(f"Going on with {self.name}: best {self.monitor} so far is {_text(best)}")
+
+    def _save_if_wanted(self, epoch: int, batch: int | None, logs: Logs) -> None:
+        started = time.perf_counter()
+        path = self._path.fill(epoch, batch, logs)
+        value = self._monitored(logs)
+        is_best = value is not None and is_better(value, self.best, str(self._mode))
+        label = f"Epoch {epoch + 1}"
+        if is_best:
+            change = f"{self.monitor} improved from {_text(self.best)} to {_text(value)}"
+            self._tell(f"{label}: {change}, saving model to {path}")
+            self.best = value
+        elif self.save_best_only and value is not None:
+            self._tell(f"{label}: {self.monitor} did not improve from {_text(self.best)}")
+            return
+        else:
+            self._tell(f"{label}: saving model to {path}")
+        alias = f"epoch_{epoch}" if batch is None else f"epoch_{epoch}_batch_{batch}"
+        self._saver.save(
+            Due(
+                model=self.model,  # on JAX this also brings the step's results into the variables
+                name=str(self.name),
+                path=path,
+                aliases=(alias, "best") if is_best else (alias,),
+                metadata=self._metadata(epoch, batch, value, logs),
+                label=label,
+                started=started,
+            )
+        )
+
+    def _monitored(self, logs: Logs) -> float | None:
+        value = scalar(logs.get(self.monitor))
+        if value is None and self.save_best_only:
+            why = "is not a single number" if self.monitor in logs else "is not available"
+            warnings.warn(
+                f"Can save best model only with {self.monitor}, which {why}; saving anyway. "
+                f"Available: {', '.join(sorted(logs))}",
+                stacklevel=2,
+            )
+        return value
+
+    def _metadata(
+        self, epoch: int, batch: int | None, value: float | None, logs: Logs
+    ) -> dict[str, Any]:
+        return {
+            "epoch": epoch,
+            "batch": batch,
+            "step": _step(self.model),
+            "monitor": self.monitor,
+            "mode": self._mode,
+            "value": value,
+            "metrics": {name: _number_or_text(metric) for name, metric in logs.items()},
+            "format": self._path.format,
+            "framework": keras.backend.backend(),
+            "keras_version": keras.__version__,
+        }
+
+    def _tell(self, text: str | None = None) -> None:
+        """Raise what has failed in the background; show its messages, then text."""
+        self._saver.raise_failure()
+        while self._saver.messages:
+            self._show(self._saver.messages.popleft())
+        if text is not None:
+            self._show(text)
+
+    def _show(self, text: str) -> None:
+        if self.verbose > 0:
+            _print(f"\n{text}")
+
+
+def _print(text: str) -> None:
+    if keras.config.is_interactive_logging_enabled():
+        print(text)  # noqa: T201 - where Keras's own callbacks print
+    else:
+        import logging
+
+        logging.getLogger("kept").info(text.strip())
+
+
+def _check_save_freq(save_freq: str | int) -> None:
+    if save_freq == "epoch":
+        return
+    if not isinstance(save_freq, int) or isinstance(save_freq, bool) or save_freq < 1:
+        raise InvalidCheckpoint(
+            "Unrecognized save_freq: it is 'epoch' or a number of batches, 1 or more. "
+            f"Received: save_freq={save_freq!r}"
+        )
+
+
+def _step(model: keras.Model) -> int | None:
+    """Return how many steps the optimizer has made, None without an optimizer."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        return None
+    return int(keras.ops.convert_to_numpy(optimizer.iterations))
+
+
+def _number_or_text(metric: Any) -> float | str:
+    value = scalar(metric)
+    return str(metric) if value is None else value
+
+
+def _text(value: float | None) -> str:
+    return "None" if value is None else f"{value:.5f}"

@@ -1,0 +1,71 @@
+"""Is this the best checkpoint so far? Pure logic, and how the direction is found out."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from kept.errors import InvalidCheckpoint, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import keras
+
+    from kept.store.store import Store
+
+
+def is_better(value: float, best: float | None, mode: str) -> bool:
+    """Return whether value beats best; mode is "min" or "max".
+
+    NaN and infinities never do: Keras's callback keeps a NaN of the first epoch as the best for
+    ever, so that nothing is saved after it.
+    """
+    if not math.isfinite(value):
+        return False
+    if best is None or math.isnan(best):
+        return True
+    return value < best if mode == "min" else value > best
+
+
+def scalar(value: Any) -> float | None:
+    """Return a metric as a float, None if it is no single number."""
+    if value is None or isinstance(value, str):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def find_mode(callback: keras.callbacks.ModelCheckpoint) -> str:
+    """Return "min" or "max" for the callback's metric; raises InvalidCheckpoint.
+
+    With mode="auto" the loss goes down, and other metrics say their direction themselves, which
+    they can from the first batch on. Keras knows how to ask them.
+    """
+    if callback.mode in ("min", "max"):
+        return str(callback.mode)
+    if callback.monitor.removeprefix("val_") == "loss":
+        return "min"
+    try:
+        callback._set_monitor_op()  # noqa: SLF001 - Keras's own rule for mode="auto"
+    except ValueError:
+        raise InvalidCheckpoint(
+            f"mode='auto' cannot tell whether {callback.monitor!r} should go up or down. Pass "
+            "mode='max' if higher is better, or mode='min' if lower is better. "
+            f"Received: monitor={callback.monitor!r}, mode='auto'"
+        ) from None
+    return "min" if callback.monitor_op(0.0, 1.0) else "max"
+
+
+def best_in_store(store: Store, name: str, monitor: str, mode: str) -> float | None:
+    """Return the value of the artifact's best version, None if there is none by this metric."""
+    try:
+        metadata: Mapping[str, Any] = store.version(f"{name}:best").metadata
+    except NotFound:
+        return None
+    if metadata.get("monitor") != monitor or metadata.get("mode") != mode:
+        return None
+    value = scalar(metadata.get("value"))
+    return value if value is not None and math.isfinite(value) else None

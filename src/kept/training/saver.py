@@ -1,0 +1,142 @@
+"""Saving a checkpoint that is due: snapshot, file, version, and the file under its final name.
+
+The version is committed first and the file published after it, so the version is there as soon
+as it is durable; a file is published also when the commit failed, since it is good.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kept.errors import SaveFailed
+from kept.training.filepath import beside, publish
+from kept.training.keras_file import write_checkpoint, write_snapshot
+from kept.training.snapshot import Snapshot, SnapshotPool, variables_of
+from kept.training.writer import Writer, wait_with_notice
+
+if TYPE_CHECKING:
+    import keras
+
+    from kept.store.store import Store
+    from kept.store.version import Version
+    from kept.training.frameworks import Variable
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A checkpoint that is due, as the training thread knows it."""
+
+    model: keras.Model
+    name: str  # of the artifact
+    path: str
+    aliases: tuple[str, ...]
+    metadata: dict[str, Any]
+    label: str  # "Epoch 3", for messages
+    started: float  # time.perf_counter() when its hook began
+
+
+class Saver:
+    """Saves checkpoints in the order they come, in the background or on the spot."""
+
+    def __init__(
+        self, store: Store, framework: str, *, weights_only: bool, background: bool, wait: bool
+    ) -> None:
+        self.store = store
+        self.versions: list[Version] = []
+        self.skipped = 0
+        self.messages: deque[str] = deque()  # of the writer, for the training thread to show
+        self._framework = framework
+        self._weights_only = weights_only
+        self._background = background
+        self._wait = wait
+        self._writer = Writer()
+        self._pool = SnapshotPool(framework)
+        self._extra: list[Variable] = []  # that Keras saves and no list of the model's holds
+
+    def prepare(self, model: keras.Model) -> None:
+        """Make memory for the snapshots, the slow part of it in the background."""
+        if self._background:
+            self._pool.reserve(variables_of(model))
+            self._writer.submit(self._pool.touch)
+
+    def save(self, due: Due) -> None:
+        """Save a checkpoint, or take a snapshot and leave the rest to the writer.
+
+        Raises SaveFailed where it saves on the spot.
+        """
+        if not self._background:
+            self._write(due, None, due.started)
+            return
+        snapshot = self._pool.borrow(wait=self._wait)
+        if snapshot is None:
+            self.skipped += 1
+            self.messages.append(f"{due.label}: skipped, two are still being written")
+            return
+        try:
+            snapshot.take(variables_of(due.model, self._extra))
+        except BaseException:
+            self._pool.give_back(snapshot)
+            raise
+        due.metadata["stall_seconds"] = time.perf_counter() - due.started
+        due.metadata["snapshot_bytes"] = snapshot.size
+        self._writer.submit(lambda: self._write_and_give_back(due, snapshot))
+
+    def raise_failure(self) -> None:
+        """Raise the oldest error of the background that has not been raised yet."""
+        self._writer.raise_failure()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until every checkpoint is durable, at most timeout seconds; return if they are."""
+        return self._writer.wait(timeout)
+
+    def finish(self) -> None:
+        """Wait until every checkpoint is durable, and tell the user if that takes long."""
+        wait_with_notice(self._writer, "writing the last checkpoints")
+
+    def close(self) -> None:
+        """Wait until every checkpoint is durable, and let go of the memory of the snapshots."""
+        try:
+            self._writer.wait()
+        finally:
+            self._pool = SnapshotPool(self._framework)
+
+    def _write_and_give_back(self, due: Due, snapshot: Snapshot) -> None:
+        try:
+            self._write(due, snapshot, time.perf_counter())
+        finally:
+            self._pool.give_back(snapshot)
+
+    def _write(self, due: Due, snapshot: Snapshot | None, started: float) -> None:
+        try:
+            with beside(due.path) as written:
+                self._write_file(due.model, written, snapshot)
+                try:
+                    self.versions.append(self._commit(due, written, started))
+                finally:
+                    publish(written, due.path)
+        except Exception as error:
+            raise SaveFailed(
+                f"{due.label}: the checkpoint {due.path} could not be saved in "
+                f"{self.store.location}: {type(error).__name__}: {error}"
+            ) from error
+        self.messages.append(
+            f"{due.label}: finished saving model to {due.path} ({self.versions[-1].reference})"
+        )
+
+    def _write_file(self, model: keras.Model, path: str, snapshot: Snapshot | None) -> None:
+        if snapshot is None:
+            write_checkpoint(model, path, weights_only=self._weights_only)
+        else:
+            self._extra += write_snapshot(model, snapshot, path, weights_only=self._weights_only)
+
+    def _commit(self, due: Due, written: str, started: float) -> Version:
+        def describe(bytes_new: int) -> dict[str, Any]:
+            seconds = time.perf_counter() - started
+            # On the spot all of it is a stall; from a snapshot, due.metadata says what was one.
+            times = {"stall_seconds": seconds, "write_seconds": seconds}
+            return times | due.metadata | {"bytes_new": bytes_new}
+
+        return self.store.log_artifact(due.name, written, aliases=due.aliases, metadata=describe)

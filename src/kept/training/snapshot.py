@@ -1,0 +1,116 @@
+"""Snapshots: host copies of a model's variables, taken on the training thread.
+
+Taking one is all that a checkpoint costs the training: one copy of the state into memory that is
+reused from save to save. There are at most two, so a run needs at most twice the memory of its
+state beside the state itself: while one is being written the next can be taken.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from kept.training.frameworks import framework
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import keras
+
+    from kept.training.frameworks import HostBuffer, Variable
+
+SNAPSHOTS = 2
+
+
+class Snapshot:
+    """The values of variables at one moment, in buffers that are used again.
+
+    A copy into memory that was never touched takes 3 to 10 times as long, so buffers are made
+    and touched ahead of the first use.
+    """
+
+    def __init__(self, framework_name: str) -> None:
+        self._framework = framework(framework_name)
+        # The variable is kept beside its copy, so that its id is not given to another object.
+        self._values: dict[int, tuple[Variable, HostBuffer]] = {}
+
+    def reserve(self, variables: Iterable[Variable]) -> None:
+        """Make a buffer for every variable that has none that fits; let go of all others."""
+        before, self._values = self._values, {}
+        for variable in variables:
+            _, buffer = before.get(id(variable), (None, None))
+            if buffer is None or not self._framework.fits(variable, buffer):
+                buffer = self._framework.empty(variable)
+            self._values[id(variable)] = (variable, buffer)
+
+    def touch(self) -> None:
+        """Have the system give memory to the buffers, which it does at the first write."""
+        for _, buffer in self._values.values():
+            buffer[...] = 0
+
+    def take(self, variables: Iterable[Variable]) -> None:
+        """Copy the variables."""
+        self.reserve(variables)
+        for variable, buffer in self._values.values():
+            self._framework.copy(variable, buffer)
+        self._framework.wait()
+
+    def value(self, variable: Variable) -> HostBuffer | None:
+        """Return the copy of a variable, None if it is not in the snapshot."""
+        found = self._values.get(id(variable))
+        return None if found is None else found[1]
+
+    @property
+    def size(self) -> int:
+        """Bytes in host memory."""
+        return sum(int(buffer.nbytes) for _, buffer in self._values.values())
+
+
+class SnapshotPool:
+    """Lends out the snapshots; asking for one waits while all are being written."""
+
+    def __init__(self, framework_name: str) -> None:
+        self._free = deque(Snapshot(framework_name) for _ in range(SNAPSHOTS))
+        self._returned = threading.Condition()
+
+    def borrow(self, *, wait: bool) -> Snapshot | None:
+        """Return a free snapshot; None if there is none and wait is False."""
+        with self._returned:
+            if wait:
+                self._returned.wait_for(lambda: self._free)
+            return self._free.pop() if self._free else None
+
+    def give_back(self, snapshot: Snapshot) -> None:
+        """Take a snapshot back; it is the next one to be lent, its memory being warm."""
+        with self._returned:
+            self._free.append(snapshot)
+            self._returned.notify()
+
+    def reserve(self, variables: list[Variable]) -> None:
+        """Make the buffers of the snapshots that are free now; their memory comes with touch."""
+        with self._returned:
+            for snapshot in self._free:
+                snapshot.reserve(variables)
+
+    def touch(self) -> None:
+        """Touch the memory of the snapshots that are free now, one after the other."""
+        for _ in range(SNAPSHOTS):
+            with self._returned:
+                if not self._free:
+                    return
+                snapshot = self._free.popleft()
+            snapshot.touch()
+            self.give_back(snapshot)
+
+
+def variables_of(model: keras.Model, extra: Iterable[Variable] = ()) -> list[Variable]:
+    """Return every variable that a checkpoint of the model can hold, each once."""
+    optimizer = getattr(model, "optimizer", None)
+    found = [
+        *model.variables,
+        *model.metrics_variables,
+        *(optimizer.variables if optimizer is not None else ()),
+        *extra,
+    ]
+    return list({id(variable): variable for variable in found}.values())

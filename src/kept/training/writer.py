@@ -1,0 +1,128 @@
+"""The writer: one background thread per callback that does jobs in the order they were given.
+
+Nothing fails silently: an error is raised on the training thread by the next call of
+raise_failure or wait, and the jobs after it are still done.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Job = Callable[[], None]
+
+EXIT_SECONDS = 300.0  # how long a process that ends waits for its last checkpoints
+_NOTICE_AFTER = 1.0  # seconds of waiting before the user is told
+_writers: weakref.WeakSet[Writer] = weakref.WeakSet()
+
+
+class Writer:
+    """Does jobs on a thread that lives while there are any."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Job] = deque()  # the first one is being done
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._failures: deque[BaseException] = deque()
+        self._pid = os.getpid()
+        _writers.add(self)
+
+    @property
+    def pending(self) -> int:
+        """How many jobs are not done; none in a forked child, which has no such thread."""
+        return len(self._jobs) if self._pid == os.getpid() else 0
+
+    def submit(self, job: Job) -> None:
+        """Have a job done after those before it."""
+        with self._changed:
+            self._jobs.append(job)
+            if self._thread is None:
+                # A daemon, so that it never keeps a dying process alive; the exit handler below
+                # gives it the time it is allowed.
+                self._thread = threading.Thread(target=self._run, name="kept-writer", daemon=True)
+                self._thread.start()
+
+    def raise_failure(self) -> None:
+        """Raise the oldest error that has not been raised yet."""
+        if self._failures:
+            raise self._failures.popleft()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until all jobs are done, at most timeout seconds; return whether they are.
+
+        Raises the oldest error that has not been raised yet.
+        """
+        with self._changed:
+            done = self._changed.wait_for(lambda: not self.pending, timeout)
+        self.raise_failure()
+        return done
+
+    def _run(self) -> None:
+        while True:
+            job = self._jobs[0]
+            try:
+                job()
+            except BaseException as error:  # noqa: BLE001 - raised on the training thread
+                self._failures.append(error)
+            with self._changed:
+                self._jobs.popleft()
+                self._changed.notify_all()
+                if not self._jobs:
+                    self._thread = None
+                    return
+
+
+def wait_with_notice(writer: Writer, what: str, timeout: float | None = None) -> bool:
+    """Wait for a writer as Writer.wait does; tell the user if it takes more than a second."""
+    end = float("inf") if timeout is None else time.monotonic() + timeout
+    if writer.wait(min(_NOTICE_AFTER, end - time.monotonic())):
+        return True
+    with _notice(writer.pending, what) as show:
+        while (left := end - time.monotonic()) > 0:
+            if writer.wait(min(0.2, left)):
+                return True
+            show(writer.pending)
+    return False
+
+
+@contextlib.contextmanager
+def _notice(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on a terminal, otherwise a line; yield what takes the number pending."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console.print(f"kept: {what}, {total} to go", highlight=False)
+        yield lambda _: None
+        return
+    columns = (TextColumn("kept: {task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda pending: progress.update(task, completed=total - pending)
+
+
+@atexit.register
+def _finish_all() -> None:
+    """At exit: give pending checkpoints the time they may have, and tell what was not written."""
+    for writer in list(_writers):
+        while writer.pending or writer._failures:  # noqa: SLF001 - this module's own
+            try:
+                if not wait_with_notice(writer, "writing the last checkpoints", EXIT_SECONDS):
+                    sys.stderr.write(
+                        f"kept: gave up after {EXIT_SECONDS:.0f} s with {writer.pending} "
+                        "checkpoints unwritten; those committed before are safe\n"
+                    )
+                    break
+            except Exception as error:  # noqa: BLE001 - nobody is left to catch it
+                sys.stderr.write(f"kept: {error}\n")
