@@ -71,7 +71,7 @@ def _decode(stored: bytes, key: str) -> memoryview:
     if len(stored) < HEADER.size:
         raise Damaged(f"{key} is damaged: {len(stored)} bytes are less than its header")
     magic, codec, raw_size = HEADER.unpack_from(stored)
-    if magic != MAGIC or codec != RAW:
+    if stored[: HEADER.size] != HEADER.pack(MAGIC, RAW, raw_size):
         raise Damaged(f"{key} is damaged or of a newer format: magic {magic!r}, codec {codec}")
     if len(stored) != stored_size(raw_size):
         raise Damaged(f"{key} is damaged: {len(stored)} bytes stored, {stored_size(raw_size)} due")

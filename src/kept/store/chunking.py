@@ -37,7 +37,7 @@ def cut(file: IO[bytes]) -> list[Range]:
     size = os.fstat(file.fileno()).st_size
     try:
         tensors = sorted(_tensors(file, 0, size))
-    except (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, RuntimeError, ValueError, LookupError, OverflowError, zipfile.BadZipFile):
         tensors = []  # looks like HDF5 or zip and is not: still worth keeping, byte by byte
     if not tensors:
         return list(_split(0, size, BLOCK))

@@ -53,7 +53,7 @@ def commit(bucket: Bucket, log: Log, sources: Iterable[Source], label: Label) ->
         "aliases": list(label.aliases),
         "metadata": label.describe(packer.bytes_new),
     }
-    return _log_version(log, event)
+    return _log_version(log, event, newest.live)
 
 
 def manifest_key(name: str) -> str:
@@ -97,13 +97,13 @@ def _previous(bucket: Bucket, entry: Entry | None) -> Manifest | None:
         return None
 
 
-def _log_version(log: Log, version: Event) -> int:
+def _log_version(log: Log, version: Event, before: Entry | None) -> int:
     index = 0
 
     def make(view: View) -> Event | None:
         nonlocal index
         newest = _newest(view)
-        if newest.live is not None and newest.live.digest == version["digest"]:
+        if newest.live is not None and _is_repeated(newest.live, version, before):
             index = newest.live.index
             return _repetition(index, version)
         _check_type(newest.any, version["type"])
@@ -112,6 +112,16 @@ def _log_version(log: Log, version: Event) -> int:
 
     log.append(make)
     return index
+
+
+def _is_repeated(newest: Entry, version: Event, before: Entry | None) -> bool:
+    """Return whether the newest version holds the same content; before is what it was at first."""
+    if newest.digest != version["digest"]:
+        return False
+    # All chunks of the newest version are found again where they lie. If the same content has got
+    # another manifest, some had been lost: the version cannot be restored, and a new one can.
+    is_the_same = before is not None and before.index == newest.index
+    return not is_the_same or newest.manifest == version["manifest"]
 
 
 def _repetition(index: int, version: Event) -> Event | None:

@@ -61,7 +61,15 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Json]:
         return {}
     if not isinstance(metadata, Mapping):
         raise InvalidMetadata(f"metadata is a dict. Received: {metadata!r}")
-    value: dict[str, Json] = _plain(metadata, "metadata")
+    try:
+        value: dict[str, Json] = _plain(metadata, "metadata")
+        canonical(value)
+    except InvalidMetadata:
+        raise
+    except (RecursionError, ValueError):
+        raise InvalidMetadata(
+            "metadata holds itself, is nested too deeply, or has a number of too many digits."
+        ) from None
     return value
 
 
@@ -95,4 +103,4 @@ def _plain_text(text: str, where: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise InvalidMetadata(f"{where} is not valid Unicode. Received: {text!r}") from None
-    return str(text)
+    return str.__str__(text)  # of a text that is an enum, too, the text

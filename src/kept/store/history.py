@@ -6,8 +6,7 @@ the one that holds, and when a version's own event is reached all that is to kno
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import Damaged
 from kept.names import LATEST
@@ -19,11 +18,10 @@ if TYPE_CHECKING:
     from kept.store.log import Event
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A version as the log tells of it."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which has no use here
     type: str
     manifest: str  # digest of the manifest's bytes, which names its key
     digest: str  # content digest
@@ -38,7 +36,12 @@ def entries(newest_first: Iterable[Event]) -> Iterator[Entry]:
     """Yield every version, the newest first, deleted ones too; raises Damaged."""
     fold = _Fold()
     for event in newest_first:
-        entry = fold.add(event)
+        try:
+            entry = fold.add(event)
+        except (KeyError, TypeError, AttributeError):
+            raise Damaged(
+                f"Record {event.get('number')} tells of nothing known: {event!r}"
+            ) from None
         if entry is not None:
             yield entry
 
@@ -54,16 +57,16 @@ class _Fold:
 
     def add(self, event: Event) -> Entry | None:
         """Take the next older event; return its version if it is the event of one."""
-        match event:
-            case {"event": "version", "index": index, "aliases": aliases}:
-                self._mention(dict.fromkeys(aliases, index))
-                return self._entry(event)
-            case {"event": "alias", "aliases": aliases}:
-                self._mention(aliases)
-            case {"event": "delete" | "undelete" as kind, "index": index}:
-                self._deleted.setdefault(index, kind == "delete")
-            case _:
-                raise Damaged(f"Record {event.get('number')} tells of nothing known: {event!r}")
+        kind = event["event"]
+        if kind == "version":
+            self._mention(dict.fromkeys(event["aliases"], event["index"]))
+            return self._entry(event)
+        if kind == "alias":
+            self._mention(event["aliases"])
+        elif kind in ("delete", "undelete"):
+            self._deleted.setdefault(event["index"], kind == "delete")
+        else:
+            raise KeyError(kind)
         return None
 
     def _mention(self, aliases: dict[str, int | None]) -> None:
@@ -80,15 +83,15 @@ class _Fold:
         if not deleted and not self._has_latest:
             self._has_latest, names = True, [LATEST, *names]
         return Entry(
-            index=index,
-            type=event["type"],
-            manifest=event["manifest"],
-            digest=event["digest"],
-            size=event["size"],
-            aliases=tuple(names),
-            metadata=event["metadata"],
-            created_at=event["time"],
-            deleted=deleted,
+            index,
+            event["type"],
+            event["manifest"],
+            event["digest"],
+            event["size"],
+            tuple(names),
+            event["metadata"],
+            event["time"],
+            deleted,
         )
 
 

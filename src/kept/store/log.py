@@ -104,7 +104,7 @@ class Log:
             number = view.head + 1
             event = event | {"number": number, "time": _now(), "write_id": os.urandom(16).hex()}
             if self._create(number, event):
-                self._write_page(View(self, view.paged, (*view.tail, event)))
+                self._keep(View(self, view.paged, (*view.tail, event)))
                 return event
 
     def read_record(self, number: int) -> Event:
@@ -118,8 +118,12 @@ class Log:
         """Return the events of the page that ends at number; raises KeyNotFound or Damaged."""
         key = self.page_key(number)
         value = unseal(self._bucket.get(key), key)
-        events: list[Event] = value["events"] if isinstance(value, dict) else []
-        if len(events) not in (PAGE, BIG_PAGE) or events[-1]["number"] != number:
+        try:
+            events: list[Event] = value["events"]
+            last = events[-1]["number"] if len(events) in (PAGE, BIG_PAGE) else None
+        except (LookupError, TypeError):
+            last = None
+        if last != number:
             raise Damaged(f"{key} is damaged: it does not end with record {number}")
         return events
 
@@ -132,9 +136,16 @@ class Log:
 
     def pages(self) -> Iterator[int]:
         """Yield the numbers of the pages that there are, ascending."""
-        for key in self._bucket.keys(f"{self._folder}state/"):
+        return (number for number in self._numbers("state/", self.page_key) if number % PAGE == 0)
+
+    def records(self) -> Iterator[int]:
+        """Yield the numbers of the records that there are, ascending, by listing them all."""
+        return self._numbers("log/", self.record_key)
+
+    def _numbers(self, folder: str, key_of: Callable[[int], str]) -> Iterator[int]:
+        for key in self._bucket.keys(self._folder + folder):
             name = key.rpartition("/")[2].removesuffix(".json")
-            if name.isdecimal() and int(name) % PAGE == 0:
+            if name.isdecimal() and key == key_of(int(name)):
                 yield int(name)
 
     def _read(self, number: int) -> Event:
@@ -164,22 +175,25 @@ class Log:
                 time.sleep(0.05)
         raise KeptError(f"{key} can neither be created nor read in {self._bucket.location}")
 
-    def _write_page(self, view: View) -> None:
-        """Keep the view, and write a page when enough records have come since the last.
-
-        What is in a page follows from the records, so it does not matter which writer makes it.
-        """
+    def _keep(self, view: View) -> None:
+        """Keep the view, and write a page when enough records have come since the last."""
         end = view.head - view.head % PAGE
         if end > view.paged:
-            length = BIG_PAGE if end % BIG_PAGE == 0 else PAGE
-            newest_first = (e for e in view.backwards() if e["number"] <= end)
-            events = list(itertools.islice(newest_first, length))[::-1]
-            with contextlib.suppress(KeyExists):
-                self._bucket.put_if_absent(self.page_key(end), [seal({"events": events})])
-            for covered in range(end - length + PAGE, end, PAGE):
-                self._bucket.delete(self.page_key(covered))
-            view = View(self, end, tuple(e for e in view.tail if e["number"] > end))
+            # The commit stands without its page, and a later one writes what this one could not.
+            with contextlib.suppress(KeptError, OSError):
+                self._write_page(view, end)
+                view = View(self, end, tuple(e for e in view.tail if e["number"] > end))
         self._view = view
+
+    def _write_page(self, view: View, end: int) -> None:
+        """Write the page that ends at end; it follows from the records, whoever writes it."""
+        length = BIG_PAGE if end % BIG_PAGE == 0 else PAGE
+        newest_first = (e for e in view.backwards() if e["number"] <= end)
+        events = list(itertools.islice(newest_first, length))[::-1]
+        with contextlib.suppress(KeyExists):
+            self._bucket.put_if_absent(self.page_key(end), [seal({"events": events})])
+        for covered in range(end - length + PAGE, end, PAGE):
+            self._bucket.delete(self.page_key(covered))
 
 
 def _now() -> str:

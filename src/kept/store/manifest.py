@@ -99,14 +99,15 @@ def _content(file: File) -> Json:
 
 def _file(item: Json, blobs: list[str]) -> File:
     chunks = tuple(_chunk(entry, blobs) for entry in item["chunks"])
-    if sum(chunk.size for chunk in chunks) != item["size"]:
+    if type(item["size"]) is not int or sum(chunk.size for chunk in chunks) != item["size"]:
         raise ValueError(f"the chunks of {item['path']!r} do not add up to its size")
     return File(item["path"], item["size"], chunks)
 
 
 def _chunk(entry: Json, blobs: list[str]) -> Chunk:
     name, size, *place = entry
-    blob, offset = (blobs[place[0]], place[1]) if place else (name, 0)
+    number, offset = place or (None, 0)
+    blob = name if number is None else blobs[number]
     if not (DIGEST.fullmatch(name) and DIGEST.fullmatch(blob)):
         raise ValueError(f"{entry!r} holds no digest")
     if not all(type(n) is int and n >= 0 for n in (size, offset, *place)):

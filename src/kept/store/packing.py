@@ -38,6 +38,7 @@ class Packer:
         self._bucket = bucket
         self._places = _places(bucket, previous) if previous else {}
         self._pending: dict[str, bytes] = {}
+        self._pending_size = 0
         self._cut: list[tuple[Source, list[tuple[str, int]]]] = []
         self.bytes_new = 0
 
@@ -73,7 +74,8 @@ class Packer:
             yield from self._new(name, data)
         else:
             self._pending[name] = data
-            if sum(map(len, self._pending.values())) >= PACK_SIZE:
+            self._pending_size += len(data)
+            if self._pending_size >= PACK_SIZE:
                 yield from self._flush()
 
     def _flush(self) -> Iterator[tuple[str, Parts]]:
@@ -82,7 +84,7 @@ class Packer:
         for name, data in self._pending.items():
             self._places[name] = (blob, offset)
             offset += len(data)
-        self._pending = {}
+        self._pending, self._pending_size = {}, 0
         yield from self._new(blob, raw)
 
     def _new(self, blob: str, raw: bytes) -> Iterator[tuple[str, Parts]]:

@@ -45,7 +45,7 @@ def restore(bucket: Bucket, manifest: Manifest, root: Path, progress: Progress |
         targets = [_target(root, file) for file in manifest.files]
         reader, done = ChunkReader(bucket), 0
         for number, file in enumerate(manifest.files):
-            with open(workspace / str(number), "xb", buffering=0) as out:
+            with open(workspace / str(number), "xb") as out:
                 for chunk in file.chunks:
                     out.write(reader.read(chunk))
                     done += chunk.size
@@ -84,9 +84,9 @@ def _target(root: Path, file: File) -> Path:
     """Return where a file goes; raises InvalidPath if something there is in the way."""
     target = root.joinpath(*file.path.split("/"))
     parent = target.parent
-    while not parent.exists() and parent != root:
+    while not os.path.lexists(parent) and parent != root:
         parent = parent.parent
-    if not parent.resolve().is_relative_to(root.resolve()):
+    if not Path(os.path.realpath(parent)).is_relative_to(os.path.realpath(root)):
         raise InvalidPath(f"{parent} is a link that leads out of {root}. Received: {file.path!r}")
     if not parent.is_dir() or target.is_dir():
         raise InvalidPath(f"{target} cannot be written: a folder is in the way of a file, or a "

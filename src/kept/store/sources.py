@@ -52,11 +52,17 @@ def _at(path: str) -> Iterator[Source]:
 
 
 def _below(folder: str, name: str) -> Iterator[Source]:
-    for where, _, files in os.walk(folder):
+    for where, folders, files in os.walk(folder, onerror=_raise):
         inside = os.path.relpath(where, folder)
         parts = [name, *([] if inside == "." else inside.split(os.sep))]
+        for link in filter(os.path.islink, (os.path.join(where, name) for name in folders)):
+            raise InvalidPath(f"A folder to be stored holds a link to a folder. Received: {link!r}")
         for file in files:
             full = os.path.join(where, file)
             if not os.path.isfile(full):
                 raise InvalidPath(f"A folder to be stored holds a special file. Received: {full!r}")
             yield Source("/".join([*parts, file]), full)
+
+
+def _raise(error: OSError) -> None:
+    raise error  # os.walk leaves out what it cannot read

@@ -227,17 +227,19 @@ def _check_format(bucket: Bucket) -> bool:
         found = next(iter(bucket.keys("")), None)
         if found is None:
             return False
+        if bucket.size(_FORMAT_KEY) is not None:  # somebody has made the store this moment
+            return _check_format(bucket)
         raise NotAStore(
             f"{bucket.location} holds other things than a store (first: {found}). "
             "Pass a store, or an empty or new folder."
         ) from None
     number = value.get("format") if isinstance(value, dict) else None
-    if type(number) is int and number > FORMAT:
+    if type(number) is not int or number < 1:
+        raise NotAStore(f"{bucket.location}: {_FORMAT_KEY} names no format. Received: {value!r}")
+    if number > FORMAT:
         raise NewerFormat(
             f"{bucket.location} has format {number}; this kept knows format {FORMAT}. Update kept."
         )
-    if number != FORMAT:
-        raise NotAStore(f"{bucket.location}: {_FORMAT_KEY} names no format. Received: {value!r}")
     return True
 
 

@@ -1,0 +1,57 @@
+"""kept verify: is every byte still what was written?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from kept.cli.common import json_option, opened
+from kept.cli.completion import references
+from kept.cli.output import clean, counted, print_json, size_text
+from kept.cli.progress import progress
+
+if TYPE_CHECKING:
+    from kept.store.verify import Report
+
+_DAMAGED = 4
+
+
+@click.command()
+@click.argument("ref", required=False, shell_complete=references)
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, ref: str | None, *, as_json: bool) -> None:
+    """Read a version, or the whole store, and check every byte.
+
+    Prints a line for each problem, and exits with 4 if there is one. Repairs nothing.
+    """
+    store = opened(ctx.obj)
+    with progress(f"Verifying {ref or 'all versions'}") as checked:
+        report = store.verify(ref, progress=checked)
+    if as_json:
+        _print_report_json(report)
+    else:
+        _print_report(report)
+    if not report.ok:
+        ctx.exit(_DAMAGED)
+
+
+def _print_report(report: Report) -> None:
+    for problem in report.problems:
+        click.echo(clean(str(problem)))
+    read = f"{counted(report.versions, 'version')}, {size_text(report.bytes)} read"
+    found = "all is well" if report.ok else counted(len(report.problems), "problem")
+    click.secho(f"{read}: {found}", fg="green" if report.ok else "red")
+
+
+def _print_report_json(report: Report) -> None:
+    print_json(
+        {
+            "ok": report.ok,
+            "versions": report.versions,
+            "chunks": report.chunks,
+            "bytes": report.bytes,
+            "problems": [{"where": p.where, "message": p.message} for p in report.problems],
+        }
+    )

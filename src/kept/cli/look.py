@@ -1,0 +1,186 @@
+"""kept ls and kept show: what is there."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kept.cli.common import files_shape, json_option, opened, version_shape
+from kept.cli.completion import artifact_names, references
+from kept.cli.output import (
+    Column,
+    counted,
+    print_json,
+    print_json_list,
+    print_pairs,
+    print_table,
+    size_text,
+    time_text,
+    value_text,
+)
+from kept.errors import ArtifactNotFound
+from kept.names import LATEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from kept.store.store import Store
+    from kept.store.version import Artifact, Version
+
+_SHORT_DIGEST = 10
+_FEW_ALIASES = 4
+_EPOCH = re.compile(r"epoch_\d+(_batch_\d+)?")  # the callback gives one to every version
+
+
+@click.command()
+@click.argument("name", required=False, shell_complete=artifact_names)
+@json_option
+@click.pass_obj
+def ls(location: str | None, name: str | None, *, as_json: bool) -> None:
+    """List the artifacts, or the versions of one, oldest first."""
+    store = opened(location)
+    if name is None:
+        _list_artifacts(store, as_json=as_json)
+    elif as_json:
+        print_json_list(map(version_shape, store.versions(name)))
+    else:
+        _print_versions(name, store.versions(name))
+
+
+@click.command()
+@click.argument("ref", shell_complete=references)
+@json_option
+@click.pass_obj
+def show(location: str | None, ref: str, *, as_json: bool) -> None:
+    """Show all about a version: aliases, metadata, files."""
+    version = opened(location).version(ref)
+    if as_json:
+        print_json(version_shape(version) | {"files": files_shape(version)})
+    else:
+        _print_version(version)
+
+
+def _list_artifacts(store: Store, *, as_json: bool) -> None:
+    found = [(artifact, versions) for artifact, versions in _artifacts(store)]
+    if as_json:
+        print_json_list(_artifact_shape(artifact, versions) for artifact, versions in found)
+    elif found:
+        columns = [
+            Column("name", wraps=True, least=30),
+            Column("type"),
+            Column("versions", right=True),
+            Column("newest"),
+            Column("size", right=True),
+            Column("aliases", wraps=True),
+        ]
+        print_table(columns, [_artifact_row(artifact, versions) for artifact, versions in found])
+    else:
+        click.echo(f"There is no artifact in {store.location}.", err=True)
+
+
+def _artifacts(store: Store) -> Iterator[tuple[Artifact, list[Version]]]:
+    for artifact in store.artifacts():
+        try:
+            yield artifact, artifact.versions()
+        except ArtifactNotFound:  # a writer has made its folder, and no version yet
+            continue
+
+
+def _artifact_shape(artifact: Artifact, versions: list[Version]) -> dict[str, Any]:
+    newest = versions[-1] if versions else None
+    return {
+        "name": artifact.name,
+        "type": artifact.type,
+        "versions": len(versions),
+        "latest": newest and newest.version,
+        "size": newest and newest.size,
+        "created_at": newest and newest.entry.created_at,
+        "aliases": {alias: v.version for v in versions for alias in v.aliases},
+    }
+
+
+def _artifact_row(artifact: Artifact, versions: list[Version]) -> list[str]:
+    newest = versions[-1] if versions else None
+    return [
+        artifact.name,
+        artifact.type,
+        str(len(versions)),
+        newest.version if newest else "",
+        size_text(newest.size) if newest else "",
+        _some_aliases(versions),
+    ]
+
+
+def _some_aliases(versions: list[Version]) -> str:
+    """Return the aliases that say something, with their versions; newest version first."""
+    pairs = [f"{alias}={v.version}" for v in reversed(versions) for alias in v.aliases
+             if alias != LATEST and not _EPOCH.fullmatch(alias)]  # fmt: skip
+    more = ["…"] if len(pairs) > _FEW_ALIASES else []
+    return ", ".join(pairs[:_FEW_ALIASES] + more)
+
+
+def _print_versions(name: str, versions: list[Version]) -> None:
+    if not versions:
+        click.echo(f"{name} has no version: all were deleted.", err=True)
+        return
+    monitors = {v.metadata["monitor"] for v in versions if _monitored(v.metadata)}
+    title = str(*monitors) if len(monitors) == 1 else "value"
+    columns = [
+        Column("version"),
+        Column("aliases", wraps=True),
+        *([Column(title, right=True)] if monitors else []),
+        Column("size", right=True),
+        Column("created"),
+        Column("digest"),
+    ]
+    rows = [_version_row(v, monitors) for v in versions]
+    print_table(columns, rows)
+
+
+def _version_row(version: Version, monitors: set[str]) -> list[str]:
+    return [
+        version.version,
+        ", ".join(version.aliases),
+        *([_value(version.metadata, monitors)] if monitors else []),
+        size_text(version.size),
+        time_text(version.entry.created_at),
+        version.digest[:_SHORT_DIGEST],
+    ]
+
+
+def _monitored(metadata: dict[str, Any]) -> bool:
+    # Other programs put versions as well, and their metadata may say anything.
+    return isinstance(metadata.get("monitor"), str) and metadata.get("value") is not None
+
+
+def _value(metadata: dict[str, Any], monitors: set[str]) -> str:
+    if not _monitored(metadata):
+        return ""
+    value = metadata["value"]
+    text = f"{value:.6g}" if isinstance(value, float) else value_text(value)
+    return text if len(monitors) == 1 else f"{metadata['monitor']} {text}"
+
+
+def _print_version(version: Version) -> None:
+    files = version.files
+    facts = [
+        ("type", version.type),
+        ("aliases", ", ".join(version.aliases) or "none"),
+        ("created", time_text(version.entry.created_at)),
+        ("size", f"{size_text(version.size)} in {counted(len(files), 'file')}"),
+        ("digest", version.digest),
+    ]
+    print_pairs(version.reference, facts)
+    if version.metadata:
+        print_pairs("metadata", list(_flat(version.metadata)))
+    print_pairs("files", [(file.path, size_text(file.size)) for file in files])
+
+
+def _flat(metadata: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for key, value in metadata.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value_text(value)

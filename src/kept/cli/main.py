@@ -1,0 +1,118 @@
+"""Where the command `kept` starts, and what becomes of its errors.
+
+Start-up time is felt at every call, so nothing dear is imported at the top of a module of the
+command: no rich, no Keras, and the store only when a command needs it.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+import kept
+from kept.errors import Damaged, InvalidInput, KeptError, NotFound
+
+_EPILOG = """\b
+REF names a version: NAME:v3, NAME:ALIAS, NAME (its newest version)
+or NAME@DIGEST (the first 8 or more hex digits).
+
+\b
+Exit codes:
+  0    done
+  1    any other error (no permission, disk full, not a store, …)
+  2    wrong usage, or input that cannot be used
+  3    no such store, artifact, version or alias
+  4    damage found
+  130  interrupted
+"""
+# In the order of use; each is imported when it is called.
+_MODULES = {
+    "ls": "look",
+    "show": "look",
+    "get": "transfer",
+    "put": "transfer",
+    "alias": "change",
+    "rm": "change",
+    "verify": "check",
+    "completion": "completion",
+}
+_FEW_COLLECTIONS = 1_000_000
+
+
+class _Kept(click.Group):
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(_MODULES)
+
+    def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _MODULES:
+            return None
+        module = import_module(f"kept.cli.{_MODULES[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # the reader had enough; click ends without a word
+        except (KeptError, OSError) as error:
+            click.echo(f"Error: {_told(error)}", err=True)
+            ctx.exit(_exit_code(error))
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(130)
+
+
+@click.group(
+    cls=_Kept,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--store",
+    metavar="LOCATION",
+    envvar="KEPT_STORE",
+    show_envvar=True,
+    help="The store: a folder or file:///path. Without it: ./kept-store.",
+)
+@click.version_option(kept.__version__, prog_name="kept", help="Show the version of kept.")
+@click.pass_context
+def cli(ctx: click.Context, store: str | None) -> None:
+    """Look at, fetch, name and check the checkpoints that kept keeps."""
+    ctx.obj = store
+
+
+def main() -> None:
+    """Run the command, and exit with its code."""
+    # What a command makes lives until it ends; searching it for garbage is a tenth of the time
+    # that a long listing takes.
+    gc.set_threshold(_FEW_COLLECTIONS)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8
+    try:
+        cli(prog_name="kept")
+    finally:
+        gc.freeze()  # nor is there anything to find at the exit
+
+
+def _told(error: KeptError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    return str(error) or type(error).__name__
+
+
+def _exit_code(error: Exception) -> int:
+    match error:
+        case InvalidInput():
+            return 2
+        case NotFound():
+            return 3
+        case Damaged():
+            return 4
+    return 1

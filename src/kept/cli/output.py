@@ -1,0 +1,148 @@
+"""How results look: JSON, tables on a terminal, aligned text elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.table import Table
+
+_encode = json.JSONEncoder(check_circular=False).encode
+# rich measures and wraps every cell: 10,000 rows take it seconds.
+_MOST_DRAWN = 500
+_BATCH = 128
+
+
+class Column(NamedTuple):
+    """A column of a table; on a narrow terminal only a wrapping one gives way, down to least."""
+
+    title: str
+    right: bool = False
+    wraps: bool = False
+    least: int = 0
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def print_json_list(items: Iterable[dict[str, Any]]) -> None:
+    """Print a JSON list with one item a line: quick to write, and easy to read line by line."""
+    lines = list(map(_encode, items))
+    # Not click.echo, which searches all of it for colours; in batches, which stay in the cache.
+    write = sys.stdout.write
+    write("[\n" if lines else "[")
+    for start in range(0, len(lines), _BATCH):
+        batch = lines[start : start + _BATCH]
+        write(",\n".join(batch) + (",\n" if start + _BATCH < len(lines) else "\n"))
+    write("]\n")
+    sys.stdout.flush()
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below the titles of their columns."""
+    cleaned = [[clean(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty() and len(rows) <= _MOST_DRAWN:
+        _draw(_ruled(columns, cleaned), cleaned)
+    else:
+        _align([[clean(column.title) for column in columns], *cleaned], columns)
+
+
+def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
+    """Print what is known, line by line, below a title."""
+    cleaned = [[clean(key), clean(value)] for key, value in pairs]
+    click.secho(title, bold=True)  # click drops the style where stdout is no terminal
+    if sys.stdout.isatty():
+        _draw(_grid(), cleaned)
+    else:
+        _align([["", *row] for row in cleaned], [Column("")] * 3)
+
+
+def clean(text: str) -> str:
+    """Return text with what could steer a terminal (or break a line) written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def value_text(value: Any) -> str:
+    """Return a metadata value as a person reads it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def size_text(size: float) -> str:
+    """Return 3400000 as 3.4 MB."""
+    if size < 1000:
+        return f"{size:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB"):
+        size /= 1000
+        if size < 999.95:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1000:.1f} PB"
+
+
+def time_text(created_at: str) -> str:
+    """Return a moment of the log in local time, to the minute."""
+    from datetime import datetime
+
+    return f"{datetime.fromisoformat(created_at).astimezone():%Y-%m-%d %H:%M}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return 1 file, 2 files."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _align(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> None:
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if column.right else cell.ljust(width)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    click.echo("\n".join(lines))
+
+
+def _ruled(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0),
+        header_style="bold",
+    )  # fmt: skip
+    for column, *cells in zip(columns, *rows, strict=True):
+        table.add_column(
+            Text(clean(column.title)),
+            justify="right" if column.right else "left",
+            no_wrap=not column.wraps,
+            min_width=min(column.least, max(map(len, cells), default=0)),
+            overflow="fold",  # never cut: what is shown can be copied
+        )
+    return table
+
+
+def _grid() -> Table:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2), pad_edge=True)
+    table.add_column(style="cyan", overflow="fold")
+    table.add_column(overflow="fold")
+    return table
+
+
+def _draw(table: Table, rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    for row in rows:
+        table.add_row(*map(Text, row))  # Text, not str: names are not markup
+    Console().print(table)

@@ -1,0 +1,86 @@
+"""Files that look like what Keras writes, made without Keras, and buckets that misbehave."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+
+def arrays(rng: int, **sizes: int) -> Arrays:
+    """Random float32 vectors, by name, of so many bytes."""
+    random = np.random.default_rng(rng)
+    return {
+        name.replace("__", "/"): random.random(size // 4, np.float32)
+        for name, size in sizes.items()
+    }
+
+
+def hdf5(tensors: Arrays, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for name, tensor in tensors.items():
+            file.create_dataset(f"layers/{name}/vars/0", data=tensor, **options)
+    return buffer.getvalue()
+
+
+def keras(tensors: Arrays, second: int = 0) -> bytes:
+    """A .keras file: a zip without compression around an HDF5 file, with a date in it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in {
+            "metadata.json": f'{{"keras_version": "3.15.1", "date_saved": "@{second:02d}"}}'.encode(),
+            "config.json": b'{"module": "keras", "class_name": "Sequential"}',
+            "model.weights.h5": hdf5(tensors),
+        }.items():
+            archive.writestr(zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, second)), data)
+    return buffer.getvalue()
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path with /."""
+    files = (path for path in root.rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+class Wrapped:
+    """A bucket that passes every call on; subclasses change a few."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+def start(code: str, *args: object) -> subprocess.Popen[str]:
+    """Run Python code in a fresh process, its standard streams piped."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={key: value for key, value in os.environ.items() if not key.startswith("KEPT")},
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> list[str]:
+    """Wait for a process that has to succeed; return the lines it printed."""
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    return out.splitlines()

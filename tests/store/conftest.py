@@ -1,0 +1,31 @@
+import pytest
+
+import kept
+from kept.bucket.memory import MemoryBucket
+from kept.store import log
+
+
+@pytest.fixture
+def store():
+    """A new store in memory."""
+    return kept.Store(MemoryBucket())
+
+
+@pytest.fixture
+def small_pages(monkeypatch):
+    """Pages of 4 and of 16 records, so that short logs have them."""
+    monkeypatch.setattr(log, "PAGE", 4)
+    monkeypatch.setattr(log, "BIG_PAGE", 16)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Make a file for log_artifact out of its bytes."""
+
+    def make(data: bytes, name: str = "model.bin"):
+        path = tmp_path / "given" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    return make

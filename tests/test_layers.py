@@ -1,0 +1,116 @@
+"""Imports run one way, and `import kept` is cheap."""
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kept
+from tests.helpers import finish, start
+
+SOURCE = Path(kept.__file__).parent
+LAYERS = ["errors", "digest", "names", "bucket", "store", "mirrors", "training"]
+BASE = {"errors", "digest", "names"}
+# What each part of the package may import, beside itself and `from kept import <public name>`.
+ALLOWED = {
+    **dict.fromkeys(BASE, BASE),
+    "bucket": BASE,
+    "store": BASE | {"bucket"},
+    "mirrors": BASE | {"bucket", "store"},
+    "training": BASE | {"bucket", "store", "mirrors"},
+    "cli": BASE | {"bucket", "store", "mirrors"},
+    "web": BASE | {"bucket", "store", "mirrors"},
+    "__main__": {"cli"},
+    "__init__": set(),  # it imports a module when one of its names is used
+}
+DEAR = [
+    "keras", "tf_keras", "tensorflow", "jax", "torch", "wandb", "obstore", "numpy", "h5py", "rich",
+    "starlette", "fastapi", "click", "asyncio",
+]  # fmt: skip
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yield what a module imports, also inside functions, but not for type checkers only."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for other in node.orelse:
+                yield from imports(other)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            yield from imports(node)
+
+
+def test_the_reader_of_imports_reads_all_of_them():
+    code = """
+if TYPE_CHECKING:
+    import a
+else:
+    import b
+def f():
+    class C:
+        from c.d import e, f as g
+try:
+    import h.i
+except ImportError:
+    with x: import j as k
+"""
+    assert sorted(imports(ast.parse(code))) == ["b", "c.d.e", "c.d.f", "h.i", "j"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE))
+)
+def test_imports_run_one_way(path):
+    part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    assert part in ALLOWED, f"say in ALLOWED what {part} may import"
+    for name in imports(ast.parse(path.read_text())):
+        if name.split(".")[0] == "kept":
+            wanted = name.split(".")[1]
+            assert wanted in ALLOWED[part] | {part} or wanted in kept.__all__, (
+                f"{part} imports {name}"
+            )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import kept",
+        "import kept; kept.open_store(sys.argv[1]).artifacts()",
+        "import kept; kept.KeptError, kept.Store, kept.Version, kept.Artifact",
+        "import kept; kept.open_store(sys.argv[1]).log_artifact('m', sys.argv[2]).verify()",
+    ],
+)
+def test_what_is_cheap_loads_nothing_dear(tmp_path, code):
+    (tmp_path / "file").write_bytes(b"x" * 5_000_000)
+    code = f"import json, sys; {code}; print(json.dumps(sorted(sys.modules)))"
+    [line] = finish(start(code, tmp_path / "store", tmp_path / "file"))
+    loaded = {name.split(".")[0] for name in json.loads(line)}
+    assert "kept" in loaded
+    assert loaded & set(DEAR) == set()
+
+
+def test_import_alone_loads_one_module_of_its_own():
+    code = "import sys, kept; print([name for name in sys.modules if name.startswith('kept')])"
+    assert finish(start(code)) == ["['kept']"]
+
+
+def test_the_public_names():
+    assert sorted(kept.__all__) == sorted(dir(kept)) == sorted(set(kept.__all__))
+    assert set(kept._HOME) == set(kept.__all__) - {"__version__"}
+    for name in set(kept.__all__) - {"ModelCheckpoint"}:  # needs Keras: tested where that is
+        assert getattr(kept, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        kept.nonsense  # noqa: B018
+
+
+def test_every_public_name_is_where_it_is_said_to_be():
+    for name, module in kept._HOME.items():
+        path = SOURCE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+        defined = {getattr(node, "name", None) for node in ast.parse(path.read_text()).body}
+        assert name in defined
