@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _TMP = "tmp"
 _WRITERS = 4
 _SWEEP_AFTER = 60.0  # seconds; a younger temporary file may not have its lock yet
+_NAME_IS_YOUNG = 600.0  # seconds; far more than a writer needs from the name to the fsync
 _MAX_IOV = 512  # Linux and macOS take 1024 buffers in one writev
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 T = TypeVar("T")
@@ -88,7 +89,11 @@ class LocalBucket:
             found = os.stat(self._path(key))
         except _MISSING:
             return None
-        return None if stat.S_ISDIR(found.st_mode) else found.st_size
+        if stat.S_ISDIR(found.st_mode):
+            return None
+        if time.time() - found.st_ctime < _NAME_IS_YOUNG:
+            sync_folder(os.path.dirname(self._path(key)))  # its writer may not have come to it
+        return found.st_size
 
     def keys(self, prefix: str) -> Iterator[str]:
         for name, is_folder in self._entries(prefix):
@@ -210,18 +215,28 @@ def _in_threads(work: Callable[[T], None], items: Iterable[T]) -> None:
         except BaseException as error:  # noqa: BLE001 - raised below, in the calling thread
             errors.append(error)
 
-    threads = [threading.Thread(target=run, name="kept-put") for _ in range(_WRITERS)]
-    for thread in threads:
-        thread.start()
+    started = _start([threading.Thread(target=run, name="kept-put") for _ in range(_WRITERS)])
+    if len(started) < _WRITERS:
+        run()
     try:
-        for thread in threads:
+        for thread in started:
             thread.join()
     except BaseException as error:  # noqa: BLE001 - Ctrl-C: they stop after the item in hand
         errors.append(error)
-    for thread in threads:
+    for thread in started:
         thread.join()
     if errors:
         raise errors[0]
+
+
+def _start(threads: list[threading.Thread]) -> list[threading.Thread]:
+    """Start as many as can be had: none, say, when an interpreter since 3.12 exits."""
+    started: list[threading.Thread] = []
+    with contextlib.suppress(RuntimeError):
+        for thread in threads:
+            thread.start()
+            started.append(thread)
+    return started
 
 
 def _holds_a_file(folder: str) -> bool:
