@@ -7,8 +7,10 @@ import os
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
 import pytest
+
+import kept
+from tests.training import helpers
 
 
 @pytest.fixture(autouse=True)
@@ -21,27 +23,34 @@ def _own_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def data():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(40, 6)).astype("float32")
-    return x, (x.sum(axis=1, keepdims=True) > 0).astype("float32")
+    return helpers.make_data()
+
+
+@pytest.fixture(scope="session")
+def rewind():
+    return helpers.rewinder(helpers.make_model())
 
 
 @pytest.fixture
-def model():
-    return make_model()
+def model(rewind):
+    """The same small model for every test, as new; not for being compiled or built differently."""
+    return rewind()
 
 
-def make_model(*, metrics=("accuracy",)):
-    import keras
+@pytest.fixture
+def own_model():
+    """A small model for one test alone."""
+    return helpers.make_model()
 
-    keras.utils.set_random_seed(1)
-    model = keras.Sequential(
-        [
-            keras.Input((6,)),
-            keras.layers.Dense(8, activation="relu"),
-            keras.layers.Dropout(0.2),
-            keras.layers.Dense(1, activation="sigmoid"),
-        ]
-    )
-    model.compile("adam", "binary_crossentropy", metrics=list(metrics))
-    return model
+
+@pytest.fixture
+def store(tmp_path):
+    return kept.open_store(tmp_path / "store")
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """Holds the writer before every file until gate.open() is called."""
+    gate = helpers.Gate(monkeypatch)
+    yield gate
+    gate.open()

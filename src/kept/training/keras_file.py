@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kept.training.frameworks import HostBuffer, Variable
     from kept.training.snapshot import Snapshot
 
@@ -23,7 +25,8 @@ def write_checkpoint(model: keras.Model, path: str, *, weights_only: bool) -> No
     """Save the model to path, as Keras's ModelCheckpoint does."""
     if weights_only:
         model.save_weights(path, overwrite=True)
-    else:
+        return
+    with _compile_config_kept(model):
         model.save(path, overwrite=True)
 
 
@@ -40,6 +43,22 @@ def write_snapshot(
         write_checkpoint(model, path, weights_only=weights_only)
     missing: list[Variable] = scope.missing
     return missing
+
+
+@contextlib.contextmanager
+def _compile_config_kept(model: keras.Model) -> Iterator[None]:
+    """Undo what Keras does to a model that it saves as .h5.
+
+    It takes the optimizer out of what the model knows of its compilation, so that every .keras
+    file saved after that loads with another optimizer (seen in Keras 3.15).
+    """
+    compiled = getattr(model, "_compile_config", None)
+    config = dict(compiled.config) if compiled is not None else {}
+    try:
+        yield
+    finally:
+        if compiled is not None:
+            compiled.config.update(config)
 
 
 class _SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is untyped

@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,17 +30,20 @@ class Writer:
     """Does jobs on a thread that lives while there are any."""
 
     def __init__(self) -> None:
+        self.start_anew()
+        _writers.add(self)
+
+    def start_anew(self) -> None:
+        """Forget everything; for a forked child, which lacks the thread that the parent has."""
         self._jobs: deque[Job] = deque()  # the first one is being done
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._failures: deque[BaseException] = deque()
-        self._pid = os.getpid()
-        _writers.add(self)
 
     @property
     def pending(self) -> int:
-        """How many jobs are not done; none in a forked child, which has no such thread."""
-        return len(self._jobs) if self._pid == os.getpid() else 0
+        """How many jobs are not done."""
+        return len(self._jobs)
 
     def submit(self, job: Job) -> None:
         """Have a job done after those before it."""
@@ -62,10 +65,14 @@ class Writer:
 
         Raises the oldest error that has not been raised yet.
         """
-        with self._changed:
-            done = self._changed.wait_for(lambda: not self.pending, timeout)
+        done = self.is_done(timeout)
         self.raise_failure()
         return done
+
+    def is_done(self, timeout: float | None = None) -> bool:
+        """Wait as wait does, and raise nothing."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self.pending, timeout)
 
     def _run(self) -> None:
         while True:
@@ -83,16 +90,19 @@ class Writer:
 
 
 def wait_with_notice(writer: Writer, what: str, timeout: float | None = None) -> bool:
-    """Wait for a writer as Writer.wait does; tell the user if it takes more than a second."""
+    """Wait for a writer, and tell the user if it takes more than a second.
+
+    Returns whether all jobs are done; raises the oldest error, but not before the end of the wait.
+    """
     end = float("inf") if timeout is None else time.monotonic() + timeout
-    if writer.wait(min(_NOTICE_AFTER, end - time.monotonic())):
-        return True
-    with _notice(writer.pending, what) as show:
-        while (left := end - time.monotonic()) > 0:
-            if writer.wait(min(0.2, left)):
-                return True
-            show(writer.pending)
-    return False
+    done = writer.is_done(min(_NOTICE_AFTER, end - time.monotonic()))
+    if not done:
+        with _notice(writer.pending, what) as show:
+            while not done and (left := end - time.monotonic()) > 0:
+                done = writer.is_done(min(0.2, left))
+                show(writer.pending)
+    writer.raise_failure()
+    return done
 
 
 @contextlib.contextmanager
@@ -107,9 +117,19 @@ def _notice(total: int, what: str) -> Iterator[Callable[[int], None]]:
         yield lambda _: None
         return
     columns = (TextColumn("kept: {task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+    # No refreshing thread: a process that ends cannot start one (from Python 3.12 on).
+    options: dict[str, Any] = {"console": console, "transient": True, "auto_refresh": False}
+    with Progress(*columns, TimeElapsedColumn(), **options) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda pending: progress.update(task, completed=total - pending)
+        yield lambda pending: progress.update(task, completed=total - pending, refresh=True)
+
+
+def _start_all_anew() -> None:
+    for writer in list(_writers):
+        writer.start_anew()
+
+
+os.register_at_fork(after_in_child=_start_all_anew)
 
 
 @atexit.register

@@ -1,0 +1,106 @@
+"""Saving while nothing else runs: the floors, from save to durable version, and committing."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import kept
+from benchmarks.contenders import Kept
+from benchmarks.measure import (
+    Times,
+    WarmCopy,
+    in_turns,
+    medians,
+    sync,
+    timed,
+    timing,
+    workspace,
+    write_and_sync,
+)
+from benchmarks.models import dense, samples, values
+from benchmarks.rows import Outcome
+from kept.store.store import Store
+from kept.training import saver
+
+if TYPE_CHECKING:
+    import keras
+
+LOGS = {"loss": 1.0}
+
+
+def measure(*, quick: bool) -> Outcome:
+    """Compare with Keras's own save and with writing the same bytes to one file."""
+    model = dense(30 if quick else 300)
+    with workspace() as folder:
+        times, parts = _times(model, folder, repeats=2 if quick else 7)
+    found = medians(times)
+    outcome = Outcome(seconds=found | medians(parts), raw=times | parts)
+    durable, copy = found["kept: save to durable"], found["warm copy"]
+    outcome.add("stall / warm copy, idle", found["kept: stall"], copy)
+    keras_saved = found["Keras: save and fsync"]
+    outcome.add("save to durable version / Keras save + fsync", durable, keras_saved, 1.3)
+    floor = found["write and fsync"]
+    outcome.add("commit of a .keras file / write + fsync of one file", found["commit"], floor, 1.5)
+    return outcome
+
+
+def _times(model: keras.Model, folder: str, repeats: int) -> tuple[Times, Times]:
+    data = samples(model, 1)
+    parts: Times = {"kept: Keras file": [], "kept: commit": [], "kept: publish": []}
+    callback = begun(Kept().callback(folder, "epoch"), model)
+    store = kept.open_store(os.path.join(folder, "other"))
+    saved = os.path.join(folder, "keras.keras")
+    plain = itertools.count()
+    stalls: list[float] = []
+
+    def save_with_kept() -> float:
+        with (
+            timing(saver, "write_snapshot", parts["kept: Keras file"]),
+            timing(Store, "log_artifact", parts["kept: commit"]),
+            timing(saver, "publish", parts["kept: publish"]),
+        ):
+            stalls.append(timed(lambda: callback.on_epoch_end(0, LOGS)))
+            return stalls[-1] + timed(callback.wait)
+
+    def save_with_keras() -> float:
+        return timed(lambda: (model.save(saved), sync(saved), sync(folder)))
+
+    def write() -> float:
+        with open(saved, "rb") as file:
+            content = file.read()
+        path = os.path.join(folder, f"plain-{next(plain)}")
+        seconds = timed(lambda: write_and_sync(path, content))
+        os.unlink(path)
+        return seconds
+
+    def before() -> None:
+        model.train_on_batch(*data)  # every tensor changes
+        os.sync()
+
+    works = {
+        "warm copy": lambda: timed(copy),
+        "kept: save to durable": save_with_kept,
+        "Keras: save and fsync": save_with_keras,
+        "commit": lambda: timed(lambda: store.log_artifact("other", saved)),
+        "write and fsync": write,
+    }
+    copy = WarmCopy(values(model))
+    times = in_turns(works, repeats, before)
+    callback.close()
+    shutil.rmtree(folder, ignore_errors=True)
+    return times | {"kept: stall": stalls[1:]}, {name: taken[1:] for name, taken in parts.items()}
+
+
+def begun(callback: Any, model: keras.Model) -> Any:
+    """Return the callback as it is after the first batch of a fit."""
+    callback.set_params({"epochs": 1, "steps": 1})
+    callback.set_model(model)
+    callback.on_train_begin()
+    callback.on_epoch_begin(0)
+    callback.on_train_batch_end(0, LOGS)
+    if isinstance(callback, kept.ModelCheckpoint):
+        callback.wait()
+    return callback

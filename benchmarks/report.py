@@ -1,0 +1,143 @@
+"""Where and with what the benchmarks ran, and their results as JSON and Markdown."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "benchmarks.md"
+RESULTS = ROOT / "benchmarks" / "results"
+PACKAGES = (
+    "kept", "keras", "jax", "torch", "tensorflow-cpu", "orbax-checkpoint", "wandb", "numpy", "h5py",
+)  # fmt: skip
+FRAMEWORKS = {"jax": "JAX", "torch": "torch", "tensorflow": "TensorFlow", "": "ratio"}
+TITLES = {
+    "idle": "Nothing else running, 300 MB of weights and Adam state",
+    "training": "During training, 300 MB of weights and Adam state",
+    "layers": "Many small layers",
+    "frozen": "A frozen base of 50 MB and a small head",
+    "command": 'A fresh process, against a bare `python -c "import json"`',
+}
+HOW_TO_READ = """\
+All figures are ratios taken in one run on one machine, in turns, so most of what the machine does
+to one side it does to the other. Limits are what the project promises; **over** marks a promise
+that this run did not see kept. Absolute times are at the end and mean little elsewhere.
+
+* A *stall* is the time that a callback's hook keeps the training thread, median per save, without
+  the first save of a run. A *warm copy* copies as many bytes, tensor by tensor, from host memory
+  into host memory that is in use already: nothing that copies the state can take less.
+* *Long steps*: an epoch takes three times as long as one save with Keras, so there is time to hide
+  it. *Short steps*: three steps an epoch, so the disk is what a run waits for. Runs have ten epochs
+  with a save each, and end when fit returns: with kept every version is durable then (fsync); the
+  peers have left their last bytes to the system's cache.
+* kept writes the bytes twice, as the file that Keras would write and as a version in its store;
+  Keras's callback writes them once and W&B's twice.
+* *Save to durable* begins with the hook and ends when the version is committed and the file is
+  under its name, all of it fsynced.
+
+`make bench` runs all of it again and writes this page.
+"""
+
+Results = dict[str, dict[str, Any]]  # benchmark -> framework -> outcome
+
+
+def write(results: Results, *, page: bool) -> Path:
+    """Write the results as JSON, and as the page in docs; return the path of the JSON."""
+    now = datetime.now().astimezone()
+    whole = {"date": now.isoformat(), "machine": machine(), "versions": versions()} | results
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{now:%Y-%m-%d-%H%M%S}.json"
+    path.write_text(json.dumps(whole, indent=1))
+    if page:
+        PAGE.write_text(markdown(whole, results))
+    return path
+
+
+def machine() -> str:
+    """Return the machine in words."""
+    import tempfile
+
+    here = tempfile.gettempdir()
+    mounts = [m for m in psutil.disk_partitions(all=True) if here.startswith(m.mountpoint)]
+    kind = max(mounts, key=lambda m: len(m.mountpoint)).fstype if mounts else "unknown"
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB of memory, {kind} on disk, "
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    )
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what was compared."""
+    return {name: metadata.version(name) for name in PACKAGES}
+
+
+def markdown(whole: dict[str, Any], results: Results) -> str:
+    """Return the page."""
+    named = ", ".join(f"{name} {version}" for name, version in whole["versions"].items())
+    head = f"# Benchmarks\n\n{whole['date'][:10]}. {named}.\n{whole['machine']}.\n\n{HOW_TO_READ}"
+    tables = [_section(name, outcomes) for name, outcomes in results.items()]
+    return "\n".join([head, *tables, _seconds(results)])
+
+
+def _section(name: str, outcomes: dict[str, Any]) -> str:
+    rows: dict[str, dict[str, dict[str, Any]]] = {}
+    for framework, outcome in outcomes.items():
+        for row in outcome["rows"]:
+            rows.setdefault(row["what"], {})[framework] = row
+    lines = [_line(what, cells, list(outcomes)) for what, cells in rows.items()]
+    return f"## {TITLES[name]}\n\n{_head('limit', outcomes)}\n" + "\n".join(lines) + "\n"
+
+
+def _head(column: str, outcomes: dict[str, Any]) -> str:
+    names = [FRAMEWORKS[name] for name in outcomes]
+    rule = "|---|" + "---|" * bool(column) + "---:|" * len(names)
+    return f"| {' | '.join(['', *filter(None, [column]), *names])} |\n{rule}"
+
+
+def _line(what: str, cells: dict[str, dict[str, Any]], columns: list[str]) -> str:
+    limits = dict.fromkeys(_limit(row) for row in cells.values())
+    texts = [cell(cells[name]) if name in cells else "" for name in columns]
+    return f"| {what} | {' / '.join(limits)} | {' | '.join(texts)} |"
+
+
+def _limit(row: dict[str, Any]) -> str:
+    sign = "≥" if row["at_least"] else "≤"
+    return "" if row["limit"] is None else f"{sign} {row['limit']:g}"
+
+
+def cell(row: dict[str, Any]) -> str:
+    """Return a ratio as text, and whether it keeps its limit."""
+    verdict = {True: " ok", False: " **over**", None: ""}[row["ok"]]
+    return f"{row['ratio']:.3g}{verdict}"
+
+
+def _seconds(results: Results) -> str:
+    parts = ["## Absolute times, seconds\n"]
+    for name, outcomes in results.items():
+        whats = dict.fromkeys(what for outcome in outcomes.values() for what in outcome["seconds"])
+        if whats:
+            parts.append(f"{TITLES[name]}:\n\n{_head('', outcomes)}")
+            parts += [_times_line(what, outcomes) for what in whats]
+            parts.append("")
+    return "\n".join(parts)
+
+
+def _times_line(what: str, outcomes: dict[str, Any]) -> str:
+    found = [outcome["seconds"].get(what) for outcome in outcomes.values()]
+    return f"| {what} | {' | '.join('' if s is None else f'{s:.3f}' for s in found)} |"

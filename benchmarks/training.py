@@ -1,0 +1,178 @@
+"""Saving while a model trains: what the training thread waits, and what the run takes.
+
+Every contender makes the same fit of the same compiled model. Steps are long enough to hide the
+work where an epoch takes LONG times what Keras needs for a save, and too short where it has
+SHORT steps.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from benchmarks.contenders import Contender, Floor, Kept, KerasFile, peers
+from benchmarks.measure import WarmCopy, time_hooks, timed, workspace
+from benchmarks.models import BATCH, Data, dense, samples, values
+from benchmarks.rows import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LONG, SHORT = 3.0, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A fit with saves."""
+
+    name: str
+    steps: int  # per epoch
+    epochs: int
+    save_freq: str | int = "epoch"
+
+    @property
+    def hook(self) -> str:
+        """Name of the hook that saves."""
+        return "on_epoch_end" if self.save_freq == "epoch" else "on_train_batch_end"
+
+
+class Clock(keras.callbacks.Callback):
+    """Notes the duration of each step, and whether a save was in the background all along.
+
+    It goes first in the list of callbacks, so its step ends before their hooks begin.
+    """
+
+    def __init__(self, contender: Contender) -> None:
+        super().__init__()
+        self._contender = contender
+        self.steps: list[tuple[float, bool, bool]] = []  # seconds, busy at the start, at the end
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._busy = self._contender.is_busy()
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        seconds = time.perf_counter() - self._start
+        self.steps.append((seconds, self._busy, self._contender.is_busy()))
+
+
+@dataclass(slots=True)
+class Run:
+    """What one fit took."""
+
+    total: float
+    stalls: list[float]  # the first one included
+    steps: list[tuple[float, bool, bool]]
+    hooks: dict[str, float]  # seconds in each hook, all calls together
+
+    @property
+    def stall(self) -> float:
+        """Median per save, without the first, which warms up."""
+        return statistics.median(self.stalls[1:])
+
+    def rate(self, *, busy: bool) -> float:
+        """Steps per second with, or without, a save in the background; NaN if there are none."""
+        taken = [s for s, *was in self.steps if was == [busy, busy]]
+        return len(taken) / sum(taken) if taken else float("nan")
+
+
+def measure(*, quick: bool) -> Outcome:
+    """Run the fits of all plans with all contenders."""
+    outcome = Outcome()
+    model = dense(30 if quick else 300)
+    data = samples(model, 1)
+    step, saved = _calibrate(model, data)
+    epochs = 4 if quick else 10
+    long = max(4, round(LONG * saved / step))
+    plans = (
+        Plan("long steps", long, epochs),
+        Plan("short steps", SHORT, epochs),
+        Plan("every 8 batches", 8 * epochs, 1, 8),
+    )
+    copy = WarmCopy(values(model))
+    for plan in plans:
+        runs = {c.name: _run(c, model, plan) for c in (Floor(copy), Kept(), *peers())}
+        _report(outcome, plan, runs)
+    outcome.raw["calibration"] = {"step": step, "Keras save": saved, "steps": long}
+    return outcome
+
+
+def _calibrate(model: keras.Model, data: Data) -> tuple[float, float]:
+    """Compile; return the seconds of a step and of a Keras save."""
+    clock = Clock(Contender())
+    with workspace() as folder:
+        save = KerasFile().callback(folder, "epoch")
+        hooks = time_hooks(save)
+        model.fit(*_repeated(data, 5), BATCH, 4, verbose=0, callbacks=[clock, save], shuffle=False)
+    steps = [seconds for seconds, *_ in clock.steps[5:]]
+    return statistics.median(steps), statistics.median(hooks["on_epoch_end"][1:])
+
+
+def _run(contender: Contender, model: keras.Model, plan: Plan) -> Run:
+    clock = Clock(contender)
+    x, y = _repeated(samples(model, 1), plan.steps)
+    with workspace() as folder:
+        callback = contender.callback(folder, plan.save_freq)
+        hooks = time_hooks(callback)
+        os.sync()
+        fit = {"verbose": 0, "shuffle": False, "callbacks": [clock, callback]}
+        total = timed(lambda: model.fit(x, y, BATCH, plan.epochs, **fit))
+        contender.close()
+    stalls = hooks[plan.hook]
+    if isinstance(plan.save_freq, int):
+        stalls = stalls[plan.save_freq - 1 :: plan.save_freq]
+    spent = {hook: sum(times) for hook, times in hooks.items()}
+    return Run(total, stalls, clock.steps, spent)
+
+
+def _repeated(data: Data, times: int) -> Data:
+    x, y = data
+    return x.repeat(times, axis=0), y.repeat(times, axis=0)
+
+
+def _report(outcome: Outcome, plan: Plan, runs: dict[str, Run]) -> None:
+    ours, floor = runs["kept"], runs["warm copy"]
+    rivals = [name for name in runs if name not in ("kept", "warm copy")]
+    is_long = plan.name == "long steps"
+    limit = 2.0 if keras.backend.backend() == "tensorflow" else 1.5
+    outcome.add(
+        f"{plan.name}: stall / warm copy", ours.stall, floor.stall, limit if is_long else None
+    )
+    for name in rivals:
+        least = 10.0 if is_long else None
+        what = f"{plan.name}: stall of {name} / kept's"
+        outcome.add(what, runs[name].stall, ours.stall, least, least=True)
+    if is_long:
+        slowed, free = ours.rate(busy=True), ours.rate(busy=False)
+        outcome.add("long steps: steps/s while saving / without", slowed, free, 0.7, least=True)
+    bare = floor.total - sum(floor.stalls)
+    outcome.add(f"{plan.name}: run with kept / run without saving", ours.total, bare)
+    for name in rivals:
+        limited = 1.0 if plan.save_freq == "epoch" else None
+        outcome.add(
+            f"{plan.name}: run with kept / with {name}", ours.total, runs[name].total, limited
+        )
+    _keep(outcome, plan, runs)
+
+
+def _keep(outcome: Outcome, plan: Plan, runs: dict[str, Run]) -> None:
+    for name, run in runs.items():
+        prefix = f"{plan.name}, {name}"
+        outcome.seconds[f"{prefix}: stall per save"] = run.stall
+        outcome.seconds[f"{prefix}: first save"] = run.stalls[0]
+        outcome.seconds[f"{prefix}: run"] = run.total
+        outcome.raw[prefix] = {
+            "total": run.total,
+            "stalls": run.stalls,
+            "hooks": run.hooks,
+            "steps": _rounded(run.steps),
+        }
+
+
+def _rounded(steps: Sequence[tuple[float, bool, bool]]) -> list[list[Any]]:
+    return [[round(seconds, 4), *busy] for seconds, *busy in steps]

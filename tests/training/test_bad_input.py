@@ -1,0 +1,118 @@
+"""What cannot work is refused where it is said, not after an epoch of work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import kept
+from kept.errors import InvalidCheckpoint, InvalidName, NotAStore
+from tests.training.helpers import fit
+
+BAD_PATHS = [
+    ("", "not empty"),
+    (b"m.keras", "a text or a path"),
+    ("s3://bucket/m.keras", "said by store"),
+    ("m", "must end in .keras"),
+    ("m.ckpt", "must end in .keras"),
+    ("m.keras.zip", "must end in .keras"),
+    ("m_{epoch.keras", "expected '}'"),
+    ("m_}.keras", "Single '}'"),
+    ("m_{}.keras", "an option needs a name"),
+    ("m_{0}.keras", "an option needs a name"),
+    ("m_{epoch:02q}.keras", "{epoch:02q}"),
+    ("m_{epoch:.2d}.keras", "{epoch:.2d}"),
+    ("m_{val_loss:d}.keras", "{val_loss:d}"),
+    ("m_{batch}.keras", "only with an integer save_freq"),
+    ("m_{epoch.size}.keras", "an option needs a name"),
+    ("m_{logs[val_loss]}.keras", "an option needs a name"),
+    ("nul.keras", "device name"),
+    ("a\\b.keras", "backslash"),
+    ("m\x00.keras", "control character"),
+    ("x" * 300 + ".keras", "255"),
+    ("folder.keras", "it is a folder"),
+    ("file/m.keras", "nothing can be written"),
+    ("file/{epoch}/m.keras", "nothing can be written"),
+]
+
+
+@pytest.mark.parametrize(("filepath", "reason"), BAD_PATHS)
+def test_filepath(filepath, reason):
+    Path("folder.keras").mkdir()
+    Path("file").write_text("in the way")
+    with pytest.raises(InvalidCheckpoint) as caught:
+        kept.ModelCheckpoint(filepath)
+    assert reason in str(caught.value)
+    assert f"Received: filepath={filepath!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize("filepath", ["m.keras", "m.h5", "m_{epoch}.keras"])
+def test_weights_only_needs_its_own_ending(filepath):
+    with pytest.raises(InvalidCheckpoint, match=r"must end in \.weights\.h5.*Received: "):
+        kept.ModelCheckpoint(filepath, save_weights_only=True)
+
+
+@pytest.mark.parametrize(
+    "filepath",
+    [
+        Path("m.keras"),
+        "new/folders/{epoch}/m.keras",
+        "m_{epoch:03d}_{val_loss:.4f}_{my-metric:>8}.keras",
+        "{{braces}}.keras",
+        "m {epoch!r}.h5",
+    ],
+)
+def test_filepaths_that_are_fine(filepath):
+    assert kept.ModelCheckpoint(filepath).filepath == str(filepath)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"save_freq": 0},
+        {"save_freq": -1},
+        {"save_freq": 1.5},
+        {"save_freq": True},
+        {"save_freq": None},
+        {"save_freq": "batch"},
+        {"on_busy": "drop"},
+        {"on_busy": None},
+    ],
+)
+def test_options(options):
+    with pytest.raises(InvalidCheckpoint) as caught:
+        kept.ModelCheckpoint("m.keras", **options)
+    ((option, value),) = options.items()
+    assert f"Received: {option}={value!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "ü", "..", "a:b", "x" * 129, 3])
+def test_name(name):
+    with pytest.raises(InvalidName, match="Received: "):
+        kept.ModelCheckpoint("m.keras", name=name)
+
+
+def test_a_store_that_is_a_folder_of_other_things():
+    Path("photos").mkdir()
+    Path("photos/cat.jpg").write_bytes(b"meow")
+    with pytest.raises(NotAStore, match=r"cat\.jpg"):
+        kept.ModelCheckpoint("m.keras", store="photos")
+    assert [p.name for p in Path("photos").iterdir()] == ["cat.jpg"]
+
+
+def test_a_store_that_cannot_be_written_is_found_before_the_first_batch(data, model):
+    """Permissions mean nothing to root, so a file is put where the folder would be made."""
+    callback = kept.ModelCheckpoint("m.keras", store="here/store")
+    Path("here").write_text("in the way")
+    before = int(model.optimizer.iterations)
+    with pytest.raises(OSError, match="here"):
+        fit(model, data, callback)
+    assert int(model.optimizer.iterations) == before
+
+
+def test_a_metric_of_the_path_that_never_comes(data, model):
+    with pytest.raises(InvalidCheckpoint) as caught:
+        fit(model, data, kept.ModelCheckpoint("m_{val_loss}.keras"))
+    assert "There are: accuracy, epoch, loss" in str(caught.value)
+    assert "Received: filepath='m_{val_loss}.keras'" in str(caught.value)

@@ -1,0 +1,196 @@
+"""A save that fails: told once, the files and versions of before untouched, the next one works."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import keras
+import pytest
+
+import kept
+from kept.errors import SaveFailed
+from tests.training.helpers import (
+    content,
+    content_of,
+    epochs_of,
+    fit,
+    leftovers,
+    losses,
+    play,
+)
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """A disk that is full while disk.full is set: half a file is written, then an error comes."""
+
+    class Disk:
+        full = True
+
+    real = {name: getattr(keras.Model, name) for name in ("save", "save_weights")}
+
+    def failing(name):
+        def save(model, path, *args, **options):
+            if not Disk.full:
+                return real[name](model, path, *args, **options)
+            Path(path).write_bytes(b"half a file")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        return save
+
+    for name in real:
+        monkeypatch.setattr(keras.Model, name, failing(name))
+    return Disk
+
+
+@pytest.fixture
+def broken_store(store, monkeypatch):
+    """A store that refuses commits while broken_store.broken is set."""
+    real = store.log_artifact
+    store.broken = True
+
+    def log_artifact(*args, **options):
+        if store.broken:
+            raise ConnectionError("the store is gone")
+        return real(*args, **options)
+
+    monkeypatch.setattr(store, "log_artifact", log_artifact)
+    return store
+
+
+@pytest.fixture(params=["m.keras", "m.weights.h5"])
+def filepath(request):
+    return request.param
+
+
+def checkpoint(filepath, **options):
+    return kept.ModelCheckpoint(filepath, save_weights_only="weights" in filepath, **options)
+
+
+def hooks(callback, model):
+    """Return a callback that is in the middle of a training run."""
+    callback.set_model(model)
+    callback.set_params({})
+    callback.on_train_begin()
+    callback.on_epoch_begin(0)
+    callback.on_train_batch_end(0)
+    return callback
+
+
+@pytest.mark.parametrize("background", [True, False])
+class TestWriteFails:
+    def test_the_good_file_is_left_alone(self, disk, store, model, filepath, background):
+        """Keras's callback writes over it: a file of 14859 bytes becomes one of 2."""
+        callback = checkpoint(filepath, store=store, name="m", background=background)
+        disk.full = False
+        play([callback], [{}], model=model)
+        good = content(filepath)
+        disk.full = True
+        with pytest.raises(SaveFailed):
+            play([callback], [{}], model=model, start=1)
+        assert content(filepath) == good
+        assert epochs_of(store.versions("m")) == [0]
+        assert store.verify().ok
+        assert leftovers(".") == []
+
+    def test_the_message(self, disk, store, model, filepath, background):
+        callback = checkpoint(filepath, store=store, background=background)
+        with pytest.raises(SaveFailed) as caught:
+            play([callback], [{}], model=model)
+        for part in ("Epoch 1", filepath, store.location, "OSError", "No space left on device"):
+            assert part in str(caught.value)
+        assert isinstance(caught.value.__cause__, OSError)
+
+    def test_fit_raises_it(self, disk, data, model, background):
+        with pytest.raises(SaveFailed, match="No space left"):
+            fit(model, data, checkpoint("m.keras", background=background), epochs=2)
+        assert not Path("m.keras").exists()
+
+    def test_saves_after_it_work(self, disk, store, model, background):
+        callback = checkpoint("m.keras", store=store, name="m", background=background)
+        with pytest.raises(SaveFailed):
+            play([callback], [{}], model=model)
+        disk.full = False
+        play([callback], [{}, {}, {}], model=model, start=1)
+        assert epochs_of(callback.versions) == epochs_of(store.versions("m")) == [1, 2, 3]
+        assert content("m.keras") == content_of(callback.versions[-1], "out")
+
+    def test_what_was_not_saved_is_not_the_best_so_far(self, disk, store, model, background):
+        callback = checkpoint(
+            "m.keras", store=store, name="m", background=background, save_best_only=True
+        )
+        with pytest.raises(SaveFailed):
+            play([callback], losses(0.1), model=model)
+        disk.full = False
+        play([callback], losses(0.5), model=model, start=1)
+        assert epochs_of(callback.versions) == [1]
+        assert store["m:best"].metadata["epoch"] == 1
+
+
+@pytest.mark.parametrize("background", [True, False])
+class TestStoreFails:
+    def test_the_file_is_published_all_the_same(self, broken_store, model, filepath, background):
+        callback = checkpoint(filepath, store=broken_store, background=background)
+        with pytest.raises(SaveFailed, match="ConnectionError: the store is gone"):
+            play([callback], [{}], model=model)
+        Path("live").mkdir()
+        save = model.save_weights if "weights" in filepath else model.save
+        save(Path("live", filepath))
+        assert content(filepath) == content(Path("live", filepath))
+        assert callback.versions == []
+        assert leftovers(".") == []
+
+    def test_saves_after_it_work(self, broken_store, model, background):
+        callback = checkpoint("m.keras", store=broken_store, name="m", background=background)
+        with pytest.raises(SaveFailed):
+            play([callback], [{}], model=model)
+        broken_store.broken = False
+        play([callback], [{}], model=model, start=1)
+        assert epochs_of(broken_store.versions("m")) == [1]
+
+
+class TestInTheBackground:
+    """The error is kept for the training thread, which gets it once."""
+
+    @pytest.fixture
+    def failed(self, disk, model):
+        callback = hooks(checkpoint("m.keras"), model)
+        callback.on_epoch_end(0)
+        callback._saver._writer._changed.acquire()  # wait() would raise the error here
+        try:
+            assert callback._saver._writer._changed.wait_for(
+                lambda: not callback._saver._writer.pending, 60
+            )
+        finally:
+            callback._saver._writer._changed.release()
+        disk.full = False
+        return callback
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda callback: callback.on_train_batch_end(1),
+            lambda callback: callback.on_epoch_begin(1),
+            lambda callback: callback.on_epoch_end(1),
+            lambda callback: callback.on_train_end(),
+            lambda callback: callback.on_train_begin(),
+            lambda callback: callback.wait(),
+            lambda callback: callback.close(),
+        ],
+        ids=["batch end", "epoch begin", "epoch end", "end", "begin", "wait", "close"],
+    )
+    def test_is_raised_by_whatever_comes_next_and_only_once(self, failed, call):
+        with pytest.raises(SaveFailed, match="Epoch 1"):
+            call(failed)
+        call(failed)
+        failed.close()
+
+    def test_each_error_is_raised(self, disk, failed, model):
+        disk.full = True
+        with pytest.raises(SaveFailed, match="Epoch 1"):
+            failed.on_epoch_begin(1)
+        failed.on_epoch_end(1)
+        with pytest.raises(SaveFailed, match="Epoch 2"):
+            failed.wait()
+        assert failed.wait()

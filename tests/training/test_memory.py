@@ -1,0 +1,31 @@
+"""Two hundred saves in a row need no more memory than the first few."""
+
+from __future__ import annotations
+
+import gc
+
+import keras
+import psutil
+
+import kept
+from tests.training.helpers import play
+
+MIB = 2**20
+
+
+def resident():
+    gc.collect()
+    return psutil.Process().memory_info().rss
+
+
+def test_200_saves(store):
+    """A snapshot has 4 MiB: had 150 of them, or half of each, been kept, it would show."""
+    model = keras.Sequential([keras.Input((1024,)), keras.layers.Dense(1024, use_bias=False)])
+    model.add(keras.layers.Dense(1))
+    callback = kept.ModelCheckpoint("m.weights.h5", save_weights_only=True, store=store, name="m")
+    play([callback], [{}] * 50, model=model)
+    before = resident()
+    play([callback], [{}] * 150, model=model, start=50)
+    assert len(callback.versions) == 200
+    assert callback.versions[-1].metadata["snapshot_bytes"] > 4 * MIB
+    assert resident() - before < 60 * MIB

@@ -1,0 +1,284 @@
+"""The background thread and the memory for snapshots, without a model."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from kept.training import writer
+from kept.training.filepath import beside, publish
+from kept.training.snapshot import SNAPSHOTS, Snapshot, SnapshotPool
+from kept.training.writer import Writer, wait_with_notice
+from tests.helpers import finish, start
+
+
+@pytest.fixture
+def blocked():
+    """A writer that is busy until blocked.go is set."""
+    busy = Writer()
+    busy.go = threading.Event()
+    busy.submit(lambda: busy.go.wait(60))
+    yield busy
+    busy.go.set()
+    busy.wait()
+
+
+def failing(text):
+    def job():
+        raise ValueError(text)
+
+    return job
+
+
+class TestWriter:
+    def test_jobs_are_done_in_order(self, blocked):
+        done = []
+        for n in range(100):
+            blocked.submit(lambda n=n: done.append(n))
+        assert blocked.pending == 101
+        assert done == []
+        blocked.go.set()
+        assert blocked.wait()
+        assert done == list(range(100))
+        assert blocked.pending == 0
+
+    def test_one_after_the_other_in_one_thread_of_its_own(self):
+        busy = Writer()
+        threads = []
+        for _ in range(2):
+            busy.submit(lambda: threads.append(threading.current_thread()))
+            busy.wait()
+        assert threading.main_thread() not in threads
+        assert all(thread.daemon for thread in threads)
+
+    def test_many_threads_submit(self):
+        busy, done = Writer(), []
+        givers = [
+            threading.Thread(
+                target=lambda: [busy.submit(lambda: done.append(1)) for _ in range(50)]
+            )
+            for _ in range(8)
+        ]
+        for giver in givers:
+            giver.start()
+        for giver in givers:
+            giver.join()
+        busy.wait()
+        assert len(done) == 400
+
+    def test_the_thread_ends_with_the_work(self):
+        busy, threads = Writer(), []
+        busy.submit(lambda: threads.append(threading.current_thread()))
+        busy.wait()
+        threads[0].join(60)
+        assert not threads[0].is_alive()
+
+    def test_each_error_is_raised_once_and_the_jobs_after_it_are_done(self):
+        busy, done = Writer(), []
+        for job in (failing("one"), lambda: done.append(1), failing("two")):
+            busy.submit(job)
+        with pytest.raises(ValueError, match="one"):
+            busy.wait()
+        assert done == [1]
+        with pytest.raises(ValueError, match="two"):
+            busy.raise_failure()
+        busy.raise_failure()
+        assert busy.wait()
+
+    def test_wait_gives_up(self, blocked):
+        assert not blocked.wait(0.01)
+
+
+class TestNotice:
+    @pytest.fixture(autouse=True)
+    def _at_once(self, monkeypatch):
+        monkeypatch.setattr(writer, "_NOTICE_AFTER", 0.01)
+
+    @pytest.fixture
+    def terminal(self, monkeypatch):
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm")
+
+    def test_a_line_where_there_is_no_terminal(self, blocked, capsys):
+        assert not wait_with_notice(blocked, "writing", 0.05)
+        assert capsys.readouterr().err == "kept: writing, 1 to go\n"
+
+    def test_a_progress_bar_on_a_terminal_needs_no_thread(
+        self, blocked, terminal, capsys, monkeypatch
+    ):
+        """From Python 3.12 on a process that ends cannot start one."""
+        monkeypatch.setattr(threading.Thread, "start", lambda thread: pytest.fail(repr(thread)))
+        assert not wait_with_notice(blocked, "writing", 0.5)
+        shown = capsys.readouterr().err
+        assert "kept: writing" in shown
+        assert "0/1" in shown
+
+    def test_nothing_where_all_is_done(self, capsys):
+        assert wait_with_notice(Writer(), "writing")
+        assert capsys.readouterr().err == ""
+
+    def test_an_error_is_raised_when_all_is_done(self, blocked, capsys):
+        done = []
+        blocked.submit(failing("one"))
+        blocked.submit(lambda: blocked.last.wait(60))
+        blocked.last = threading.Event()
+        blocked.submit(lambda: done.append(1))
+        # The first job ends during the wait, the one that fails as well, and two are left.
+        blocked.go.set()
+        threading.Timer(0.5, blocked.last.set).start()
+        with pytest.raises(ValueError, match="one"):
+            wait_with_notice(blocked, "writing")
+        assert done == [1]
+
+
+FORKED = """
+import os, threading
+from kept.training.writer import Writer
+go, used, new = threading.Event(), Writer(), Writer()
+used.submit(lambda: go.wait(60))
+used.submit(lambda: print("by the parent", flush=True))
+child = os.fork()
+if child == 0:
+    assert used.wait(60) and used.pending == 0  # the parent's jobs are no matter of the child
+    for writer in (used, new):
+        writer.submit(lambda: print("by the child", flush=True))
+        assert writer.wait(60)
+else:
+    assert os.waitpid(child, 0)[1] == 0
+    assert used.pending == 2
+    go.set()
+"""
+
+
+def test_a_fork_leaves_jobs_to_the_parent_and_the_child_can_write():
+    assert finish(start(FORKED)) == ["by the child", "by the child", "by the parent"]
+
+
+class TestExit:
+    def test_pending_jobs_are_done_and_errors_told(self):
+        code = """
+import sys, threading, atexit
+from kept.training.writer import Writer
+sys.stderr = sys.stdout
+ending, writer = threading.Event(), Writer()
+def fail(): raise OSError("disk full")
+writer.submit(lambda: ending.wait(60))
+writer.submit(fail)
+writer.submit(lambda: print("done", flush=True))
+atexit.register(ending.set)  # handlers are called in reverse order: now the process ends
+"""
+        assert finish(start(code)) == ["done", "kept: disk full"]
+
+    def test_not_for_ever(self):
+        code = """
+import sys, threading
+from kept.training import writer
+sys.stderr = sys.stdout
+writer.EXIT_SECONDS = 0.2
+stuck = writer.Writer()
+stuck.submit(threading.Event().wait)
+stuck.submit(print)
+"""
+        last = finish(start(code))[-1]
+        assert last.startswith("kept: gave up after 0 s with 2 checkpoints unwritten")
+
+
+class Variable:
+    """As much of a Keras variable as a snapshot needs, with a value as JAX and NumPy have it."""
+
+    def __init__(self, *shape, value=0.0, dtype="float32"):
+        self.value = np.full(shape, value, dtype)
+
+
+class TestSnapshot:
+    @pytest.fixture
+    def snapshot(self):
+        return Snapshot("jax")
+
+    def test_is_a_copy(self, snapshot):
+        variable = Variable(3, value=1)
+        snapshot.take([variable])
+        variable.value[:] = 2
+        assert snapshot.value(variable).tolist() == [1, 1, 1]
+
+    def test_memory_is_used_again(self, snapshot):
+        variable = Variable(3)
+        snapshot.take([variable])
+        buffer = snapshot.value(variable)
+        variable.value = np.ones(3, "float32")
+        snapshot.take([variable])
+        assert snapshot.value(variable) is buffer
+        assert buffer.tolist() == [1, 1, 1]
+
+    @pytest.mark.parametrize("other", [Variable(4), Variable(3, 1), Variable(3, dtype="float16")])
+    def test_another_shape_or_type(self, snapshot, other):
+        variable = Variable(3)
+        snapshot.take([variable])
+        variable.value = other.value + 1
+        snapshot.take([variable])
+        found = snapshot.value(variable)
+        assert (found.shape, found.dtype) == (other.value.shape, other.value.dtype)
+        assert (found == 1).all()
+
+    def test_only_what_was_taken_last_is_there(self, snapshot):
+        first, second = Variable(3), Variable(5)
+        snapshot.take([first])
+        snapshot.take([second])
+        assert snapshot.value(first) is None
+        assert snapshot.size == 20
+
+    def test_values_without_dimensions_and_without_elements(self, snapshot):
+        variables = [Variable(value=7), Variable(0)]
+        snapshot.take(variables)
+        assert [snapshot.value(v).tolist() for v in variables] == [7, []]
+
+
+class TestPool:
+    def test_lends_two(self):
+        pool = SnapshotPool("jax")
+        lent = [pool.borrow(wait=False) for _ in range(SNAPSHOTS + 1)]
+        assert SNAPSHOTS == 2
+        assert lent[0] is not lent[1]
+        assert lent[2] is None
+
+    def test_waits_for_one_to_come_back(self):
+        pool = SnapshotPool("jax")
+        lent = [pool.borrow(wait=True) for _ in range(SNAPSHOTS)]
+        threading.Timer(0.05, pool.give_back, [lent[0]]).start()
+        assert pool.borrow(wait=True) is lent[0]
+
+    def test_the_warm_one_is_lent_first(self):
+        pool = SnapshotPool("jax")
+        for _ in range(3):
+            pool.give_back(warm := pool.borrow(wait=True))
+        assert pool.borrow(wait=True) is warm
+
+    def test_what_is_lent_is_not_touched(self):
+        pool, variable = SnapshotPool("jax"), Variable(3, value=5)
+        pool.reserve([variable])
+        lent = pool.borrow(wait=True)
+        lent.take([variable])
+        pool.touch()
+        assert lent.value(variable).tolist() == [5, 5, 5]
+
+
+class TestPublish:
+    def test_a_failure_leaves_nothing(self, tmp_path):
+        def write():
+            with beside(str(tmp_path / "new" / "m.keras")) as written:
+                with open(written, "w") as file:
+                    file.write("half")
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            write()
+        assert list((tmp_path / "new").iterdir()) == []
+
+    def test_a_success_leaves_the_file(self, tmp_path):
+        with beside(str(tmp_path / "m.keras")) as written:
+            with open(written, "w") as file:
+                file.write("whole")
+            publish(written, str(tmp_path / "m.keras"))
+        assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("m.keras", "whole")]
