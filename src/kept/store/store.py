@@ -290,9 +290,11 @@ def open_store(location: str | os.PathLike[str] | None = None) -> Store:
     """Open the store at a folder or URL; it is created with the first version.
 
     location defaults to $KEPT_STORE, and without that to ./kept-store. A folder is written as a
-    path or as file:///path; memory: is a new store in this process's memory.
+    path or as file:///path, object storage as s3://bucket/prefix, gs://bucket/prefix or
+    az://container/prefix with the credentials in the cloud's own environment variables; memory:
+    is a new store in this process's memory.
 
-    Raises NotAStore, NewerFormat or InvalidInput.
+    Raises NotAStore, NewerFormat, InvalidInput or RemoteError.
     """
     text = os.fspath(location) if location is not None else os.environ.get("KEPT_STORE")
     return Store(_bucket(text or "kept-store"))
@@ -300,6 +302,7 @@ def open_store(location: str | os.PathLike[str] | None = None) -> Store:
 
 def _bucket(text: str) -> Bucket:
     from kept.bucket.local import LocalBucket
+    from kept.bucket.location import is_remote
     from kept.bucket.memory import MemoryBucket
 
     scheme, separator, rest = text.partition("://")
@@ -311,7 +314,11 @@ def _bucket(text: str) -> Bucket:
         from urllib.parse import unquote
 
         return LocalBucket(unquote(rest))
+    if is_remote(text):
+        from kept.bucket.object import ObjectBucket
+
+        return ObjectBucket(text)
     raise InvalidInput(
-        "A store is a folder, a file:///path or memory:. Object storage (s3, gs, az) is not "
-        f"supported yet. Received: {text!r}"
+        "A store is a folder, a file:///path, s3://, gs://, az:// or memory:. "
+        f"Received: {scheme + '://…'!r}"
     )
