@@ -63,3 +63,21 @@ def make_s3_bucket(endpoint: str, name: str) -> None:
         region_name="us-east-1",
     )
     client.create_bucket(Bucket=name)
+
+
+@pytest.fixture
+def proxy(s3_environment, monkeypatch):
+    """A proxy in front of the S3 server, and the environment of a user of the proxy."""
+    from tests.servers.proxy import Proxy
+
+    with Proxy(s3_environment) as found:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", found.endpoint)
+        yield found
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Retries that end soon."""
+    from kept.bucket import object as object_bucket
+
+    monkeypatch.setattr(object_bucket, "RETRIES", 2)

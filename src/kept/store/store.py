@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from kept import names
@@ -13,6 +14,7 @@ from kept.errors import (
     KeyNotFound,
     NewerFormat,
     NotAStore,
+    StoreError,
     VersionInUse,
     VersionNotFound,
 )
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _FORMAT_KEY = "kept.json"
+_ATTEMPTS = 8  # for an answer "exists" to the first creation where there is nothing
 _SHOWN = 10  # names in an error message
 
 
@@ -184,12 +187,17 @@ class Store:
 
     def create(self) -> None:
         """Make the store now instead of with the first version; raises OSError if it cannot be."""
-        if not self.exists:
+        for attempt in range(_ATTEMPTS):
+            if self.exists:
+                return
             try:
                 self.bucket.put_if_absent(_FORMAT_KEY, [canonical({"format": FORMAT})])
-            except KeyExists:
-                _check_format(self.bucket)
-            self.exists = True
+                self.exists = True
+            except KeyExists:  # S3 also says that of a race nobody has won yet
+                time.sleep(0.02 * attempt)
+                self.exists = _check_format(self.bucket)
+        if not self.exists:
+            raise StoreError(f"{_FORMAT_KEY} can neither be created nor read in {self.location}")
 
     def _names(self) -> Iterator[str]:
         return self.bucket.folders("artifacts/")
