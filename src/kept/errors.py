@@ -21,6 +21,7 @@
     │       ├── Unreachable            no answer, or only answers that say: later
     │       └── UnsafeServer           it would let one writer overwrite another's commit
     ├── Damaged                        stored bytes are not what was written
+    ├── Diverged                       two stores hold different versions under one number
     ├── VersionInUse                   the version has aliases, so it is not deleted
     └── SaveFailed (RuntimeError)      a checkpoint could not be written or committed
 
@@ -112,6 +113,10 @@ class UnsafeServer(RemoteError):
 
 class Damaged(KeptError):
     """Stored bytes are not what was written."""
+
+
+class Diverged(KeptError):
+    """Two stores hold different versions under one number, so neither can mirror the other."""
 
 
 class VersionInUse(KeptError):

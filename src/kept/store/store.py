@@ -199,6 +199,10 @@ class Store:
         if not self.exists:
             raise StoreError(f"{_FORMAT_KEY} can neither be created nor read in {self.location}")
 
+    def log(self, name: str) -> Log:
+        """Return the log of an artifact, there or not; what mirrors read and write."""
+        return self._log(name)
+
     def _names(self) -> Iterator[str]:
         return self.bucket.folders("artifacts/")
 
@@ -304,8 +308,13 @@ def open_store(location: str | os.PathLike[str] | None = None) -> Store:
 
     Raises NotAStore, NewerFormat, InvalidInput or RemoteError.
     """
+    return Store(open_bucket(location))
+
+
+def open_bucket(location: str | os.PathLike[str] | None = None) -> Bucket:
+    """Return the bucket at a location as open_store takes it; nothing is read of it yet."""
     text = os.fspath(location) if location is not None else os.environ.get("KEPT_STORE")
-    return Store(_bucket(text or "kept-store"))
+    return _bucket(text or "kept-store")
 
 
 def _bucket(text: str) -> Bucket:
