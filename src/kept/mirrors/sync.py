@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kept.store.log import Event, View
     from kept.store.store import Store
 
-    Confirm = Callable[[Event], None]
+    Confirm = Callable[[int, int], None]  # the source's record, the newest version
 
 
 @dataclass(slots=True)
@@ -49,13 +49,14 @@ class Sync:
 
     def __init__(self, source: Store, target: Store, name: str) -> None:
         self._source, self._target, self._name = source, target, name
+        self._version = -1  # the newest one up to there
         self._done = 0  # the source's record up to which all is in the target
         self._known: set[str] = set()  # write_ids in the target's log
         self._known_head = 0
         self._content = ContentCopy(source.bucket, target.bucket)
 
     def run(self, confirm: Confirm | None = None) -> Copied:
-        """Copy what the target lacks; confirm is called with each event that is in it.
+        """Copy what the target lacks; confirm is called when it has more than before.
 
         Raises ArtifactNotFound, Diverged, Damaged, or what either store raises; what was copied
         until then stays, and the next run goes on from there.
@@ -70,11 +71,14 @@ class Sync:
         adapted = self._adapted(events, _needed(events, view))
         copied = Copied()
         for event in events:
-            if event["write_id"] not in self._known:
+            is_new = event["write_id"] in adapted
+            if is_new:
                 copied += self._replay(*adapted[event["write_id"]])
-            if confirm:
-                confirm(event)
             self._done = event["number"]
+            if event["event"] == "version":
+                self._version = event["index"]
+            if confirm and (is_new or self._done == view.head):
+                confirm(self._done, self._version)
         return copied
 
     def _look_at(self, view: View) -> None:
