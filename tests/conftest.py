@@ -52,14 +52,14 @@ def s3(s3_environment):
     return f"s3://{name}/some/prefix"
 
 
-def make_s3_bucket(endpoint: str, name: str) -> None:
+def make_s3_bucket(endpoint: str, name: str, key_id: str = KEY_ID, secret: str = SECRET) -> None:
     import boto3
 
     client = boto3.client(
         "s3",
         endpoint_url=endpoint,
-        aws_access_key_id=KEY_ID,
-        aws_secret_access_key=SECRET,
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
         region_name="us-east-1",
     )
     client.create_bucket(Bucket=name)

@@ -193,7 +193,7 @@ class ObjectBucket:
         translated = error_of(text, self._location, key)
         if isinstance(error, FileNotFoundError) and type(translated) is RemoteError:
             return self._missing(key)
-        if "status code: 416" in text:
+        if "status code: 416" in text or "Wanted range starting at" in text:  # S3; Azurite
             return _OutOfRange(key)
         if isinstance(error, ValueError):
             return InvalidInput(f"{self._location} cannot be used: {translated}")
