@@ -6,6 +6,7 @@ checkpoint of a dying process is written just then.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
@@ -35,9 +36,9 @@ def in_threads(work: Callable[[T], object], items: Iterable[T], threads: int) ->
         except BaseException as error:  # noqa: BLE001 - raised below, in the calling thread
             errors.append(error)
 
-    started = [threading.Thread(target=run, name="kept-put") for _ in range(threads)]
-    for thread in started:
-        thread.start()
+    started = _start([threading.Thread(target=run, name="kept-put") for _ in range(threads)])
+    if len(started) < threads:
+        run()
     try:
         for thread in started:
             thread.join()
@@ -47,6 +48,16 @@ def in_threads(work: Callable[[T], object], items: Iterable[T], threads: int) ->
         thread.join()
     if errors:
         raise errors[0]
+
+
+def _start(threads: list[threading.Thread]) -> list[threading.Thread]:
+    """Start as many as can be had: none, say, when an interpreter since 3.12 exits."""
+    started: list[threading.Thread] = []
+    with contextlib.suppress(RuntimeError):
+        for thread in threads:
+            thread.start()
+            started.append(thread)
+    return started
 
 
 def mapped(work: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R]:
@@ -64,7 +75,7 @@ def mapped(work: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator
             yield begun.popleft().result()
     finally:
         for left in begun:
-            left.join()
+            left.wait()
 
 
 class _Begun(threading.Thread, Generic[R]):
@@ -75,7 +86,8 @@ class _Begun(threading.Thread, Generic[R]):
         self._call: Callable[[], R] = lambda: work(item)
         self._result: R | None = None
         self._error: BaseException | None = None
-        self.start()
+        if not _start([self]):
+            self.run()
 
     def run(self) -> None:
         try:
@@ -83,8 +95,13 @@ class _Begun(threading.Thread, Generic[R]):
         except BaseException as error:  # noqa: BLE001 - raised by result, in the calling thread
             self._error = error
 
+    def wait(self) -> None:
+        """Return when the call is over; it is at once where there was no thread to be had."""
+        if self.ident is not None:
+            self.join()
+
     def result(self) -> R:
-        self.join()
+        self.wait()
         if self._error is not None:
             raise self._error
         return cast("R", self._result)

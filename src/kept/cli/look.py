@@ -46,7 +46,8 @@ def ls(location: str | None, name: str | None, *, as_json: bool) -> None:
         _list_artifacts(store, as_json=as_json)
     elif as_json:
         mirrors = _receipts(store, name)
-        print_json_list(version_shape(v) | _mirrored(v, mirrors) for v in store.versions(name))
+        shape = (lambda v: version_shape(v) | _mirrored(v, mirrors)) if mirrors else version_shape
+        print_json_list(map(shape, store.newest_first(name)))
     else:
         _print_versions(name, store.versions(name), _receipts(store, name))
 
@@ -86,11 +87,11 @@ def _where(version: Version, mirrors: list[Receipt]) -> str:
 def _list_artifacts(store: Store, *, as_json: bool) -> None:
     found = [(artifact, versions) for artifact, versions in _artifacts(store)]
     if as_json:
-        print_json_list(_artifact_shape(artifact, versions) for artifact, versions in found)
+        print_json_list(_artifact_shape(*each) for each in reversed(found))
     elif found:
         columns = [
-            Column("name", wraps=True, least=30),
-            Column("type"),
+            Column("name", share=3 / 8),
+            Column("type", wraps=True),
             Column("versions", right=True),
             Column("newest"),
             Column("size", right=True),
@@ -151,7 +152,7 @@ def _print_versions(name: str, versions: list[Version], mirrors: list[Receipt]) 
     columns = [
         Column("version"),
         Column("aliases", wraps=True),
-        *([Column(title, right=True)] if monitors else []),
+        *([Column(title, right=True, wraps=True)] if monitors else []),
         Column("size", right=True),
         Column("created"),
         Column("digest"),

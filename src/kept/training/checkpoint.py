@@ -7,6 +7,7 @@ background since the last one.
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
 import weakref
@@ -230,7 +231,7 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
         path = self._path.fill(epoch, batch, logs)
         value = self._monitored(logs)
         is_best = value is not None and is_better(value, self.best, str(self._mode))
-        label = f"Epoch {epoch + 1}"
+        label, best_before = f"Epoch {epoch + 1}", self.best
         if is_best:
             change = f"{self.monitor} improved from {_text(self.best)} to {_text(value)}"
             self._tell(f"{label}: {change}, saving model to {path}")
@@ -250,8 +251,14 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
                 metadata=self._metadata(epoch, batch, value, logs),
                 label=label,
                 started=started,
+                undo=functools.partial(self._go_back, self.best, best_before),
             )
         )
+
+    def _go_back(self, best: float | None, before: float | None) -> None:
+        """Forget a best value that was not saved after all."""
+        if self.best == best:
+            self.best = before
 
     def _monitored(self, logs: Logs) -> float | None:
         value = scalar(logs.get(self.monitor))

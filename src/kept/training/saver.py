@@ -38,6 +38,7 @@ class Due:
     metadata: dict[str, Any]
     label: str  # "Epoch 3", for messages
     started: float  # time.perf_counter() when its hook began
+    undo: Callable[[], None]  # takes back what was decided, for when nothing comes of it
 
 
 class Saver:
@@ -82,12 +83,14 @@ class Saver:
             return
         snapshot = self._pool.borrow(wait=self._wait)
         if snapshot is None:
+            due.undo()
             self.skipped += 1
             self.messages.append(f"{due.label}: skipped, two are still being written")
             return
         try:
             snapshot.take(variables_of(due.model, self._extra))
         except BaseException:
+            due.undo()
             self._pool.give_back(snapshot)
             raise
         due.metadata["stall_seconds"] = time.perf_counter() - due.started
@@ -129,6 +132,7 @@ class Saver:
                 finally:
                     publish(written, due.path)
         except Exception as error:
+            due.undo()
             raise SaveFailed(
                 f"{due.label}: the checkpoint {due.path} could not be saved in "
                 f"{self.store.location}: {type(error).__name__}: {error}"
