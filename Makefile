@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench format clean
+.PHONY: demo test test-integration lint bench format clean
 
 ## Train a small network on real images and look at the versions it leaves.
 demo: $(VENV)/demo.done
@@ -13,6 +13,11 @@ demo: $(VENV)/demo.done
 ## All tests, the training ones on each framework in a process of its own.
 test: $(VENV)/test.done
 	$(BIN)/python tests/run_all.py
+
+## The store on real servers (Ceph, Azurite), started on the loopback; installs them, for Ceph as root.
+test-integration: $(VENV)/test.done
+	tests/integration/install.sh $(BIN)/python
+	$(BIN)/python -m pytest -m integration -rs tests
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .

@@ -14,8 +14,14 @@
     ├── KeyExists                      put_if_absent found the key taken
     ├── StoreError                     the location cannot be used as a store
     │   ├── NotAStore
-    │   └── NewerFormat
+    │   ├── NewerFormat
+    │   └── RemoteError                object storage did not do what was asked
+    │       ├── BucketNotFound         no such bucket or container
+    │       ├── AccessDenied           credentials are missing, wrong, expired or not enough
+    │       ├── Unreachable            no answer, or only answers that say: later
+    │       └── UnsafeServer           it would let one writer overwrite another's commit
     ├── Damaged                        stored bytes are not what was written
+    ├── Diverged                       two stores hold different versions under one number
     ├── VersionInUse                   the version has aliases, so it is not deleted
     └── SaveFailed (RuntimeError)      a checkpoint could not be written or committed
 
@@ -85,8 +91,32 @@ class NewerFormat(StoreError):
     """The store was written by a newer kept."""
 
 
+class RemoteError(StoreError):
+    """Object storage did not do what was asked of it; the message names the cause."""
+
+
+class BucketNotFound(RemoteError):
+    """There is no such bucket or container."""
+
+
+class AccessDenied(RemoteError):
+    """The credentials are missing, wrong, expired, or do not allow it."""
+
+
+class Unreachable(RemoteError):
+    """The server does not answer, or asks to come back later, after all retries."""
+
+
+class UnsafeServer(RemoteError):
+    """The server ignores If-None-Match, so two writers could overwrite each other's commits."""
+
+
 class Damaged(KeptError):
     """Stored bytes are not what was written."""
+
+
+class Diverged(KeptError):
+    """Two stores hold different versions under one number, so neither can mirror the other."""
 
 
 class VersionInUse(KeptError):

@@ -369,7 +369,7 @@ def test_the_default_location(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "location", ["s3://bucket/x", "ftp://x", "file://host/x", "file://relative"]
+    "location", ["s4://bucket/x", "ftp://x", "file://host/x", "file://relative"]
 )
 def test_locations_that_are_not_supported(location):
     with pytest.raises(errors.InvalidInput, match="Received: "):

@@ -23,6 +23,13 @@ class Bucket(Protocol):
     def location(self) -> str:
         """Where the bucket is, in the form open_store takes; without credentials."""
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether each call is a request over a network: worth saving, or making side by side.
+
+        What such a bucket has once stored it keeps whole, so that need not be asked again.
+        """
+
     def put(self, key: str, parts: Parts) -> None:
         """Store a value, durably and atomically, in place of what the key held before."""
 

@@ -18,12 +18,13 @@ import os
 import stat
 import threading
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from kept.bucket.parallel import in_threads
 from kept.errors import KeyExists, KeyNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from kept.bucket.base import Parts
 
@@ -33,12 +34,13 @@ _SWEEP_AFTER = 60.0  # seconds; a younger temporary file may not have its lock y
 _NAME_IS_YOUNG = 600.0  # seconds; far more than a writer needs from the name to the fsync
 _MAX_IOV = 512  # Linux and macOS take 1024 buffers in one writev
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-T = TypeVar("T")
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class LocalBucket:
     """A Bucket whose keys are files below a folder; the folder is made by the first write."""
+
+    is_remote = False
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = os.path.abspath(os.fspath(root))
@@ -59,7 +61,7 @@ class LocalBucket:
         # One fsync a file in a few threads (the file system commits them in groups), then one a
         # folder: measured about as fast as syncfs, and it does not flush other programs' files.
         folders: set[str] = set()
-        _in_threads(lambda item: folders.add(self._store(*item)), items)
+        in_threads(lambda item: folders.add(self._store(*item)), items, _WRITERS)
         for folder in folders:
             sync_folder(folder)
 
@@ -194,50 +196,6 @@ class LocalBucket:
                 with contextlib.suppress(OSError):
                     if entry.name.startswith("put-") and _is_abandoned(entry):
                         os.unlink(entry.path)
-
-
-def _in_threads(work: Callable[[T], None], items: Iterable[T]) -> None:
-    """Call work for every item from a few threads; raise the first error after all have stopped.
-
-    The threads take turns at the iterable, so at most one item a thread is in memory. Not a
-    ThreadPoolExecutor: that takes no work once the interpreter has begun to exit, and the last
-    checkpoint of a dying process is written just then.
-    """
-    iterator, lock, errors = iter(items), threading.Lock(), list[BaseException]()
-
-    def run() -> None:
-        try:
-            while not errors:
-                with lock:
-                    item = next(iterator)
-                work(item)
-        except StopIteration:
-            pass
-        except BaseException as error:  # noqa: BLE001 - raised below, in the calling thread
-            errors.append(error)
-
-    started = _start([threading.Thread(target=run, name="kept-put") for _ in range(_WRITERS)])
-    if len(started) < _WRITERS:
-        run()
-    try:
-        for thread in started:
-            thread.join()
-    except BaseException as error:  # noqa: BLE001 - Ctrl-C: they stop after the item in hand
-        errors.append(error)
-    for thread in started:
-        thread.join()
-    if errors:
-        raise errors[0]
-
-
-def _start(threads: list[threading.Thread]) -> list[threading.Thread]:
-    """Start as many as can be had: none, say, when an interpreter since 3.12 exits."""
-    started: list[threading.Thread] = []
-    with contextlib.suppress(RuntimeError):
-        for thread in threads:
-            thread.start()
-            started.append(thread)
-    return started
 
 
 def _holds_a_file(folder: str) -> bool:

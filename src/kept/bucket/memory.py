@@ -17,6 +17,7 @@ class MemoryBucket:
     """A Bucket that keeps its values in a dict; they are gone with the object."""
 
     location = "memory:"
+    is_remote = False
 
     def __init__(self) -> None:
         self._values: dict[str, bytes] = {}

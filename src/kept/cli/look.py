@@ -26,6 +26,7 @@ from kept.names import LATEST
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from kept.mirrors.outbox import Receipt
     from kept.store.store import Store
     from kept.store.version import Artifact, Version
 
@@ -44,9 +45,11 @@ def ls(location: str | None, name: str | None, *, as_json: bool) -> None:
     if name is None:
         _list_artifacts(store, as_json=as_json)
     elif as_json:
-        print_json_list(map(version_shape, store.newest_first(name)))
+        mirrors = _receipts(store, name)
+        shape = (lambda v: version_shape(v) | _mirrored(v, mirrors)) if mirrors else version_shape
+        print_json_list(map(shape, store.newest_first(name)))
     else:
-        _print_versions(name, store.versions(name))
+        _print_versions(name, store.versions(name), _receipts(store, name))
 
 
 @click.command()
@@ -60,6 +63,25 @@ def show(location: str | None, ref: str, *, as_json: bool) -> None:
         print_json(version_shape(version) | {"files": files_shape(version)})
     else:
         _print_version(version)
+
+
+def _receipts(store: Store, name: str) -> list[Receipt]:
+    from kept.mirrors.outbox import receipts
+
+    return [receipt for receipt in receipts(store.bucket) if receipt.artifact == name]
+
+
+def _mirrored(version: Version, mirrors: list[Receipt]) -> dict[str, dict[str, bool]]:
+    """Return which mirrors have confirmed a version; nothing where there is no mirror."""
+    found = {receipt.destination: version.index <= receipt.version for receipt in mirrors}
+    return {"mirrored": found} if found else {}
+
+
+def _where(version: Version, mirrors: list[Receipt]) -> str:
+    count = sum(version.index <= receipt.version for receipt in mirrors)
+    if count == len(mirrors):
+        return "mirrored"
+    return "local" if not count else f"local, {count} of {len(mirrors)} mirrors"
 
 
 def _list_artifacts(store: Store, *, as_json: bool) -> None:
@@ -121,7 +143,7 @@ def _some_aliases(versions: list[Version]) -> str:
     return ", ".join(pairs[:_FEW_ALIASES] + more)
 
 
-def _print_versions(name: str, versions: list[Version]) -> None:
+def _print_versions(name: str, versions: list[Version], mirrors: list[Receipt]) -> None:
     if not versions:
         click.echo(f"{name} has no version: all were deleted.", err=True)
         return
@@ -134,8 +156,9 @@ def _print_versions(name: str, versions: list[Version]) -> None:
         Column("size", right=True),
         Column("created"),
         Column("digest"),
+        *([Column("where")] if mirrors else []),
     ]
-    rows = [_version_row(v, monitors) for v in versions]
+    rows = [_version_row(v, monitors) + ([_where(v, mirrors)] if mirrors else []) for v in versions]
     print_table(columns, rows)
 
 

@@ -40,6 +40,7 @@ _MODULES = {
     "alias": "change",
     "rm": "change",
     "verify": "check",
+    "sync": "sync",
     "completion": "completion",
 }
 _FEW_COLLECTIONS = 1_000_000
@@ -79,7 +80,7 @@ class _Kept(click.Group):
     metavar="LOCATION",
     envvar="KEPT_STORE",
     show_envvar=True,
-    help="The store: a folder or file:///path. Without it: ./kept-store.",
+    help="The store: a folder, s3://, gs:// or az://. Without it: ./kept-store.",
 )
 @click.version_option(kept.__version__, prog_name="kept", help="Show the version of kept.")
 @click.pass_context

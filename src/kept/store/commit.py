@@ -38,7 +38,8 @@ def commit(bucket: Bucket, log: Log, sources: Iterable[Source], label: Label) ->
 
     Where they are identical to the newest version, only the aliases move, to that version.
     """
-    newest = _newest(log.view())
+    view = log.view()
+    newest = _newest(view)
     _check_type(newest.any, label.type)
     packer = Packer(bucket, _previous(bucket, newest.live))
     bucket.put_many(packer.blobs(sources))
@@ -53,7 +54,7 @@ def commit(bucket: Bucket, log: Log, sources: Iterable[Source], label: Label) ->
         "aliases": list(label.aliases),
         "metadata": label.describe(packer.bytes_new),
     }
-    return _log_version(log, event, newest.live)
+    return _log_version(log, view, event, newest.live)
 
 
 def manifest_key(name: str) -> str:
@@ -97,7 +98,7 @@ def _previous(bucket: Bucket, entry: Entry | None) -> Manifest | None:
         return None
 
 
-def _log_version(log: Log, version: Event, before: Entry | None) -> int:
+def _log_version(log: Log, seen: View, version: Event, before: Entry | None) -> int:
     index = 0
 
     def make(view: View) -> Event | None:
@@ -110,7 +111,7 @@ def _log_version(log: Log, version: Event, before: Entry | None) -> int:
         index = newest.any.index + 1 if newest.any else 0
         return {"event": "version", "index": index} | version
 
-    log.append(make)
+    log.append(make, seen)
     return index
 
 

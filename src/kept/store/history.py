@@ -79,7 +79,8 @@ class _Fold:
     def _entry(self, event: Event) -> Entry:
         index = event["index"]
         names = sorted(self._aliases.pop(index, ()))
-        deleted = self._deleted.get(index, False)
+        # A mirror brings a version whose content is gone already as one that is deleted.
+        deleted = self._deleted.get(index, bool(event.get("deleted")))
         if not deleted and not self._has_latest:
             self._has_latest, names = True, [LATEST, *names]
         return Entry(

@@ -19,7 +19,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kept.errors import Damaged, KeptError, KeyExists, KeyNotFound
+from kept.bucket.parallel import mapped
+from kept.errors import Damaged, KeptError, KeyExists, KeyNotFound, Unreachable
 from kept.store.encoding import seal, unseal
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 PAGE = 64
 BIG_PAGE = 8 * PAGE  # parsed at once it stays in the cache: 4096 took half as long again
-_ATTEMPTS = 5  # for an answer "exists" whose record is not there
+_ATTEMPTS = 8  # for an answer "exists" whose record is not there
+_PAUSE = 0.02  # seconds before the second attempt, twice as many before each further one
+_AHEAD = 16  # records read at once where each one costs a round trip
 
 Event = dict[str, Any]
 
@@ -83,29 +86,30 @@ class Log:
     def view(self) -> View:
         """Return the log as it is now; costs a request for each record that is new."""
         view = self._view or View(self, max(self.pages(), default=0), ())
-        found: list[Event] = []
-        with contextlib.suppress(KeyNotFound):
-            while True:
-                found.append(self._read(view.head + len(found) + 1))
+        found = self._read_on(view.head + 1)
         # A new object each time, so that another thread never sees half an update.
         self._view = View(self, view.paged, (*view.tail, *found))
         return self._view
 
-    def append(self, make: Callable[[View], Event | None]) -> Event | None:
+    def append(
+        self, make: Callable[[View], Event | None], view: View | None = None
+    ) -> Event | None:
         """Commit the event that make returns for a view, or nothing if it returns None.
 
-        When another writer was faster, make is called again with a newer view.
+        The first view is the one given, if it is: it saves a request, and where it is outdated the
+        number is taken. When another writer was faster, make is called with a newer view.
         """
         while True:
-            view = self.view()
+            view = view or self.view()
             event = make(view)
             if event is None:
                 return None
-            number = view.head + 1
-            event = event | {"number": number, "time": _now(), "write_id": os.urandom(16).hex()}
-            if self._create(number, event):
+            stamp = {"number": view.head + 1, "time": _now(), "write_id": os.urandom(16).hex()}
+            event = stamp | event  # an event that is told again brings its own time and write_id
+            if self.create(event):
                 self._keep(View(self, view.paged, (*view.tail, event)))
                 return event
+            view = None
 
     def read_record(self, number: int) -> Event:
         """Return record number; raises Damaged."""
@@ -148,6 +152,24 @@ class Log:
             if name.isdecimal() and key == key_of(int(name)):
                 yield int(name)
 
+    def _read_on(self, number: int) -> list[Event]:
+        """Return the records from number on; the first miss is the end, as there are no gaps."""
+        found: list[Event] = []
+        at_once = 1  # where there is nothing new, that costs one request
+        while True:
+            for event in mapped(self._read_if_there, range(number, number + at_once), at_once):
+                if event is None:
+                    return found
+                found.append(event)
+            number += at_once
+            at_once = _AHEAD if self._bucket.is_remote else 1
+
+    def _read_if_there(self, number: int) -> Event | None:
+        try:
+            return self._read(number)
+        except KeyNotFound:
+            return None
+
     def _read(self, number: int) -> Event:
         key = self.record_key(number)
         value = unseal(self._bucket.get(key), key)
@@ -155,24 +177,30 @@ class Log:
             raise Damaged(f"{key} is damaged: it is not record {number}")
         return value
 
-    def _create(self, number: int, event: Event) -> bool:
-        """Create a record; False means that another writer has that number.
+    def create(self, event: Event) -> bool:
+        """Create the record of an event; False means that another writer has that number.
 
         "Exists" is ambiguous: after a lost answer and a retry it can be our own record, and S3
-        says it for races that nobody has won yet. So the record is read back, and its write_id
-        tells (icechunk's design note 017 describes the same).
+        says it for races that nobody has won yet. No answer at all is ambiguous, too. So the
+        record is read back, and its write_id tells (icechunk's design note 017 and SlateDB do so).
         """
+        number = event["number"]
         key, data = self.record_key(number), [seal(event)]
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
+            unanswered: Unreachable | None = None
             try:
                 self._bucket.put_if_absent(key, data)
                 return True
             except KeyExists:
                 pass
+            except Unreachable as error:
+                unanswered = error
             try:
                 return bool(self._read(number)["write_id"] == event["write_id"])
             except KeyNotFound:
-                time.sleep(0.05)
+                if unanswered is not None:
+                    raise unanswered from None
+                time.sleep(_PAUSE * 2**attempt)
         raise KeptError(f"{key} can neither be created nor read in {self._bucket.location}")
 
     def _keep(self, view: View) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from kept.bucket.parallel import mapped
 from kept.errors import InvalidPath
 from kept.store.blobs import read_blob, take_chunk
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from kept.store.manifest import Chunk, File, Manifest
 
 Progress = Callable[[int, int], None]  # done, of how many
+READERS = 8  # blobs in memory, mostly of up to 16 MiB
 _PACKS_IN_MEMORY = 8
 
 
@@ -39,21 +42,59 @@ class ChunkReader:
 def restore(bucket: Bucket, manifest: Manifest, root: Path, progress: Progress | None) -> None:
     """Write the files below root, in place of files of the same names.
 
-    Raises Damaged or InvalidPath, and then leaves root as it was.
+    Every blob is read once, where it pays several at a time, and written to all the places that
+    need it. Raises Damaged or InvalidPath, and then leaves root as it was.
     """
     with _folder(root), _workspace(root) as workspace:
         targets = [_target(root, file) for file in manifest.files]
-        reader, done = ChunkReader(bucket), 0
-        for number, file in enumerate(manifest.files):
-            with open(workspace / str(number), "xb") as out:
-                for chunk in file.chunks:
-                    out.write(reader.read(chunk))
-                    done += chunk.size
-                    if progress:
-                        progress(done, manifest.size)
+        for number in range(len(targets)):
+            (workspace / str(number)).touch()
+        write = functools.partial(_write_blob, bucket, workspace)
+        done = 0
+        for size in mapped(write, _uses(manifest).items(), READERS if bucket.is_remote else 1):
+            done += size
+            if progress:
+                progress(done, manifest.size)
         for number, target in enumerate(targets):
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(workspace / str(number), target)
+
+
+class _Use(NamedTuple):
+    """A place that a chunk goes to."""
+
+    file: int
+    offset: int
+    chunk: Chunk
+
+
+def _uses(manifest: Manifest) -> dict[str, list[_Use]]:
+    """Return where each blob goes, in the order in which blobs are first needed."""
+    uses: dict[str, list[_Use]] = {}
+    for number, file in enumerate(manifest.files):
+        offset = 0
+        for chunk in file.chunks:
+            uses.setdefault(chunk.blob, []).append(_Use(number, offset, chunk))
+            offset += chunk.size
+    return uses
+
+
+def _write_blob(bucket: Bucket, workspace: Path, item: tuple[str, list[_Use]]) -> int:
+    """Write a blob's chunks to where they go; return how many bytes that was."""
+    blob, uses = item
+    raw, written = read_blob(bucket, blob), 0
+    for number, group in itertools.groupby(uses, key=lambda use: use.file):
+        with open(workspace / str(number), "r+b", buffering=0) as out:
+            for use in group:
+                _write_at(out.fileno(), take_chunk(raw, use.chunk), use.offset)
+                written += use.chunk.size
+    return written
+
+
+def _write_at(fd: int, data: memoryview, offset: int) -> None:
+    while data:
+        count = os.pwrite(fd, data, offset)
+        data, offset = data[count:], offset + count
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from kept import names
@@ -13,6 +14,7 @@ from kept.errors import (
     KeyNotFound,
     NewerFormat,
     NotAStore,
+    StoreError,
     VersionInUse,
     VersionNotFound,
 )
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _FORMAT_KEY = "kept.json"
+_ATTEMPTS = 8  # for an answer "exists" to the first creation where there is nothing
 _SHOWN = 10  # names in an error message
 
 
@@ -196,12 +199,21 @@ class Store:
 
     def create(self) -> None:
         """Make the store now instead of with the first version; raises OSError if it cannot be."""
-        if not self.exists:
+        for attempt in range(_ATTEMPTS):
+            if self.exists:
+                return
             try:
                 self.bucket.put_if_absent(_FORMAT_KEY, [canonical({"format": FORMAT})])
-            except KeyExists:
-                _check_format(self.bucket)
-            self.exists = True
+                self.exists = True
+            except KeyExists:  # S3 also says that of a race nobody has won yet
+                time.sleep(0.02 * attempt)
+                self.exists = _check_format(self.bucket)
+        if not self.exists:
+            raise StoreError(f"{_FORMAT_KEY} can neither be created nor read in {self.location}")
+
+    def log(self, name: str) -> Log:
+        """Return the log of an artifact, there or not; what mirrors read and write."""
+        return self._log(name)
 
     def _names(self) -> Iterator[str]:
         return self.bucket.folders("artifacts/")
@@ -298,16 +310,24 @@ def open_store(location: str | os.PathLike[str] | None = None) -> Store:
     """Open the store at a folder or URL; it is created with the first version.
 
     location defaults to $KEPT_STORE, and without that to ./kept-store. A folder is written as a
-    path or as file:///path; memory: is a new store in this process's memory.
+    path or as file:///path, object storage as s3://bucket/prefix, gs://bucket/prefix or
+    az://container/prefix with the credentials in the cloud's own environment variables; memory:
+    is a new store in this process's memory.
 
-    Raises NotAStore, NewerFormat or InvalidInput.
+    Raises NotAStore, NewerFormat, InvalidInput or RemoteError.
     """
+    return Store(open_bucket(location))
+
+
+def open_bucket(location: str | os.PathLike[str] | None = None) -> Bucket:
+    """Return the bucket at a location as open_store takes it; nothing is read of it yet."""
     text = os.fspath(location) if location is not None else os.environ.get("KEPT_STORE")
-    return Store(_bucket(text or "kept-store"))
+    return _bucket(text or "kept-store")
 
 
 def _bucket(text: str) -> Bucket:
     from kept.bucket.local import LocalBucket
+    from kept.bucket.location import is_remote
     from kept.bucket.memory import MemoryBucket
 
     scheme, separator, rest = text.partition("://")
@@ -319,7 +339,11 @@ def _bucket(text: str) -> Bucket:
         from urllib.parse import unquote
 
         return LocalBucket(unquote(rest))
+    if is_remote(text):
+        from kept.bucket.object import ObjectBucket
+
+        return ObjectBucket(text)
     raise InvalidInput(
-        "A store is a folder, a file:///path or memory:. Object storage (s3, gs, az) is not "
-        f"supported yet. Received: {text!r}"
+        "A store is a folder, a file:///path, s3://, gs://, az:// or memory:. "
+        f"Received: {scheme + '://…'!r}"
     )

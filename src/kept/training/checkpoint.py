@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from kept.errors import InvalidCheckpoint
+from kept.mirrors.background import Mirrors
 from kept.names import check_name
 from kept.store.store import Store, open_store
 from kept.training.filepath import FilePath
@@ -25,8 +26,9 @@ from kept.training.saver import Due, Saver
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from kept.mirrors.background import Where
     from kept.store.version import Version
 
     Logs = Mapping[str, Any]
@@ -64,6 +66,9 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
             made up once for the process. An artifact that is there already is continued, and its
             best value carries over (a made-up id has nothing to continue).
         background: False saves everything on the training thread.
+        mirror: Where each version is copied to after its commit: a Store, a location, or a list of
+            these. Training never waits for a mirror, and one that fails is told of once and tried
+            again; what it lacks in the end, the next run or `kept sync` copies.
         on_busy: What to do while both snapshots are being written: "wait", or "skip" the
             checkpoint (the attribute skipped counts them).
 
@@ -85,6 +90,7 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
         *,
         store: Store | str | os.PathLike[str] | None = None,
         name: str | None = None,
+        mirror: Where | Iterable[Where] | None = None,
         background: bool = True,
         on_busy: str = "wait",
     ) -> None:
@@ -106,12 +112,15 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
         self.best: float | None = initial_value_threshold
         self.name = check_name(name) if name is not None else None
         self._given_name = self.name
+        opened = store if isinstance(store, Store) else open_store(store)
+        self._mirrors = Mirrors(opened, mirror, _print)
         self._saver = Saver(
-            store if isinstance(store, Store) else open_store(store),
+            opened,
             keras.backend.backend(),
             weights_only=save_weights_only,
             background=background,
             wait=on_busy == "wait",
+            committed=self._mirrors.wake,
         )
         self._mode: str | None = None  # "min" or "max" once the first batch has shown the metrics
         self._epoch = 0
@@ -150,6 +159,7 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
         self._tell()
         self._settle_name()
         self.store.create()
+        self._mirrors.begin(str(self.name))
         _training.add(self)
         self._mode, self._last_batch = None, -1
 
@@ -180,10 +190,11 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
             self._save_if_wanted(epoch, None, logs or {})
 
     def on_train_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002 - Keras's signature
-        """Wait until every checkpoint is durable."""
+        """Wait until every checkpoint is durable, and a while for mirrors that answer."""
         _training.discard(self)
         self._saver.finish()
         self._tell()
+        self._mirrors.finish()
 
     def _settle_name(self) -> None:
         # Keras hands the same params dict to every callback of one fit.

@@ -44,10 +44,18 @@ class Due:
 class Saver:
     """Saves checkpoints in the order they come, in the background or on the spot."""
 
-    def __init__(
-        self, store: Store, framework: str, *, weights_only: bool, background: bool, wait: bool
+    def __init__(  # noqa: PLR0913 - the callback's options, one caller
+        self,
+        store: Store,
+        framework: str,
+        *,
+        weights_only: bool,
+        background: bool,
+        wait: bool,
+        committed: Callable[[str], None],
     ) -> None:
         self.store = store
+        self._committed = committed  # is told the artifact's name after each commit
         self.versions: list[Version] = []
         self.skipped = 0
         self.messages: deque[str] = deque()  # of the writer, for the training thread to show
@@ -120,6 +128,7 @@ class Saver:
                 self._write_file(due.model, written, snapshot)
                 try:
                     self.versions.append(self._commit(due, written, started))
+                    self._committed(due.name)
                 finally:
                     publish(written, due.path)
         except Exception as error:

@@ -1,0 +1,1 @@
+"""A second destination for committed versions: copying (sync), what is left to copy (outbox)."""

@@ -1,0 +1,66 @@
+"""Copying the content of a version to another bucket: only the blobs that it lacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kept.bucket.parallel import mapped
+from kept.store.blobs import blob_key, encode_blob, read_blob, stored_size
+from kept.store.commit import manifest_key, read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from kept.bucket.base import Bucket, Parts
+    from kept.store.history import Entry
+    from kept.store.manifest import Manifest
+
+_AT_ONCE = 8  # questions; a blob takes memory, so of these fewer are read ahead
+_READ_AHEAD = 4
+
+
+class ContentCopy:
+    """Copies blobs and manifests; remembers which blobs the target is known to have."""
+
+    def __init__(self, source: Bucket, target: Bucket) -> None:
+        self._source, self._target = source, target
+        self._there: set[str] = set()
+
+    def copy(self, entry: Entry) -> tuple[int, int]:
+        """Make the target hold a version's content; return the blobs and bytes that it lacked.
+
+        All of it is checked on the way. Raises Damaged.
+        """
+        manifest = read_manifest(self._source, entry)
+        ends = _ends(manifest)
+        lacking = list(self._lacking(ends))
+        sizes: list[int] = []
+        self._target.put_many(self._read(lacking, sizes))
+        encoded = manifest.encode()
+        self._target.put(manifest_key(entry.manifest), [encoded])
+        self._there.update(ends)
+        return len(sizes), sum(sizes)
+
+    def _lacking(self, ends: dict[str, int]) -> Iterator[str]:
+        asked = [blob for blob in ends if blob not in self._there]
+        at_once = _AT_ONCE if self._target.is_remote else 1
+        sizes = mapped(lambda blob: self._target.size(blob_key(blob)), asked, at_once)
+        for blob, size in zip(asked, sizes, strict=True):
+            # A shorter one is what a writer without fsync leaves after a power cut.
+            if size is None or size < stored_size(ends[blob]):
+                yield blob
+
+    def _read(self, blobs: Iterable[str], sizes: list[int]) -> Iterator[tuple[str, Parts]]:
+        ahead = _READ_AHEAD if self._source.is_remote else 1
+        read = mapped(lambda blob: (blob, read_blob(self._source, blob)), blobs, ahead)
+        for blob, raw in read:
+            sizes.append(len(raw))
+            yield blob_key(blob), encode_blob([raw])
+
+
+def _ends(manifest: Manifest) -> dict[str, int]:
+    """Return how many raw bytes of each blob the manifest needs at the least."""
+    ends: dict[str, int] = {}
+    for chunk in manifest.chunks():
+        ends[chunk.blob] = max(ends.get(chunk.blob, 0), chunk.offset + chunk.size)
+    return ends

@@ -1,0 +1,83 @@
+"""What all tests share: an S3 server on the loopback, started when the first test asks for it."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+# No test speaks to the world: what has not asked for a server finds none.
+os.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
+
+# Fake, and looked for in everything that is written or shown.
+KEY_ID, SECRET = "AKIAFAKEFAKEFAKE1234", "fake/Secret+fakeSecretfakeSecretfakeSec0"
+
+
+@pytest.fixture(scope="session")
+def moto():
+    """The endpoint of an S3 server in this process."""
+    pytest.importorskip("moto.server")
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_environment(moto, monkeypatch):
+    """The environment of a user of that server."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
+    return moto
+
+
+_buckets = iter(range(1_000_000))
+_lock = threading.Lock()
+
+
+@pytest.fixture
+def s3(s3_environment):
+    """The location of a new, empty bucket."""
+    with _lock:
+        name = f"bucket-{os.getpid()}-{next(_buckets)}"
+    make_s3_bucket(s3_environment, name)
+    return f"s3://{name}/some/prefix"
+
+
+def make_s3_bucket(endpoint: str, name: str, key_id: str = KEY_ID, secret: str = SECRET) -> None:
+    import boto3
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
+        region_name="us-east-1",
+    )
+    client.create_bucket(Bucket=name)
+
+
+@pytest.fixture
+def proxy(s3_environment, monkeypatch):
+    """A proxy in front of the S3 server, and the environment of a user of the proxy."""
+    from tests.servers.proxy import Proxy
+
+    with Proxy(s3_environment) as found:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", found.endpoint)
+        yield found
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Retries that end soon."""
+    from kept.bucket import object as object_bucket
+
+    monkeypatch.setattr(object_bucket, "RETRIES", 2)

@@ -1,0 +1,170 @@
+"""A proxy in front of an S3 server that counts what passes, and misbehaves as it is told to."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import http.server
+import socket
+import struct
+import threading
+import time
+from typing import NamedTuple, Self
+from urllib.parse import urlsplit
+
+_ERROR = '<?xml version="1.0"?><Error><Code>%s</Code><Message>%s</Message></Error>'
+_SKIPPED = {"connection", "transfer-encoding", "content-length", "keep-alive"}
+
+
+class Request(NamedTuple):
+    method: str
+    path: str
+    sent: int  # bytes of the body
+    received: int
+    fault: str | None
+
+    @property
+    def key(self) -> str:
+        return self.path.partition("?")[0]
+
+
+class Proxy:
+    """Set `fault` to a function of method and path that returns a fault's name or None.
+
+    drop     passes the request on, and breaks off instead of answering
+    503      passes it on, and answers 503
+    409      answers 409 ConditionalRequestConflict and passes nothing on
+    slow     waits before it passes the request on
+    reset    breaks off in the middle of the answer's body
+    expired  answers 400 ExpiredToken
+    away     breaks off at once
+    """
+
+    def __init__(self, target: str) -> None:
+        self.target = urlsplit(target).netloc
+        self.requests: list[Request] = []
+        self.fault = lambda method, path: None
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server.proxy = self
+        self._server.daemon_threads = True
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @contextlib.contextmanager
+    def counted(self):
+        """Yield a list that holds, after the block, the requests made in it."""
+        start, found = len(self.requests), []
+        yield found
+        found += self.requests[start:]
+
+
+class FirstTime:
+    """A fault for the first request of each key that matches, so that a retry succeeds."""
+
+    def __init__(self, fault: str, method: str, part: str) -> None:
+        self.fault, self.method, self.part = fault, method, part
+        self.seen: set[str] = set()
+
+    def __call__(self, method: str, path: str) -> str | None:
+        if method != self.method or self.part not in path or path in self.seen:
+            return None
+        self.seen.add(path)
+        return self.fault
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def setup(self):
+        super().setup()
+        self.upstream = None
+        self.proxy = self.server.proxy
+
+    def log_message(self, *_):
+        pass
+
+    def _any(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        fault = self.proxy.fault(self.command, self.path)
+        received = getattr(self, "_do_" + (fault or "pass"))(body) or 0
+        self.proxy.requests.append(Request(self.command, self.path, len(body), received, fault))
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _any  # noqa: N815
+
+    def _forward(self, body):
+        if self.upstream is None:
+            self.upstream = http.client.HTTPConnection(self.proxy.target, timeout=60)
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in _SKIPPED}
+        headers["Content-Length"] = str(len(body))
+        try:
+            self.upstream.request(self.command, self.path, body, headers)
+            answer = self.upstream.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        except (http.client.HTTPException, OSError):
+            self.upstream.close()
+            self.upstream = None
+            raise
+
+    def _answer(self, status, headers, data, cut=False):
+        self.send_response(status)
+        for name, value in headers:
+            if name.lower() not in _SKIPPED and name.lower() not in ("server", "date"):
+                self.send_header(name, value)
+        length = {k.lower(): v for k, v in headers}.get("content-length")
+        is_head = self.command == "HEAD"
+        self.send_header("Content-Length", length if is_head and length else str(len(data)))
+        self.end_headers()
+        if not is_head:
+            self.wfile.write(data[: len(data) // 2] if cut else data)
+        return len(data)
+
+    def _do_pass(self, body):
+        try:
+            answer = self._forward(body)
+        except (http.client.HTTPException, OSError):  # the server itself is away
+            return self._break_off()
+        return self._answer(*answer)
+
+    def _do_drop(self, body):
+        self._forward(body)
+        self._break_off()
+
+    def _do_503(self, body):
+        self._forward(body)
+        return self._answer(503, [], (_ERROR % ("SlowDown", "Reduce the rate.")).encode())
+
+    def _do_409(self, body):
+        text = _ERROR % ("ConditionalRequestConflict", "A conflicting operation is under way.")
+        return self._answer(409, [], text.encode())
+
+    def _do_slow(self, body):
+        time.sleep(0.2)
+        return self._do_pass(body)
+
+    def _do_reset(self, body):
+        self.wfile.flush()
+        self._answer(*self._forward(body), cut=True)
+        self._break_off()
+
+    def _do_expired(self, body):
+        text = _ERROR % ("ExpiredToken", "The provided token has expired.")
+        return self._answer(400, [], text.encode())
+
+    def _do_away(self, body):
+        self._break_off()
+
+    def _break_off(self):
+        self.wfile.flush()
+        linger = struct.pack("ii", 1, 0)  # close with a reset, not politely
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
