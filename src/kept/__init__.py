@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from kept.store.store import Store, open_store
     from kept.store.version import Artifact, Version
     from kept.training.checkpoint import ModelCheckpoint
+    from kept.training.dataset import Dataset
 
 __all__ = [
     "Artifact",
+    "Dataset",
     "KeptError",
     "ModelCheckpoint",
     "Store",
@@ -27,6 +29,7 @@ __version__ = "0.1.0.dev0"
 
 _HOME = {
     "Artifact": "kept.store.version",
+    "Dataset": "kept.training.dataset",
     "KeptError": "kept.errors",
     "ModelCheckpoint": "kept.training.checkpoint",
     "Store": "kept.store.store",

@@ -19,12 +19,13 @@ from kept.names import check_name
 from kept.store.store import Store, open_store
 from kept.training.filepath import FilePath
 from kept.training.monitor import best_in_store, find_mode, is_better, scalar
+from kept.training.resumer import Resumer, check_resume
 from kept.training.run import default_artifact_name, is_named
 from kept.training.saver import Due, Saver
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from kept.store.version import Version
 
@@ -63,6 +64,11 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
             made up once for the process. An artifact that is there already is continued, and its
             best value carries over (a made-up id has nothing to continue).
         background: False saves everything on the training thread.
+        resume: True goes on from the newest version of the artifact, if there is one; a reference
+            goes on from that version, which may be of another artifact. docs/resume.md says what
+            is restored.
+        state_of: The callbacks whose state is kept for resuming; without it all callbacks of the
+            fit that have one.
         on_busy: What to do while both snapshots are being written: "wait", or "skip" the
             checkpoint (the attribute skipped counts them).
 
@@ -86,6 +92,8 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
         name: str | None = None,
         background: bool = True,
         on_busy: str = "wait",
+        resume: bool | str = False,
+        state_of: Sequence[Any] | None = None,
     ) -> None:
         _check_save_freq(save_freq)
         if on_busy not in ("wait", "skip"):
@@ -112,6 +120,8 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
             background=background,
             wait=on_busy == "wait",
         )
+        self._resume = check_resume(resume, named=name is not None or is_named())
+        self._resumer = Resumer(self, state_of, lambda text: _print(f"kept: {text}"))
         self._mode: str | None = None  # "min" or "max" once the first batch has shown the metrics
         self._epoch = 0
         self._last_batch = -1
@@ -151,16 +161,25 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
         self.store.create()
         _training.add(self)
         self._mode, self._last_batch = None, -1
+        if self._resume:
+            reference = self._resume if isinstance(self._resume, str) else str(self.name)
+            self._resumer.prepare(self.store, reference)
+            self._resume = False  # a second fit goes on from where the first has ended
+        self._resumer.begin()
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Note the epoch, for saves after batches."""
         super().on_epoch_begin(epoch, logs)
         self._tell()
         self._epoch, self._last_batch = epoch, -1
+        self._resumer.epoch_begin(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save if enough batches have passed since the last save."""
         self._tell()
+        if self._resumer.passes(batch):
+            self._last_batch = batch
+            return
         if self._mode is None:
             self._first_batch_done()
         # With steps_per_execution=n this hook is called for every n-th batch only.
@@ -181,8 +200,17 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
     def on_train_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002 - Keras's signature
         """Wait until every checkpoint is durable."""
         _training.discard(self)
+        self._resumer.end()
         self._saver.finish()
         self._tell()
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what a resumed run needs to know of this callback."""
+        return {"best": self.best, "since_save": self._since_save}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Put back what get_state returned."""
+        self.best, self._since_save = state["best"], state["since_save"]
 
     def _settle_name(self) -> None:
         # Keras hands the same params dict to every callback of one fit.
@@ -239,6 +267,7 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
                 metadata=self._metadata(epoch, batch, value, logs),
                 label=label,
                 started=started,
+                state=self._resumer.capture(epoch, batch, logs),
             )
         )
 
@@ -267,7 +296,7 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
             "format": self._path.format,
             "framework": keras.backend.backend(),
             "keras_version": keras.__version__,
-        }
+        } | ({"parent": self._resumer.parent} if self._resumer.parent else {})
 
     def _tell(self, text: str | None = None) -> None:
         """Raise what has failed in the background; show its messages, then text."""

@@ -6,20 +6,22 @@ as it is durable; a file is published also when the commit failed, since it is g
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import keras
+
 from kept.errors import SaveFailed
 from kept.training.filepath import beside, publish
 from kept.training.keras_file import write_checkpoint, write_snapshot
 from kept.training.snapshot import Snapshot, SnapshotPool, variables_of
+from kept.training.state import State, write_state
 from kept.training.writer import Writer, wait_with_notice
 
 if TYPE_CHECKING:
-    import keras
-
     from kept.store.store import Store
     from kept.store.version import Version
     from kept.training.frameworks import Variable
@@ -36,6 +38,8 @@ class Due:
     metadata: dict[str, Any]
     label: str  # "Epoch 3", for messages
     started: float  # time.perf_counter() when its hook began
+    state: State | None = None  # of the run, for resuming
+    publish: bool = True  # whether the file is to appear at path
 
 
 class Saver:
@@ -114,9 +118,11 @@ class Saver:
             with beside(due.path) as written:
                 self._write_file(due.model, written, snapshot)
                 try:
-                    self.versions.append(self._commit(due, written, started))
+                    paths = [written, *self._write_state(due, written, snapshot)]
+                    self.versions.append(self._commit(due, paths, started))
                 finally:
-                    publish(written, due.path)
+                    if due.publish:
+                        publish(written, due.path)
         except Exception as error:
             raise SaveFailed(
                 f"{due.label}: the checkpoint {due.path} could not be saved in "
@@ -132,11 +138,21 @@ class Saver:
         else:
             self._extra += write_snapshot(model, snapshot, path, weights_only=self._weights_only)
 
-    def _commit(self, due: Due, written: str, started: float) -> Version:
+    def _write_state(self, due: Due, written: str, snapshot: Snapshot | None) -> list[str]:
+        if due.state is None:
+            return []
+
+        def value(variable: Variable) -> Any:
+            copy = None if snapshot is None else snapshot.value(variable)
+            return keras.ops.convert_to_numpy(variable.value if copy is None else copy)
+
+        return write_state(due.state, due.model, os.path.dirname(written), value)
+
+    def _commit(self, due: Due, paths: list[str], started: float) -> Version:
         def describe(bytes_new: int) -> dict[str, Any]:
             seconds = time.perf_counter() - started
             # On the spot all of it is a stall; from a snapshot, due.metadata says what was one.
             times = {"stall_seconds": seconds, "write_seconds": seconds}
             return times | due.metadata | {"bytes_new": bytes_new}
 
-        return self.store.log_artifact(due.name, written, aliases=due.aliases, metadata=describe)
+        return self.store.log_artifact(due.name, paths, aliases=due.aliases, metadata=describe)
