@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from kept.store.version import Artifact, Version
     from kept.training.checkpoint import ModelCheckpoint
     from kept.training.dataset import Dataset
+    from kept.training.resuming import resume
+    from kept.training.verifying import verify_resume
 
 __all__ = [
     "Artifact",
@@ -24,6 +26,8 @@ __all__ = [
     "Version",
     "__version__",
     "open_store",
+    "resume",
+    "verify_resume",
 ]
 __version__ = "0.1.0.dev0"
 
@@ -35,6 +39,8 @@ _HOME = {
     "Store": "kept.store.store",
     "Version": "kept.store.version",
     "open_store": "kept.store.store",
+    "resume": "kept.training.resuming",
+    "verify_resume": "kept.training.verifying",
 }
 
 
