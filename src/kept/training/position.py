@@ -77,12 +77,21 @@ def cannot_pass_over(fit: Fit, state: State) -> str | None:
         return "a Python generator begins anew"
     if state.framework != keras.backend.backend() and _is_shuffled(fit.adapter):
         return f"{state.framework} shuffled the data and {keras.backend.backend()} does it now"
-    if kind == "ArrayDataAdapter" and _is_shuffled(fit.adapter) and not _same_seed(state):
-        return (
-            "TensorFlow shuffles arrays by its global seed, which was not set or is another one; "
-            "call keras.utils.set_random_seed, or use kept.Dataset"
-        )
-    return None
+    return other_seed(fit, state)
+
+
+def other_seed(fit: Fit, state: State) -> str | None:
+    """Return why the data will be shuffled otherwise than before, None if it will not.
+
+    TensorFlow gives its seed to the shuffling of arrays before any callback is called.
+    """
+    is_array = type(fit.adapter).__name__ == "ArrayDataAdapter"
+    if not is_array or not _is_shuffled(fit.adapter) or _same_seed(state):
+        return None
+    return (
+        "TensorFlow shuffles arrays by its global seed, which was not set or is another one; call "
+        "keras.utils.set_random_seed before fit, or use kept.Dataset"
+    )
 
 
 def doubt(fit: Fit) -> str | None:
@@ -118,7 +127,7 @@ def _is_shuffled(adapter: Any) -> bool:
 
 
 def _same_seed(state: State) -> bool:
-    if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != "tensorflow" or state.framework != "tensorflow":
         return True
     now = randomness.capture()["framework"]["seed"]
     return randomness.is_seeded() and bool(state.random["framework"]["seed"] == now)

@@ -37,14 +37,13 @@ def capture() -> dict[str, Any]:
 
 def restore(state: dict[str, Any]) -> None:
     """Set the generators to what capture returned, those of another framework left alone."""
+    if state["framework_name"] == keras.backend.backend():
+        _restore_keras(state["keras"])
+        _FRAMEWORKS[keras.backend.backend()].restore(state["framework"])
+    # Last, since making a generator for Keras draws its seed from Python's.
     version, words, gauss = state["python"]
     random.setstate((version, tuple(int(word) for word in words), gauss))
     np.random.set_state(tuple(state["numpy"]))
-    if state["framework_name"] != keras.backend.backend():
-        return
-    if state["keras"] is not None:
-        _keras_generator(make=True).state.assign(state["keras"])
-    _FRAMEWORKS[keras.backend.backend()].restore(state["framework"])
 
 
 def is_seeded() -> bool:
@@ -56,21 +55,26 @@ def is_seeded() -> bool:
     return bool(tf.compat.v1.random.get_seed(0)[0] != _NO_SEED)
 
 
-def _keras_generator(*, make: bool = False) -> Any:
-    """Return Keras's global seed generator; None if there is none yet. Private to Keras."""
-    from keras.src.backend.common import global_state
-    from keras.src.random import seed_generator
-
-    found = global_state.get_global_attribute(_GLOBAL_SEEDS)
-    return seed_generator.global_seed_generator() if found is None and make else found
-
-
 def _keras_seed() -> Any:
+    """Return the state of Keras's global seed generator, None if there is none. Private."""
     with contextlib.suppress(ImportError, AttributeError):
-        generator = _keras_generator()
+        from keras.src.backend.common import global_state
+
+        generator = global_state.get_global_attribute(_GLOBAL_SEEDS)
         if generator is not None:
             return np.array(keras.ops.convert_to_numpy(generator.state))
     return None
+
+
+def _restore_keras(seed: Any) -> None:
+    with contextlib.suppress(ImportError, AttributeError):
+        from keras.src.backend.common import global_state
+        from keras.src.random import seed_generator
+
+        if seed is None:
+            global_state.set_global_attribute(_GLOBAL_SEEDS, None)
+        else:
+            seed_generator.global_seed_generator().state.assign(seed)
 
 
 def _capture_torch() -> dict[str, Any]:
@@ -110,12 +114,24 @@ def _capture_tensorflow() -> dict[str, Any]:
 def _restore_tensorflow(state: dict[str, Any]) -> None:
     import tensorflow as tf
 
+    restore_seed(state)
     if "generator" in state:
         # Assigned, since functions that were traced hold on to the generator's variable.
         tf.random.get_global_generator().state.assign(state["generator"])
     with contextlib.suppress(AttributeError, ImportError):
         version, words, gauss = state["eager"]
         _tensorflow_seeds().setstate((version, tuple(int(w) for w in words), gauss))
+
+
+def restore_seed(state: dict[str, Any]) -> None:
+    """Set TensorFlow's global seed; capture's "framework" holds it, if somebody has set it.
+
+    That also makes TensorFlow forget how much its operations have drawn.
+    """
+    import tensorflow as tf
+
+    if state["seed"] != _NO_SEED:
+        tf.random.set_seed(state["seed"])
 
 
 def _tensorflow_seeds() -> random.Random:

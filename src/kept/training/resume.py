@@ -107,7 +107,9 @@ class Resumption:
         elif state.epoch + 1 >= self._epochs:
             self._finished(state, f"is done; raise epochs={self._epochs} to go on")
         else:
-            self._tell(f"going on from {self.version.reference} with epoch {state.epoch + 2}")
+            reason = position.other_seed(self._fit, state)
+            but = f", but the data comes in another order: {reason}" if reason else ""
+            self._tell(f"going on from {self.version.reference} with epoch {state.epoch + 2}{but}")
             self._set_first_epoch(state.epoch + 1)
 
     def _begin_in_epoch(self, state: State, batch: int) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import keras
+
 from kept.errors import InvalidCheckpoint
 from kept.names import parse_reference
-from kept.training import loading, position
+from kept.training import loading, position, randomness
 from kept.training.fit import Fit, running_fit
 from kept.training.resume import Resumption
 from kept.training.state import Recorder, State
@@ -36,6 +38,12 @@ class Resumer:
         if found is not None:
             self._resumption = Resumption(self._owner, found, self._tell)
             self.parent = {"reference": found.version.reference, "digest": found.version.digest}
+
+    def before_fit(self) -> None:
+        """Restore what fit reads before it calls any callback: the seed TensorFlow shuffles by."""
+        state = self._resumption and self._resumption.state
+        if state and state.framework == keras.backend.backend() == "tensorflow":
+            randomness.restore_seed(state.random["framework"])
 
     def begin(self) -> None:
         """For on_train_begin, called by it and not from elsewhere."""

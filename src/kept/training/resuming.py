@@ -58,6 +58,7 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untype
         self._resumer.prepare(store, reference)
         if self._resumer.parent is None:
             raise ArtifactNotFound(f"{reference} has no version in {store.location}")
+        self._resumer.before_fit()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Set the first epoch."""
