@@ -48,6 +48,7 @@ class Dataset(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
         self._rows = _rows(self._parts)
         self._batch_size, self._seed, self._shuffle = batch_size, seed, shuffle
         self._epoch = 0
+        self._is_told = False  # the epoch that begins next
         self._done = 0  # batches at the start of the epoch that nobody looks at
 
     def __len__(self) -> int:
@@ -67,9 +68,17 @@ class Dataset(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
     def set_epoch(self, epoch: int, done: int = 0) -> None:
         """Say which epoch begins, and how many of its batches are passed over.
 
-        kept's callbacks do so. Without one every epoch has the order of epoch 0.
+        kept's callbacks do so. Without one the dataset counts for itself how often Keras begins
+        to read it, which Keras may also do to look at the first batch.
         """
-        self._epoch, self._done = epoch, done
+        self._epoch, self._done, self._is_told = epoch, done, True
+        self._order()
+
+    def on_epoch_begin(self) -> None:
+        """Count the epochs where nobody says which one begins."""
+        if not self._is_told:
+            self._epoch, self._done = self._epoch + 1, 0
+        self._is_told = False
         self._order()
 
     def _order(self) -> np.ndarray[Any, Any]:

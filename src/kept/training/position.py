@@ -118,6 +118,18 @@ def start_epoch(fit: Fit, epoch: int, done: int = 0) -> None:
         set_epoch(epoch, done if not _is_shuffled(fit.adapter) else 0)
 
 
+def forget_read_ahead(fit: Fit) -> None:
+    """Throw away what the workers of a PyDataset have read before the first epoch. Private.
+
+    Keras reads a batch to build the model; what the workers have read beyond it comes first in
+    the first epoch and shifts every epoch after it. A resumed run would be shifted otherwise.
+    """
+    queue = getattr(getattr(fit.adapter, "enqueuer", None), "ready_queue", None)
+    if queue is not None and fit.adapter.num_batches is not None:
+        while not queue.empty():
+            queue.get_nowait()
+
+
 def _goes_on(fit: Fit) -> bool:
     return bool(fit.adapter is None or fit.adapter.num_batches != fit.steps_per_epoch)
 

@@ -49,6 +49,7 @@ class Resumer:
         """For on_train_begin, called by it and not from elsewhere."""
         self._fit = running_fit()
         self._recorder.begin(self._fit)
+        position.forget_read_ahead(self._fit)
         if self._resumption is not None:
             self._resumption.begin(self._recorder, self._fit)
 

@@ -151,12 +151,11 @@ def _take(iterator: Iterator[Any], number: int) -> list[Any]:
 
 def _digests(model: keras.Model) -> Digests:
     """Return digests of the state of a run, causes before effects."""
-    found = {f"weights {v.path}": v for v in model.weights}
-    optimizer = model.optimizer
-    found["learning rate"] = optimizer.learning_rate
-    found |= {f"optimizer slot {v.path}": v for v in optimizer.variables}
+    found: dict[str, Any] = {"learning rate": model.optimizer.learning_rate}
     found |= {f"random state of {v.path}": v for v in seeds_of(model)}
     found |= {f"random state of {name}": state for name, state in randomness.capture().items()}
+    found |= {f"weights {v.path}": v for v in model.weights}
+    found |= {f"optimizer slot {v.path}": v for v in model.optimizer.variables}
     found |= {f"metric {v.path}": v for v in metrics_of(model)}
     # Two models of one process have other numbers in their names, so what is compared is counted.
     return {f"{n}: {name}": _digest(value) for n, (name, value) in enumerate(found.items())}
