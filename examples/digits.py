@@ -94,7 +94,8 @@ def main() -> None:
     show("show", f"{NAME}:best")
     show("verify")
     score_best()
-    print(f"\nThe store is in {STORE}; try: kept --store {STORE} get {NAME}:best")
+    command = os.path.relpath(Path(sys.executable).with_name("kept"))
+    print(f"\nThe store is in {STORE}. Try: {command} --store {STORE} get {NAME}:best restored")
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Arrays = dict[str, np.ndarray]
 
@@ -38,7 +40,7 @@ def keras(tensors: Arrays, second: int = 0) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in {
-            "metadata.json": f'{{"keras_version": "3.15.1", "date_saved": "@{second:02d}"}}'.encode(),
+            "metadata.json": b'{"keras_version": "3.15.1", "date_saved": "@%02d"}' % second,
             "config.json": b'{"module": "keras", "class_name": "Sequential"}',
             "model.weights.h5": hdf5(tensors),
         }.items():

@@ -6,6 +6,7 @@ Every rule about names is here and nowhere else; both the way in and the way out
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -156,20 +157,25 @@ def check_paths(paths: Iterable[str]) -> None:
         for depth in range(1, len(parts) + 1):
             here = "/".join(parts[:depth])
             _check_spelling(spelled, here)
-            if here.casefold() in files:
+            if _folded(here) in files:
                 raise InvalidPath(
                     f"Two paths of a version collide. Received: {here!r} and {path!r}"
                 )
-        files.add(path.casefold())
+        files.add(_folded(path))
     _check_no_file_is_a_folder(files, spelled)
 
 
+def _folded(path: str) -> str:
+    """Return what a disk that ignores case and composition (macOS) takes the path for."""
+    return unicodedata.normalize("NFC", path).casefold()
+
+
 def _check_spelling(spelled: dict[str, str], path: str) -> None:
-    first = spelled.setdefault(path.casefold(), path)
+    first = spelled.setdefault(_folded(path), path)
     if first != path:
         raise InvalidPath(
-            "Two paths of a version differ only in case, so they collide on a disk that ignores "
-            f"case. Received: {first!r} and {path!r}"
+            "Two paths of a version differ only in case or in how letters are composed, so they "
+            f"collide on some disks. Received: {first!r} and {path!r}"
         )
 
 

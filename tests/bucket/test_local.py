@@ -14,7 +14,7 @@ from kept.bucket.local import LocalBucket
 from kept.errors import KeyExists
 from tests.bucket.bucket_contract import BucketContract
 from tests.bucket.power_cut import PowerCut
-from tests.helpers import finish, start, tree
+from tests.helpers import finish, start
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="watches Linux's calls")
 
@@ -154,6 +154,23 @@ def test_put_many_stops_on_the_first_error(bucket, monkeypatch, slow):
         bucket.put_many(items())
     assert len(taken) < 1000
     assert leftovers(bucket) == []
+
+
+@pytest.mark.parametrize("available", [0, 2])
+def test_put_many_needs_no_threads(bucket, monkeypatch, available):
+    """None can be started where a process has too many, or when the interpreter exits."""
+    real, started = threading.Thread.start, []
+
+    def limited(thread):
+        if len(started) == available:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    bucket.put_many((f"k{n}", [b"%d" % n]) for n in range(50))
+    assert len(list(bucket.keys(""))) == 50
+    assert not any(thread.is_alive() for thread in started)
 
 
 # --- order of calls, and power cuts ---------------------------------------------------------------

@@ -24,7 +24,7 @@ def chunks(data: bytes) -> list[bytes]:
         ranges = cut(file)
     assert b"".join(data[start:stop] for start, stop in ranges) == data
     assert all(stop > start for start, stop in ranges)
-    assert [start for start, _ in ranges] == [0, *(stop for _, stop in ranges)][: len(ranges)]
+    assert [start for start, _ in ranges] + [len(data)] == [0, *(stop for _, stop in ranges)]
     return [data[start:stop] for start, stop in ranges]
 
 
@@ -180,3 +180,12 @@ def test_a_zip64_offset_beyond_every_file():
     end = data.rindex(b"PK\x05\x06")
     data[end + 12 : end + 16] = (end - entry).to_bytes(4, "little")
     assert len(chunks(bytes(data))) >= 1
+
+
+@pytest.mark.parametrize("claim", [4_000, 9_000, 1 << 31])
+def test_members_that_claim_the_bytes_of_others(claim):
+    data = bytearray(zipped(zipfile.ZIP_STORED, a=bytes(5000), b=b"b" * 5000))
+    first = data.index(b"PK\x01\x02")
+    for entry in (first, data.index(b"PK\x01\x02", first + 1)):
+        data[entry + 20 : entry + 28] = claim.to_bytes(4, "little") * 2
+    assert chunks(bytes(data))

@@ -51,7 +51,7 @@ def test_what_is_not_json_is_damaged(data):
         parse(data, "kept.json")
 
 
-class Colour(str, enum.Enum):
+class Colour(str, enum.Enum):  # noqa: UP042 - unlike StrEnum, its str() is "Colour.RED"
     RED = "red"
 
 

@@ -9,6 +9,7 @@ from kept.errors import Damaged
 from kept.store.encoding import canonical
 from kept.store.manifest import Chunk, File, Manifest
 
+numbers = st.integers(0, 1 << 40)
 digests = st.integers(0, 30).map(lambda n: digest(bytes([n])))
 
 
@@ -19,11 +20,9 @@ def manifests(draw):
     )
     files = []
     for path in sorted(paths):
-        chunks = tuple(
-            draw(st.builds(Chunk, digests, st.integers(0, 1 << 40), digests, st.integers(0, 1 << 40))
-                 | digests.map(lambda name: Chunk(name, 5, name)))
-            for _ in range(draw(st.integers(0, 4)))
-        )  # fmt: skip
+        packed = st.builds(Chunk, digests, numbers, digests, numbers)
+        own = digests.map(lambda name: Chunk(name, 5, name))
+        chunks = draw(st.lists(packed | own, max_size=4))
         chunks = tuple(c if c.blob != c.digest else Chunk(c.digest, c.size, c.blob) for c in chunks)
         files.append(File(path, sum(chunk.size for chunk in chunks), chunks))
     return Manifest(tuple(files))
@@ -74,25 +73,34 @@ def test_the_form_that_the_next_test_breaks_is_good():
     assert manifest.files[0].chunks == (Chunk(A, 1, A), Chunk(B, 2, A, 7))
 
 
+FILES = described()["files"]
+NO_MANIFESTS = [
+    [], None, 3, "text", {}, {"blobs": [A]}, {"files": []},
+    *({"blobs": [A], "files": files} for files in (3, None, [3], [{}], [[]])),
+    *({"blobs": blobs, "files": FILES} for blobs in (5, [], ["short"], [5], None)),
+]  # fmt: skip
+BAD_FILES = [
+    *({"path": path} for path in ("../f", "/f", "", "a\\b", None, 3)),
+    *({"size": size} for size in (4, -3, "3", None, 3.0)),
+    {"size": 1, "chunks": [[A, True]]},
+    {"size": True, "chunks": [[A, 1]]},
+    *({"chunks": chunks} for chunks in (None, [A], [[]], [[A]], {"a": 1})),
+    *({"chunks": [[name, 3]]} for name in (A.upper(), A[:-1], A + "0", 5, None)),
+    *({"chunks": [[A, 3, *place]]} for place in (
+        [0], [1, 0], [-1, 0], [0, -1], ["0", 0], [0, 0, 0], [0, None], [None, 0], [False, 0],
+    )),
+    {"chunks": [[A, 4], [B, -1]]},
+    {"chunks": [[A, 1.0], [B, 2]]},
+]  # fmt: skip
+COLLIDING = [
+    {"blobs": [], "files": [{"path": path, "size": 0, "chunks": []} for path in paths]}
+    for paths in (("f", "F"), ("d", "d/f"), ("f", "f"))
+]
+
+
 @pytest.mark.parametrize(
-    "value",
-    [
-        [], None, 3, "text", {}, {"blobs": []}, {"files": []}, {"blobs": [A], "files": 3},
-        {"blobs": [A], "files": [3]}, {"blobs": [A], "files": [{}]}, {"blobs": 5, **{"files": described()["files"]}},
-        {"blobs": ["short"], "files": described()["files"]}, {"blobs": [], "files": described()["files"]},
-        described(path="../f"), described(path="/f"), described(path=""), described(path=None),
-        described(size=4), described(size=-3), described(size="3"), described(size=None), described(size=3.0),
-        described(size=1, chunks=[[A, True]]), described(size=True, chunks=[[A, 1]]),
-        described(chunks=None), described(chunks=[A]), described(chunks=[[]]), described(chunks=[[A]]),
-        described(chunks=[[A.upper(), 3]]), described(chunks=[[A[:-1], 3]]), described(chunks=[[5, 3]]),
-        described(chunks=[[A, 4], [B, -1]]), described(chunks=[[A, 1.0], [B, 2]]),
-        described(chunks=[[A, 3, 0]]), described(chunks=[[A, 3, 1, 0]]), described(chunks=[[A, 3, -1, 0]]),
-        described(chunks=[[A, 3, 0, -1]]), described(chunks=[[A, 3, "0", 0]]), described(chunks=[[A, 3, 0, 0, 0]]),
-        described(chunks=[[A, 3, 0, None]]), described(chunks={"a": 1}),
-        {"blobs": [], "files": [{"path": p, "size": 0, "chunks": []} for p in ("f", "F")]},
-        {"blobs": [], "files": [{"path": p, "size": 0, "chunks": []} for p in ("d", "d/f")]},
-    ],
-)  # fmt: skip
+    "value", [*NO_MANIFESTS, *(described(**bad) for bad in BAD_FILES), *COLLIDING]
+)
 def test_every_malformed_form_is_damaged(value):
     with pytest.raises(Damaged, match=r"manifests/x\.json"):
         Manifest.decode(canonical(value), "manifests/x.json")

@@ -23,42 +23,28 @@ def test_names_that_are_allowed(name):
     assert check_name(name) == name
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        ".",
-        "..",
-        "...",
-        "a" * 129,
-        "a/b",
-        "a:b",
-        "a@b",
-        "a b",
-        "ä",
-        "a\n",
-        "\x00",
-        None,
-        3,
-        b"a",
-    ],
-)
+BAD_NAMES = [
+    "", ".", "..", "...", "a" * 129, "a/b", "a:b", "a@b", "a b", "ä", "a\n", "\x00", None, 3, b"a"
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
 def test_names_that_are_refused(name):
     with pytest.raises(InvalidName, match="Received: ") as caught:
         check_name(name)
     assert repr(name) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "alias", ["best", "epoch_3", "v", "v1.0", "V1", "v-1", "Latest", "1", "a" * 128]
-)
+GOOD_ALIASES = ["best", "epoch_3", "v", "v1.0", "V1", "v-1", "Latest", "1", "a" * 128]
+BAD_ALIASES = ["latest", "v0", "v12", "", "a:b", "a b", "a" * 129, "v1\n", None, 1]
+
+
+@pytest.mark.parametrize("alias", GOOD_ALIASES)
 def test_aliases_that_are_allowed(alias):
     assert check_alias(alias) == alias
 
 
-@pytest.mark.parametrize(
-    "alias", ["latest", "v0", "v12", "", "a b", "a:b", "a" * 129, "v1\n", None, 1]
-)
+@pytest.mark.parametrize("alias", BAD_ALIASES)
 def test_aliases_that_are_refused(alias):
     with pytest.raises(InvalidName, match="Received: "):
         check_alias(alias)
@@ -107,12 +93,14 @@ def test_paths_that_are_allowed(path):
     assert check_path(path) == path
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["", "/", "/etc/passwd", "..", ".", "a/../b", "../a", "a/./b", "a//b", "a/", "a\x00b", "a\nb",
-     "a\\b", "C:/x", "C:x", "a:stream", "con", "NUL.txt", "a/Com1.log/b", "lpt9", "a.", "a ", "a./b",
-     "\ud800", "é" * 128, "x" * 256, "/".join(["y" * 205] * 5), None, b"f"],
-)  # fmt: skip
+BAD_PATHS = [
+    "", "/", "/etc/passwd", "..", ".", "a/../b", "../a", "a/./b", "a//b", "a/", "a\x00b", "a\nb",
+    "a\\b", "C:/x", "C:x", "a:stream", "con", "NUL.txt", "a/Com1.log/b", "lpt9", "a.", "a ",
+    "a./b", "\ud800", "é" * 128, "x" * 256, "/".join(["y" * 205] * 5), None, b"f",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", BAD_PATHS)
 def test_paths_that_are_refused(path):
     with pytest.raises(InvalidPath, match="Received: "):
         check_path(path)
@@ -141,3 +129,8 @@ def test_paths_that_collide(paths, turn):
 
 def test_paths_that_do_not_collide():
     check_paths(["a", "ab", "a.b", "d/a", "d/b", "d/e/a", "d-e"])
+
+
+def test_paths_that_differ_only_in_composition_collide():
+    with pytest.raises(InvalidPath, match="composed"):
+        check_paths(["caf\u00e9.txt", "cafe\u0301.txt"])

@@ -107,7 +107,9 @@ def test_damage_to_any_stored_file_is_found_and_named(location, given, tmp_path)
 
 def check_damage(location, out, key, kind, name, newest_record, needed, expected):
     if kind == "kept.json":
-        with pytest.raises(NotAStore if name == "deleted" else KeptError, match="kept.json|store"):
+        with pytest.raises(
+            NotAStore if name == "deleted" else KeptError, match=r"kept\.json|store"
+        ):
             kept.open_store(location)
         return
     report = kept.open_store(location).verify()

@@ -112,3 +112,16 @@ def test_a_manifest_of_another_version(store, keys, tmp_path):
             f"manifests/{entry.manifest[:2]}/{entry.manifest}.json is not what the log says of it",
         )
     ]
+
+
+def test_a_manifest_that_sends_readers_elsewhere(store, tmp_path):
+    """The content digest does not cover where chunks lie; the digest in the key does."""
+    for name in "ab":
+        write(tmp_path / "d" / name, name.encode() * 1000)
+    version = store.log_artifact("m", tmp_path / "d")
+    key = f"manifests/{version.entry.manifest[:2]}/{version.entry.manifest}.json"
+    data = store.bucket.get(key)
+    store.bucket.put(key, [data.replace(b",1000,0,1000]", b",1000,0,2000]")])
+    assert store.bucket.get(key) != data
+    [(where, message)] = problems(store)
+    assert (where, message.startswith(f"{key} is damaged")) == ("m:v0", True)

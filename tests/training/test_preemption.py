@@ -65,6 +65,15 @@ def test_another_handler_is_left_alone():
         signal.signal(signal.SIGTERM, before)
 
 
+def test_a_fit_after_one_that_broke_off_listens_too():
+    broken, listening = preemption.Preemption(5.0), preemption.Preemption(5.0)
+    broken.listen()
+    listening.listen()
+    assert signal.getsignal(signal.SIGTERM) == listening._note
+    listening.stop()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_the_handler_is_there_while_fit_runs_and_only_then():
     seen = []
     listening = preemption.Preemption(5.0)

@@ -46,7 +46,10 @@ class Bucket(Protocol):
         """
 
     def size(self, key: str) -> int | None:
-        """Return the value's length in bytes, or None if there is no such key."""
+        """Return the value's length in bytes, or None if there is no such key.
+
+        A value whose length is returned is durable, whoever stored it: others build upon it.
+        """
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys below a folder, in ascending order; prefix is '' or ends in '/'."""

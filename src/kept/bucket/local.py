@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _TMP = "tmp"
 _WRITERS = 4
 _SWEEP_AFTER = 60.0  # seconds; a younger temporary file may not have its lock yet
+_NAME_IS_YOUNG = 600.0  # seconds; far more than a writer needs from the name to the fsync
 _MAX_IOV = 512  # Linux and macOS take 1024 buffers in one writev
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 T = TypeVar("T")
@@ -88,7 +89,11 @@ class LocalBucket:
             found = os.stat(self._path(key))
         except _MISSING:
             return None
-        return None if stat.S_ISDIR(found.st_mode) else found.st_size
+        if stat.S_ISDIR(found.st_mode):
+            return None
+        if time.time() - found.st_ctime < _NAME_IS_YOUNG:
+            sync_folder(os.path.dirname(self._path(key)))  # its writer may not have come to it
+        return found.st_size
 
     def keys(self, prefix: str) -> Iterator[str]:
         for name, is_folder in self._entries(prefix):
@@ -146,6 +151,7 @@ class LocalBucket:
             _try_lock(fd)  # held until the file has its final name: says that the writer lives
             _write(fd, parts)
             _sync(fd)
+            _forget(fd)
             yield path
         finally:
             os.close(fd)
@@ -210,18 +216,28 @@ def _in_threads(work: Callable[[T], None], items: Iterable[T]) -> None:
         except BaseException as error:  # noqa: BLE001 - raised below, in the calling thread
             errors.append(error)
 
-    threads = [threading.Thread(target=run, name="kept-put") for _ in range(_WRITERS)]
-    for thread in threads:
-        thread.start()
+    started = _start([threading.Thread(target=run, name="kept-put") for _ in range(_WRITERS)])
+    if len(started) < _WRITERS:
+        run()
     try:
-        for thread in threads:
+        for thread in started:
             thread.join()
     except BaseException as error:  # noqa: BLE001 - Ctrl-C: they stop after the item in hand
         errors.append(error)
-    for thread in threads:
+    for thread in started:
         thread.join()
     if errors:
         raise errors[0]
+
+
+def _start(threads: list[threading.Thread]) -> list[threading.Thread]:
+    """Start as many as can be had: none, say, when an interpreter since 3.12 exits."""
+    started: list[threading.Thread] = []
+    with contextlib.suppress(RuntimeError):
+        for thread in threads:
+            thread.start()
+            started.append(thread)
+    return started
 
 
 def _holds_a_file(folder: str) -> bool:
@@ -273,6 +289,16 @@ def _read(fd: int, start: int, length: int) -> bytes:
         data = os.pread(fd, length - done, start + done)
         pieces.append(data)
     return b"".join(pieces)
+
+
+def _forget(fd: int) -> None:
+    """Have the kernel drop a synced file from its cache: it will hardly be read again soon.
+
+    So a run that saves gigabytes does not push its training data out of memory, and the next
+    save gets pages that are warm: on a virtual machine new ones cost several times the write.
+    """
+    if hasattr(os, "posix_fadvise"):  # not on macOS
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _sync(fd: int) -> None:

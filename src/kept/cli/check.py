@@ -27,7 +27,7 @@ def verify(ctx: click.Context, ref: str | None, *, as_json: bool) -> None:
     Prints a line for each problem, and exits with 4 if there is one. Repairs nothing.
     """
     store = opened(ctx.obj)
-    with progress(f"Verifying {ref or 'all versions'}") as checked:
+    with progress(f"Verifying {ref or 'all versions'}", "versions") as checked:
         report = store.verify(ref, progress=checked)
     if as_json:
         _print_report_json(report)

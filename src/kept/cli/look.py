@@ -44,7 +44,7 @@ def ls(location: str | None, name: str | None, *, as_json: bool) -> None:
     if name is None:
         _list_artifacts(store, as_json=as_json)
     elif as_json:
-        print_json_list(map(version_shape, store.versions(name)))
+        print_json_list(map(version_shape, store.newest_first(name)))
     else:
         _print_versions(name, store.versions(name))
 
@@ -65,11 +65,11 @@ def show(location: str | None, ref: str, *, as_json: bool) -> None:
 def _list_artifacts(store: Store, *, as_json: bool) -> None:
     found = [(artifact, versions) for artifact, versions in _artifacts(store)]
     if as_json:
-        print_json_list(_artifact_shape(artifact, versions) for artifact, versions in found)
+        print_json_list(_artifact_shape(*each) for each in reversed(found))
     elif found:
         columns = [
-            Column("name", wraps=True, least=30),
-            Column("type"),
+            Column("name", share=3 / 8),
+            Column("type", wraps=True),
             Column("versions", right=True),
             Column("newest"),
             Column("size", right=True),
@@ -130,7 +130,7 @@ def _print_versions(name: str, versions: list[Version]) -> None:
     columns = [
         Column("version"),
         Column("aliases", wraps=True),
-        *([Column(title, right=True)] if monitors else []),
+        *([Column(title, right=True, wraps=True)] if monitors else []),
         Column("size", right=True),
         Column("created"),
         Column("digest"),

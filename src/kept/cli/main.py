@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 import kept
+from kept.cli.output import clean
 from kept.errors import Damaged, InvalidInput, KeptError, NotFound
 
 _EPILOG = """\b
@@ -61,7 +62,7 @@ class _Kept(click.Group):
         except BrokenPipeError:
             raise  # the reader had enough; click ends without a word
         except (KeptError, OSError) as error:
-            click.echo(f"Error: {_told(error)}", err=True)
+            click.echo(f"Error: {clean(_told(error))}", err=True)
             ctx.exit(_exit_code(error))
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)

@@ -7,25 +7,26 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from rich.console import Console
     from rich.table import Table
 
-_encode = json.JSONEncoder(check_circular=False).encode
 # rich measures and wraps every cell: 10,000 rows take it seconds.
 _MOST_DRAWN = 500
 _BATCH = 128
 
 
 class Column(NamedTuple):
-    """A column of a table; on a narrow terminal only a wrapping one gives way, down to least."""
+    """A column of a table; on a terminal, one that wraps gets the room that is left."""
 
     title: str
     right: bool = False
     wraps: bool = False
-    least: int = 0
+    share: float = 0  # of the terminal's width, for a column that wraps only beyond that
 
 
 def print_json(value: Any) -> None:
@@ -33,24 +34,37 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-def print_json_list(items: Iterable[dict[str, Any]]) -> None:
-    """Print a JSON list with one item a line: quick to write, and easy to read line by line."""
-    lines = list(map(_encode, items))
+def print_json_list(newest_first: Iterable[dict[str, Any]]) -> None:
+    """Print a JSON list of items that come last one first, one a line.
+
+    Encoding each item before the next is read keeps the work in the processor's cache.
+    """
+    lines = list(map(_line, newest_first))[::-1]
     # Not click.echo, which searches all of it for colours; in batches, which stay in the cache.
-    write = sys.stdout.write
-    write("[\n" if lines else "[")
+    out = sys.stdout.buffer
+    out.write(b"[\n" if lines else b"[")
     for start in range(0, len(lines), _BATCH):
         batch = lines[start : start + _BATCH]
-        write(",\n".join(batch) + (",\n" if start + _BATCH < len(lines) else "\n"))
-    write("]\n")
-    sys.stdout.flush()
+        out.write(b",\n".join(batch) + (b",\n" if start + _BATCH < len(lines) else b"\n"))
+    out.write(b"]\n")
+    out.flush()
+
+
+def _line(item: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(item)
+    except TypeError:  # a number of more than 64 bits
+        return json.dumps(item).encode()
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Print rows below the titles of their columns."""
     cleaned = [[clean(cell) for cell in row] for row in rows]
     if sys.stdout.isatty() and len(rows) <= _MOST_DRAWN:
-        _draw(_ruled(columns, cleaned), cleaned)
+        from rich.console import Console
+
+        console = Console()
+        _draw(console, _ruled(columns, cleaned, console.width), cleaned)
     else:
         _align([[clean(column.title) for column in columns], *cleaned], columns)
 
@@ -60,13 +74,17 @@ def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
     cleaned = [[clean(key), clean(value)] for key, value in pairs]
     click.secho(title, bold=True)  # click drops the style where stdout is no terminal
     if sys.stdout.isatty():
-        _draw(_grid(), cleaned)
+        from rich.console import Console
+
+        _draw(Console(), _grid(), cleaned)
     else:
         _align([["", *row] for row in cleaned], [Column("")] * 3)
 
 
 def clean(text: str) -> str:
     """Return text with what could steer a terminal (or break a line) written as escapes."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -110,7 +128,7 @@ def _align(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> None:
     click.echo("\n".join(lines))
 
 
-def _ruled(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Table:
+def _ruled(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -123,8 +141,8 @@ def _ruled(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Table:
         table.add_column(
             Text(clean(column.title)),
             justify="right" if column.right else "left",
-            no_wrap=not column.wraps,
-            min_width=min(column.least, max(map(len, cells), default=0)),
+            no_wrap=not (column.wraps or column.share),
+            width=min(max(map(len, cells)), int(width * column.share)) if column.share else None,
             overflow="fold",  # never cut: what is shown can be copied
         )
     return table
@@ -139,10 +157,9 @@ def _grid() -> Table:
     return table
 
 
-def _draw(table: Table, rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
+def _draw(console: Console, table: Table, rows: Sequence[Sequence[str]]) -> None:
     from rich.text import Text
 
     for row in rows:
         table.add_row(*map(Text, row))  # Text, not str: names are not markup
-    Console().print(table)
+    console.print(table)

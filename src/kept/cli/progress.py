@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.progress import Progress, TaskID
 
+Unit = Literal["bytes", "versions"]
 _PATIENCE = 1.0  # seconds; a bar that flashes up and goes is only unrest
 
 
 @contextlib.contextmanager
-def progress(label: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that is told how much is done, of how much; untold, the bar just moves."""
-    bar = _Bar(label, of_bytes)
+def progress(label: str, unit: Unit | None = None) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that is told how much is done, of how much.
+
+    Without a unit nothing is told, and the bar only shows that the work goes on.
+    """
+    bar = _Bar(label, unit)
     timer = threading.Timer(_PATIENCE, bar.show)
     timer.daemon = True
     if sys.stderr.isatty():
@@ -33,8 +37,8 @@ def progress(label: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, i
 class _Bar:
     """Shown by the timer's thread, moved and ended by the worker's."""
 
-    def __init__(self, label: str, of_bytes: bool) -> None:  # noqa: FBT001 (private, two callers)
-        self._label, self._of_bytes = label, of_bytes
+    def __init__(self, label: str, unit: Unit | None) -> None:
+        self._label, self._unit = label, unit
         self._at: tuple[int, int | None] = (0, None)
         self._shown: tuple[Progress, TaskID] | None = None
         self._ended = False
@@ -43,7 +47,7 @@ class _Bar:
     def show(self) -> None:
         with self._lock:
             if not self._ended:
-                bar = _drawn(self._of_bytes)
+                bar = _drawn(self._unit)
                 done, total = self._at
                 self._shown = bar, bar.add_task(self._label, completed=done, total=total)
                 bar.start()
@@ -61,16 +65,16 @@ class _Bar:
                 self._shown[0].stop()
 
 
-def _drawn(of_bytes: bool) -> Progress:  # noqa: FBT001 (private, one caller)
+def _drawn(unit: Unit | None) -> Progress:
     from rich import progress as parts
     from rich.console import Console
 
-    amount = parts.DownloadColumn() if of_bytes else parts.MofNCompleteColumn()
+    amounts = {"bytes": parts.DownloadColumn, "versions": parts.MofNCompleteColumn}
     return parts.Progress(
         parts.TextColumn("{task.description}", markup=False),
         parts.BarColumn(),
-        amount,
+        *([amounts[unit]()] if unit else []),
         parts.TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=Console(file=sys.stderr),
         transient=True,
     )

@@ -34,7 +34,7 @@ def get(location: str | None, ref: str, directory: str | None, *, as_json: bool)
     """
     version = opened(location).version(ref)
     target = directory or f"{version.name}-{version.version}"
-    with progress(f"Getting {version.reference}", of_bytes=True) as moved:
+    with progress(f"Getting {version.reference}", "bytes") as moved:
         version.download(target, progress=moved)
     if as_json:
         where = {"directory": os.path.abspath(target), "files": files_shape(version)}

@@ -20,7 +20,6 @@ from kept.names import LATEST, Reference, check_alias, check_name, parse_referen
 from kept.store.encoding import Json, canonical, check_metadata, parse
 from kept.store.history import Entry, entries, live
 from kept.store.log import Event, Log, View
-from kept.store.restore import Progress, restore
 from kept.store.version import Artifact, Version
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from kept.bucket.base import Bucket
     from kept.store.manifest import Manifest
+    from kept.store.restore import Progress
     from kept.store.sources import AnyPath
     from kept.store.verify import Report
 
@@ -76,7 +76,8 @@ class Store:
         commit, with the number of bytes that were new to the store, and returns the dict.
 
         Raises InvalidName, InvalidPath, InvalidMetadata, InvalidInput (another type than the
-        artifact has) or OSError (disk full, no permission); then there is no new version.
+        artifact has) or OSError (disk full, no permission); then there is no new version, unless
+        it is the disk that fails in the very moment of the commit.
         """
         from kept.store.commit import Label, commit
         from kept.store.sources import find_sources
@@ -106,8 +107,11 @@ class Store:
 
         Raises ArtifactNotFound or Damaged.
         """
-        found = [Version(self, name, entry) for entry in live(self._view(name).backwards())]
-        return found[::-1]
+        return list(self.newest_first(name))[::-1]
+
+    def newest_first(self, name: str) -> Iterator[Version]:
+        """Yield what versions returns from its end, reading no more than is asked for."""
+        return (Version(self, name, entry) for entry in live(self._view(name).backwards()))
 
     def version(self, reference: str) -> Version:
         """Return the version that name, name:v3, name:alias or name@digest names.
@@ -138,14 +142,20 @@ class Store:
         Raises VersionInUse if it has aliases of its own and force is not set.
         """
         version = self.version(reference)
-        own = [alias for alias in version.aliases if alias != LATEST]
-        if own and not force:
-            raise VersionInUse(
-                f"{version.reference} has the aliases {', '.join(own)}. Remove them, or force the "
-                "deletion."
-            )
-        event = {"event": "delete", "index": version.index}
-        self._log(version.name).append(lambda view: event if _is_live(view, version) else None)
+
+        def make(view: View) -> Event | None:
+            now = next((e for e in live(view.backwards()) if e.index == version.index), None)
+            if now is None:
+                return None  # somebody else was faster
+            own = [alias for alias in now.aliases if alias != LATEST]
+            if own and not force:
+                raise VersionInUse(
+                    f"{version.reference} has the aliases {', '.join(own)}. Remove them, or force "
+                    "the deletion."
+                )
+            return {"event": "delete", "index": version.index}
+
+        self._log(version.name).append(make)
         return version
 
     def read_manifest(self, version: Version) -> Manifest:
@@ -156,6 +166,8 @@ class Store:
 
     def download(self, version: Version, root: Path, progress: Progress | None = None) -> Path:
         """Write a version's files below root; see Version.download."""
+        from kept.store.restore import restore
+
         restore(self.bucket, version.manifest, root, progress)
         return root
 
@@ -258,10 +270,6 @@ def _matches(entry: Entry, wanted: Reference) -> bool:
     if wanted.digest is not None:
         return entry.digest.startswith(wanted.digest)
     return (wanted.alias or LATEST) in entry.aliases
-
-
-def _is_live(view: View, version: Version) -> bool:
-    return any(entry.index == version.index for entry in live(view.backwards()))
 
 
 def _not_found(view: View, wanted: Reference) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     import keras
 
@@ -103,6 +103,8 @@ class Version:
         Files of the same names are replaced, each as a whole. progress is called with the bytes
         done and the bytes in all. Raises Damaged or InvalidPath, and then leaves root as it was.
         """
+        from pathlib import Path
+
         return self.store.download(self, Path(root), progress)
 
     def load_model(self, **keras_options: Any) -> keras.Model:

@@ -7,6 +7,7 @@ background since the last one.
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
 import weakref
@@ -28,7 +29,7 @@ from kept.training.saver import Due, Saver
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
     from kept.store.version import Version
@@ -272,7 +273,7 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
         path = self._path.fill(epoch, batch, logs)
         value = self._monitored(logs)
         is_best = value is not None and is_better(value, self.best, str(self._mode))
-        label = f"Epoch {epoch + 1}"
+        label, best_before = f"Epoch {epoch + 1}", self.best
         if is_best:
             change = f"{self.monitor} improved from {_text(self.best)} to {_text(value)}"
             self._tell(f"{label}: {change}, saving model to {path}")
@@ -282,7 +283,8 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
             return
         else:
             self._tell(f"{label}: saving model to {path}")
-        self._save(epoch, batch, logs, path, value=value, is_best=is_best, started=started)
+        undo = functools.partial(self._go_back, self.best, best_before)
+        self._save(epoch, batch, logs, path, started, value=value, is_best=is_best, undo=undo)
 
     def _save_aside(self, batch: int | None, logs: Logs) -> None:
         """Save for resuming: not by the metric, and not in place of the best file."""
@@ -293,7 +295,7 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
             path = None
         publish = path is not None and not self.save_best_only
         path = path or self._path.plain()
-        self._save(self._epoch, batch, logs, path, publish=publish, started=started)
+        self._save(self._epoch, batch, logs, path, started, publish=publish)
 
     def _save_and_leave(self, batch: int | None, logs: Logs) -> None:
         if self._last_saved != (self._epoch, batch):
@@ -310,11 +312,12 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
         batch: int | None,
         logs: Logs,
         path: str,
+        started: float,
         *,
         value: float | None = None,
         is_best: bool = False,
         publish: bool = True,
-        started: float,
+        undo: Callable[[], None] = lambda: None,
     ) -> None:
         alias = f"epoch_{epoch}" if batch is None else f"epoch_{epoch}_batch_{batch}"
         self._interval.begin()
@@ -328,10 +331,16 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
                 metadata=self._metadata(epoch, batch, value, logs),
                 label=f"Epoch {epoch + 1}",
                 started=started,
+                undo=undo,
                 state=self._resumer.capture(epoch, batch, logs),
                 publish=publish,
             )
         )
+
+    def _go_back(self, best: float | None, before: float | None) -> None:
+        """Forget a best value that was not saved after all."""
+        if self.best == best:
+            self.best = before
 
     def _monitored(self, logs: Logs) -> float | None:
         value = scalar(logs.get(self.monitor))

@@ -78,7 +78,7 @@ class FilePath:
         except ValueError as error:
             raise self._bad(str(error)) from None
         for field, spec in fields:
-            if not field or field.isdecimal():
+            if not field or field.isdecimal() or "." in field or "[" in field:
                 raise self._bad("an option needs a name, such as {epoch} or {val_loss}")
             if field == "batch" and not has_batch:
                 raise self._bad("{batch} is known only with an integer save_freq")
@@ -95,7 +95,8 @@ class FilePath:
             raise self._bad(str(error)) from None
         if os.path.isdir(self.template):
             raise self._bad("it is a folder; name a file in it")
-        folder = os.path.dirname(os.path.abspath(self.template.partition("{")[0]))
+        # The x stands for the first option, which can be in a file's or in a folder's name.
+        folder = os.path.dirname(os.path.abspath(self.template.partition("{")[0] + "x"))
         while not os.path.exists(folder):
             folder = os.path.dirname(folder)
         if not os.path.isdir(folder) or not os.access(folder, os.W_OK):

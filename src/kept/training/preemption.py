@@ -43,7 +43,9 @@ class Preemption:
         """Take SIGTERM over, unless somebody else has or this is not the main thread."""
         if self._grace is None or threading.current_thread() is not threading.main_thread():
             return
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        handler = signal.getsignal(signal.SIGTERM)
+        left_behind = isinstance(getattr(handler, "__self__", None), Preemption)  # by a broken fit
+        if handler is signal.SIG_DFL or left_behind:
             signal.signal(signal.SIGTERM, self._note)
             self._listens = True
 

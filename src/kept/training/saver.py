@@ -22,6 +22,8 @@ from kept.training.state import State, write_state
 from kept.training.writer import Writer, wait_with_notice
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kept.store.store import Store
     from kept.store.version import Version
     from kept.training.frameworks import Variable
@@ -38,6 +40,7 @@ class Due:
     metadata: dict[str, Any]
     label: str  # "Epoch 3", for messages
     started: float  # time.perf_counter() when its hook began
+    undo: Callable[[], None]  # takes back what was decided, for when nothing comes of it
     state: State | None = None  # of the run, for resuming
     publish: bool = True  # whether the file is to appear at path
 
@@ -76,12 +79,14 @@ class Saver:
             return
         snapshot = self._pool.borrow(wait=self._wait)
         if snapshot is None:
+            due.undo()
             self.skipped += 1
             self.messages.append(f"{due.label}: skipped, two are still being written")
             return
         try:
             snapshot.take(variables_of(due.model, self._extra))
         except BaseException:
+            due.undo()
             self._pool.give_back(snapshot)
             raise
         due.metadata["stall_seconds"] = time.perf_counter() - due.started
@@ -124,6 +129,7 @@ class Saver:
                     if due.publish:
                         publish(written, due.path)
         except Exception as error:
+            due.undo()
             raise SaveFailed(
                 f"{due.label}: the checkpoint {due.path} could not be saved in "
                 f"{self.store.location}: {type(error).__name__}: {error}"

@@ -1,0 +1,104 @@
+"""kept verify, and the exit code of every kind of error."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import kept
+
+
+def test_a_sound_store(run, store):
+    assert run("verify").stdout == "3 versions, 3.0 kB read: all is well\n"
+    assert run("verify", "mnist:best").stdout == "1 version, 1.0 kB read: all is well\n"
+    assert run.json("verify") == {
+        "ok": True, "versions": 3, "chunks": 3, "bytes": 3003, "problems": [],
+    }  # fmt: skip
+
+
+def test_damage_names_the_version(run, damaged):
+    problem, summary = run("verify", exit=4).stdout.splitlines()
+    assert problem.startswith(f"{damaged}: ")
+    assert summary == "3 versions, 3.0 kB read: 1 problem"
+    report = run.json("verify", damaged, exit=4)
+    assert (report["ok"], report["versions"]) == (False, 1)
+    assert [item["where"] for item in report["problems"]] == [damaged]
+    run("verify", "mnist:v0")
+
+
+def test_a_damaged_record_is_damage_to_every_command(run, store):
+    record = f"{store.location}/artifacts/mnist/log/{2:020d}.json"
+    with open(record, "r+b") as file:
+        file.seek(100)
+        file.write(b"#")
+    for command in (("ls", "mnist"), ("show", "mnist:v0"), ("get", "mnist:v0")):
+        assert "damaged" in run(*command, exit=4).stderr
+    assert "mnist: " in run("verify", exit=4).stdout
+
+
+COMMANDS = {
+    "ls": (), "show": ("m",), "get": ("m",), "alias": ("m", "x"), "rm": ("m",), "verify": (),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+def test_no_store(run, command, as_json, tmp_path):
+    result = run(command, *COMMANDS[command], *as_json, exit=3)
+    assert result.stdout == ""
+    assert str(tmp_path / "kept-store") in result.stderr
+    assert "kept put" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_artifact_that_is_not_there(run, store):
+    for args in (("ls", "nope"), ("show", "nope:v1"), ("verify", "nope")):
+        assert "There are: mnist." in run(*args, exit=3).stderr
+
+
+def test_a_version_that_is_not_there(run, store):
+    assert "3 versions, v0 to v2" in run("show", "mnist:v9", exit=3).stderr
+
+
+@pytest.mark.parametrize("args", [("show", "mnist:"), ("ls", "a b"), ("show", "m@xyz")])
+def test_input_that_cannot_be_used(run, store, args):
+    message = run(*args, exit=2).stderr
+    assert message.startswith("Error: ")
+    assert message.count("\n") == 1
+
+
+def test_other_errors(run, tmp_path):
+    (tmp_path / "kept-store").mkdir()
+    (tmp_path / "kept-store/photo.jpg").write_text("")
+    assert "photo.jpg" in run("ls", exit=1).stderr
+    assert "s3" in run("--store", "s3://bucket", "ls", exit=2).stderr
+
+
+def test_an_error_of_the_system_is_one_line(run, store, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "a\x1b/b")
+
+    monkeypatch.setattr(kept.Store, "log_artifact", full)
+    result = run("put", "m", __file__, exit=1)
+    assert result.stderr == "Error: No space left on device: a\\x1b/b\n"
+
+
+def test_interrupted(run, store, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kept.Store, "verify", interrupted)
+    assert run("verify", exit=130).stderr == "Interrupted.\n"
+
+
+def test_where_the_store_is(run, store, tmp_path, monkeypatch):
+    elsewhere = str(tmp_path / "elsewhere")
+    os.rename("kept-store", elsewhere)
+    assert run("--store", elsewhere, "ls", "mnist").stdout
+    assert run("--store", f"file://{elsewhere}", "ls", "mnist").stdout
+    monkeypatch.setenv("KEPT_STORE", elsewhere)
+    assert run("ls", "mnist").stdout
+    monkeypatch.setenv("KEPT_STORE", str(tmp_path / "nothing"))
+    assert run("--store", elsewhere, "ls", "mnist").stdout
+    assert str(tmp_path / "nothing") in run("ls", "mnist", exit=3).stderr

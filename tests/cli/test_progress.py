@@ -1,0 +1,75 @@
+"""The progress bar: late, on stderr, on a terminal only."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import time
+import types
+
+import pytest
+
+from kept.cli import progress as module
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def stderr(monkeypatch):
+    terminal = Terminal()
+    # Not sys.stderr itself: pytest sets that anew between the fixtures and the test.
+    monkeypatch.setattr(module, "sys", types.SimpleNamespace(stderr=terminal))
+    monkeypatch.setenv("TERM", "xterm")
+    return terminal
+
+
+def work(seconds: float, unit: str = "bytes") -> None:
+    with module.progress("Getting [b]x", unit) as done:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            done(500_000, 1_000_000)
+            time.sleep(0.01)
+
+
+def test_quick_work_shows_none(stderr):
+    work(0.05)
+    assert stderr.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("unit", "amount"), [("bytes", "0.5/1.0 MB"), ("versions", "500000/1000000")]
+)
+def test_long_work_shows_how_much_is_done(stderr, monkeypatch, unit, amount):
+    monkeypatch.setattr(module, "_PATIENCE", 0.01)
+    work(0.8, unit)
+    assert "Getting [b]x" in stderr.getvalue()
+    assert amount in re.sub(r"\x1b\[[0-9;]*m", "", stderr.getvalue())
+
+
+def test_work_that_tells_nothing_shows_that_it_goes_on(stderr, monkeypatch):
+    monkeypatch.setattr(module, "_PATIENCE", 0.01)
+    with module.progress("Storing x"):
+        time.sleep(0.6)
+    assert "Storing x" in stderr.getvalue()
+
+
+def test_in_a_pipe_there_is_none(monkeypatch):
+    monkeypatch.setattr(module, "_PATIENCE", 0.01)
+    pipe = io.StringIO()
+    monkeypatch.setattr(module, "sys", types.SimpleNamespace(stderr=pipe))
+    work(0.3)
+    assert pipe.getvalue() == ""
+
+
+def test_the_bar_ends_when_the_work_fails(stderr, monkeypatch):
+    monkeypatch.setattr(module, "_PATIENCE", 0.01)
+    with contextlib.suppress(ValueError), module.progress("x"):
+        time.sleep(0.6)
+        raise ValueError
+    shown = stderr.getvalue()
+    time.sleep(0.3)
+    assert stderr.getvalue() == shown
