@@ -1,5 +1,7 @@
 """kept.verify_resume names the first thing that differs; kept.Dataset is exact everywhere."""
 
+import re
+from pathlib import Path
 from typing import ClassVar
 
 import keras
@@ -133,3 +135,34 @@ def test_batches_passed_over_are_not_read(workers):
     told = Counted.reads[Counted.reads.index((1, None)) :]  # before it, Keras builds the model
     read = [index for epoch, index in told if epoch == 1 and index is not None]
     assert read == [2, 3, 4]  # the last that was done is trained on again, to build everything
+
+
+def test_the_examples_of_the_documentation_run(capsys):
+    page = Path(__file__).parents[2].joinpath("docs/resume.md").read_text()
+    first, second = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    x, y = rows()
+    names = {"kept": kept, "model": make(), "x": x, "y": y}
+    names["early_stopping"] = keras.callbacks.EarlyStopping("loss")
+    exec(first.replace("save_freq=500", "save_freq=1").replace("epochs=20", "epochs=1"), names)
+    assert names["checkpoint"].versions
+    names |= {
+        "make_model": make,
+        "make_data": lambda: kept.Dataset(x, y, batch_size=2),
+        "early_stopping": lambda: keras.callbacks.EarlyStopping("loss"),
+    }
+    exec(second, names)
+    assert "going on from" in capsys.readouterr().out
+
+
+def test_the_best_weights_of_early_stopping_are_stored_once():
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4096), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1e-9), "mse")
+    stopping = keras.callbacks.EarlyStopping(
+        "loss", min_delta=1e9, patience=9, restore_best_weights=True
+    )
+    own = checkpoint(save_freq="epoch")
+    model.fit(*rows(), epochs=3, callbacks=[stopping, own], verbose=0)
+    new = [version.metadata["bytes_new"] for version in own.versions]
+    weights = 4 * model.count_params()
+    assert new[0] > 2 * weights
+    assert new[2] < 1.7 * weights
