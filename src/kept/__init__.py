@@ -13,25 +13,34 @@ if TYPE_CHECKING:
     from kept.store.store import Store, open_store
     from kept.store.version import Artifact, Version
     from kept.training.checkpoint import ModelCheckpoint
+    from kept.training.dataset import Dataset
+    from kept.training.resuming import resume
+    from kept.training.verifying import verify_resume
 
 __all__ = [
     "Artifact",
+    "Dataset",
     "KeptError",
     "ModelCheckpoint",
     "Store",
     "Version",
     "__version__",
     "open_store",
+    "resume",
+    "verify_resume",
 ]
 __version__ = "0.1.0.dev0"
 
 _HOME = {
     "Artifact": "kept.store.version",
+    "Dataset": "kept.training.dataset",
     "KeptError": "kept.errors",
     "ModelCheckpoint": "kept.training.checkpoint",
     "Store": "kept.store.store",
     "Version": "kept.store.version",
     "open_store": "kept.store.store",
+    "resume": "kept.training.resuming",
+    "verify_resume": "kept.training.verifying",
 }
 
 

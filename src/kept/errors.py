@@ -23,7 +23,8 @@
     ├── Damaged                        stored bytes are not what was written
     ├── Diverged                       two stores hold different versions under one number
     ├── VersionInUse                   the version has aliases, so it is not deleted
-    └── SaveFailed (RuntimeError)      a checkpoint could not be written or committed
+    ├── SaveFailed (RuntimeError)      a checkpoint could not be written or committed
+    └── CannotResume                   a version does not fit the model, optimizer or run
 
 Messages say what was received and what to do about it.
 """
@@ -125,3 +126,7 @@ class VersionInUse(KeptError):
 
 class SaveFailed(KeptError, RuntimeError):
     """A checkpoint could not be written or committed; the cause is chained."""
+
+
+class CannotResume(KeptError):
+    """A version that a run cannot go on from; the message says what does not fit."""

@@ -72,7 +72,7 @@ def test_other_errors(run, tmp_path):
     (tmp_path / "kept-store").mkdir()
     (tmp_path / "kept-store/photo.jpg").write_text("")
     assert "photo.jpg" in run("ls", exit=1).stderr
-    assert "s3" in run("--store", "s3://bucket", "ls", exit=2).stderr
+    assert "ftp" in run("--store", "ftp://host", "ls", exit=2).stderr
 
 
 def test_an_error_of_the_system_is_one_line(run, store, monkeypatch):

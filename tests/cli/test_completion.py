@@ -33,7 +33,7 @@ def offered(line: str, **environment: str) -> list[str]:
 
 
 def test_commands_and_options(run):
-    assert offered("kept s") == ["show"]
+    assert offered("kept sh") == ["show"]
     assert offered("kept rm --f") == ["--force"]
 
 

@@ -20,13 +20,18 @@ from kept.mirrors.background import Mirrors
 from kept.names import check_name
 from kept.store.store import Store, open_store
 from kept.training.filepath import FilePath
+from kept.training.interval import Interval
+from kept.training.messages import print_text, show
 from kept.training.monitor import best_in_store, find_mode, is_better, scalar
+from kept.training.preemption import Preemption, leave
+from kept.training.resumer import Resumer, check_resume
 from kept.training.run import default_artifact_name, is_named
 from kept.training.saver import Due, Saver
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import timedelta
 
     from kept.mirrors.background import Where
     from kept.store.version import Version
@@ -69,6 +74,16 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
         mirror: Where each version is copied to after its commit: a Store, a location, or a list of
             these. Training never waits for a mirror, and one that fails is told of once and tried
             again; what it lacks in the end, the next run or `kept sync` copies.
+        resume: True goes on from the newest version of the artifact, if there is one; a reference
+            goes on from that version, which may be of another artifact. docs/resume.md says what
+            is restored.
+        save_every: Save by the clock too, at the end of a batch: "30s", "10min", "2h", seconds or
+            a timedelta. Such a version is for resuming: it is never best.
+        grace_seconds: How long after SIGTERM the process may live. The run is then saved at the
+            end of the batch, as for save_every, and the process ends with the code 143. None
+            leaves SIGTERM alone; so does a handler that somebody else has set.
+        state_of: The callbacks whose state is kept for resuming; without it all callbacks of the
+            fit that have one.
         on_busy: What to do while both snapshots are being written: "wait", or "skip" the
             checkpoint (the attribute skipped counts them).
 
@@ -93,6 +108,10 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
         mirror: Where | Iterable[Where] | None = None,
         background: bool = True,
         on_busy: str = "wait",
+        resume: bool | str = False,
+        state_of: Sequence[Any] | None = None,
+        save_every: str | float | timedelta | None = None,
+        grace_seconds: float | None = 30.0,
     ) -> None:
         _check_save_freq(save_freq)
         if on_busy not in ("wait", "skip"):
@@ -113,7 +132,7 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
         self.name = check_name(name) if name is not None else None
         self._given_name = self.name
         opened = store if isinstance(store, Store) else open_store(store)
-        self._mirrors = Mirrors(opened, mirror, _print)
+        self._mirrors = Mirrors(opened, mirror, print_text)
         self._saver = Saver(
             opened,
             keras.backend.backend(),
@@ -122,10 +141,15 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
             wait=on_busy == "wait",
             committed=self._mirrors.wake,
         )
+        self._resume = check_resume(resume, named=name is not None or is_named())
+        self._resumer = Resumer(self, state_of, show)
+        self._interval = Interval(save_every)
+        self._preemption = Preemption(grace_seconds)
         self._mode: str | None = None  # "min" or "max" once the first batch has shown the metrics
         self._epoch = 0
         self._last_batch = -1
         self._since_save = 0  # batches
+        self._last_saved: tuple[int, int | None] | None = None  # epoch, batch
 
     @property
     def store(self) -> Store:
@@ -162,16 +186,29 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
         self._mirrors.begin(str(self.name))
         _training.add(self)
         self._mode, self._last_batch = None, -1
+        if self._resume:
+            reference = self._resume if isinstance(self._resume, str) else str(self.name)
+            self._resumer.prepare(self.store, reference)
+            self._resume = False  # a second fit goes on from where the first has ended
+        self._resumer.begin()
+        self._interval.begin()
+        self._preemption.listen()
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Note the epoch, for saves after batches."""
         super().on_epoch_begin(epoch, logs)
         self._tell()
         self._epoch, self._last_batch = epoch, -1
+        self._resumer.epoch_begin(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save if enough batches have passed since the last save."""
         self._tell()
+        if self._resumer.passes(batch):
+            self._last_batch = batch
+            if self._preemption.is_due:  # nothing new since the version it goes on from
+                leave()
+            return
         if self._mode is None:
             self._first_batch_done()
         # With steps_per_execution=n this hook is called for every n-th batch only.
@@ -180,6 +217,10 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
         if self.save_freq != "epoch" and self._since_save >= self.save_freq:
             self._since_save = 0
             self._save_if_wanted(self._epoch, batch, logs or {})
+        if self._preemption.is_due:
+            self._save_and_leave(batch, logs or {})
+        elif self._interval.is_over():
+            self._save_aside(batch, logs or {})
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save with save_freq="epoch"."""
@@ -188,13 +229,25 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
             self._first_batch_done()
         if self.save_freq == "epoch":
             self._save_if_wanted(epoch, None, logs or {})
+        if self._preemption.is_due:
+            self._save_and_leave(None, logs or {})
 
     def on_train_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002 - Keras's signature
         """Wait until every checkpoint is durable, and a while for mirrors that answer."""
         _training.discard(self)
+        self._resumer.end()
         self._saver.finish()
         self._tell()
         self._mirrors.finish()
+        self._preemption.stop()
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what a resumed run needs to know of this callback."""
+        return {"best": self.best, "since_save": self._since_save}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Put back what get_state returned."""
+        self.best, self._since_save = state["best"], state["since_save"]
 
     def _settle_name(self) -> None:
         # Keras hands the same params dict to every callback of one fit.
@@ -206,7 +259,7 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
             self.name = next(name for name in names if name not in taken)
             if (self.store.location, self.name) not in _announced:
                 _announced.add((self.store.location, self.name))
-                _print(f"kept: versions go to {self.name} in {self.store.location}")
+                show(f"versions go to {self.name} in {self.store.location}")
         elif self._given_name in taken:
             raise InvalidCheckpoint(
                 "Two checkpoint callbacks of one fit log to the same artifact; give each a name "
@@ -241,7 +294,45 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
             return
         else:
             self._tell(f"{label}: saving model to {path}")
+        undo = functools.partial(self._go_back, self.best, best_before)
+        self._save(epoch, batch, logs, path, started, value=value, is_best=is_best, undo=undo)
+
+    def _save_aside(self, batch: int | None, logs: Logs) -> None:
+        """Save for resuming: not by the metric, and not in place of the best file."""
+        started = time.perf_counter()
+        try:
+            path = self._path.fill(self._epoch, batch, logs)
+        except InvalidCheckpoint:  # it asks for what is known at the end of an epoch only
+            path = None
+        publish = path is not None and not self.save_best_only
+        path = path or self._path.plain()
+        self._save(self._epoch, batch, logs, path, started, publish=publish)
+
+    def _save_and_leave(self, batch: int | None, logs: Logs) -> None:
+        if self._last_saved != (self._epoch, batch):
+            self._save_aside(batch, logs)
+        if not self.wait(self._preemption.seconds_left):
+            show("the grace is over before the last checkpoint is durable")
+        elif self.versions:
+            show(f"saved as {self.versions[-1].reference}, leaving")
+        leave()
+
+    def _save(  # noqa: PLR0913 - what a checkpoint is made of
+        self,
+        epoch: int,
+        batch: int | None,
+        logs: Logs,
+        path: str,
+        started: float,
+        *,
+        value: float | None = None,
+        is_best: bool = False,
+        publish: bool = True,
+        undo: Callable[[], None] = lambda: None,
+    ) -> None:
         alias = f"epoch_{epoch}" if batch is None else f"epoch_{epoch}_batch_{batch}"
+        self._interval.begin()
+        self._last_saved = (epoch, batch)
         self._saver.save(
             Due(
                 model=self.model,  # on JAX this also brings the step's results into the variables
@@ -249,9 +340,11 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
                 path=path,
                 aliases=(alias, "best") if is_best else (alias,),
                 metadata=self._metadata(epoch, batch, value, logs),
-                label=label,
+                label=f"Epoch {epoch + 1}",
                 started=started,
-                undo=functools.partial(self._go_back, self.best, best_before),
+                undo=undo,
+                state=self._resumer.capture(epoch, batch, logs),
+                publish=publish,
             )
         )
 
@@ -285,7 +378,7 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
             "format": self._path.format,
             "framework": keras.backend.backend(),
             "keras_version": keras.__version__,
-        }
+        } | ({"parent": self._resumer.parent} if self._resumer.parent else {})
 
     def _tell(self, text: str | None = None) -> None:
         """Raise what has failed in the background; show its messages, then text."""
@@ -297,16 +390,7 @@ class ModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  #
 
     def _show(self, text: str) -> None:
         if self.verbose > 0:
-            _print(f"\n{text}")
-
-
-def _print(text: str) -> None:
-    if keras.config.is_interactive_logging_enabled():
-        print(text)  # noqa: T201 - where Keras's own callbacks print
-    else:
-        import logging
-
-        logging.getLogger("kept").info(text.strip())
+            print_text(f"\n{text}")
 
 
 def _check_save_freq(save_freq: str | int) -> None:

@@ -65,6 +65,11 @@ class FilePath:
                 f"There are: {', '.join(sorted(values))}. Received: filepath={self.template!r}"
             ) from None
 
+    def plain(self) -> str:
+        """Return a path in the same folder, with the same ending and without options."""
+        folder = os.path.dirname(self.template.partition("{")[0])
+        return os.path.join(folder, f"checkpoint.{self.format}")
+
     def _check_options(self, *, has_batch: bool) -> None:
         try:
             fields = [

@@ -6,21 +6,23 @@ as it is durable; a file is published also when the commit failed, since it is g
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import keras
+
 from kept.errors import SaveFailed
 from kept.training.filepath import beside, publish
 from kept.training.keras_file import write_checkpoint, write_snapshot
 from kept.training.snapshot import Snapshot, SnapshotPool, variables_of
+from kept.training.state import State, write_state
 from kept.training.writer import Writer, wait_with_notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import keras
 
     from kept.store.store import Store
     from kept.store.version import Version
@@ -39,6 +41,8 @@ class Due:
     label: str  # "Epoch 3", for messages
     started: float  # time.perf_counter() when its hook began
     undo: Callable[[], None]  # takes back what was decided, for when nothing comes of it
+    state: State | None = None  # of the run, for resuming
+    publish: bool = True  # whether the file is to appear at path
 
 
 class Saver:
@@ -127,10 +131,12 @@ class Saver:
             with beside(due.path) as written:
                 self._write_file(due.model, written, snapshot)
                 try:
-                    self.versions.append(self._commit(due, written, started))
+                    paths = [written, *self._write_state(due, written, snapshot)]
+                    self.versions.append(self._commit(due, paths, started))
                     self._committed(due.name)
                 finally:
-                    publish(written, due.path)
+                    if due.publish:
+                        publish(written, due.path)
         except Exception as error:
             due.undo()
             raise SaveFailed(
@@ -147,11 +153,21 @@ class Saver:
         else:
             self._extra += write_snapshot(model, snapshot, path, weights_only=self._weights_only)
 
-    def _commit(self, due: Due, written: str, started: float) -> Version:
+    def _write_state(self, due: Due, written: str, snapshot: Snapshot | None) -> list[str]:
+        if due.state is None:
+            return []
+
+        def value(variable: Variable) -> Any:
+            copy = None if snapshot is None else snapshot.value(variable)
+            return keras.ops.convert_to_numpy(variable.value if copy is None else copy)
+
+        return write_state(due.state, due.model, os.path.dirname(written), value)
+
+    def _commit(self, due: Due, paths: list[str], started: float) -> Version:
         def describe(bytes_new: int) -> dict[str, Any]:
             seconds = time.perf_counter() - started
             # On the spot all of it is a stall; from a snapshot, due.metadata says what was one.
             times = {"stall_seconds": seconds, "write_seconds": seconds}
             return times | due.metadata | {"bytes_new": bytes_new}
 
-        return self.store.log_artifact(due.name, written, aliases=due.aliases, metadata=describe)
+        return self.store.log_artifact(due.name, paths, aliases=due.aliases, metadata=describe)

@@ -1,0 +1,113 @@
+"""The states of the callbacks of a fit: what of them is kept, and how it is put back.
+
+A callback with get_state() and set_state(state) of its own says itself what its state is. For
+those of Keras that have a memory, the attributes are listed here; the others have none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+callbacks = keras.callbacks
+
+_ATTRIBUTES: dict[type, tuple[str, ...]] = {
+    callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
+    callbacks.ReduceLROnPlateau: ("wait", "cooldown_counter", "best"),
+    callbacks.History: ("history", "epoch"),
+    callbacks.ModelCheckpoint: (
+        "best",
+        "epochs_since_last_save",
+        "_batches_seen_since_last_saving",
+        "_last_batch_seen",
+    ),
+}
+
+
+def has_state(callback: Any) -> bool:
+    """Return whether the callback has a state that can be kept."""
+    return (
+        _has_own(callback)
+        or isinstance(callback, callbacks.CSVLogger)
+        or bool(_attributes(callback))
+    )
+
+
+def get_state(callback: Any) -> Any:
+    """Return the callback's state; it does not change with the callback."""
+    if _has_own(callback):
+        return copy.deepcopy(callback.get_state())
+    if isinstance(callback, callbacks.CSVLogger):
+        return _get_csv(callback)
+    # Lists are copied, arrays are not: Keras's callbacks replace theirs and never change them.
+    return {
+        name: _copy(vars(callback)[name])
+        for name in _attributes(callback)
+        if name in vars(callback)
+    }
+
+
+def set_state(callback: Any, state: Any) -> None:
+    """Put back what get_state returned."""
+    if _has_own(callback):
+        callback.set_state(copy.deepcopy(state))
+    elif isinstance(callback, callbacks.CSVLogger):
+        _set_csv(callback, state)
+    else:
+        for name in _attributes(callback):
+            if name in state:
+                setattr(callback, name, _copy(state[name]))
+
+
+def named(given: Iterable[Any]) -> dict[str, Any]:
+    """Return the callbacks by name: their class, and a number from the second of a class on."""
+    found: dict[str, Any] = {}
+    for callback in given:
+        base = type(callback).__name__
+        names = [base, *(f"{base} {n}" for n in range(2, len(found) + 2))]
+        found[next(name for name in names if name not in found)] = callback
+    return found
+
+
+def _has_own(callback: Any) -> bool:
+    return all(callable(getattr(callback, name, None)) for name in ("get_state", "set_state"))
+
+
+def _attributes(callback: Any) -> tuple[str, ...]:
+    return next((a for kind, a in _ATTRIBUTES.items() if isinstance(callback, kind)), ())
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return [*value] if isinstance(value, list) else value
+
+
+def _get_csv(logger: Any) -> dict[str, Any]:
+    """Return the file's text too: the run may go on where the file is not, or holds more."""
+    if logger.csv_file is not None and not logger.csv_file.closed:
+        logger.csv_file.flush()
+    text = None
+    with contextlib.suppress(OSError), open(logger.filename, newline="") as file:
+        text = file.read()
+    return {"text": text, "keys": logger.keys and list(logger.keys)}
+
+
+def _set_csv(logger: Any, state: dict[str, Any]) -> None:
+    if state["text"] is None:
+        return
+    if logger.csv_file is not None and not logger.csv_file.closed:
+        logger.csv_file.close()
+    os.makedirs(os.path.dirname(os.path.abspath(logger.filename)), exist_ok=True)
+    with open(logger.filename, "w", newline="") as file:
+        file.write(state["text"])
+    logger.csv_file = open(logger.filename, "a", newline="")  # noqa: SIM115 - the logger closes it
+    logger.keys, logger.writer = state["keys"], None
+    logger.append_header = not state["text"]

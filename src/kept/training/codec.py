@@ -1,0 +1,108 @@
+"""Values as JSON and arrays, and back: no pickle, so reading a state cannot run anything."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kept.errors import Damaged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+_PLAIN = (str, int, bool, type(None))
+_FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_KINDS = "biufc"  # what .npy files hold without help; bfloat16 and float8 are stored as integers
+
+
+class Unsupported(TypeError):
+    """A value that is neither plain nor an array."""
+
+
+def encode(value: Any, arrays: Arrays) -> Any:
+    """Return what JSON can hold of value; arrays receives the rest. Raises Unsupported."""
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {"$float": str(float(value))}
+    if isinstance(value, list):
+        return [encode(item, arrays) for item in value]
+    if isinstance(value, tuple):
+        return {"$tuple": [encode(item, arrays) for item in value]}
+    if isinstance(value, dict):
+        return {"$dict": [[encode(k, arrays), encode(v, arrays)] for k, v in value.items()]}
+    return _encode_array(value, arrays)
+
+
+def decode(value: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
+    """Return the value that encode was given; arrays come back as NumPy's."""
+    if isinstance(value, list):
+        return [decode(item, arrays) for item in value]
+    if not isinstance(value, dict):
+        return value
+    [(kind, content)] = value.items()
+    if kind == "$float":
+        return _FLOATS[content]
+    if kind == "$tuple":
+        return tuple(decode(item, arrays) for item in content)
+    if kind == "$dict":
+        return {decode(k, arrays): decode(v, arrays) for k, v in content}
+    array = arrays[content["name"]]
+    if array.dtype.name != content["dtype"]:
+        array = array.view(_dtype(content["dtype"]))
+    return array[()] if content["scalar"] else array
+
+
+def write_arrays(path: str, arrays: Arrays) -> None:
+    """Write arrays to an .npz file whose bytes depend on nothing else."""
+    with zipfile.ZipFile(path, "x") as archive:
+        for name, array in arrays.items():
+            # A ZipInfo made by hand has a fixed date: the same arrays are the same bytes.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+
+
+def read_arrays(data: bytes) -> Arrays:
+    """Return the arrays of an .npz file; raises Damaged."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise Damaged(f"The arrays of a state cannot be read: {error}") from error
+
+
+def _encode_array(value: Any, arrays: Arrays) -> dict[str, Any]:
+    array = _as_array(value)
+    name = f"a{len(arrays)}"
+    is_plain = array.dtype.kind in _KINDS
+    arrays[name] = array if is_plain else array.view(f"u{array.dtype.itemsize}")
+    content = {"name": name, "dtype": array.dtype.name, "scalar": isinstance(value, np.generic)}
+    return {"$array": content}
+
+
+def _as_array(value: Any) -> np.ndarray[Any, Any]:
+    if isinstance(value, (np.ndarray, np.generic)):
+        array = np.asarray(value)
+    elif hasattr(value, "__array__") or hasattr(value, "detach"):  # a framework's tensor
+        import keras
+
+        array = np.asarray(keras.ops.convert_to_numpy(value))
+    else:
+        raise Unsupported(f"a {type(value).__name__} is neither a plain value nor an array")
+    if array.dtype.kind not in _KINDS + "V" or array.dtype.hasobject:
+        raise Unsupported(f"an array of {array.dtype} cannot be stored without pickle")
+    return array
+
+
+def _dtype(name: str) -> Any:
+    try:
+        return np.dtype(name)
+    except TypeError:
+        import ml_dtypes
+
+        return np.dtype(getattr(ml_dtypes, name))

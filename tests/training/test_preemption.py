@@ -1,0 +1,121 @@
+"""SIGTERM, Ctrl-C and saves by the clock."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+import kept
+from kept.errors import InvalidCheckpoint
+from kept.training import preemption
+from kept.training.interval import Interval
+from tests.training.test_resume import checkpoint, fit, make
+
+SCRIPT = Path(__file__).with_name("resume_preempted.py")
+
+
+def train(folder, how):
+    command = [sys.executable, str(SCRIPT), str(folder), how]
+    env = os.environ | {"PYTHONPATH": str(Path(kept.__file__).parents[1])}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+
+
+def test_sigterm_saves_once_more_and_the_run_goes_on_exactly(tmp_path):
+    straight = train(tmp_path / "straight", "none")
+    asked = train(tmp_path / "run", "term")
+    assert asked.returncode == 128 + signal.SIGTERM == 143
+    assert "kept: SIGTERM, saving at the end of this batch" in asked.stderr
+    assert "kept: saved as m:v1, leaving" in asked.stdout
+    newest = kept.open_store(tmp_path / "run/store").version("m")
+    assert newest.aliases == ("latest", "epoch_1_batch_2")
+    assert newest.metadata["step"] == 8
+    best = kept.open_store(tmp_path / "run/store").version("m:best")
+    assert best.index == 0, "a save for resuming is not the best"
+    assert len(list((tmp_path / "run").glob("*.h5"))) == 1, "nor is it published"
+    resumed = train(tmp_path / "run", "none")
+    assert "going on from m:v1 in epoch 2, after batch 3" in resumed.stdout
+    assert resumed.stdout.splitlines()[-1] == straight.stdout.splitlines()[-1]
+
+
+def test_ctrl_c_leaves_the_last_version_durable(tmp_path):
+    done = train(tmp_path / "run", "int")
+    assert done.returncode != 0
+    assert "KeyboardInterrupt" in done.stderr
+    version = kept.open_store(tmp_path / "run/store").version("m")
+    assert version.metadata["epoch"] == 0
+    version.verify()
+
+
+def test_sigterm_after_a_fit_that_broke_off_ends_the_process(tmp_path):
+    assert train(tmp_path / "run", "late").returncode == -signal.SIGTERM
+
+
+def test_another_handler_is_left_alone():
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, handler := (lambda *_: None))
+    try:
+        fit(make(), checkpoint(), epochs=1)
+        assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_fit_after_one_that_broke_off_listens_too():
+    broken, listening = preemption.Preemption(5.0), preemption.Preemption(5.0)
+    broken.listen()
+    listening.listen()
+    assert signal.getsignal(signal.SIGTERM) == listening._note
+    listening.stop()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_the_handler_is_there_while_fit_runs_and_only_then():
+    seen = []
+    listening = preemption.Preemption(5.0)
+    listening.listen()
+    seen.append(signal.getsignal(signal.SIGTERM))
+    listening.stop()
+    assert seen[0] == listening._note
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    preemption.Preemption(None).listen()
+    thread = threading.Thread(target=preemption.Preemption(5.0).listen)
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_saves_by_the_clock(monkeypatch):
+    monkeypatch.setattr("kept.training.interval.time.monotonic", iter(range(1000)).__next__)
+    own = checkpoint(save_every=3)
+    fit(make(), own, epochs=2)
+    aliases = [v.aliases[-1] for v in kept.open_store().versions("m")]
+    assert [a for a in aliases if "batch" in a], aliases
+    assert {"epoch_0", "best"} & set(aliases)
+    for version in kept.open_store().versions("m"):
+        assert version.metadata["batch"] is None or version.metadata["value"] is None
+
+
+@pytest.mark.parametrize(
+    ("every", "seconds"),
+    [
+        ("30s", 30),
+        ("10min", 600),
+        ("1.5h", 5400),
+        (" 2 m ", 120),
+        (7, 7),
+        (timedelta(hours=1), 3600),
+    ],
+)
+def test_times(every, seconds):
+    assert Interval(every)._seconds == seconds
+
+
+@pytest.mark.parametrize("every", ["", "10", "ten", "0s", 0, -1, True, "5 days", [], float("nan")])
+def test_what_is_no_time(every):
+    with pytest.raises(InvalidCheckpoint, match="Received: save_every"):
+        checkpoint(save_every=every)

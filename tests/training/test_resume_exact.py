@@ -1,0 +1,62 @@
+"""Killed and resumed three times, a run ends as one that was never interrupted: to the last bit."""
+
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kept
+
+SCRIPT = Path(__file__).with_name("resume_training.py")
+BATCHES = 60  # fewer than the two trainings have
+
+
+def train(folder, *batches):
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, str(SCRIPT), str(folder), *map(str, batches)]
+    env = os.environ | {"PYTHONPATH": str(Path(kept.__file__).parents[1])}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+
+
+def outcome(done):
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    return outcome(train(tmp_path_factory.mktemp("straight")))
+
+
+def test_killed_and_resumed_is_the_same_run(straight, tmp_path):
+    # Passing over batches counts as well, so a later kill has at least those to survive.
+    kills = [random.randint(4, BATCHES - 16), random.randint(4, 8), random.randint(4, 8)]
+    said = []
+    for batches in kills:
+        done = train(tmp_path / "run", batches)
+        assert done.returncode == -signal.SIGKILL, (kills, done.stdout, done.stderr[-3000:])
+        said += done.stdout.splitlines()
+    last = train(tmp_path / "run")
+    assert any("going on from" in line for line in last.stdout.splitlines()), (kills, said)
+    resumed = outcome(last)
+    for name, part in straight.items():
+        for what in part:
+            assert resumed[name][what] == part[what], (kills, name, what, said)
+
+
+def test_the_straight_run_is_worth_comparing_with(straight):
+    middle, end = straight["middle"], straight["end"]
+    assert middle["epochs"] == list(range(6))
+    found = middle["history"]["learning_rate"]
+    rates = [now / before for before, now in itertools.pairwise(found)]
+    assert min(rates) < 0.2, "ReduceLROnPlateau did nothing"
+    assert max(rates) < 0.95, "LearningRateScheduler did nothing"
+    assert 2 <= len(end["epochs"]) < 6, "EarlyStopping did nothing"
+    assert end["stopping"][0] == end["epochs"][-1]
+    assert middle["csv"].count("\n") == 7

@@ -1,0 +1,168 @@
+"""kept.verify_resume names the first thing that differs; kept.Dataset is exact everywhere."""
+
+import re
+from pathlib import Path
+from typing import ClassVar
+
+import keras
+import numpy as np
+import pytest
+
+import kept
+from kept.errors import CannotResume, InvalidInput
+from tests.training.test_resume import BATCHES, Stop, checkpoint, make, rows, same
+
+
+def trainer(own=list, fit=None):
+    def train(callbacks):
+        model, (x, y) = make(), rows()
+        options = {"x": x, "y": y, "batch_size": 8} if fit is None else fit()
+        model.fit(**options, epochs=3, callbacks=[*own(), *callbacks], verbose=0)
+
+    return train
+
+
+class Drift(keras.callbacks.Callback):
+    """Has a state and does not say so."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.count, self.change = 0, change
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.count += 1
+        self.change(self.model, self.count)
+
+
+def learning_rate(model, count):
+    model.optimizer.learning_rate = 0.01 / count
+
+
+def weights(model, count):
+    kernel = model.layers[0].kernel
+    kernel.assign(keras.ops.convert_to_numpy(kernel) + count)
+
+
+@pytest.mark.parametrize("after", [3, 8])
+def test_a_training_that_resumes_exactly(after):
+    found = kept.verify_resume(trainer(), after=after, then=4)
+    assert found == type(found)(5, None)
+    assert found.same
+    found.raise_if_different()
+
+
+@pytest.mark.parametrize(
+    ("change", "blamed"), [(learning_rate, "learning rate"), (weights, "weights .*kernel")]
+)
+def test_what_differs_first_is_named(change, blamed):
+    found = kept.verify_resume(trainer(lambda: [Drift(change)]), after=6, then=4)
+    assert not found.same
+    with pytest.raises(CannotResume, match=f"not the same: {blamed}.* after epoch 2, batch 2"):
+        found.raise_if_different()
+
+
+def test_another_order_of_batches_is_named():
+    class Unordered(keras.utils.PyDataset):
+        def __len__(self):
+            return BATCHES
+
+        def __getitem__(self, index):
+            x, y = rows()
+            chosen = np.random.default_rng().permutation(40)[:8]  # nobody can repeat this
+            return x[chosen], y[chosen]
+
+    found = kept.verify_resume(trainer(fit=lambda: {"x": Unordered()}), after=6, then=4)
+    assert "batch order" in found.difference
+
+
+def test_a_training_that_is_too_short():
+    with pytest.raises(InvalidInput, match="only 15 batches"):
+        kept.verify_resume(trainer(), after=12, then=4)
+    with pytest.raises(InvalidInput, match="1 or more"):
+        kept.verify_resume(trainer(), after=0)
+
+
+def order(dataset):
+    return [dataset[n][0][:, 0].tolist() for n in range(len(dataset))]
+
+
+def test_the_order_of_a_dataset_is_a_function_of_seed_and_epoch():
+    x = np.arange(10.0).reshape(10, 1)
+    one, two = kept.Dataset(x, batch_size=4), kept.Dataset(x, batch_size=4)
+    assert order(one) == order(two)
+    first = order(one)
+    assert sorted(row for batch in first for row in batch) == list(range(10))
+    one.set_epoch(1)
+    assert order(one) != first
+    np.random.seed(1)
+    two.set_epoch(0)
+    assert order(two) == first
+    assert order(kept.Dataset(x, batch_size=4, seed=1)) != first
+    assert order(kept.Dataset(x, batch_size=4, shuffle=False))[0] == [0, 1, 2, 3]
+
+
+def test_what_a_dataset_is_made_of():
+    x = {"a": np.arange(6), "b": np.ones((6, 2))}
+    batch = kept.Dataset(x, np.arange(6), np.ones(6), batch_size=4)[1]
+    assert batch[0]["b"].shape == (2, 2)
+    assert (batch[0]["a"] == batch[1]).all()
+    assert len(kept.Dataset(np.ones(3))[0]) == 1
+    for bad in [(np.ones(3), np.ones(4)), (np.ones(0),)]:
+        with pytest.raises(InvalidInput, match="lengths"):
+            kept.Dataset(*bad)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batches_passed_over_are_not_read(workers):
+    class Counted(kept.Dataset):
+        reads: ClassVar = []
+
+        def __getitem__(self, index):
+            self.reads.append((self._epoch, index if index >= self._done else None))
+            return super().__getitem__(index)
+
+    def train(model, *callbacks):
+        data = Counted(*rows(), batch_size=8, workers=workers)
+        model.fit(data, shuffle=False, epochs=3, callbacks=[*callbacks], verbose=0)
+
+    train(straight := make(), checkpoint("straight"))
+    with pytest.raises(RuntimeError, match="stopped by the test"):
+        train(make(), own := checkpoint(save_freq=4), Stop(9))
+    own.close()
+    Counted.reads = []
+    train(model := make(seed=2), checkpoint(save_freq=4, resume=True))
+    assert same(model, straight)
+    told = Counted.reads[Counted.reads.index((1, None)) :]  # before it, Keras builds the model
+    read = [index for epoch, index in told if epoch == 1 and index is not None]
+    assert read == [2, 3, 4]  # the last that was done is trained on again, to build everything
+
+
+def test_the_examples_of_the_documentation_run(capsys):
+    page = Path(__file__).parents[2].joinpath("docs/resume.md").read_text()
+    first, second = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    x, y = rows()
+    names = {"kept": kept, "model": make(), "x": x, "y": y}
+    names["early_stopping"] = keras.callbacks.EarlyStopping("loss")
+    exec(first.replace("save_freq=500", "save_freq=1").replace("epochs=20", "epochs=1"), names)
+    assert names["checkpoint"].versions
+    names |= {
+        "make_model": make,
+        "make_data": lambda: kept.Dataset(x, y, batch_size=2),
+        "early_stopping": lambda: keras.callbacks.EarlyStopping("loss"),
+    }
+    exec(second, names)
+    assert "going on from" in capsys.readouterr().out
+
+
+def test_the_best_weights_of_early_stopping_are_stored_once():
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4096), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1e-9), "mse")
+    stopping = keras.callbacks.EarlyStopping(
+        "loss", min_delta=1e9, patience=9, restore_best_weights=True
+    )
+    own = checkpoint(save_freq="epoch")
+    model.fit(*rows(), epochs=3, callbacks=[stopping, own], verbose=0)
+    new = [version.metadata["bytes_new"] for version in own.versions]
+    weights = 4 * model.count_params()
+    assert new[0] > 2 * weights
+    assert new[2] < 1.7 * weights
