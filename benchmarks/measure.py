@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import statistics
 import tempfile
@@ -33,16 +34,16 @@ def in_turns(
 ) -> Times:
     """Call every work in turn, repeats times, each after before; a first round is thrown away.
 
-    A work returns its own seconds. In turns, so that a machine that slows down slows all alike.
+    A work returns its own seconds. In turns, so that a machine that slows down slows all alike,
+    and in a new order each time, so that none has always the same one before it.
     """
     taken: Times = {name: [] for name in works}
-    for turn in range(repeats + 1):
-        for name, work in works.items():
+    chance = random.Random(0)
+    for _ in range(repeats + 1):
+        for name in chance.sample(list(works), len(works)):
             before()
-            seconds = work()
-            if turn:
-                taken[name].append(seconds)
-    return taken
+            taken[name].append(works[name]())
+    return {name: seconds[1:] for name, seconds in taken.items()}
 
 
 def medians(times: Times) -> dict[str, float]:

@@ -75,6 +75,13 @@ class Run:
         """Median per save, without the first, which warms up."""
         return statistics.median(self.stalls[1:])
 
+    def delay(self, plan: Plan) -> float:
+        """Median of what a step right after a save takes more than the median step."""
+        every = plan.save_freq if isinstance(plan.save_freq, int) else plan.steps
+        usual = statistics.median(seconds for seconds, *_ in self.steps)
+        after = [seconds for seconds, *_ in self.steps[every::every]]
+        return statistics.median(after) - usual
+
     def rate(self, *, busy: bool) -> float:
         """Steps per second with, or without, a save in the background; NaN if there are none."""
         taken = [s for s, *was in self.steps if was == [busy, busy]]
@@ -147,11 +154,17 @@ def _report(outcome: Outcome, plan: Plan, runs: dict[str, Run]) -> None:
         least = 10.0 if is_long else None
         what = f"{plan.name}: stall of {name} / kept's"
         outcome.add(what, runs[name].stall, ours.stall, least, least=True)
+        outcome.add(
+            f"{plan.name}: stall and delay of the next step, {name} / kept",
+            runs[name].stall + runs[name].delay(plan),
+            ours.stall + ours.delay(plan),
+        )
     if is_long:
         slowed, free = ours.rate(busy=True), ours.rate(busy=False)
         outcome.add("long steps: steps/s while saving / without", slowed, free, 0.7, least=True)
     bare = floor.total - sum(floor.stalls)
     outcome.add(f"{plan.name}: run with kept / run without saving", ours.total, bare)
+    outcome.seconds[f"{plan.name}, no saving: run"] = bare
     for name in rivals:
         limited = 1.0 if plan.save_freq == "epoch" else None
         outcome.add(
@@ -165,6 +178,7 @@ def _keep(outcome: Outcome, plan: Plan, runs: dict[str, Run]) -> None:
         prefix = f"{plan.name}, {name}"
         outcome.seconds[f"{prefix}: stall per save"] = run.stall
         outcome.seconds[f"{prefix}: first save"] = run.stalls[0]
+        outcome.seconds[f"{prefix}: delay of the next step"] = run.delay(plan)
         outcome.seconds[f"{prefix}: run"] = run.total
         outcome.raw[prefix] = {
             "total": run.total,

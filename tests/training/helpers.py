@@ -48,6 +48,8 @@ def rewinder(model):
             model.jax_state_sync()  # of a fit that failed
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
+        # Saving as .h5 takes the optimizer out of what the live model's later .keras files tell.
+        model._compile_config.config["optimizer"] = model.optimizer
         return model
 
     return rewind
@@ -112,7 +114,7 @@ def content(path):
 
 def content_of(version, folder):
     """What is in a version's only checkpoint, downloaded to a new folder below folder."""
-    (file,) = version.files
+    (file,) = [file for file in version.files if not file.path.startswith("kept-state.")]
     return content(version.download(Path(folder, version.version)) / file.path)
 
 

@@ -151,6 +151,15 @@ class TestModelsThatChange:
         assert callback.versions[-1].metadata["snapshot_bytes"] < before
 
 
+def begin(callback, model):
+    """Begin to train, and wait until the memory for both snapshots is there."""
+    callback.set_model(model)
+    callback.set_params({})
+    callback.on_train_begin()
+    callback.on_train_batch_end(0)
+    callback.wait()
+
+
 class TestBackPressure:
     def test_the_third_save_waits_while_two_are_written(self, gate, model, store, monkeypatch):
         callback = checkpoint(store=store, name="m")
@@ -163,19 +172,19 @@ class TestBackPressure:
                 gate.open()
             return wait_for(predicate)
 
+        begin(callback, model)
         monkeypatch.setattr(returned, "wait_for", opening)
-        play([AtTheEnd(gate.open), callback], losses(0.3, 0.2, 0.1), model=model)
+        for epoch in range(3):
+            change(model)
+            callback.on_epoch_end(epoch)
+        callback.on_train_end()
         assert waited == [0]
         assert epochs_of(store.versions("m")) == [0, 1, 2]
 
     def skipping(self, gate, store, model, **options):
         """Return a callback that had to skip the last of three epochs."""
         callback = checkpoint(store=store, name="m", on_busy="skip", **options)
-        callback.set_model(model)
-        callback.set_params({})
-        callback.on_train_begin()
-        callback.on_train_batch_end(0)
-        callback.wait()  # until the memory for both snapshots is there
+        begin(callback, model)
         for epoch, logs in enumerate(losses(0.3, 0.2, 0.1)):
             change(model)
             callback.on_epoch_end(epoch, logs)

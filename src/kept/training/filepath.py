@@ -11,6 +11,7 @@ import os
 import shutil
 import string
 import tempfile
+import threading
 from typing import TYPE_CHECKING, Any
 
 from kept.bucket.local import sync_file, sync_folder
@@ -18,7 +19,7 @@ from kept.errors import InvalidCheckpoint, InvalidPath
 from kept.names import check_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _WEIGHTS = ".weights.h5"
 _FORMATS = {".keras": "keras", ".h5": "h5"}
@@ -141,8 +142,31 @@ def beside(path: str) -> Iterator[str]:
         shutil.rmtree(workspace, ignore_errors=True)
 
 
+def begin_sync(path: str) -> Callable[[], None]:
+    """Begin to bring a file to the disk; return what waits for that, and raises what went wrong."""
+    errors: list[OSError] = []
+
+    def sync() -> None:
+        try:
+            sync_file(path)
+        except OSError as error:
+            errors.append(error)
+
+    def finish() -> None:
+        if thread.ident is not None:
+            thread.join()
+        if errors:
+            raise errors[0]
+
+    thread = threading.Thread(target=sync, name="kept-sync", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # an interpreter that exits may start none
+        sync()
+    return finish
+
+
 def publish(written: str, path: str) -> None:
-    """Move a written file to its final name, durably."""
-    sync_file(written)
+    """Move a written file, which is on the disk already, to its final name, durably."""
     os.replace(written, path)
     sync_folder(os.path.dirname(os.path.abspath(path)))

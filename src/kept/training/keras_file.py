@@ -8,6 +8,7 @@ training goes on beside it and never sees it.
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -18,16 +19,18 @@ if TYPE_CHECKING:
     from kept.training.frameworks import HostBuffer, Variable
     from kept.training.snapshot import Snapshot
 
+_saving = threading.Lock()  # Keras changes a model while it saves it as .h5, see below
 _SAVEABLES = ("Operation", "Layer", "Functional", "Sequential", "Metric", "Optimizer", "Loss")
 
 
 def write_checkpoint(model: keras.Model, path: str, *, weights_only: bool) -> None:
     """Save the model to path, as Keras's ModelCheckpoint does."""
-    if weights_only:
-        model.save_weights(path, overwrite=True)
-        return
-    with _compile_config_kept(model):
-        model.save(path, overwrite=True)
+    with _saving:
+        if weights_only:
+            model.save_weights(path, overwrite=True)
+            return
+        with _compile_config_kept(model):
+            model.save(path, overwrite=True)
 
 
 def write_snapshot(

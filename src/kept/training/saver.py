@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from kept.errors import SaveFailed
-from kept.training.filepath import beside, publish
+from kept.training.filepath import begin_sync, beside, publish
 from kept.training.keras_file import write_checkpoint, write_snapshot
 from kept.training.snapshot import Snapshot, SnapshotPool, variables_of
 from kept.training.state import State, write_state
@@ -130,12 +130,14 @@ class Saver:
         try:
             with beside(due.path) as written:
                 self._write_file(due.model, written, snapshot)
+                finish_sync = begin_sync(written) if due.publish else None  # beside the commit
                 try:
                     paths = [written, *self._write_state(due, written, snapshot)]
                     self.versions.append(self._commit(due, paths, started))
                     self._committed(due.name)
                 finally:
-                    if due.publish:
+                    if finish_sync is not None:
+                        finish_sync()
                         publish(written, due.path)
         except Exception as error:
             due.undo()

@@ -87,14 +87,15 @@ class Recorder:
             random_at_epoch=None if batch is None else self._random_at_epoch,
             callbacks={name: callback_state.get_state(one) for name, one in known.items()},
             unfinished=[name for name, one in known.items() if any(one is c for c in later)],
-            stopped=bool(self._owner.model.stop_training),
+            stopped=bool(getattr(self._owner.model, "stop_training", False)),
         )
 
     def after_owner(self, some: Iterable[Any]) -> list[Any]:
         """Return those that are called after the owner."""
         order = [id(callback) for callback in self._fit.callbacks]
         if id(self._owner) not in order:  # nothing is known: History is usually the last
-            return [callback for callback in some if callback is self._owner.model.history]
+            history = getattr(self._owner.model, "history", None)
+            return [callback for callback in some if callback is history]
         own = order.index(id(self._owner))
         return [callback for callback in some if id(callback) in order[own + 1 :]]
 

