@@ -25,6 +25,7 @@ EXIT_SECONDS = 300.0  # how long a process that ends waits for its last checkpoi
 _NOTICE_AFTER = 1.0  # seconds of waiting before the user is told
 _NICENESS = 10  # of 19; the writer gets a tenth of what a busy training thread gets
 _writers: weakref.WeakSet[Writer] = weakref.WeakSet()
+_native_ids: deque[int] = deque(maxlen=16)  # of the newest threads of writers
 
 
 class Writer:
@@ -77,6 +78,7 @@ class Writer:
 
     def _run(self) -> None:
         _yield_to_training()
+        _native_ids.append(threading.get_native_id())
         while True:
             job = self._jobs[0]
             try:
@@ -159,3 +161,17 @@ def _finish_all() -> None:
                     break
             except Exception as error:  # noqa: BLE001 - nobody is left to catch it
                 sys.stderr.write(f"kept: {error}\n")
+    _let_threads_end()
+
+
+def _let_threads_end(seconds: float = 1.0) -> None:
+    """Wait until the writers' threads are gone from the system too, where that can be seen.
+
+    A thread that has used torch takes down what torch keeps for it after Python is done with it.
+    If the process takes torch itself down meanwhile, it aborts (seen in 2 of 10 short runs).
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not any(os.path.exists(f"/proc/self/task/{number}") for number in _native_ids):
+            return
+        time.sleep(0.005)
