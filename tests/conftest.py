@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 
 import pytest
+
+# A process started in the background of a shell ignores Ctrl-C, and so would all its children here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test speaks to the world: what has not asked for a server finds none.
 os.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"

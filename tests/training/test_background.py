@@ -11,6 +11,7 @@ import kept
 from kept.training import saver
 from kept.training.writer import Writer
 from tests.training.helpers import (
+    PATIENCE,
     AtTheEnd,
     LiveSave,
     best_epoch,
@@ -248,7 +249,10 @@ class TestWaiting:
 
     def test_no_thread_is_left(self, data, model):
         fit(model, data, checkpoint(save_freq=1))
-        assert not [t for t in threading.enumerate() if t.name == "kept-writer" and t.is_alive()]
+        left = [thread for thread in threading.enumerate() if thread.name == "kept-writer"]
+        for thread in left:  # it may be about to end
+            thread.join(PATIENCE)
+        assert not any(thread.is_alive() for thread in left)
 
     def test_not_in_the_background_there_is_no_thread(self, data, model, monkeypatch):
         monkeypatch.setattr(Writer, "submit", lambda writer, job: pytest.fail("a job to do"))
