@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from kept.training.checkpoint import Logs
+    from kept.training.hooks import Logs
 
 
 def resume(

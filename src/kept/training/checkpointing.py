@@ -1,0 +1,276 @@
+"""What a checkpoint callback does, apart from being one: decide, name, describe, save.
+
+The way of a checkpoint: a hook decides that one is due and whether it is the best, a snapshot is
+taken, and the writer thread does the rest (saver.py). Every hook raises what has failed in the
+background since the last one.
+
+A Checkpointing works for one callback, its owner, and uses what Keras says a ModelCheckpoint has:
+model, params, monitor, mode, best, verbose, save_best_only, save_weights_only and save_freq.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kept.errors import InvalidCheckpoint
+from kept.mirrors.background import Mirrors
+from kept.store.store import Store, open_store
+from kept.training.artifact_name import ArtifactName
+from kept.training.interval import Interval
+from kept.training.messages import print_text, show
+from kept.training.metadata import numbers_or_texts, step
+from kept.training.monitor import best_in_store, find_mode, is_better, scalar
+from kept.training.preemption import Preemption, leave
+from kept.training.resumer import Resumer, check_resume
+from kept.training.saver import Due, Saver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from kept.training.filepath import FilePath
+    from kept.training.options import Options
+
+    Logs = Mapping[str, Any]
+
+
+class Checkpointing:
+    """Saves the checkpoints of its owner; the owner hands it the hooks of the fit."""
+
+    def __init__(self, owner: Any, path: FilePath, options: Options) -> None:
+        """Raises InvalidCheckpoint, NotAStore or NewerFormat."""
+        self._owner = owner
+        self._path = path
+        self.name = ArtifactName(options.name)
+        given = options.store
+        self.store = given if isinstance(given, Store) else open_store(given)
+        self._mirrors = Mirrors(self.store, options.mirror, print_text)
+        self.saver = Saver(
+            self.store,
+            keras.backend.backend(),
+            weights_only=owner.save_weights_only,
+            background=options.background,
+            wait=options.on_busy == "wait",
+            committed=self._mirrors.wake,
+        )
+        self._resume = check_resume(options.resume, named=self.name.can_continue)
+        self._resumer = Resumer(owner, options.state_of, show)
+        self._interval = Interval(options.save_every)
+        self._preemption = Preemption(options.grace_seconds)
+        self._mode: str | None = None  # "min" or "max" once the first batch has shown the metrics
+        self._epoch = 0
+        self._last_batch = -1
+        self._since_save = 0  # batches
+        self._last_saved: tuple[int, int | None] | None = None  # epoch, batch
+
+    def train_begin(self) -> None:
+        """Settle the artifact's name, and find out now whether the store can be written."""
+        self._tell()
+        # Keras hands the same params dict to every callback of one fit.
+        name = self.name.begin(self._owner.params, self.store.location, show)
+        self.store.create()
+        self._mirrors.begin(name)
+        self._mode, self._last_batch = None, -1
+        if self._resume:
+            reference = self._resume if isinstance(self._resume, str) else name
+            self._resumer.prepare(self.store, reference)
+            self._resume = False  # a second fit goes on from where the first has ended
+        self._resumer.begin()
+        self._interval.begin()
+        self._preemption.listen()
+
+    def epoch_begin(self, epoch: int) -> None:
+        """Note the epoch, for saves after batches."""
+        self._tell()
+        self._epoch, self._last_batch = epoch, -1
+        self._resumer.epoch_begin(epoch)
+
+    def batch_end(self, batch: int, logs: Logs) -> None:
+        """Save if enough batches have passed since the last save."""
+        self._tell()
+        if self._resumer.passes(batch):
+            self._last_batch = batch
+            if self._preemption.is_due:  # nothing new since the version it goes on from
+                leave()
+            return
+        if self._mode is None:
+            self._first_batch_done()
+        # With steps_per_execution=n this hook is called for every n-th batch only.
+        self._since_save += batch - self._last_batch
+        self._last_batch = batch
+        save_freq = self._owner.save_freq
+        if save_freq != "epoch" and self._since_save >= save_freq:
+            self._since_save = 0
+            self._save_if_wanted(self._epoch, batch, logs)
+        if self._preemption.is_due:
+            self._save_and_leave(batch, logs)
+        elif self._interval.is_over():
+            self._save_aside(batch, logs)
+
+    def epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Save with save_freq="epoch"."""
+        self._tell()
+        if self._mode is None:
+            self._first_batch_done()
+        if self._owner.save_freq == "epoch":
+            self._save_if_wanted(epoch, None, logs)
+        if self._preemption.is_due:
+            self._save_and_leave(None, logs)
+
+    def train_end(self) -> None:
+        """Wait until every checkpoint is durable, and a while for mirrors that answer."""
+        self.name.end()
+        self._resumer.end()
+        self.saver.finish()
+        self._tell()
+        self._mirrors.finish()
+        self._preemption.stop()
+
+    def close(self) -> None:
+        """Wait until every checkpoint is durable, and let go of the memory of the snapshots."""
+        self.name.end()
+        self.saver.close()
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what a resumed run needs to know."""
+        return {"best": self._owner.best, "since_save": self._since_save}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Put back what get_state returned."""
+        self._owner.best, self._since_save = state["best"], state["since_save"]
+
+    def _first_batch_done(self) -> None:
+        """Do what needs the metrics and the optimizer's variables to be there."""
+        self._mode = find_mode(self._owner)
+        if self.name.can_continue:
+            self._go_on(self._mode)
+        self.saver.prepare(self._owner.model)
+
+    def _go_on(self, mode: str) -> None:
+        name, monitor = str(self.name.value), self._owner.monitor
+        best = best_in_store(self.store, name, monitor, mode)
+        if best is not None and is_better(best, self._owner.best, mode):
+            self._owner.best = best
+            self._tell(f"Going on with {name}: best {monitor} so far is {_text(best)}")
+
+    def _save_if_wanted(self, epoch: int, batch: int | None, logs: Logs) -> None:
+        started = time.perf_counter()
+        owner, label = self._owner, f"Epoch {epoch + 1}"
+        path = self._path.fill(epoch, batch, logs)
+        value, before = self._monitored(logs), owner.best
+        is_best = value is not None and is_better(value, before, str(self._mode))
+        if is_best:
+            change = f"{owner.monitor} improved from {_text(before)} to {_text(value)}"
+            self._tell(f"{label}: {change}, saving model to {path}")
+            owner.best = value
+        elif owner.save_best_only and value is not None:
+            self._tell(f"{label}: {owner.monitor} did not improve from {_text(before)}")
+            return
+        else:
+            self._tell(f"{label}: saving model to {path}")
+        undo = functools.partial(self._go_back, owner.best, before)
+        self._save(epoch, batch, logs, path, started, value=value, is_best=is_best, undo=undo)
+
+    def _save_aside(self, batch: int | None, logs: Logs) -> None:
+        """Save for resuming: not by the metric, and not in place of the best file."""
+        started = time.perf_counter()
+        try:
+            path = self._path.fill(self._epoch, batch, logs)
+        except InvalidCheckpoint:  # it asks for what is known at the end of an epoch only
+            path = None
+        publish = path is not None and not self._owner.save_best_only
+        path = path or self._path.plain()
+        self._save(self._epoch, batch, logs, path, started, publish=publish)
+
+    def _save_and_leave(self, batch: int | None, logs: Logs) -> None:
+        if self._last_saved != (self._epoch, batch):
+            self._save_aside(batch, logs)
+        if not self.saver.wait(self._preemption.seconds_left):
+            show("the grace is over before the last checkpoint is durable")
+        elif self.saver.versions:
+            show(f"saved as {self.saver.versions[-1].reference}, leaving")
+        leave()
+
+    def _save(  # noqa: PLR0913 - what a checkpoint is made of
+        self,
+        epoch: int,
+        batch: int | None,
+        logs: Logs,
+        path: str,
+        started: float,
+        *,
+        value: float | None = None,
+        is_best: bool = False,
+        publish: bool = True,
+        undo: Callable[[], None] = lambda: None,
+    ) -> None:
+        alias = f"epoch_{epoch}" if batch is None else f"epoch_{epoch}_batch_{batch}"
+        self._interval.begin()
+        self._last_saved = (epoch, batch)
+        self.saver.save(
+            Due(
+                model=self._owner.model,  # on JAX this also puts the step's results into it
+                name=str(self.name.value),
+                path=path,
+                aliases=(alias, "best") if is_best else (alias,),
+                metadata=self._metadata(epoch, batch, value, logs),
+                label=f"Epoch {epoch + 1}",
+                started=started,
+                undo=undo,
+                state=self._resumer.capture(epoch, batch, logs),
+                publish=publish,
+            )
+        )
+
+    def _go_back(self, best: float | None, before: float | None) -> None:
+        """Forget a best value that was not saved after all."""
+        if self._owner.best == best:
+            self._owner.best = before
+
+    def _monitored(self, logs: Logs) -> float | None:
+        monitor = self._owner.monitor
+        value = scalar(logs.get(monitor))
+        if value is None and self._owner.save_best_only:
+            why = "is not a single number" if monitor in logs else "is not available"
+            warnings.warn(
+                f"Can save best model only with {monitor}, which {why}; saving anyway. "
+                f"Available: {', '.join(sorted(logs))}",
+                stacklevel=2,
+            )
+        return value
+
+    def _metadata(
+        self, epoch: int, batch: int | None, value: float | None, logs: Logs
+    ) -> dict[str, Any]:
+        return {
+            "epoch": epoch,
+            "batch": batch,
+            "step": step(self._owner.model),
+            "monitor": self._owner.monitor,
+            "mode": self._mode,
+            "value": value,
+            "metrics": numbers_or_texts(logs),
+            "format": self._path.format,
+            "framework": keras.backend.backend(),
+            "keras_version": keras.__version__,
+        } | ({"parent": self._resumer.parent} if self._resumer.parent else {})
+
+    def _tell(self, text: str | None = None) -> None:
+        """Raise what has failed in the background; show its messages, then text."""
+        self.saver.raise_failure()
+        while self.saver.messages:
+            self._show(self.saver.messages.popleft())
+        if text is not None:
+            self._show(text)
+
+    def _show(self, text: str) -> None:
+        if self._owner.verbose > 0:
+            print_text(f"\n{text}")
+
+
+def _text(value: float | None) -> str:
+    return "None" if value is None else f"{value:.5f}"

@@ -1,0 +1,123 @@
+"""The options that all checkpoint callbacks of kept share: named, checked and documented here.
+
+A new option is a line in CheckpointOptions, a line in Options, a check in Options if it can be
+wrong, and a line in OPTIONS_DOC; every callback has it then.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+
+from kept.errors import InvalidCheckpoint
+from kept.names import check_name
+from kept.training.interval import Interval
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Sequence
+    from datetime import timedelta
+
+    from kept.mirrors.background import Where
+    from kept.store.store import Store
+
+_Class = TypeVar("_Class", bound=type)
+
+OPTIONS_DOC = """\
+        store: A Store, or its location as open_store takes it.
+        name: The artifact's name; without it run_<run id>_model, where the id is $WANDB_RUN_ID or
+            made up once for the process. An artifact that is there already is continued, and its
+            best value carries over (a made-up id has nothing to continue).
+        background: False saves everything on the training thread.
+        mirror: Where each version is copied to after its commit: a Store, a location, or a list of
+            these. Training never waits for a mirror, and one that fails is told of once and tried
+            again; what it lacks in the end, the next run or `kept sync` copies.
+        resume: True goes on from the newest version of the artifact, if there is one; a reference
+            goes on from that version, which may be of another artifact. docs/resume.md says what
+            is restored.
+        save_every: Save by the clock too, at the end of a batch: "30s", "10min", "2h", seconds or
+            a timedelta. Such a version is for resuming: it is never best.
+        grace_seconds: How long after SIGTERM the process may live. The run is then saved at the
+            end of the batch, as for save_every, and the process ends with the code 143. None
+            leaves SIGTERM alone; so does a handler that somebody else has set.
+        state_of: The callbacks whose state is kept for resuming; without it all callbacks of the
+            fit that have one.
+        on_busy: What to do while both snapshots are being written: "wait", or "skip" the
+            checkpoint (the attribute skipped counts them).
+"""
+
+
+class CheckpointOptions(TypedDict, total=False):
+    """The keyword arguments, for type checkers."""
+
+    store: Store | str | os.PathLike[str] | None
+    name: str | None
+    mirror: Where | Iterable[Where] | None
+    background: bool
+    on_busy: str
+    resume: bool | str
+    state_of: Sequence[Any] | None
+    save_every: str | float | timedelta | None
+    grace_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a callback was asked for beside Keras's own arguments; checked."""
+
+    store: Store | str | os.PathLike[str] | None = None
+    name: str | None = None
+    mirror: Where | Iterable[Where] | None = None
+    background: bool = True
+    on_busy: str = "wait"
+    resume: bool | str = False
+    state_of: Sequence[Any] | None = None
+    save_every: str | float | timedelta | None = None
+    grace_seconds: float | None = 30.0
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for what cannot work."""
+        if self.name is not None:
+            check_name(self.name)
+        if self.on_busy not in ("wait", "skip"):
+            raise InvalidCheckpoint(
+                f"on_busy is 'wait' or 'skip'. Received: on_busy={self.on_busy!r}"
+            )
+        Interval(self.save_every)
+
+
+def check_options(callback: object, given: CheckpointOptions) -> Options:
+    """Return the options; raises InvalidInput, and TypeError for one that does not exist."""
+    known = {field.name for field in fields(Options)}
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise TypeError(
+            f"{type(callback).__name__} has no argument {unknown[0]!r}. "
+            f"Beside those of Keras it has: {', '.join(sorted(known))}"
+        )
+    return Options(**given)
+
+
+def check_save_freq(save_freq: str | int) -> None:
+    """Raise InvalidCheckpoint unless it is "epoch" or a number of batches."""
+    if save_freq == "epoch":
+        return
+    if not isinstance(save_freq, int) or isinstance(save_freq, bool) or save_freq < 1:
+        raise InvalidCheckpoint(
+            "Unrecognized save_freq: it is 'epoch' or a number of batches, 1 or more. "
+            f"Received: save_freq={save_freq!r}"
+        )
+
+
+def documented(callback: _Class) -> _Class:
+    """Spell the options out in a callback's docstring (at {options}) and signature."""
+    callback.__doc__ = (callback.__doc__ or "").replace("        {options}\n", OPTIONS_DOC)
+    own = inspect.signature(callback.__init__)  # type: ignore[misc]
+    shared = [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default)
+        for f in fields(Options)
+    ]
+    named = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    callback.__signature__ = own.replace(parameters=[*named[1:], *shared])  # type: ignore[attr-defined]
+    return callback
