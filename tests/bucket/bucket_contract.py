@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from array import array
 from concurrent.futures import ThreadPoolExecutor
 
@@ -199,3 +200,24 @@ class BucketContract:
             assert list(bucket.keys(prefix)) == inside
             assert list(bucket.folders(prefix)) == sorted(folders)
         assert {key: bucket.get(key) for key in bucket.keys("")} == model
+
+    def test_items_are_keys_with_sizes(self, bucket):
+        for n, key in enumerate(["a/b", "a/c", "a/d/e", "f"]):
+            bucket.put(key, [b"x" * n])
+        bucket.put("a/c", [b"longer"])
+        bucket.delete("a/d/e")
+        assert [(i.key, i.size) for i in bucket.items("a/")] == [("a/b", 0), ("a/c", 6)]
+        assert [i.key for i in bucket.items("")] == list(bucket.keys(""))
+        assert list(bucket.items("no/")) == []
+
+    def test_items_tell_when_a_value_was_last_put(self, bucket):
+        bucket.put("first", [b"x"])
+        bucket.put("again", [b"x"])
+        time.sleep(1.1)  # object storage counts whole seconds
+        bucket.put_if_absent("second", [b"x"])
+        bucket.put_many([("again", [b"x"])])
+        bucket.get("first")
+        stored = {item.key: item.stored for item in bucket.items("")}
+        assert stored["first"] < min(stored["second"], stored["again"])
+        assert stored["again"] - stored["first"] < 60
+        assert abs(stored["second"] - time.time()) < 60  # seconds since 1970

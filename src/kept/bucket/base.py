@@ -10,10 +10,18 @@ Every sentence of the docstrings is checked by tests/bucket/bucket_contract.py f
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Buffer = bytes | bytearray | memoryview
 Parts = Sequence[Buffer]
+
+
+class Item(NamedTuple):
+    """A key, and what a listing tells of its value."""
+
+    key: str
+    size: int  # bytes
+    stored: float  # when it was last put: seconds since 1970, by the clock of the place itself
 
 
 class Bucket(Protocol):
@@ -60,6 +68,13 @@ class Bucket(Protocol):
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys below a folder, in ascending order; prefix is '' or ends in '/'."""
+
+    def items(self, prefix: str) -> Iterator[Item]:
+        """Yield what keys yields, with the length of each value and when it was last put.
+
+        The times may be cut to whole seconds. They compare with each other, and not with the clock
+        of this machine.
+        """
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Yield the names (without /) of the folders right below a folder, in ascending order.

@@ -20,6 +20,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from kept.bucket.base import Item
 from kept.bucket.parallel import in_threads
 from kept.errors import KeyExists, KeyNotFound
 
@@ -103,6 +104,12 @@ class LocalBucket:
                 yield from self.keys(f"{prefix}{name}/")
             else:
                 yield prefix + name
+
+    def items(self, prefix: str) -> Iterator[Item]:
+        for key in self.keys(prefix):
+            with contextlib.suppress(*_MISSING):  # deleted since it was listed
+                found = os.stat(self._path(key))
+                yield Item(key, found.st_size, found.st_mtime)
 
     def folders(self, prefix: str) -> Iterator[str]:
         for name in sorted(name for name, is_folder in self._entries(prefix) if is_folder):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
+from kept.bucket.base import Item
 from kept.errors import KeyExists, KeyNotFound
 
 if TYPE_CHECKING:
@@ -21,12 +23,13 @@ class MemoryBucket:
 
     def __init__(self) -> None:
         self._values: dict[str, bytes] = {}
+        self._stored: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def put(self, key: str, parts: Parts) -> None:
         value = b"".join(parts)
         with self._lock:
-            self._values[key] = value
+            self._keep(key, value)
 
     def put_many(self, items: Iterable[tuple[str, Parts]]) -> None:
         for key, parts in items:
@@ -37,7 +40,7 @@ class MemoryBucket:
         with self._lock:
             if key in self._values:
                 raise KeyExists(f"The key exists already. Received: {key!r}")
-            self._values[key] = value
+            self._keep(key, value)
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         with self._lock:
@@ -56,6 +59,15 @@ class MemoryBucket:
             keys = sorted(key for key in self._values if key.startswith(prefix))
         yield from keys
 
+    def items(self, prefix: str) -> Iterator[Item]:
+        with self._lock:
+            found = [
+                Item(key, len(self._values[key]), self._stored[key])
+                for key in sorted(self._values)
+                if key.startswith(prefix)
+            ]
+        yield from found
+
     def folders(self, prefix: str) -> Iterator[str]:
         below = (key[len(prefix) :] for key in self.keys(prefix))
         yield from sorted({key.partition("/")[0] for key in below if "/" in key})
@@ -63,3 +75,7 @@ class MemoryBucket:
     def delete(self, key: str) -> None:
         with self._lock:
             self._values.pop(key, None)
+            self._stored.pop(key, None)
+
+    def _keep(self, key: str, value: bytes) -> None:
+        self._values[key], self._stored[key] = value, time.time()

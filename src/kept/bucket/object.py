@@ -12,6 +12,7 @@ import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from kept.bucket.base import Item
 from kept.bucket.location import clean_location
 from kept.bucket.object_errors import error_of
 from kept.bucket.parallel import in_threads
@@ -104,12 +105,15 @@ class ObjectBucket:
             return None
 
     def keys(self, prefix: str) -> Iterator[str]:
+        return (item.key for item in self.items(prefix))
+
+    def items(self, prefix: str) -> Iterator[Item]:
         # S3, GCS and Azure list in ascending order; a long list comes page by page.
         pages = iter(self._asked(prefix, lambda store: obstore.list(store, prefix or None)))
         while (page := self._asked(prefix, lambda _: next(pages, None))) is not None:
             for item in page:
                 if not item["path"].startswith(_HIDDEN):
-                    yield item["path"]
+                    yield Item(item["path"], item["size"], item["last_modified"].timestamp())
 
     def folders(self, prefix: str) -> Iterator[str]:
         found = self._asked(
