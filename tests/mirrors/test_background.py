@@ -11,9 +11,9 @@ import pytest
 import kept
 from kept.bucket.memory import MemoryBucket
 from kept.errors import InvalidInput
-from kept.mirrors import background
+from kept.mirrors import courier
 from kept.mirrors.background import Mirror, Mirrors
-from kept.mirrors.outbox import Outbox, receipts
+from kept.mirrors.receipts import Receipts, receipts
 from tests.helpers import finish, start, write
 
 
@@ -26,7 +26,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def quick_pauses(monkeypatch):
-    monkeypatch.setattr(background, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(courier, "_FIRST_PAUSE", 0.05)
 
 
 def log(store, tmp_path, n, name="m"):
@@ -41,8 +41,8 @@ def test_versions_arrive(store, tmp_path):
     mirror.begin("m")
     for n in range(5):
         log(store, tmp_path, n)
-        mirror.wake("m")
-    mirror.finish()
+        mirror.courier.wake("m")
+    mirror.courier.finish()
     assert [v.index for v in target.versions("m")] == [0, 1, 2, 3, 4]
     assert target["m:best"].metadata == {"n": 4}
     assert told == []
@@ -55,10 +55,10 @@ def test_what_an_earlier_run_left_is_copied_by_the_next(store, tmp_path):
     log(store, tmp_path, 2, "other")
     log(store, tmp_path, 3, "third")
     target = kept.open_store(tmp_path / "target")
-    Outbox(store.bucket, target.location).register("m")  # and then the run was killed
+    Receipts(store.bucket, target.location).register("m")  # and then the run was killed
     mirror = Mirror(store, target.location, print)
     mirror.begin("other")
-    mirror.finish()
+    mirror.courier.finish()
     assert [a.name for a in target.artifacts()] == ["m", "other"]
 
 
@@ -72,10 +72,10 @@ def test_a_mirror_that_is_away_is_told_of_once_and_catches_up(
     for n in range(3):
         log(store, tmp_path, n)
         started = time.monotonic()
-        mirror.wake("m")
+        mirror.courier.wake("m")
         assert time.monotonic() - started < 0.5
     started = time.monotonic()
-    mirror.finish()
+    mirror.courier.finish()
     assert time.monotonic() - started < 30
     told = [text for text in told if "on their way" not in text]
     assert len(told) == 2
@@ -83,7 +83,7 @@ def test_a_mirror_that_is_away_is_told_of_once_and_catches_up(
     assert "cannot be reached" in told[0]
     assert f"kept sync {store.location} {s3}" in told[1]
     proxy.fault = lambda *_: None
-    assert mirror.wait(20)
+    assert mirror.courier.wait(20)
     assert [v.index for v in kept.open_store(s3).versions("m")] == [0, 1, 2]
 
 
@@ -103,8 +103,8 @@ def test_a_mirror_that_went_its_own_way_does_not_stop_anything(store, tmp_path):
     mirror = Mirror(store, target, told.append)
     mirror.begin("m")
     log(store, tmp_path, 1)
-    mirror.wake("m")
-    mirror.finish()
+    mirror.courier.wake("m")
+    mirror.courier.finish()
     assert len(told) == 1
     assert "is not a copy" in told[0]
     assert target["m"].metadata == {"n": 100}
@@ -121,7 +121,7 @@ for n in itertools.count():
     with open(sys.argv[3], "wb") as file:
         file.write(os.urandom(1_100_000))
     print(store.log_artifact("m", sys.argv[3], aliases=["best"]).reference, flush=True)
-    mirror.wake("m")
+    mirror.courier.wake("m")
 """
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 import kept
 from kept.cli.main import cli
-from kept.mirrors.outbox import Outbox
+from kept.mirrors.receipts import Receipts
 from tests.conftest import KEY_ID, SECRET
 from tests.helpers import write
 
@@ -60,7 +60,7 @@ def test_to_object_storage_and_back(here, s3, tmp_path):
 def test_ls_tells_what_is_mirrored(here, tmp_path):
     assert "mirrored" not in run("--store", here.location, "ls", "m")
     target = kept.open_store(tmp_path / "target")
-    Outbox(here.bucket, target.location).register("m")
+    Receipts(here.bucket, target.location).register("m")
     listed = json.loads(run("--store", here.location, "ls", "m", "--json"))
     assert [v["mirrored"] for v in listed] == [{target.location: False}] * 3
     assert run("--store", here.location, "ls", "m").count("local") == 3

@@ -7,7 +7,7 @@ import pytest
 
 import kept
 from kept.errors import InvalidInput
-from kept.mirrors.outbox import receipts
+from kept.mirrors.receipts import receipts
 from kept.mirrors.sync import Sync
 
 

@@ -26,7 +26,7 @@ from kept.names import LATEST
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kept.mirrors.outbox import Receipt
+    from kept.mirrors.receipts import Receipt
     from kept.store.store import Store
     from kept.store.version import Artifact, Version
 
@@ -66,7 +66,7 @@ def show(location: str | None, ref: str, *, as_json: bool) -> None:
 
 
 def _receipts(store: Store, name: str) -> list[Receipt]:
-    from kept.mirrors.outbox import receipts
+    from kept.mirrors.receipts import receipts
 
     return [receipt for receipt in receipts(store.bucket) if receipt.artifact == name]
 

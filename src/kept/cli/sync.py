@@ -49,7 +49,7 @@ def sync(
 
 
 def _mirrors(source: Store) -> list[str]:
-    from kept.mirrors.outbox import receipts
+    from kept.mirrors.receipts import receipts
 
     found = sorted({receipt.destination for receipt in receipts(source.bucket)})
     if not found:
@@ -68,18 +68,18 @@ def _copy_all(source: Store, where: str, artifact: str | None) -> tuple[Store, d
 
 
 def _copy(source: Store, target: Store, name: str) -> Copied:
-    from kept.mirrors.outbox import Outbox
+    from kept.mirrors.receipts import Receipts
     from kept.mirrors.sync import Sync
 
-    outbox = Outbox(source.bucket, target.location)
-    is_mirror = outbox.receipt(name) is not None
+    confirmed = Receipts(source.bucket, target.location)
+    is_mirror = confirmed.receipt(name) is not None
     with progress(f"Copying {name}") as moved:
         head = source.log(name).view().head
 
         def confirm(record: int, version: int) -> None:
             moved(record, head)
             if is_mirror:
-                outbox.confirm(name, record, version)
+                confirmed.confirm(name, record, version)
 
         return Sync(source, target, name).run(confirm)
 

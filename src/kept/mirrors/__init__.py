@@ -1,1 +1,1 @@
-"""A second destination for committed versions: copying (sync), what is left to copy (outbox)."""
+"""Destinations beside the store: mirrors, and what lies in the outbox until it is confirmed."""

@@ -1,0 +1,159 @@
+"""Couriers: each sends what is due to one destination, on a thread, and training never waits.
+
+What is due is known from what is on the disk (two logs, or an outbox), so a courier need not be
+durable: a thread that dies in the midst of anything loses nothing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, NamedTuple
+
+from kept.errors import Damaged, Diverged, InvalidInput, NewerFormat, NotAStore, UnsafeServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Tell = Callable[[str], None]
+
+FINISH_SECONDS = 300.0  # how long the end of a fit waits for a destination that answers
+EXIT_SECONDS = 30.0  # and the end of a process
+NOTICE_SECONDS = 1.0  # until the user is told what is waited for
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0  # between attempts
+# What waiting does not mend.
+_LASTING = (Damaged, Diverged, InvalidInput, NewerFormat, NotAStore, UnsafeServer)
+_couriers: weakref.WeakSet[Courier] = weakref.WeakSet()
+
+
+class Words(NamedTuple):
+    """What the user is told of a destination."""
+
+    destination: str  # "the mirror s3://bucket/prefix"
+    safe: str  # where everything is until it arrives
+    command: str  # that sends what is left
+
+
+class Courier:
+    """Sends what is due; one that fails tries again, ever more seldom, and tells the user once."""
+
+    def __init__(self, send: Callable[[str], None], words: Words, tell: Tell) -> None:
+        """Take what sends all that belongs to a key, and raises if it cannot."""
+        self._send, self._words, self._tell = send, words, tell
+        self._due: dict[str, None] = {}  # keys, in the order in which they were woken
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._hurry = self._stopped = self._told = False
+        self._failures = 0
+        self._error: Exception | None = None
+        self._pid = os.getpid()
+        _couriers.add(self)
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is being sent, or will be tried again."""
+        return self._thread is not None and self._pid == os.getpid()
+
+    @property
+    def fails(self) -> bool:
+        """Whether the last attempt has failed."""
+        return self._error is not None
+
+    def wake(self, *keys: str) -> None:
+        """Have what belongs to the keys sent; returns at once."""
+        with self._changed:
+            self._due |= dict.fromkeys(keys)
+            if self._thread is None and not self._stopped:
+                # A daemon, so that a courier never keeps a process alive.
+                self._thread = threading.Thread(target=self._run, name="kept-courier", daemon=True)
+                self._thread.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until all is sent; return whether it is. One that fails gets one attempt."""
+        with self._changed:
+            failures, self._hurry = self._failures, True
+            self._changed.notify_all()
+            over = lambda: not self.pending or self._failures > failures  # noqa: E731
+            self._changed.wait_for(over, seconds)
+            self._hurry = False
+            return not self.pending and not self._due
+
+    def finish(self, seconds: float = FINISH_SECONDS) -> None:
+        """Wait as long as the destination answers, at most some seconds; tell what is left."""
+        words = self._words
+        if self.pending and not self.fails and not self.wait(min(NOTICE_SECONDS, seconds)):
+            self._tell(f"kept: the last versions are on their way to {words.destination}")
+        if (self.pending or self._due) and not self.wait(seconds):
+            why = f" ({self._error})" if self._error else ""
+            self._tell(
+                f"kept: not everything is in {words.destination} yet{why}. It is safe in "
+                f"{words.safe}; the next run goes on, or: {words.command}"
+            )
+
+    def stop(self, seconds: float) -> None:
+        """End the thread soon, between two attempts or after what it is sending."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self.pending, seconds)
+
+    def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while (key := self._next()) is not None:
+            try:
+                self._send(key)
+                self._error, pause = None, _FIRST_PAUSE
+            except _LASTING as error:
+                self._failed(error)
+            except Exception as error:  # noqa: BLE001 - told, kept, and tried again
+                self._failed(error)
+                self._rest(key, pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _next(self) -> str | None:
+        with self._changed:
+            key = None if self._stopped else next(iter(self._due), None)
+            if key is None:
+                self._thread = None
+                self._changed.notify_all()
+            else:
+                del self._due[key]
+            return key
+
+    def _failed(self, error: Exception) -> None:
+        with self._changed:
+            self._error = error
+            self._failures += 1
+            self._changed.notify_all()
+        if not self._told:
+            self._told = True
+            self._tell(
+                f"kept: {self._words.destination} fails, training goes on and every version is "
+                f"safe in {self._words.safe}: {error}"
+            )
+
+    def _rest(self, key: str, seconds: float) -> None:
+        with self._changed:
+            self._due.setdefault(key)
+            self._changed.wait_for(lambda: self._hurry or self._stopped, seconds)
+
+
+def finish_all(couriers: list[Courier]) -> None:
+    """See Courier.finish; they work side by side, so the time is for all of them."""
+    end = time.monotonic() + FINISH_SECONDS
+    for courier in couriers:
+        courier.finish(max(end - time.monotonic(), NOTICE_SECONDS))
+
+
+@atexit.register
+def _exit() -> None:
+    """At exit: a little time for what is on its way; no thread may be inside obstore at the end."""
+    end = time.monotonic() + EXIT_SECONDS
+    for courier in list(_couriers):
+        if courier.pending and not courier.fails:
+            courier.wait(max(end - time.monotonic(), 0.0))
+    for courier in list(_couriers):
+        courier.stop(10.0)

@@ -1,0 +1,73 @@
+"""Locks between processes that end with the process, however it ends, and leave no file behind."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_held: set[int] = set()  # file descriptors of the locks of this process
+
+
+@contextlib.contextmanager
+def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock at path for a block (its folder is made); yield whether it is held.
+
+    Without wait it may be somebody else's, and False is yielded. Two threads of one process
+    exclude each other too.
+    """
+    fd = _acquire(path, wait=wait)
+    if fd is None:
+        yield False
+        return
+    _held.add(fd)
+    try:
+        yield True
+    finally:
+        if fd in _held:  # not so in a forked child
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)  # before it is let go: who waits finds that out, see _acquire
+            _held.discard(fd)
+            os.close(fd)
+
+
+def _acquire(path: str, *, wait: bool) -> int | None:
+    while True:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            continue  # somebody has just removed the empty folder
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if _is_at(fd, path):
+                return fd
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # its last holder has removed it meanwhile: try with the file of today
+
+
+def _is_at(fd: int, path: str) -> bool:
+    try:
+        found, mine = os.stat(path), os.fstat(fd)
+    except FileNotFoundError:
+        return False
+    return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
+
+
+def _let_go() -> None:
+    """In a forked child: the lock is the parent's, and must not outlive it in the child."""
+    for fd in _held:
+        os.close(fd)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
