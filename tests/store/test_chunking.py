@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kept.digest import digest
 from kept.store.chunking import BLOCK, LARGEST, SMALL, cut
+from kept.store.content import DiskFile, MemoryFile
 from tests.helpers import arrays, hdf5, keras
 
 MIB = 1 << 20
@@ -21,7 +22,8 @@ def chunks(data: bytes) -> list[bytes]:
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.flush()
-        ranges = cut(file)
+        ranges = cut(DiskFile("m", file.fileno()))
+    assert cut(MemoryFile("m", [data[:1000], data[1000:]])) == ranges
     assert b"".join(data[start:stop] for start, stop in ranges) == data
     assert all(stop > start for start, stop in ranges)
     assert [start for start, _ in ranges] + [len(data)] == [0, *(stop for _, stop in ranges)]

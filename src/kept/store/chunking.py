@@ -15,12 +15,15 @@ from __future__ import annotations
 import os
 import zipfile
 from contextlib import closing
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     import h5py
+
+    from kept.bucket.base import Buffer
+    from kept.store.content import Content
 
 SMALL = 4 * 1024
 BLOCK = 4 * 1024 * 1024
@@ -32,11 +35,11 @@ _ZIP_LOCAL_HEADER = 30  # bytes before the name; its last four are the lengths o
 Range = tuple[int, int]  # first byte, first byte after
 
 
-def cut(file: IO[bytes]) -> list[Range]:
-    """Return the chunks of an open file: ranges that follow each other and cover it."""
-    size = os.fstat(file.fileno()).st_size
+def cut(content: Content) -> list[Range]:
+    """Return the chunks of a file: ranges that follow each other and cover it."""
+    size = content.size
     try:
-        tensors = sorted(_tensors(file, 0, size))
+        tensors = sorted(_tensors(content, 0, size))
     except (OSError, RuntimeError, ValueError, LookupError, OverflowError, zipfile.BadZipFile):
         tensors = []  # looks like HDF5 or zip and is not: still worth keeping, byte by byte
     if not tensors:
@@ -63,32 +66,33 @@ def _split(start: int, stop: int, most: int) -> Iterator[Range]:
         yield begin, min(begin + most, stop)
 
 
-def _tensors(file: IO[bytes], start: int, size: int) -> Iterator[Range]:
+def _tensors(content: Content, start: int, size: int) -> Iterator[Range]:
     """Yield where tensors, or whole zip members, lie in the file that starts at start."""
-    head = os.pread(file.fileno(), len(_HDF5), start)
+    head = bytes(content.read(start, start + min(len(_HDF5), size)))
     if head == _HDF5:
-        yield from _datasets(file, start, size)
+        yield from _datasets(content, start, size)
     elif head.startswith(_ZIP) and start == 0:
-        for member_start, member_size in _members(file):
-            inner = list(_tensors(file, member_start, member_size))
+        for member_start, member_size in _members(content):
+            inner = list(_tensors(content, member_start, member_size))
             yield from inner or [(member_start, member_start + member_size)]
 
 
-def _members(file: IO[bytes]) -> Iterator[tuple[int, int]]:
+def _members(content: Content) -> Iterator[tuple[int, int]]:
     """Yield (start, size) of the bytes of every uncompressed zip member."""
-    with zipfile.ZipFile(file) as archive:
+    with zipfile.ZipFile(cast("IO[bytes]", _Window(content, 0, content.size))) as archive:
         for info in archive.infolist():
-            header = os.pread(file.fileno(), _ZIP_LOCAL_HEADER, info.header_offset)
+            start = info.header_offset
+            header = bytes(content.read(start, start + _ZIP_LOCAL_HEADER))
             name = int.from_bytes(header[26:28], "little")
             extra = int.from_bytes(header[28:30], "little")
             if info.compress_type == zipfile.ZIP_STORED:
                 yield info.header_offset + _ZIP_LOCAL_HEADER + name + extra, info.file_size
 
 
-def _datasets(file: IO[bytes], start: int, size: int) -> Iterator[Range]:
+def _datasets(content: Content, start: int, size: int) -> Iterator[Range]:
     import h5py
 
-    with closing(h5py.File(_Window(file, start, size), "r")) as root:
+    with closing(h5py.File(_Window(content, start, size), "r")) as root:
         names: list[bytes] = []
         h5py.h5o.visit(root.id, names.append)
         for name in names:
@@ -110,22 +114,28 @@ def _stored(dataset: h5py.h5d.DatasetID) -> Iterator[tuple[int, int]]:
 
 
 class _Window:
-    """A range of a file as a file of its own, for h5py: it reads metadata only."""
+    """A range of a file as a file of its own, for h5py and zipfile: they read metadata only."""
 
-    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
-        self._fd, self._start, self._size, self._at = file.fileno(), start, size, 0
+    def __init__(self, content: Content, start: int, size: int) -> None:
+        self._content, self._start, self._size, self._at = content, start, size, 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise OSError("before the beginning")
         self._at = base + offset
         return self._at
 
     def tell(self) -> int:
         return self._at
 
-    def read(self, size: int = -1) -> bytes:
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> Buffer:
         left = max(self._size - self._at, 0)
-        data = os.pread(self._fd, left if size < 0 else min(size, left), self._start + self._at)
+        start = self._start + self._at
+        data = bytes(self._content.read(start, start + (left if size < 0 else min(size, left))))
         self._at += len(data)
         return data
 

@@ -7,11 +7,9 @@ their bytes. Where a small chunk already lies is known from the manifest of the 
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from kept.digest import digest
-from kept.errors import InvalidPath
 from kept.store.blobs import blob_key, encode_blob, stored_size
 from kept.store.chunking import cut
 from kept.store.manifest import Chunk, File, Manifest
@@ -19,7 +17,7 @@ from kept.store.manifest import Chunk, File, Manifest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kept.bucket.base import Bucket, Parts
+    from kept.bucket.base import Bucket, Buffer, Parts
     from kept.store.sources import Source
 
 PACK_BELOW = 1024 * 1024
@@ -37,7 +35,7 @@ class Packer:
     def __init__(self, bucket: Bucket, previous: Manifest | None) -> None:
         self._bucket = bucket
         self._places = _places(bucket, previous) if previous else {}
-        self._pending: dict[str, bytes] = {}
+        self._pending: dict[str, Buffer] = {}
         self._pending_size = 0
         self._cut: list[tuple[Source, list[tuple[str, int]]]] = []
         self.bytes_new = 0
@@ -68,7 +66,7 @@ class Packer:
             )
         )
 
-    def _add(self, name: str, data: bytes) -> Iterator[tuple[str, Parts]]:
+    def _add(self, name: str, data: Buffer) -> Iterator[tuple[str, Parts]]:
         if len(data) >= PACK_BELOW:
             self._places[name] = (name, 0)
             yield from self._new(name, data)
@@ -87,7 +85,7 @@ class Packer:
         self._pending, self._pending_size = {}, 0
         yield from self._new(blob, raw)
 
-    def _new(self, blob: str, raw: bytes) -> Iterator[tuple[str, Parts]]:
+    def _new(self, blob: str, raw: Buffer) -> Iterator[tuple[str, Parts]]:
         # A name with another length is what a writer without fsync leaves after a power cut.
         if self._bucket.size(blob_key(blob)) != stored_size(len(raw)):
             self.bytes_new += len(raw)
@@ -109,22 +107,8 @@ def _places(bucket: Bucket, manifest: Manifest) -> dict[str, Place]:
     return {c.digest: (c.blob, c.offset) for c in manifest.chunks() if c.blob in there}
 
 
-def _read_chunks(source: Source) -> Iterator[bytes]:
-    """Yield a file's chunks; raises InvalidPath if somebody changes it meanwhile.
-
-    The file is read, not mapped: a mapped file that another process cuts short kills this one.
-    """
-    with open(source.file, "rb", buffering=0) as file:
-        before = os.fstat(file.fileno())
-        for start, stop in cut(file):
-            data = os.pread(file.fileno(), stop - start, start)
-            if len(data) != stop - start:
-                raise _changed(source)
-            yield data
-        after = os.fstat(file.fileno())
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise _changed(source)
-
-
-def _changed(source: Source) -> InvalidPath:
-    return InvalidPath(f"The file was changed while it was being stored. Received: {source.file!r}")
+def _read_chunks(source: Source) -> Iterator[Buffer]:
+    """Yield a file's chunks; raises InvalidPath if somebody changes it meanwhile."""
+    with source.open() as content:
+        for start, stop in cut(content):
+            yield content.read(start, stop)

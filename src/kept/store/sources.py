@@ -1,35 +1,50 @@
-"""What the caller wants stored: paths on the disk, each with its path in the version."""
+"""What the caller wants stored: paths on the disk, or files in memory, each with its path there."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import operator
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import InvalidPath
 from kept.names import check_paths
+from kept.store.content import MemoryFile, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
+
+    from kept.store.content import Content
 
 AnyPath = str | os.PathLike[str]
+Storable = AnyPath | MemoryFile
 
 
 class Source(NamedTuple):
     """A file to be stored."""
 
     path: str  # in the version
-    file: str  # on the disk
+    file: str | MemoryFile  # a path on the disk, or the file itself
+
+    def open(self) -> AbstractContextManager[Content]:
+        """Open the file for reading; raises InvalidPath if somebody changes it meanwhile."""
+        if isinstance(self.file, str):
+            return open_file(self.file)
+        return contextlib.nullcontext(self.file)
 
 
-def find_sources(paths: AnyPath | Iterable[AnyPath]) -> list[Source]:
+def find_sources(paths: Storable | Iterable[Storable]) -> list[Source]:
     """Return the files at and below paths, in the order of their paths in the version.
 
     A path is stored under its own name: a/b/f becomes f; a folder a/b/d becomes d, with all that
-    is below it. Raises InvalidPath for what does not exist, is no file or folder, or collides.
+    is below it; a file in memory under its name. Raises InvalidPath for what does not exist, is
+    no file or folder, or collides.
     """
-    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    sources = sorted(source for path in given for source in _at(os.fspath(path)))
+    given = [paths] if isinstance(paths, (str, os.PathLike, MemoryFile)) else list(paths)
+    found = (source for path in given for source in _at(path))
+    sources = sorted(found, key=operator.attrgetter("path"))
     if not sources:
         raise InvalidPath(f"There is no file to store. Received: {given!r}")
     repeated = [a.path for a, b in itertools.pairwise(sources) if a.path == b.path]
@@ -39,8 +54,11 @@ def find_sources(paths: AnyPath | Iterable[AnyPath]) -> list[Source]:
     return sources
 
 
-def _at(path: str) -> Iterator[Source]:
-    absolute = os.path.abspath(path)
+def _at(path: Storable) -> Iterator[Source]:
+    if isinstance(path, MemoryFile):
+        yield Source(path.name, path)
+        return
+    absolute = os.path.abspath(os.fspath(path))
     name = os.path.basename(absolute)
     if os.path.isfile(absolute):
         yield Source(name, absolute)

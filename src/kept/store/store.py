@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from kept.bucket.base import Bucket
     from kept.store.manifest import Manifest
     from kept.store.restore import Progress
-    from kept.store.sources import AnyPath
+    from kept.store.sources import Storable
     from kept.store.verify import Report
 
 FORMAT = 1
@@ -63,7 +63,7 @@ class Store:
     def log_artifact(
         self,
         name: str,
-        paths: AnyPath | Iterable[AnyPath],
+        paths: Storable | Iterable[Storable],
         *,
         type: str = "model",
         aliases: Iterable[str] = (),
@@ -72,8 +72,9 @@ class Store:
         """Commit files and folders as a new version, with its aliases, in one atomic step.
 
         A path is stored under its own name: a/b/f becomes f, a folder a/b/d becomes d with all
-        that is below it. Content identical to the newest version makes no new version; the
-        aliases then move to that one. On return the version is durable.
+        that is below it, a MemoryFile (of kept.store.content) under its own. Content identical to
+        the newest version makes no new version; the aliases then move to that one. On return the
+        version is durable.
 
         metadata is a dict of what JSON can hold. As a function it is called right before the
         commit, with the number of bytes that were new to the store, and returns the dict.

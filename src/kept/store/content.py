@@ -1,0 +1,101 @@
+"""The bytes of a file to be stored: on the disk, or in memory.
+
+Bytes in memory are handed on, not copied: what a snapshot holds goes from there to the disk.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import itertools
+import os
+from typing import TYPE_CHECKING, Protocol
+
+from kept.errors import InvalidPath
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from kept.bucket.base import Buffer
+
+
+class Content(Protocol):
+    """Bytes that can be read in any order."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+
+    def read(self, start: int, stop: int) -> Buffer:
+        """Return the bytes from start up to stop, or up to the end where that comes first."""
+
+
+class MemoryFile:
+    """A file in memory: a name, and buffers one after the other.
+
+    Nobody may change the buffers as long as the file is in use.
+    """
+
+    def __init__(self, name: str, parts: Iterable[Buffer]) -> None:
+        self.name = name
+        self.parts = [view for view in (memoryview(part).cast("B") for part in parts) if view]
+        self._ends = list(itertools.accumulate(map(len, self.parts)))
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+        return self._ends[-1] if self._ends else 0
+
+    def read(self, start: int, stop: int) -> Buffer:
+        """Return a range of the bytes, without a copy where one buffer holds all of them."""
+        found = list(self._within(start, stop))
+        return found[0] if len(found) == 1 else b"".join(found)
+
+    def _within(self, start: int, stop: int) -> Iterator[memoryview]:
+        for index in range(bisect.bisect_right(self._ends, start), len(self.parts)):
+            part = self.parts[index]
+            begin = self._ends[index] - len(part)
+            if begin >= stop:
+                return
+            yield part[max(start - begin, 0) : stop - begin]
+
+
+class DiskFile:
+    """An open file. It is read, not mapped: a mapped file that is cut short kills the process."""
+
+    def __init__(self, path: str, fd: int) -> None:
+        self._path, self._fd = path, fd
+        self._before = os.fstat(fd)
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+        return self._before.st_size
+
+    def read(self, start: int, stop: int) -> Buffer:
+        """Return a range of the bytes; raises InvalidPath if the file has become shorter."""
+        length = max(min(stop, self.size) - start, 0)
+        data = os.pread(self._fd, length, start)
+        if len(data) != length:
+            raise self._changed()
+        return data
+
+    def check(self) -> None:
+        """Raise InvalidPath if somebody has changed the file since it was opened."""
+        before, after = self._before, os.fstat(self._fd)
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise self._changed()
+
+    def _changed(self) -> InvalidPath:
+        return InvalidPath(
+            f"The file was changed while it was being stored. Received: {self._path!r}"
+        )
+
+
+@contextlib.contextmanager
+def open_file(path: str) -> Iterator[DiskFile]:
+    """Open a file on the disk; raises InvalidPath if somebody changes it meanwhile."""
+    with open(path, "rb", buffering=0) as file:
+        content = DiskFile(path, file.fileno())
+        yield content
+        content.check()
