@@ -35,8 +35,9 @@ bench: $(VENV)/bench.done
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/%.done: requirements/%.txt requirements/demo.txt requirements/test.txt pyproject.toml $(VENV)/pyvenv.cfg
+$(VENV)/%.done: requirements/%.txt requirements/demo.txt requirements/test.txt requirements/no-deps.txt pyproject.toml $(VENV)/pyvenv.cfg
 	$(PIP) -r requirements/$*.txt -e .
+	$(if $(filter-out demo,$*),$(PIP) --no-deps -r requirements/no-deps.txt)
 	touch $@
 
 clean:

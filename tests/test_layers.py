@@ -21,6 +21,8 @@ ALLOWED = {
     "training": BASE | {"bucket", "store", "mirrors"},
     "cli": BASE | {"bucket", "store", "mirrors"},
     "web": BASE | {"bucket", "store", "mirrors"},
+    "keras": {"training"},
+    "tf_keras": {"training"},
     "__main__": {"cli"},
     "__init__": set(),  # it imports a module when one of its names is used
 }

@@ -42,16 +42,34 @@ _HOME = {
     "resume": "kept.training.resuming",
     "verify_resume": "kept.training.verifying",
 }
+# Callbacks that are subclasses of tf_keras's where that is the Keras in use.
+_TF_HOME = {"ModelCheckpoint": "kept.training.tf_checkpoint"}
+_EXPLICIT = ("keras", "tf_keras")  # modules with the callbacks of the one or the other Keras
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'kept' has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(_HOME[name]), name)
+    if name in _EXPLICIT:
+        return import_module(f"kept.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'kept' has no attribute {name!r}")
+    home = _TF_HOME[name] if name in _TF_HOME and _uses_tf_keras() else _HOME[name]
+    value = getattr(import_module(home), name)
     globals()[name] = value
     return value
+
+
+def _uses_tf_keras() -> bool:
+    """Return whether tf_keras is the Keras in use: TensorFlow was told so, or it is imported.
+
+    Asked once for each callback, when it is first used.
+    """
+    import os
+    import sys
+
+    told = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")  # as TensorFlow reads it
+    return told or "tf_keras" in sys.modules
 
 
 def __dir__() -> list[str]:

@@ -12,6 +12,8 @@ import pytest
 import kept
 from tests.training import helpers
 
+_ = kept.ModelCheckpoint  # taken for Keras 3, before a test imports tf_keras
+
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):

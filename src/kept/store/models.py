@@ -22,12 +22,10 @@ _MODELS = (".keras", ".h5")
 
 def load_model(version: Version, keras_options: dict[str, Any]) -> keras.Model:
     """Return the whole model in a version; see Version.load_model."""
-    import keras
-
     path = _only(version, [p for p in _paths(version) if _is_model(p)], "a whole model")
     with tempfile.TemporaryDirectory(prefix="kept-") as folder:
         file = version.download(folder) / path
-        return keras.saving.load_model(file, **({"safe_mode": True} | keras_options))
+        return _keras_of(version).saving.load_model(file, **({"safe_mode": True} | keras_options))
 
 
 def load_weights(version: Version, model: keras.Model) -> None:
@@ -36,6 +34,17 @@ def load_weights(version: Version, model: keras.Model) -> None:
     path = _only(version, weights or [p for p in _paths(version) if _is_model(p)], "weights")
     with tempfile.TemporaryDirectory(prefix="kept-") as folder:
         model.load_weights(version.download(folder) / path)
+
+
+def _keras_of(version: Version) -> Any:
+    """Return the Keras that the version was saved with, as far as Keras 2 and 3 go."""
+    if str(version.metadata.get("keras_version")).startswith("2."):
+        import tf_keras
+
+        return tf_keras
+    import keras
+
+    return keras
 
 
 def _paths(version: Version) -> list[str]:

@@ -9,6 +9,7 @@ import keras
 from kept.training.checkpointing import Checkpointing
 from kept.training.filepath import FilePath
 from kept.training.hooks import CheckpointHooks
+from kept.training.keras3 import Keras3
 from kept.training.options import CheckpointOptions, check_options, check_save_freq, documented
 
 if TYPE_CHECKING:
@@ -72,4 +73,4 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
             save_freq=save_freq,
             initial_value_threshold=initial_value_threshold,
         )
-        self._checkpointing = Checkpointing(self, path, checked)
+        self._checkpointing = Checkpointing(self, Keras3(), path, checked)

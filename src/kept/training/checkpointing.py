@@ -15,35 +15,36 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import keras
-
 from kept.errors import InvalidCheckpoint
 from kept.mirrors.background import Mirrors
 from kept.store.store import Store, open_store
 from kept.training.artifact_name import ArtifactName
 from kept.training.interval import Interval
 from kept.training.messages import print_text, show
-from kept.training.metadata import numbers_or_texts, step
+from kept.training.metadata import numbers_or_texts
 from kept.training.monitor import best_in_store, find_mode, is_better, scalar
 from kept.training.preemption import Preemption, leave
-from kept.training.resumer import Resumer, check_resume
 from kept.training.saver import Due, Saver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from kept.training.editions import Edition
     from kept.training.filepath import FilePath
     from kept.training.options import Options
 
     Logs = Mapping[str, Any]
 
+_said: set[str] = set()  # reasons for saving on the training thread that the user was told
+
 
 class Checkpointing:
     """Saves the checkpoints of its owner; the owner hands it the hooks of the fit."""
 
-    def __init__(self, owner: Any, path: FilePath, options: Options) -> None:
+    def __init__(self, owner: Any, edition: Edition, path: FilePath, options: Options) -> None:
         """Raises InvalidCheckpoint, NotAStore or NewerFormat."""
         self._owner = owner
+        self._edition = edition
         self._path = path
         self.name = ArtifactName(options.name)
         given = options.store
@@ -51,25 +52,41 @@ class Checkpointing:
         self._mirrors = Mirrors(self.store, options.mirror, print_text)
         self.saver = Saver(
             self.store,
-            keras.backend.backend(),
+            edition.framework,
             weights_only=owner.save_weights_only,
-            background=options.background,
+            background=options.background and edition.cannot_snapshot is None,
             wait=options.on_busy == "wait",
             committed=self._mirrors.wake,
         )
-        self._resume = check_resume(options.resume, named=self.name.can_continue)
-        self._resumer = Resumer(owner, options.state_of, show)
+        self._why_on_the_spot = edition.cannot_snapshot if options.background else None
+        self._resume = options.resume
+        self._resumer = edition.resuming(owner, options, show, named=self.name.can_continue)
         self._interval = Interval(options.save_every)
         self._preemption = Preemption(options.grace_seconds)
         self._mode: str | None = None  # "min" or "max" once the first batch has shown the metrics
         self._epoch = 0
         self._last_batch = -1
         self._since_save = 0  # batches
+        self._epochs_since_save = 0
         self._last_saved: tuple[int, int | None] | None = None  # epoch, batch
+
+    def check_model(self, model: Any) -> None:
+        """Raise InvalidCheckpoint for a model of another Keras."""
+        mine = self._edition.package
+        if not self._edition.owns(model):
+            other = "tf_keras" if mine == "keras" else "keras"
+            raise InvalidCheckpoint(
+                f"This callback is one of {mine}, and the model is not. Use "
+                f"kept.{other}.{type(self._owner).__name__}, or import {other} before the callback "
+                f"is used first. Received: {type(model).__module__}.{type(model).__name__}"
+            )
 
     def train_begin(self) -> None:
         """Settle the artifact's name, and find out now whether the store can be written."""
         self._tell()
+        if self._why_on_the_spot is not None and self._why_on_the_spot not in _said:
+            _said.add(self._why_on_the_spot)
+            show(f"files are written on the training thread: {self._why_on_the_spot}")
         # Keras hands the same params dict to every callback of one fit.
         name = self.name.begin(self._owner.params, self.store.location, show)
         self.store.create()
@@ -116,7 +133,10 @@ class Checkpointing:
         self._tell()
         if self._mode is None:
             self._first_batch_done()
-        if self._owner.save_freq == "epoch":
+        self._epochs_since_save += 1
+        period = getattr(self._owner, "period", 1)  # of tf_keras
+        if self._owner.save_freq == "epoch" and self._epochs_since_save >= period:
+            self._epochs_since_save = 0
             self._save_if_wanted(epoch, None, logs)
         if self._preemption.is_due:
             self._save_and_leave(None, logs)
@@ -145,7 +165,7 @@ class Checkpointing:
 
     def _first_batch_done(self) -> None:
         """Do what needs the metrics and the optimizer's variables to be there."""
-        self._mode = find_mode(self._owner)
+        self._mode = find_mode(self._owner, self._edition)
         if self.name.can_continue:
             self._go_on(self._mode)
         self.saver.prepare(self._owner.model)
@@ -249,14 +269,14 @@ class Checkpointing:
         return {
             "epoch": epoch,
             "batch": batch,
-            "step": step(self._owner.model),
+            "step": self._edition.step(self._owner.model),
             "monitor": self._owner.monitor,
             "mode": self._mode,
             "value": value,
             "metrics": numbers_or_texts(logs),
             "format": self._path.format,
-            "framework": keras.backend.backend(),
-            "keras_version": keras.__version__,
+            "framework": self._edition.framework,
+            "keras_version": self._edition.version,
         } | ({"parent": self._resumer.parent} if self._resumer.parent else {})
 
     def _tell(self, text: str | None = None) -> None:

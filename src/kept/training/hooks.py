@@ -56,8 +56,14 @@ class CheckpointHooks:
         """Wait as wait does, and let go of the memory of the snapshots."""
         self._checkpointing.close()
 
-    def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002 - Keras's signature
+    def set_model(self, model: Any) -> None:
+        """Take the model that is trained; raises InvalidCheckpoint for one of another Keras."""
+        self._checkpointing.check_model(model)
+        super().set_model(model)  # type: ignore[misc]  # Keras's, the next base
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         """Settle the artifact's name, and find out now whether the store can be written."""
+        super().on_train_begin(logs)  # type: ignore[misc]
         self._checkpointing.train_begin()
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:

@@ -8,13 +8,14 @@ training goes on beside it and never sees it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
-import keras
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import keras
 
     from kept.training.frameworks import HostBuffer, Variable
     from kept.training.snapshot import Snapshot
@@ -42,7 +43,7 @@ def write_snapshot(
     metrics or optimizer state, so training does not change them; their live values were used.
     """
     _fill_saving_cache()
-    with _SnapshotScope(snapshot) as scope:
+    with _scope_class()(snapshot) as scope:
         write_checkpoint(model, path, weights_only=weights_only)
     missing: list[Variable] = scope.missing
     return missing
@@ -64,24 +65,31 @@ def _compile_config_kept(model: keras.Model) -> Iterator[None]:
             compiled.config.update(config)
 
 
-class _SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is untyped
-    """Answers with the snapshot's values.
+@functools.cache
+def _scope_class() -> Any:
+    """Return the scope's class; Keras 3 is imported here, since with tf_keras it need not be."""
+    import keras
 
-    The values are not given to the constructor, which would copy each to the accelerator.
-    """
+    class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is untyped
+        """Answers with the snapshot's values.
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        super().__init__(initialize_variables=False)
-        self._snapshot = snapshot
-        self.missing: list[Variable] = []
+        The values are not given to the constructor, which would copy each to the accelerator.
+        """
 
-    def get_current_value(self, variable: Variable) -> HostBuffer | Any | None:
-        value = self._snapshot.value(variable)
-        if value is None:
-            value = super().get_current_value(variable)
-        if value is None and not any(variable is known for known in self.missing):
-            self.missing.append(variable)
-        return value
+        def __init__(self, snapshot: Snapshot) -> None:
+            super().__init__(initialize_variables=False)
+            self._snapshot = snapshot
+            self.missing: list[Variable] = []
+
+        def get_current_value(self, variable: Variable) -> HostBuffer | Any | None:
+            value = self._snapshot.value(variable)
+            if value is None:
+                value = super().get_current_value(variable)
+            if value is None and not any(variable is known for known in self.missing):
+                self.missing.append(variable)
+            return value
+
+    return SnapshotScope
 
 
 def _fill_saving_cache() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import keras
+import sys
 
 
 def show(text: str) -> None:
@@ -12,9 +12,19 @@ def show(text: str) -> None:
 
 def print_text(text: str) -> None:
     """Print, or log where Keras was told to log."""
-    if keras.config.is_interactive_logging_enabled():
+    if _is_interactive():
         print(text, flush=True)  # noqa: T201 - where Keras's own callbacks print
     else:
         import logging
 
         logging.getLogger("kept").info(text.strip())
+
+
+def _is_interactive() -> bool:
+    """Return what Keras was told; the edition that is not loaded was told nothing."""
+    keras, tf_keras = sys.modules.get("keras"), sys.modules.get("tf_keras")
+    told = [
+        *([keras.config.is_interactive_logging_enabled()] if keras else []),
+        *([tf_keras.utils.is_interactive_logging_enabled()] if tf_keras else []),
+    ]
+    return all(told)

@@ -10,9 +10,8 @@ from kept.errors import InvalidCheckpoint, NotFound
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import keras
-
     from kept.store.store import Store
+    from kept.training.editions import Edition
 
 
 def is_better(value: float, best: float | None, mode: str) -> bool:
@@ -38,25 +37,24 @@ def scalar(value: Any) -> float | None:
         return None
 
 
-def find_mode(callback: keras.callbacks.ModelCheckpoint) -> str:
+def find_mode(callback: Any, edition: Edition) -> str:
     """Return "min" or "max" for the callback's metric; raises InvalidCheckpoint.
 
-    With mode="auto" the loss goes down, and other metrics say their direction themselves, which
-    they can from the first batch on. Keras knows how to ask them.
+    With mode="auto" the loss goes down, and of other metrics Keras knows the direction, from the
+    first batch on.
     """
     if callback.mode in ("min", "max"):
         return str(callback.mode)
     if callback.monitor.removeprefix("val_") == "loss":
         return "min"
-    try:
-        callback._set_monitor_op()  # noqa: SLF001 - Keras's own rule for mode="auto"
-    except ValueError:
+    direction = edition.direction(callback)
+    if direction is None:
         raise InvalidCheckpoint(
             f"mode='auto' cannot tell whether {callback.monitor!r} should go up or down. Pass "
             "mode='max' if higher is better, or mode='min' if lower is better. "
             f"Received: monitor={callback.monitor!r}, mode='auto'"
-        ) from None
-    return "min" if callback.monitor_op(0.0, 1.0) else "max"
+        )
+    return direction
 
 
 def best_in_store(store: Store, name: str, monitor: str, mode: str) -> float | None:

@@ -16,7 +16,7 @@ from kept.training.interval import Interval
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from kept.mirrors.background import Where
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _Class = TypeVar("_Class", bound=type)
 
+_OF_KERAS_2 = {
+    "period": "Keras 2 had it; with Keras 3, pass save_freq as a number of batches. ",
+    "load_weights_on_restart": "Keras 2 had it; with Keras 3, pass resume=True. ",
+}
 OPTIONS_DOC = """\
         store: A Store, or its location as open_store takes it.
         name: The artifact's name; without it run_<run id>_model, where the id is $WANDB_RUN_ID or
@@ -87,15 +91,15 @@ class Options:
         Interval(self.save_every)
 
 
-def check_options(callback: object, given: CheckpointOptions) -> Options:
+def check_options(callback: object, given: Mapping[str, Any]) -> Options:
     """Return the options; raises InvalidInput, and TypeError for one that does not exist."""
     known = {field.name for field in fields(Options)}
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise TypeError(
-            f"{type(callback).__name__} has no argument {unknown[0]!r}. "
-            f"Beside those of Keras it has: {', '.join(sorted(known))}"
-        )
+    for name in given:
+        if name not in known:
+            raise TypeError(
+                f"{type(callback).__name__} has no argument {name!r}. {_OF_KERAS_2.get(name, '')}"
+                f"Beside those of Keras it has: {', '.join(sorted(known))}"
+            )
     return Options(**given)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from types import FrameType
 
+_OF_A_FIT = {"epoch_iterator", "data_handler"}  # local names in the fit of Keras 3, of tf_keras
 EXIT_CODE = 128 + signal.SIGTERM
 
 
@@ -76,7 +77,7 @@ def leave() -> Any:
 def _is_in_fit(frame: FrameType | None) -> bool:
     """Return whether a fit of Keras is being interrupted: none of its hooks tells of its end."""
     while frame is not None:
-        if frame.f_code.co_name == "fit" and "epoch_iterator" in frame.f_locals:
+        if frame.f_code.co_name == "fit" and _OF_A_FIT & frame.f_locals.keys():
             return True
         frame = frame.f_back
     return False

@@ -12,21 +12,21 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import keras
-
 from kept.errors import SaveFailed
 from kept.training.filepath import begin_sync, beside, publish
 from kept.training.keras_file import write_checkpoint, write_snapshot
 from kept.training.snapshot import Snapshot, SnapshotPool, variables_of
-from kept.training.state import State, write_state
 from kept.training.writer import Writer, wait_with_notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import keras
+
     from kept.store.store import Store
     from kept.store.version import Version
     from kept.training.frameworks import Variable
+    from kept.training.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +156,11 @@ class Saver:
             self._extra += write_snapshot(model, snapshot, path, weights_only=self._weights_only)
 
     def _write_state(self, due: Due, written: str, snapshot: Snapshot | None) -> list[str]:
-        if due.state is None:
+        if due.state is None:  # it always is with tf_keras
             return []
+        import keras
+
+        from kept.training.state import write_state
 
         def value(variable: Variable) -> Any:
             copy = None if snapshot is None else snapshot.value(variable)

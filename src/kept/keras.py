@@ -1,0 +1,5 @@
+"""kept's callbacks as subclasses of Keras 3's, for where `kept.ModelCheckpoint` is tf_keras's."""
+
+from kept.training.checkpoint import ModelCheckpoint
+
+__all__ = ["ModelCheckpoint"]

@@ -1,0 +1,5 @@
+"""kept's callbacks as subclasses of tf_keras's, for where `kept.ModelCheckpoint` is Keras 3's."""
+
+from kept.training.tf_checkpoint import ModelCheckpoint
+
+__all__ = ["ModelCheckpoint"]

@@ -1,0 +1,48 @@
+"""Keras 3, on TensorFlow, JAX and torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kept.training.resumer import Resumer, check_resume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kept.training.options import Options
+
+
+class Keras3:
+    """See Edition."""
+
+    package = "keras"
+    cannot_snapshot: str | None = None
+    version: str = keras.__version__
+
+    @property
+    def framework(self) -> str:
+        return str(keras.backend.backend())
+
+    def owns(self, model: Any) -> bool:
+        return isinstance(model, keras.Model)
+
+    def direction(self, callback: Any) -> str | None:
+        try:
+            callback._set_monitor_op()  # noqa: SLF001 - Keras's own rule, which asks the metric
+        except ValueError:
+            return None
+        return "min" if callback.monitor_op(0.0, 1.0) else "max"
+
+    def step(self, model: Any) -> int | None:
+        optimizer = getattr(model, "optimizer", None)
+        if optimizer is None:
+            return None
+        return int(keras.ops.convert_to_numpy(optimizer.iterations))
+
+    def resuming(
+        self, owner: Any, options: Options, tell: Callable[[str], None], *, named: bool
+    ) -> Resumer:
+        check_resume(options.resume, named=named)
+        return Resumer(owner, options.state_of, tell)
