@@ -10,6 +10,7 @@ Every sentence of the docstrings is checked by tests/bucket/bucket_contract.py f
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 Buffer = bytes | bytearray | memoryview
@@ -84,3 +85,11 @@ class Bucket(Protocol):
 
     def delete(self, key: str) -> None:
         """Delete a key; one that is not there is no error."""
+
+    def locked(self, name: str, *, wait: bool = False) -> AbstractContextManager[bool]:
+        """Hold the lock of that name, which one thread of one process can have at a time.
+
+        Yields whether it is held: it is not if another one has it and wait is False, and never
+        where there are no locks (object storage, some network file systems). It ends with the
+        process that holds it.
+        """

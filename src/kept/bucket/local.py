@@ -120,6 +120,16 @@ class LocalBucket:
         with contextlib.suppress(*_MISSING):
             os.unlink(self._path(key))
 
+    @contextlib.contextmanager
+    def locked(self, name: str, *, wait: bool = False) -> Iterator[bool]:
+        folder = os.path.join(self.root, _TMP)
+        self._make_folder(folder)
+        fd = os.open(os.path.join(folder, f"{name}.lock"), os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            yield _try_lock(fd, wait=wait)
+        finally:
+            os.close(fd)  # which lets go of the lock
+
     def _path(self, key: str) -> str:
         return os.path.join(self.root, *key.split("/"))
 
@@ -217,9 +227,9 @@ def _taken(key: str) -> KeyExists:
     return KeyExists(f"The key exists already. Received: {key!r}")
 
 
-def _try_lock(fd: int) -> bool:
+def _try_lock(fd: int, *, wait: bool = False) -> bool:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:  # held by a living writer, or a file system without locks
         return False
     return True

@@ -25,6 +25,7 @@ class MemoryBucket:
         self._values: dict[str, bytes] = {}
         self._stored: dict[str, float] = {}
         self._lock = threading.Lock()
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def put(self, key: str, parts: Parts) -> None:
         value = b"".join(parts)
@@ -79,3 +80,14 @@ class MemoryBucket:
 
     def _keep(self, key: str, value: bytes) -> None:
         self._values[key], self._stored[key] = value, time.time()
+
+    @contextlib.contextmanager
+    def locked(self, name: str, *, wait: bool = False) -> Iterator[bool]:
+        with self._lock:
+            lock = self._locks[name]
+        held = lock.acquire(blocking=wait)
+        try:
+            yield held
+        finally:
+            if held:
+                lock.release()

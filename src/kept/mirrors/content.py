@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kept.bucket.parallel import mapped
-from kept.store.blobs import blob_key, encode_blob, read_blob, stored_size
+from kept.store.blobs import blob_key, encode_blob, is_whole, read_blob
 from kept.store.commit import manifest_key, read_manifest
 
 if TYPE_CHECKING:
@@ -44,11 +44,9 @@ class ContentCopy:
     def _lacking(self, ends: dict[str, int]) -> Iterator[str]:
         asked = [blob for blob in ends if blob not in self._there]
         at_once = _AT_ONCE if self._target.is_remote else 1
-        sizes = mapped(lambda blob: self._target.size(blob_key(blob)), asked, at_once)
-        for blob, size in zip(asked, sizes, strict=True):
-            # A shorter one is what a writer without fsync leaves after a power cut.
-            if size is None or size < stored_size(ends[blob]):
-                yield blob
+        there = mapped(lambda blob: is_whole(self._target, blob, least=ends[blob]), asked, at_once)
+        # A short one is what a writer without fsync leaves after a power cut.
+        yield from (blob for blob, whole in zip(asked, there, strict=True) if not whole)
 
     def _read(self, blobs: Iterable[str], sizes: list[int]) -> Iterator[tuple[str, Parts]]:
         ahead = _READ_AHEAD if self._source.is_remote else 1

@@ -15,7 +15,9 @@ from __future__ import annotations
 import os
 import zipfile
 from contextlib import closing
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
+
+from kept.store.coded import WIDTHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,21 +37,35 @@ _ZIP_LOCAL_HEADER = 30  # bytes before the name; its last four are the lengths o
 Range = tuple[int, int]  # first byte, first byte after
 
 
+class Tensor(NamedTuple):
+    """Where a tensor, or a part of one, lies in its file, and of what kind its elements are."""
+
+    start: int
+    stop: int
+    name: str = ""  # the same in every version of a file; "" for what is no tensor
+    width: int = 1  # bytes of an element, or of each number in it
+    is_big_endian: bool = False
+
+
 def cut(content: Content) -> list[Range]:
     """Return the chunks of a file: ranges that follow each other and cover it."""
-    size = content.size
+    found = tensors(content)
+    if not found:
+        return list(_split(0, content.size, BLOCK))
+    return list(_along(found, content.size))
+
+
+def tensors(content: Content) -> list[Tensor]:
+    """Return where tensors, or whole zip members, lie in a file, in order; none if in no place."""
     try:
-        tensors = sorted(_tensors(content, 0, size))
+        return sorted(_tensors(content, 0, content.size))
     except (OSError, RuntimeError, ValueError, LookupError, OverflowError, zipfile.BadZipFile):
-        tensors = []  # looks like HDF5 or zip and is not: still worth keeping, byte by byte
-    if not tensors:
-        return list(_split(0, size, BLOCK))
-    return list(_along(tensors, size))
+        return []  # looks like HDF5 or zip and is not: still worth keeping, byte by byte
 
 
-def _along(tensors: Iterable[Range], size: int) -> Iterator[Range]:
+def _along(tensors: Iterable[Tensor], size: int) -> Iterator[Range]:
     here = 0  # everything before it is in a chunk
-    for start, stop in tensors:
+    for start, stop, *_ in tensors:
         if start < here or stop > size:
             continue  # overlaps: not what any library writes, and no harm to the cover
         if start - here >= SMALL or (stop - start >= SMALL and start > here):
@@ -66,19 +82,21 @@ def _split(start: int, stop: int, most: int) -> Iterator[Range]:
         yield begin, min(begin + most, stop)
 
 
-def _tensors(content: Content, start: int, size: int) -> Iterator[Range]:
+def _tensors(content: Content, start: int, size: int) -> Iterator[Tensor]:
     """Yield where tensors, or whole zip members, lie in the file that starts at start."""
     head = bytes(content.read(start, start + min(len(_HDF5), size)))
     if head == _HDF5:
         yield from _datasets(content, start, size)
     elif head.startswith(_ZIP) and start == 0:
-        for member_start, member_size in _members(content):
+        for member, member_start, member_size in _members(content):
             inner = list(_tensors(content, member_start, member_size))
-            yield from inner or [(member_start, member_start + member_size)]
+            yield from (found._replace(name=f"{member}:{found.name}") for found in inner)
+            if not inner:
+                yield Tensor(member_start, member_start + member_size)
 
 
-def _members(content: Content) -> Iterator[tuple[int, int]]:
-    """Yield (start, size) of the bytes of every uncompressed zip member."""
+def _members(content: Content) -> Iterator[tuple[str, int, int]]:
+    """Yield name, start and size of the bytes of every uncompressed zip member."""
     with zipfile.ZipFile(cast("IO[bytes]", _Window(content, 0, content.size))) as archive:
         for info in archive.infolist():
             start = info.header_offset
@@ -86,10 +104,10 @@ def _members(content: Content) -> Iterator[tuple[int, int]]:
             name = int.from_bytes(header[26:28], "little")
             extra = int.from_bytes(header[28:30], "little")
             if info.compress_type == zipfile.ZIP_STORED:
-                yield info.header_offset + _ZIP_LOCAL_HEADER + name + extra, info.file_size
+                yield info.filename, start + _ZIP_LOCAL_HEADER + name + extra, info.file_size
 
 
-def _datasets(content: Content, start: int, size: int) -> Iterator[Range]:
+def _datasets(content: Content, start: int, size: int) -> Iterator[Tensor]:
     import h5py
 
     with closing(h5py.File(_Window(content, start, size), "r")) as root:
@@ -98,8 +116,10 @@ def _datasets(content: Content, start: int, size: int) -> Iterator[Range]:
         for name in names:
             found = h5py.h5o.open(root.id, name)
             if isinstance(found, h5py.h5d.DatasetID):
-                for offset, length in _stored(found):
-                    yield start + offset, start + offset + length
+                text, kind = name.decode(errors="replace"), _kind(found)
+                for part, (offset, length) in enumerate(_stored(found)):
+                    begin = start + offset
+                    yield Tensor(begin, begin + length, f"{text}:{part}" if part else text, *kind)
 
 
 def _stored(dataset: h5py.h5d.DatasetID) -> Iterator[tuple[int, int]]:
@@ -111,6 +131,31 @@ def _stored(dataset: h5py.h5d.DatasetID) -> Iterator[tuple[int, int]]:
         for number in range(dataset.get_num_chunks()):
             info = dataset.get_chunk_info(number)
             yield info.byte_offset, info.size
+
+
+def _kind(dataset: h5py.h5d.DatasetID) -> tuple[int, bool]:
+    """Return the width of a dataset's numbers in bytes, and whether they are big-endian.
+
+    Keras stores bfloat16 and float8 as opaque bytes of their size, which is what NumPy makes of
+    them; complex numbers are compounds of two. 1 stands for what has no width that helps: text,
+    compressed data.
+    """
+    import h5py
+
+    if dataset.get_create_plist().get_nfilters():
+        return 1, False
+    kind = dataset.get_type()
+    if isinstance(kind, h5py.h5t.TypeCompoundID):
+        sizes = {kind.get_member_type(number).get_size() for number in range(kind.get_nmembers())}
+        kind = kind.get_member_type(0) if len(sizes) == 1 else kind
+    is_number = isinstance(kind, h5py.h5t.TypeAtomicID) and not isinstance(
+        kind, h5py.h5t.TypeStringID
+    )
+    width = kind.get_size()
+    if not is_number or width not in WIDTHS:
+        return 1, False
+    has_order = isinstance(kind, h5py.h5t.TypeIntegerID | h5py.h5t.TypeFloatID)
+    return width, has_order and kind.get_order() == h5py.h5t.ORDER_BE
 
 
 class _Window:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kept.digest import digest
-from kept.store.blobs import blob_key, encode_blob, stored_size
+from kept.store.blobs import blob_key, encode_blob, is_whole
 from kept.store.chunking import cut
 from kept.store.manifest import Chunk, File, Manifest
 
@@ -87,7 +87,7 @@ class Packer:
 
     def _new(self, blob: str, raw: Buffer) -> Iterator[tuple[str, Parts]]:
         # A name with another length is what a writer without fsync leaves after a power cut.
-        if self._bucket.size(blob_key(blob)) != stored_size(len(raw)):
+        if not is_whole(self._bucket, blob, len(raw)):
             self.bytes_new += len(raw)
             yield blob_key(blob), encode_blob([raw])
 
@@ -103,7 +103,7 @@ def _places(bucket: Bucket, manifest: Manifest) -> dict[str, Place]:
     ends: dict[str, int] = {}
     for chunk in manifest.chunks():
         ends[chunk.blob] = max(ends.get(chunk.blob, 0), chunk.offset + chunk.size)
-    there = {b for b, end in ends.items() if (bucket.size(blob_key(b)) or 0) >= stored_size(end)}
+    there = {blob for blob, end in ends.items() if is_whole(bucket, blob, least=end)}
     return {c.digest: (c.blob, c.offset) for c in manifest.chunks() if c.blob in there}
 
 
