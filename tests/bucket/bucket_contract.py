@@ -221,3 +221,25 @@ class BucketContract:
         assert stored["first"] < min(stored["second"], stored["again"])
         assert stored["again"] - stored["first"] < 60
         assert abs(stored["second"] - time.time()) < 60  # seconds since 1970
+
+    def test_a_lock_is_held_by_one_at_a_time(self, bucket):
+        with bucket.locked("a") as held, bucket.locked("a") as again, bucket.locked("b") as other:
+            assert (again, other) == (False, held)
+        with bucket.locked("a", wait=True) as later:
+            assert later == held
+        assert list(bucket.keys("")) == []
+
+    def test_who_waits_for_a_lock_gets_it_when_it_is_free(self, bucket):
+        order = []
+
+        def wait():
+            with bucket.locked("a", wait=True) as held:
+                order.append(held)
+
+        with bucket.locked("a") as held:
+            thread = threading.Thread(target=wait)
+            thread.start()
+            thread.join(0.1)
+            assert order == ([] if held else [False])  # there are none in object storage
+        thread.join()
+        assert order == [held]

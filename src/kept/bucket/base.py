@@ -10,8 +10,10 @@ Every sentence of the docstrings is checked by tests/bucket/bucket_contract.py f
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 Buffer = bytes | bytearray | memoryview
 Parts = Sequence[Buffer]

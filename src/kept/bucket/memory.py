@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from kept.bucket.base import Item

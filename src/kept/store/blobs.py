@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from kept.digest import digest
 from kept.errors import Damaged, KeyNotFound
-from kept.store.coded import CODED, MOST, Head, parse_head
+from kept.store.coded import CODED, HEAD_SIZE, MOST, Head, parse_head
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,7 +83,7 @@ def read_head(bucket: Bucket, name: str) -> Head | None:
     if size is None:
         return None
     try:
-        return _head(bucket.get(key, 0, Head.SIZE), size, key)
+        return _head(bucket.get(key, 0, HEAD_SIZE), size, key)
     except KeyNotFound:
         return None
 
@@ -103,7 +103,9 @@ def is_whole(bucket: Bucket, name: str, raw_size: int | None = None, *, least: i
             head = read_head(bucket, name)
         except Damaged:
             return False
-        if head is None or (head.raw_size < least if raw_size is None else head.raw_size != raw_size):
+        if head is None or (
+            head.raw_size < least if raw_size is None else head.raw_size != raw_size
+        ):
             return False
         if head.base is None:
             return True

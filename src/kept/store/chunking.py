@@ -148,14 +148,11 @@ def _kind(dataset: h5py.h5d.DatasetID) -> tuple[int, bool]:
     if isinstance(kind, h5py.h5t.TypeCompoundID):
         sizes = {kind.get_member_type(number).get_size() for number in range(kind.get_nmembers())}
         kind = kind.get_member_type(0) if len(sizes) == 1 else kind
-    is_number = isinstance(kind, h5py.h5t.TypeAtomicID) and not isinstance(
-        kind, h5py.h5t.TypeStringID
-    )
+    is_float_or_integer = isinstance(kind, h5py.h5t.TypeIntegerID | h5py.h5t.TypeFloatID)
     width = kind.get_size()
-    if not is_number or width not in WIDTHS:
+    if not (is_float_or_integer or isinstance(kind, h5py.h5t.TypeOpaqueID)) or width not in WIDTHS:
         return 1, False
-    has_order = isinstance(kind, h5py.h5t.TypeIntegerID | h5py.h5t.TypeFloatID)
-    return width, has_order and kind.get_order() == h5py.h5t.ORDER_BE
+    return width, is_float_or_integer and kind.get_order() == h5py.h5t.ORDER_BE
 
 
 class _Window:

@@ -19,7 +19,7 @@ All numbers are unsigned and little-endian.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import Damaged
 
@@ -34,6 +34,7 @@ DELTA, BIG_ENDIAN = 1, 2  # flags
 _HEAD = struct.Struct("<4sBBxxQQIxxxx32s")
 _SECTION = struct.Struct("<IBBxxQ")
 _NO_BASE = bytes(32)
+HEAD_SIZE = _HEAD.size
 
 
 class Section(NamedTuple):
@@ -53,8 +54,6 @@ class Section(NamedTuple):
 class Head(NamedTuple):
     """What the start of a blob says."""
 
-    SIZE: ClassVar[int] = _HEAD.size
-
     codec: int
     raw_size: int
     stored_size: int = 0
@@ -65,12 +64,14 @@ class Head(NamedTuple):
     @property
     def payload(self) -> int:
         """Where the zstd frame begins."""
-        return _HEAD.size + self.sections * _SECTION.size
+        return HEAD_SIZE + self.sections * _SECTION.size
 
 
-def pack_head(raw_size: int, generation: int, base: str | None, sections: list[Section], payload: int) -> bytes:
+def pack_head(
+    raw_size: int, generation: int, base: str | None, sections: list[Section], payload: int
+) -> bytes:
     """Return the head of a coded blob with a payload of so many bytes."""
-    size = _HEAD.size + len(sections) * _SECTION.size + payload
+    size = HEAD_SIZE + len(sections) * _SECTION.size + payload
     name = bytes.fromhex(base) if base else _NO_BASE
     head = _HEAD.pack(b"kept", CODED, generation, raw_size, size, len(sections), name)
     return head + b"".join(_SECTION.pack(*section) for section in sections)
@@ -78,7 +79,7 @@ def pack_head(raw_size: int, generation: int, base: str | None, sections: list[S
 
 def parse_head(stored: Buffer, size: int, key: str) -> Head:
     """Read the first bytes of a coded blob that is size bytes long; raises Damaged."""
-    if len(stored) < _HEAD.size:
+    if len(stored) < HEAD_SIZE:
         raise Damaged(f"{key} is damaged: {len(stored)} bytes are less than its header")
     _, codec, generation, raw_size, stored_size, sections, name = _HEAD.unpack_from(stored)
     base = None if name == _NO_BASE else name.hex()
@@ -92,7 +93,7 @@ def parse_head(stored: Buffer, size: int, key: str) -> Head:
 
 def parse_sections(head: Head, stored: Buffer, base_size: int, key: str) -> list[Section]:
     """Read the sections of a whole coded blob; raises Damaged if one cannot be."""
-    table = bytes(stored[_HEAD.size : head.payload])
+    table = bytes(stored[HEAD_SIZE : head.payload])
     sections = [Section(*fields) for fields in _SECTION.iter_unpack(table)]
     if sum(section.size for section in sections) != head.raw_size:
         raise Damaged(f"{key} is damaged: its sections are not its {head.raw_size} bytes")

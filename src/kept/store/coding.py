@@ -31,7 +31,10 @@ _PIECE = 64 * 1024  # elements
 
 
 def encode(
-    raw: Buffer, sections: list[Section], base: tuple[str, Buffer] | None = None, generation: int = 0
+    raw: Buffer,
+    sections: list[Section],
+    base: tuple[str, Buffer] | None = None,
+    generation: int = 0,
 ) -> list[Buffer]:
     """Return the coded form of a blob; base is the digest and the raw bytes of another one."""
     out = np.empty(len(raw), np.uint8)
@@ -69,7 +72,9 @@ def decode(head: Head, stored: Buffer, base: Buffer, key: str) -> memoryview:
     return memoryview(raw.data)
 
 
-def _by_kind(sections: list[Section]) -> Iterator[tuple[tuple[int, int], list[tuple[int, Section]]]]:
+def _by_kind(
+    sections: list[Section],
+) -> Iterator[tuple[tuple[int, int], list[tuple[int, Section]]]]:
     """Yield each kind with its sections and where these start, in ascending order."""
     groups: dict[tuple[int, int], list[tuple[int, Section]]] = {}
     start = 0
@@ -91,8 +96,7 @@ def _gathered(data: Buffer, places: list[tuple[int, int]], kind: tuple[int, int]
 def _scatter(
     elements: Array, raw: Array, members: list[tuple[int, Section]], kind: tuple[int, int]
 ) -> None:
-    width, flags = kind
-    data = elements.byteswap(inplace=True) if flags & BIG_ENDIAN else elements
+    data = elements.byteswap(inplace=True) if kind[1] & BIG_ENDIAN else elements
     view, at = data.view(np.uint8), 0
     for start, section in members:
         raw[start : start + section.size] = view[at : at + section.size]
@@ -100,7 +104,7 @@ def _scatter(
 
 
 def _folded(new: Array, old: Array) -> Array:
-    """Return the differences, zig-zag: 0, -1, 1, -2, … become 0, 1, 2, 3, …"""
+    """Return the differences in zig-zag: 0, 1, 2, 3, 4 for 0, -1, 1, -2, 2."""
     bits = 8 * new.itemsize
     out = np.empty(len(new), f"<u{new.itemsize}")
     sign = np.empty(min(_PIECE, len(new)), f"<i{new.itemsize}")
