@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kept.errors import KeptError
+    from kept.store.keep import Keep
     from kept.store.store import Store, open_store
     from kept.store.version import Artifact, Version
     from kept.training.checkpoint import ModelCheckpoint
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Artifact",
     "Dataset",
+    "Keep",
     "KeptError",
     "ModelCheckpoint",
     "Store",
@@ -34,6 +36,7 @@ __version__ = "0.1.0.dev0"
 _HOME = {
     "Artifact": "kept.store.version",
     "Dataset": "kept.training.dataset",
+    "Keep": "kept.store.keep",
     "KeptError": "kept.errors",
     "ModelCheckpoint": "kept.training.checkpoint",
     "Store": "kept.store.store",

@@ -10,6 +10,7 @@
     ├── NotFound (LookupError)
     │   ├── ArtifactNotFound
     │   ├── VersionNotFound
+    │   │   └── VersionGone            it was deleted, and its content has been, too
     │   └── KeyNotFound                no such key in a bucket
     ├── KeyExists                      put_if_absent found the key taken
     ├── StoreError                     the location cannot be used as a store
@@ -70,6 +71,10 @@ class ArtifactNotFound(NotFound):
 
 class VersionNotFound(NotFound):
     """The artifact has no such version or alias."""
+
+
+class VersionGone(VersionNotFound):
+    """The version was deleted, and gc has deleted its content since, or is about to."""
 
 
 class KeyNotFound(NotFound):

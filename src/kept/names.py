@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LATEST = "latest"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _VERSION = re.compile(r"v(0|[1-9][0-9]*)")
+_AUTOMATIC = re.compile(r"epoch_\d+(_batch_\d+)?")
 _DIGEST_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 # Windows gives these names to devices, with any extension.
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for n in range(10)}
@@ -76,6 +77,14 @@ def version_index(text: str) -> int | None:
     """Return 3 for 'v3' and None for anything that is not a version number."""
     match = _VERSION.fullmatch(text)
     return int(match[1]) if match else None
+
+
+def is_automatic(alias: str) -> bool:
+    """Return whether an alias says no more than when a version was made.
+
+    The callback gives such a one to every version; latest is on one without anybody's doing.
+    """
+    return alias == LATEST or _AUTOMATIC.fullmatch(alias) is not None
 
 
 def parse_reference(text: str) -> Reference:

@@ -11,6 +11,7 @@ steps = st.one_of(
     st.tuples(st.just("version"), some_aliases),
     st.tuples(st.just("alias"), some_aliases, st.none() | st.integers(0, 9)),
     st.tuples(st.sampled_from(["delete", "undelete"]), st.integers(0, 9)),
+    st.tuples(st.just("expires"), st.integers(0, 9), st.sampled_from([None, "soon", "late"])),
 )
 
 
@@ -31,27 +32,37 @@ def events_of(plan):
         elif count and kind == "alias":
             index = None if rest[0] is None else rest[0] % count
             events.append({"event": "alias", "aliases": dict.fromkeys(what, index)})
+        elif count and kind == "expires":
+            events.append({"event": "alias", "aliases": {}, "index": what % count, kind: rest[0]})
         elif count:
-            events.append({"event": kind, "index": what % count})
+            events.append({"event": kind, "index": what % count, "time": f"{len(events)}"})
     return events
 
 
 def oldest_first(events):
-    """The same, told in the plain order: (index, aliases, deleted) of every version."""
-    count, holder, deleted = 0, {}, set()
+    """The same, told in the plain order: what there is to know of every version."""
+    count, holder, deleted, expires = 0, {}, {}, {}
     for event in events:
         if event["event"] == "version":
             holder |= dict.fromkeys(event["aliases"], event["index"])
             count += 1
         elif event["event"] == "alias":
             holder |= event["aliases"]
+            if "expires" in event:
+                expires[event["index"]] = event["expires"]
         elif event["event"] == "delete":
-            deleted.add(event["index"])
+            deleted[event["index"]] = event["time"]
         else:
-            deleted.discard(event["index"])
-    latest = max(set(range(count)) - deleted, default=None)
+            deleted.pop(event["index"], None)
+    latest = max(set(range(count)) - set(deleted), default=None)
     return [
-        (n, ["latest"] * (n == latest) + sorted(a for a in holder if holder[a] == n), n in deleted)
+        (
+            n,
+            ["latest"] * (n == latest) + sorted(a for a in holder if holder[a] == n),
+            n in deleted,
+            deleted.get(n),
+            expires.get(n),
+        )
         for n in range(count)
     ]
 
@@ -61,10 +72,10 @@ def oldest_first(events):
 def test_newest_first_tells_what_oldest_first_does(plan):
     events = events_of(plan)
     found = list(entries(reversed(events)))
-    told = [(entry.index, list(entry.aliases), entry.deleted) for entry in found]
+    told = [(e.index, list(e.aliases), e.deleted, e.deleted_at, e.expires) for e in found]
     assert told[::-1] == oldest_first(events)
     assert [entry.index for entry in live(reversed(events))] == [
-        n for n, _, gone in told if not gone
+        n for n, _, gone, *_ in told if not gone
     ]
 
 
@@ -73,6 +84,9 @@ def test_an_entry_tells_what_its_event_does():
     assert (entry.index, entry.type, entry.manifest, entry.digest) == (7, "model", "m7", "d7")
     assert (entry.size, entry.metadata, entry.created_at) == (7, {"n": 7}, "t")
     assert entry.aliases == ("latest", "best")
+    assert (entry.deleted_at, entry.expires) == (None, None)
+    [entry] = entries([version_event(7, []) | {"deleted": True, "expires": "soon"}])
+    assert (entry.deleted, entry.deleted_at, entry.expires) == (True, "t", "soon")
 
 
 def test_only_as_much_is_read_as_is_asked_for():

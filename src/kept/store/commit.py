@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kept.digest import digest
 from kept.errors import Damaged, InvalidInput, KeyNotFound
+from kept.store.blobs import blob_key
+from kept.store.ground import Ground, on_ground
 from kept.store.history import Entry, entries
 from kept.store.manifest import Manifest
 from kept.store.packing import Packer
@@ -31,30 +33,62 @@ class Label:
     type: str
     aliases: tuple[str, ...]
     describe: Callable[[int], dict[str, Json]]  # bytes that were new to the store -> metadata
+    expires: str | None = None  # when the version may be deleted: UTC, ISO 8601
 
 
-def commit(bucket: Bucket, log: Log, sources: Iterable[Source], label: Label) -> int:
-    """Store the files and log them as a version; return its index.
+def commit(bucket: Bucket, name: str, log: Log, sources: Iterable[Source], label: Label) -> int:
+    """Store the files and log them as a version of the artifact name; return its index.
 
     Where they are identical to the newest version, only the aliases move, to that version.
     """
-    view = log.view()
-    newest = _newest(view)
+    files = tuple(sources)
+    return on_ground(bucket, name, log, lambda ground: _commit(bucket, log, files, label, ground))
+
+
+def _commit(
+    bucket: Bucket, log: Log, sources: Iterable[Source], label: Label, ground: Ground
+) -> int:
+    newest = _newest(ground.view)
     _check_type(newest.any, label.type)
-    packer = Packer(bucket, _previous(bucket, newest.live))
+    previous = _previous(bucket, newest.live)
+    stored = _store(bucket, sources, previous, ground.condemned)
+    event: Event = {
+        "type": label.type,
+        "manifest": stored.key_digest,
+        "digest": stored.manifest.digest,
+        "size": stored.manifest.size,
+        "aliases": list(label.aliases),
+        "metadata": label.describe(stored.bytes_new),
+    }
+    if label.expires is not None:
+        event["expires"] = label.expires
+    return _log_version(log, ground, event, newest.live)
+
+
+class _Stored(NamedTuple):
+    manifest: Manifest
+    key_digest: str  # names the manifest's key
+    bytes_new: int
+
+
+def _store(
+    bucket: Bucket,
+    sources: Iterable[Source],
+    previous: Manifest | None,
+    condemned: frozenset[str],
+) -> _Stored:
+    """Store blobs and manifest, nothing of it under a condemned key."""
+    packer = Packer(bucket, previous, condemned)
     bucket.put_many(packer.blobs(sources))
     manifest = packer.manifest()
     encoded = manifest.encode()
-    bucket.put(manifest_key(digest(encoded)), [encoded])
-    event: Event = {
-        "type": label.type,
-        "manifest": digest(encoded),
-        "digest": manifest.digest,
-        "size": manifest.size,
-        "aliases": list(label.aliases),
-        "metadata": label.describe(packer.bytes_new),
-    }
-    return _log_version(log, view, event, newest.live)
+    name = digest(encoded)
+    blobs = frozenset(blob_key(chunk.blob) for chunk in manifest.chunks())
+    if manifest_key(name) in condemned and blobs:
+        # Blobs of other names make a manifest of another name.
+        return _store(bucket, sources, None, condemned | blobs)
+    bucket.put(manifest_key(name), [encoded])
+    return _Stored(manifest, name, packer.bytes_new)
 
 
 def manifest_key(name: str) -> str:
@@ -98,11 +132,12 @@ def _previous(bucket: Bucket, entry: Entry | None) -> Manifest | None:
         return None
 
 
-def _log_version(log: Log, seen: View, version: Event, before: Entry | None) -> int:
+def _log_version(log: Log, ground: Ground, version: Event, before: Entry | None) -> int:
     index = 0
 
     def make(view: View) -> Event | None:
         nonlocal index
+        ground.check(view)
         newest = _newest(view)
         if newest.live is not None and _is_repeated(newest.live, version, before):
             index = newest.live.index
@@ -111,7 +146,7 @@ def _log_version(log: Log, seen: View, version: Event, before: Entry | None) -> 
         index = newest.any.index + 1 if newest.any else 0
         return {"event": "version", "index": index} | version
 
-    log.append(make, seen)
+    log.append(make, ground.view)
     return index
 
 
@@ -127,11 +162,12 @@ def _is_repeated(newest: Entry, version: Event, before: Entry | None) -> bool:
 
 def _repetition(index: int, version: Event) -> Event | None:
     """Return the event for content that is there already, as version index."""
-    if not version["aliases"]:
+    expiry = {"index": index, "expires": version["expires"]} if "expires" in version else {}
+    if not version["aliases"] and not expiry:
         return None
     aliases = dict.fromkeys(version["aliases"], index)
     # The version keeps its own metadata; what came with the repetition stays in the history.
-    return {"event": "alias", "aliases": aliases, "metadata": version["metadata"]}
+    return {"event": "alias", "aliases": aliases, "metadata": version["metadata"]} | expiry
 
 
 def _check_type(entry: Entry | None, wanted: str) -> None:

@@ -30,6 +30,8 @@ class Entry(NamedTuple):
     metadata: dict[str, Json]
     created_at: str
     deleted: bool
+    deleted_at: str | None = None  # since when it is deleted
+    expires: str | None = None  # from when on anybody may delete it
 
 
 def entries(newest_first: Iterable[Event]) -> Iterator[Entry]:
@@ -47,12 +49,13 @@ def entries(newest_first: Iterable[Event]) -> Iterator[Entry]:
 
 
 class _Fold:
-    """What later events have said of aliases and deletions; the first word stands."""
+    """What later events have said of aliases, deletions and expiry; the first word stands."""
 
     def __init__(self) -> None:
         self._mentioned: set[str] = set()
         self._aliases: dict[int, list[str]] = {}
-        self._deleted: dict[int, bool] = {}
+        self._deleted: dict[int, str | None] = {}  # since when, None for undeleted
+        self._expires: dict[int, str | None] = {}
         self._has_latest = False
 
     def add(self, event: Event) -> Entry | None:
@@ -63,8 +66,10 @@ class _Fold:
             return self._entry(event)
         if kind == "alias":
             self._mention(event["aliases"])
+            if "expires" in event:
+                self._expires.setdefault(event["index"], event["expires"])
         elif kind in ("delete", "undelete"):
-            self._deleted.setdefault(event["index"], kind == "delete")
+            self._deleted.setdefault(event["index"], event["time"] if kind == "delete" else None)
         else:
             raise KeyError(kind)
         return None
@@ -80,7 +85,9 @@ class _Fold:
         index = event["index"]
         names = sorted(self._aliases.pop(index, ()))
         # A mirror brings a version whose content is gone already as one that is deleted.
-        deleted = self._deleted.get(index, bool(event.get("deleted")))
+        from_start = event["time"] if event.get("deleted") else None
+        deleted_at = self._deleted.get(index, from_start)
+        deleted = deleted_at is not None
         if not deleted and not self._has_latest:
             self._has_latest, names = True, [LATEST, *names]
         return Entry(
@@ -93,6 +100,8 @@ class _Fold:
             event["metadata"],
             event["time"],
             deleted,
+            deleted_at,
+            self._expires.get(index, event.get("expires")),
         )
 
 

@@ -17,11 +17,13 @@ import itertools
 import os
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from kept.bucket.parallel import mapped
 from kept.errors import Damaged, KeptError, KeyExists, KeyNotFound, Unreachable
 from kept.store.encoding import seal, unseal
+from kept.store.quantities import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,7 +106,8 @@ class Log:
             event = make(view)
             if event is None:
                 return None
-            stamp = {"number": view.head + 1, "time": _now(), "write_id": os.urandom(16).hex()}
+            now, write_id = time_text(datetime.now(UTC)), os.urandom(16).hex()
+            stamp = {"number": view.head + 1, "time": now, "write_id": write_id}
             event = stamp | event  # an event that is told again brings its own time and write_id
             if self.create(event):
                 self._keep(View(self, view.paged, (*view.tail, event)))
@@ -222,9 +225,3 @@ class Log:
             self._bucket.put_if_absent(self.page_key(end), [seal({"events": events})])
         for covered in range(end - length + PAGE, end, PAGE):
             self._bucket.delete(self.page_key(covered))
-
-
-def _now() -> str:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -7,6 +7,7 @@ their bytes. Where a small chunk already lies is known from the manifest of the 
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from kept.digest import digest
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 PACK_BELOW = 1024 * 1024
 PACK_SIZE = 4 * 1024 * 1024
+_SALT = 16  # random bytes in front, for another name
 
 Place = tuple[str, int]  # blob, offset
 
@@ -29,12 +31,19 @@ Place = tuple[str, int]  # blob, offset
 class Packer:
     """Collects the chunks of a version; use it once.
 
-    bytes_new counts the raw bytes of the blobs that were not in the store.
+    bytes_new counts the raw bytes of the blobs that were not in the store. No blob has a condemned
+    key: what one holds is stored again, in a blob of another name.
     """
 
-    def __init__(self, bucket: Bucket, previous: Manifest | None) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        previous: Manifest | None,
+        condemned: frozenset[str] = frozenset(),
+    ) -> None:
         self._bucket = bucket
-        self._places = _places(bucket, previous) if previous else {}
+        self._condemned = condemned
+        self._places = _places(bucket, previous, condemned) if previous else {}
         self._pending: dict[str, Buffer] = {}
         self._pending_size = 0
         self._cut: list[tuple[Source, list[tuple[str, int]]]] = []
@@ -67,7 +76,7 @@ class Packer:
         )
 
     def _add(self, name: str, data: Buffer) -> Iterator[tuple[str, Parts]]:
-        if len(data) >= PACK_BELOW:
+        if len(data) >= PACK_BELOW and blob_key(name) not in self._condemned:
             self._places[name] = (name, 0)
             yield from self._new(name, data)
         else:
@@ -77,8 +86,11 @@ class Packer:
                 yield from self._flush()
 
     def _flush(self) -> Iterator[tuple[str, Parts]]:
-        raw = b"".join(self._pending.values())
-        blob, offset = digest(raw), 0
+        raw, offset = b"".join(self._pending.values()), 0
+        blob = digest(raw)
+        if blob_key(blob) in self._condemned:
+            raw, offset = os.urandom(_SALT) + raw, _SALT
+            blob = digest(raw)
         for name, data in self._pending.items():
             self._places[name] = (blob, offset)
             offset += len(data)
@@ -92,18 +104,18 @@ class Packer:
             yield blob_key(blob), encode_blob([raw])
 
 
-def _places(bucket: Bucket, manifest: Manifest) -> dict[str, Place]:
-    """Return where the chunks of a manifest lie, as far as their blobs are there.
+def _places(bucket: Bucket, manifest: Manifest, condemned: frozenset[str]) -> dict[str, Place]:
+    """Return where the chunks of a manifest lie, as far as their blobs are there to stay.
 
     Object storage keeps what it has, so there the manifest's word is enough: a request for every
     blob would make a version cost as many requests as the model has tensors.
     """
-    if bucket.is_remote:
-        return {c.digest: (c.blob, c.offset) for c in manifest.chunks()}
     ends: dict[str, int] = {}
     for chunk in manifest.chunks():
         ends[chunk.blob] = max(ends.get(chunk.blob, 0), chunk.offset + chunk.size)
-    there = {blob for blob, end in ends.items() if is_whole(bucket, blob, least=end)}
+    there = {blob for blob in ends if blob_key(blob) not in condemned}
+    if not bucket.is_remote:
+        there = {blob for blob in there if is_whole(bucket, blob, least=ends[blob])}
     return {c.digest: (c.blob, c.offset) for c in manifest.chunks() if c.blob in there}
 
 

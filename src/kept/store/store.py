@@ -7,37 +7,36 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from kept import names
+from kept.bucket.opening import bucket_at
 from kept.errors import (
     ArtifactNotFound,
-    InvalidInput,
     KeyExists,
-    KeyNotFound,
-    NewerFormat,
-    NotAStore,
     StoreError,
-    VersionInUse,
     VersionNotFound,
 )
-from kept.names import LATEST, Reference, check_alias, check_name, parse_reference
-from kept.store.encoding import Json, canonical, check_metadata, parse
-from kept.store.history import Entry, entries, live
+from kept.names import Reference, check_alias, check_name, parse_reference
+from kept.store.encoding import Json, canonical, check_metadata
+from kept.store.format import FORMAT, FORMAT_KEY, check_format
+from kept.store.history import entries, live
 from kept.store.log import Event, Log, View
+from kept.store.lookup import matches, not_found, some
+from kept.store.quantities import expiry
 from kept.store.version import Artifact, Version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import timedelta
     from pathlib import Path
 
     from kept.bucket.base import Bucket
+    from kept.store.keep import Keep
     from kept.store.manifest import Manifest
     from kept.store.restore import Progress
+    from kept.store.retention import Decision
     from kept.store.sources import Storable
     from kept.store.verify import Report
 
-FORMAT = 1
-_FORMAT_KEY = "kept.json"
 _ATTEMPTS = 8  # for an answer "exists" to the first creation where there is nothing
-_SHOWN = 10  # names in an error message
 
 
 class Store:
@@ -49,7 +48,7 @@ class Store:
         Raises NotAStore or NewerFormat.
         """
         self.bucket = bucket
-        self.exists = _check_format(bucket)
+        self.exists = check_format(bucket)
         self._logs: dict[str, Log] = {}
 
     def __repr__(self) -> str:
@@ -60,7 +59,7 @@ class Store:
         """Where the store is, in the form open_store takes."""
         return self.bucket.location
 
-    def log_artifact(
+    def log_artifact(  # noqa: PLR0913 - what a version is given
         self,
         name: str,
         paths: Storable | Iterable[Storable],
@@ -68,6 +67,7 @@ class Store:
         type: str = "model",
         aliases: Iterable[str] = (),
         metadata: Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None = None,
+        ttl: str | float | timedelta | None = None,
     ) -> Version:
         """Commit files and folders as a new version, with its aliases, in one atomic step.
 
@@ -77,7 +77,8 @@ class Store:
         version is durable.
 
         metadata is a dict of what JSON can hold. As a function it is called right before the
-        commit, with the number of bytes that were new to the store, and returns the dict.
+        commit, with the number of bytes that were new to the store, and returns the dict. ttl is
+        how long the version is worth keeping ("7d"); see set_ttl.
 
         Raises InvalidName, InvalidPath, InvalidMetadata, InvalidInput (another type than the
         artifact has) or OSError (disk full, no permission); then there is no new version, unless
@@ -87,10 +88,12 @@ class Store:
         from kept.store.sources import find_sources
 
         check_name(name)
-        label = Label(check_name(type), names.check_aliases(aliases), _describer(metadata))
+        label = Label(
+            check_name(type), names.check_aliases(aliases), _describer(metadata), expiry(ttl)
+        )
         sources = find_sources(paths)
         self.create()
-        index = commit(self.bucket, self._log(name), sources, label)
+        index = commit(self.bucket, name, self._log(name), sources, label)
         return self._by_reference(Reference(name, index=index))
 
     def artifacts(self) -> list[Artifact]:
@@ -145,22 +148,60 @@ class Store:
 
         Raises VersionInUse if it has aliases of its own and force is not set.
         """
+        from kept.store.deleting import delete
+
         version = self.version(reference)
-
-        def make(view: View) -> Event | None:
-            now = next((e for e in live(view.backwards()) if e.index == version.index), None)
-            if now is None:
-                return None  # somebody else was faster
-            own = [alias for alias in now.aliases if alias != LATEST]
-            if own and not force:
-                raise VersionInUse(
-                    f"{version.reference} has the aliases {', '.join(own)}. Remove them, or force "
-                    "the deletion."
-                )
-            return {"event": "delete", "index": version.index}
-
-        self._log(version.name).append(make)
+        delete(self._log(version.name), version.name, version.index, force=force)
         return version
+
+    def undelete(self, reference: str) -> Version:
+        """Take a deletion back: name:v3 or name@digest is there again, with its aliases.
+
+        Raises VersionNotFound if there never was one, and VersionGone if gc has removed its
+        content.
+        """
+        from kept.store.deleting import undelete
+
+        wanted = parse_reference(reference)
+        every = list(entries(self._view(wanted.name).backwards()))
+        entry = next((entry for entry in every if matches(entry, wanted)), None)
+        if entry is None:
+            raise VersionNotFound(not_found(self._view(wanted.name), wanted))
+        undelete(self.bucket, wanted.name, self._log(wanted.name), entry.index)
+        return self._by_reference(Reference(wanted.name, index=entry.index))
+
+    def deleted(self, name: str) -> list[Version]:
+        """Return the deleted versions of an artifact, oldest first, whether undelete can or not.
+
+        Raises ArtifactNotFound or Damaged.
+        """
+        every = entries(self._view(name).backwards())
+        return [Version(self, name, entry) for entry in every if entry.deleted][::-1]
+
+    def set_ttl(self, reference: str, ttl: str | float | timedelta | None) -> Version:
+        """Have a version expire after a time from now ("7d"); None takes that back.
+
+        What has expired is deleted by the next prune or gc, but never what Keep always keeps.
+        """
+        version = self.version(reference)
+        event: Event = {"event": "alias", "aliases": {}, "index": version.index,
+                        "expires": expiry(ttl)}  # fmt: skip
+        self._log(version.name).append(lambda _: event)
+        return self._by_reference(Reference(version.name, index=version.index))
+
+    def prune(self, name: str, keep: Keep | None, *, dry_run: bool = False) -> list[Decision]:
+        """Delete the versions that keep does not keep, and those that have expired.
+
+        Returns what was decided of each version, oldest first; with dry_run nothing is deleted.
+        Without keep only expired versions go. What is deleted can be undeleted until gc.
+        Raises ArtifactNotFound or Damaged.
+        """
+        from kept.store.deleting import plan_prune, prune
+
+        view = self._view(name)
+        if dry_run:
+            return plan_prune(self.bucket, name, view, keep)
+        return prune(self.bucket, name, self._log(name), keep)
 
     def read_manifest(self, version: Version) -> Manifest:
         """Return a version's manifest; raises Damaged."""
@@ -204,13 +245,13 @@ class Store:
             if self.exists:
                 return
             try:
-                self.bucket.put_if_absent(_FORMAT_KEY, [canonical({"format": FORMAT})])
+                self.bucket.put_if_absent(FORMAT_KEY, [canonical({"format": FORMAT})])
                 self.exists = True
             except KeyExists:  # S3 also says that of a race nobody has won yet
                 time.sleep(0.02 * attempt)
-                self.exists = _check_format(self.bucket)
+                self.exists = check_format(self.bucket)
         if not self.exists:
-            raise StoreError(f"{_FORMAT_KEY} can neither be created nor read in {self.location}")
+            raise StoreError(f"{FORMAT_KEY} can neither be created nor read in {self.location}")
 
     def log(self, name: str) -> Log:
         """Return the log of an artifact, there or not; what mirrors read and write."""
@@ -225,7 +266,7 @@ class Store:
     def _view(self, name: str) -> View:
         view = self._log(name).view()
         if not view.head:
-            there = _some(self._names())
+            there = some(self._names())
             raise ArtifactNotFound(
                 f"No artifact {name!r} in {self.location}. "
                 + (f"There are: {there}." if there else "The store is empty.")
@@ -235,37 +276,13 @@ class Store:
     def _by_reference(self, wanted: Reference) -> Version:
         view = self._view(wanted.name)
         for entry in live(view.backwards()):
-            if _matches(entry, wanted):
+            if matches(entry, wanted):
                 return Version(self, wanted.name, entry)
-        raise VersionNotFound(_not_found(view, wanted))
+        raise VersionNotFound(not_found(view, wanted))
 
     def _alias(self, name: str, aliases: dict[str, int | None]) -> None:
         event: Event = {"event": "alias", "aliases": aliases}
         self._log(name).append(lambda _: event)
-
-
-def _check_format(bucket: Bucket) -> bool:
-    """Return whether the bucket is a store (True) or empty (False)."""
-    try:
-        value = parse(bucket.get(_FORMAT_KEY), f"{bucket.location}: {_FORMAT_KEY}")
-    except KeyNotFound:
-        found = next(iter(bucket.keys("")), None)
-        if found is None:
-            return False
-        if bucket.size(_FORMAT_KEY) is not None:  # somebody has made the store this moment
-            return _check_format(bucket)
-        raise NotAStore(
-            f"{bucket.location} holds other things than a store (first: {found}). "
-            "Pass a store, or an empty or new folder."
-        ) from None
-    number = value.get("format") if isinstance(value, dict) else None
-    if type(number) is not int or number < 1:
-        raise NotAStore(f"{bucket.location}: {_FORMAT_KEY} names no format. Received: {value!r}")
-    if number > FORMAT:
-        raise NewerFormat(
-            f"{bucket.location} has format {number}; this kept knows format {FORMAT}. Update kept."
-        )
-    return True
 
 
 def _describer(
@@ -275,36 +292,6 @@ def _describer(
         return lambda bytes_new: check_metadata(metadata(bytes_new))
     checked = check_metadata(metadata)
     return lambda _: checked
-
-
-def _matches(entry: Entry, wanted: Reference) -> bool:
-    if wanted.index is not None:
-        return entry.index == wanted.index
-    if wanted.digest is not None:
-        return entry.digest.startswith(wanted.digest)
-    return (wanted.alias or LATEST) in entry.aliases
-
-
-def _not_found(view: View, wanted: Reference) -> str:
-    every = list(entries(view.backwards()))[::-1]
-    gone = [entry for entry in every if entry.deleted and _matches(entry, wanted)]
-    there = [entry for entry in every if not entry.deleted]
-    selector = wanted.alias or wanted.digest or f"v{wanted.index}"
-    if gone:
-        return f"{wanted.name} has no {selector!r}: v{gone[-1].index} was deleted."
-    if not there:
-        return f"{wanted.name} has no version: all {len(every)} were deleted."
-    aliases = _some(alias for entry in reversed(there) for alias in entry.aliases)
-    return (
-        f"{wanted.name} has no {selector!r}. It has {len(there)} versions, v{there[0].index} to "
-        f"v{there[-1].index}, and the aliases: {aliases}."
-    )
-
-
-def _some(found: Iterable[str]) -> str:
-    all_names = list(found)
-    more = f", … ({len(all_names)} in all)" if len(all_names) > _SHOWN else ""
-    return ", ".join(all_names[:_SHOWN]) + more
 
 
 def open_store(location: str | os.PathLike[str] | None = None) -> Store:
@@ -323,28 +310,4 @@ def open_store(location: str | os.PathLike[str] | None = None) -> Store:
 def open_bucket(location: str | os.PathLike[str] | None = None) -> Bucket:
     """Return the bucket at a location as open_store takes it; nothing is read of it yet."""
     text = os.fspath(location) if location is not None else os.environ.get("KEPT_STORE")
-    return _bucket(text or "kept-store")
-
-
-def _bucket(text: str) -> Bucket:
-    from kept.bucket.local import LocalBucket
-    from kept.bucket.location import is_remote
-    from kept.bucket.memory import MemoryBucket
-
-    scheme, separator, rest = text.partition("://")
-    if text in ("memory:", "memory://"):
-        return MemoryBucket()
-    if not separator:
-        return LocalBucket(os.path.expanduser(text))
-    if scheme == "file" and rest.startswith("/"):
-        from urllib.parse import unquote
-
-        return LocalBucket(unquote(rest))
-    if is_remote(text):
-        from kept.bucket.object import ObjectBucket
-
-        return ObjectBucket(text)
-    raise InvalidInput(
-        "A store is a folder, a file:///path, s3://, gs://, az:// or memory:. "
-        f"Received: {scheme + '://…'!r}"
-    )
+    return bucket_at(text or "kept-store")

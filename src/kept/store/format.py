@@ -1,0 +1,38 @@
+"""kept.json, the key that makes a bucket a store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kept.errors import KeyNotFound, NewerFormat, NotAStore
+from kept.store.encoding import parse
+
+if TYPE_CHECKING:
+    from kept.bucket.base import Bucket
+
+FORMAT = 1
+FORMAT_KEY = "kept.json"
+
+
+def check_format(bucket: Bucket) -> bool:
+    """Return whether the bucket is a store (True) or empty (False)."""
+    try:
+        value = parse(bucket.get(FORMAT_KEY), f"{bucket.location}: {FORMAT_KEY}")
+    except KeyNotFound:
+        found = next(iter(bucket.keys("")), None)
+        if found is None:
+            return False
+        if bucket.size(FORMAT_KEY) is not None:  # somebody has made the store this moment
+            return check_format(bucket)
+        raise NotAStore(
+            f"{bucket.location} holds other things than a store (first: {found}). "
+            "Pass a store, or an empty or new folder."
+        ) from None
+    number = value.get("format") if isinstance(value, dict) else None
+    if type(number) is not int or number < 1:
+        raise NotAStore(f"{bucket.location}: {FORMAT_KEY} names no format. Received: {value!r}")
+    if number > FORMAT:
+        raise NewerFormat(
+            f"{bucket.location} has format {number}; this kept knows format {FORMAT}. Update kept."
+        )
+    return True

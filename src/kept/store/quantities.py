@@ -1,0 +1,57 @@
+"""Texts that stand for a span of time or a number of bytes: "7d", "12h", "50GB"."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from kept.errors import InvalidInput
+
+_NUMBER = r"\s*(\d+(?:\.\d+)?)\s*"
+_SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_SPAN = re.compile(rf"{_NUMBER}({'|'.join(_SECONDS)})\s*")
+_BYTES = {
+    "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+}  # fmt: skip
+_SIZE = re.compile(rf"{_NUMBER}({'|'.join(_BYTES)})\s*")
+
+
+def parse_span(span: str | float | timedelta, what: str) -> timedelta:
+    """Return a span of time given as "7d", "12h", "30min", seconds or a timedelta.
+
+    Raises InvalidInput, whose message says what it was for.
+    """
+    found = _SPAN.fullmatch(span) if isinstance(span, str) else None
+    if found:
+        return timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
+    if isinstance(span, timedelta) and span >= timedelta():
+        return span
+    if isinstance(span, (int, float)) and not isinstance(span, bool) and 0 <= span < 1e10:
+        return timedelta(seconds=span)
+    raise InvalidInput(
+        f"{what} is a time such as '7d', '12h', '30min' or '2w', a number of seconds or a "
+        f"timedelta. Received: {span!r}"
+    )
+
+
+def parse_bytes(size: str | int, what: str) -> int:
+    """Return a number of bytes given as "50GB", "512MiB" or a number; raises InvalidInput."""
+    found = _SIZE.fullmatch(size) if isinstance(size, str) else None
+    if found:
+        return int(float(found[1]) * _BYTES[found[2]])
+    if isinstance(size, int) and not isinstance(size, bool) and size >= 0:
+        return size
+    raise InvalidInput(
+        f"{what} is a number of bytes, or a text such as '50GB' or '512MiB'. Received: {size!r}"
+    )
+
+
+def time_text(moment: datetime) -> str:
+    """Return a moment as logs write it: UTC, ISO 8601."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def expiry(ttl: str | float | timedelta | None) -> str | None:
+    """Return when something expires that is worth keeping for so long from now."""
+    return None if ttl is None else time_text(datetime.now(UTC) + parse_span(ttl, "ttl"))
