@@ -14,15 +14,18 @@ from typing import Any
 from benchmarks import report
 
 BENCHMARKS = ("idle", "training", "layers", "frozen")
-COMMAND = "command"  # needs no framework
+COMMAND = "command"
+NO_FRAMEWORK = (COMMAND, "restore_s3")
 
 
 def main() -> int:
     """Run what is asked for; return 1 if a limit does not hold."""
     asked = _arguments()
     results: report.Results = {}
-    for name in asked.only or [*BENCHMARKS, COMMAND]:
-        frameworks = [""] if name == COMMAND else asked.framework or ["jax", "torch", "tensorflow"]
+    for name in asked.only or [*BENCHMARKS, *NO_FRAMEWORK]:
+        frameworks = (
+            [""] if name in NO_FRAMEWORK else asked.framework or ["jax", "torch", "tensorflow"]
+        )
         for framework in frameworks:
             outcome = _command() if name == COMMAND else _run(name, framework, quick=asked.quick)
             results.setdefault(name, {})[framework] = outcome
@@ -38,14 +41,14 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
-    parser.add_argument("--only", action="append", choices=[*BENCHMARKS, COMMAND])
+    parser.add_argument("--only", action="append", choices=[*BENCHMARKS, *NO_FRAMEWORK])
     parser.add_argument("--framework", action="append", choices=["jax", "torch", "tensorflow"])
     parser.add_argument("--page", action="store_true", help="write docs/benchmarks.md in any case")
     return parser.parse_args()
 
 
 def _run(name: str, framework: str, *, quick: bool) -> dict[str, Any]:
-    print(f"\n{name} on {framework}", flush=True)
+    print(f"\n{name} on {framework}" if framework else f"\n{name}", flush=True)
     start = time.perf_counter()
     command = [sys.executable, "-m", "benchmarks.child", name, *(["--quick"] if quick else [])]
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": framework}

@@ -24,6 +24,7 @@ TITLES = {
     "training": "During training, 300 MB of weights and Adam state",
     "layers": "Many small layers",
     "frozen": "A frozen base of 50 MB and a small head",
+    "restore_s3": "Restoring from object storage, on an S3 server of the same machine",
     "command": 'A fresh process, against a bare `python -c "import json"`',
 }
 HOW_TO_READ = """\

@@ -1,70 +1,88 @@
 """Restoring from object storage against plain parallel obstore reads of the same blobs.
 
-    python -m benchmarks.restore_s3
-
-Prints the ratio of throughputs, best of five each in turns, on moto in a process of its own. The
-plain reads check nothing and write nothing; restoring checks every byte and writes the files.
+The server is moto on the loopback, in a process of its own that shares the machine's processors.
+The plain reads take whole objects, as many at once as kept does, and keep the bytes; they check
+nothing and write nothing. Restoring checks every byte and writes the files.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-_SIZE, _ROUNDS = 256 * 1024 * 1024, 5
+from benchmarks.measure import Times, in_turns, medians, timed, workspace
+from benchmarks.rows import Outcome
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-def main() -> None:
-    port = _free_port()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(_measure(f"http://127.0.0.1:{port}", Path(folder))))
-    finally:
-        server.kill()
-        server.wait()
+LIMIT = 0.7
+_LOCATION = "s3://bench/p"
 
 
-def _measure(endpoint: str, folder: Path) -> dict[str, float]:
-    _make_bucket(endpoint)
+def measure(*, quick: bool) -> Outcome:
+    """Read and restore in turns; the ratio is that of the throughputs."""
+    size, rounds = (16, 2) if quick else (256, 9)
+    with workspace() as folder, _server():
+        times = _times(folder, size * 1024 * 1024, rounds)
+    found = medians(times)
+    outcome = Outcome(seconds=found, raw=times)
+    what = f"throughput of restoring {size} MiB / of plain parallel reads"
+    outcome.add(what, found["plain reads"], found["restore"], LIMIT, least=True)
+    return outcome
+
+
+def _times(folder: str, size: int, rounds: int) -> Times:
     import kept
 
-    (folder / "model.bin").write_bytes(os.urandom(_SIZE))
-    store = kept.open_store("s3://bench/p")
-    store.log_artifact("m", folder / "model.bin")
-    version = kept.open_store("s3://bench/p")["m"]
+    path, out = os.path.join(folder, "model.bin"), os.path.join(folder, "out")
+    with open(path, "wb") as file:
+        file.write(os.urandom(size))
+    store = kept.open_store(_LOCATION)
+    store.log_artifact("m", path)
     keys = list(store.bucket.keys("blobs/"))
-    plain, restored = [], []
-    for n in range(_ROUNDS):
-        plain.append(_seconds(lambda: _read_plainly(keys)))
-        restored.append(_seconds(lambda n=n: version.download(folder / str(n))))
-    return {
-        "plain_MB_s": round(_SIZE / min(plain) / 1e6),
-        "restore_MB_s": round(_SIZE / min(restored) / 1e6),
-        "ratio": round(min(plain) / min(restored), 2),
+    version = kept.open_store(_LOCATION)["m"]
+    works = {
+        "plain reads": lambda: timed(lambda: _read_plainly(keys)),
+        "restore": lambda: timed(lambda: version.download(out)),
     }
+    return in_turns(works, rounds, lambda: shutil.rmtree(out, ignore_errors=True))
 
 
 def _read_plainly(keys: list[str]) -> None:
     import obstore
     from obstore.store import from_url
 
-    store = from_url("s3://bench/p", client_options={"allow_http": True})
-    with ThreadPoolExecutor(8) as pool:
-        for _ in pool.map(lambda key: len(obstore.get(store, key).bytes()), keys):
-            pass
+    from kept.store.restore import READERS
+
+    store = from_url(_LOCATION, client_options={"allow_http": True})
+    with ThreadPoolExecutor(READERS) as pool:
+        list(pool.map(lambda key: obstore.get(store, key).bytes(), keys))
+
+
+@contextlib.contextmanager
+def _server() -> Iterator[None]:
+    """Run an S3 server with an empty bucket; the environment names it."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen(command, **quiet)
+    try:
+        _make_bucket(f"http://127.0.0.1:{port}")
+        yield
+    finally:
+        server.kill()
+        server.wait()
 
 
 def _make_bucket(endpoint: str) -> None:
@@ -75,26 +93,9 @@ def _make_bucket(endpoint: str) -> None:
         "AWS_REGION": "us-east-1",
     }
     request = urllib.request.Request(f"{endpoint}/bench", method="PUT")
-    for _ in range(100):
-        try:
+    for _ in range(300):
+        with contextlib.suppress(OSError):
             urllib.request.urlopen(request)
-        except OSError:
-            time.sleep(0.1)
-        else:
             return
-
-
-def _seconds(work) -> float:  # noqa: ANN001 - any callable
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-if __name__ == "__main__":
-    main()
+        time.sleep(0.1)
+    raise TimeoutError("the S3 server does not answer")

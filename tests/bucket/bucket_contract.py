@@ -58,7 +58,7 @@ class BucketContract:
         def read():
             seen = set()
             while not done.is_set():
-                seen.add(bucket.get("a"))
+                seen.add(bytes(bucket.get("a")))
             return seen
 
         with ThreadPoolExecutor(2) as pool:
@@ -124,7 +124,7 @@ class BucketContract:
                 try:
                     bucket.put_if_absent(f"log/{key}", [b"racer ", str(racer).encode()])
                 except KeyExists:
-                    assert bucket.get(f"log/{key}").startswith(b"racer ")
+                    assert bytes(bucket.get(f"log/{key}")).startswith(b"racer ")
                 else:
                     won.add(key)
             return won

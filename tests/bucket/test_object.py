@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 
 import pytest
@@ -21,6 +22,7 @@ from kept.errors import (
 )
 from tests.bucket.bucket_contract import BucketContract
 from tests.conftest import KEY_ID, SECRET
+from tests.servers.proxy import FirstTime
 
 
 class TestObjectBucket(BucketContract):
@@ -37,6 +39,26 @@ def test_a_value_larger_than_one_part(s3, monkeypatch):
     assert bucket.size("large") == len(value)
     assert bucket.get("large") == value
     assert bucket.get("large", 20_000_000, 500) == value[20_000_000:20_000_500]
+
+
+def test_a_value_larger_than_a_range_is_read_by_several_requests_at_once(s3, proxy, monkeypatch):
+    monkeypatch.setattr(object_bucket, "_RANGE", 1_000_000)
+    bucket = ObjectBucket(s3)
+    value = os.urandom(3_500_001)
+    bucket.put("large", [value])
+    bucket.put("small", [value[:1_000_000]])
+    with proxy.counted() as made:
+        assert bucket.get("large") == value
+    received = sorted(request.received for request in made)
+    assert received[:4] == [500_001, 1_000_000, 1_000_000, 1_000_000]
+    assert len(made) <= 5  # the first one is broken off when its length is known
+    with proxy.counted() as made:
+        assert bucket.get("small") == value[:1_000_000]
+    assert len(made) == 1
+    assert bucket.get("large", 1_000, 2_100_000) == value[1_000:2_101_000]
+    proxy.fault = FirstTime("reset", "GET", "large")
+    assert bucket.get("large") == value
+    assert proxy.fault.seen
 
 
 def test_the_probe_leaves_nothing_and_is_made_once(s3, monkeypatch):

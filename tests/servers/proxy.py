@@ -44,6 +44,7 @@ class Proxy:
         self.target = urlsplit(target).netloc
         self.requests: list[Request] = []
         self.fault = lambda method, path: None
+        self.under_way, self.changed = 0, threading.Condition()
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
         self._server.daemon_threads = True
@@ -62,9 +63,16 @@ class Proxy:
     @contextlib.contextmanager
     def counted(self):
         """Yield a list that holds, after the block, the requests made in it."""
+        self._settle()
         start, found = len(self.requests), []
         yield found
+        self._settle()
         found += self.requests[start:]
+
+    def _settle(self) -> None:
+        """Wait for requests to be noted: a client can have its answer before that."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: not self.under_way, 30)
 
 
 class FirstTime:
@@ -93,6 +101,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def _any(self):
+        self._count(1)
+        try:
+            self._handle()
+        finally:
+            self._count(-1)
+
+    def _count(self, change):
+        with self.proxy.changed:
+            self.proxy.under_way += change
+            self.proxy.changed.notify_all()
+
+    def _handle(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.proxy.fault(self.command, self.path)
         received = getattr(self, "_do_" + (fault or "pass"))(body) or 0

@@ -57,10 +57,11 @@ class Bucket(Protocol):
         Of any number of racing calls for one key at most one succeeds.
         """
 
-    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+    def get(self, key: str, start: int = 0, length: int | None = None) -> Buffer:
         """Return the value, or length bytes of it from start (fewer where it ends sooner).
 
-        Raises KeyNotFound.
+        It comes in whatever memory it arrived in, so that a large one is not copied. Raises
+        KeyNotFound.
         """
 
     def size(self, key: str) -> int | None:

@@ -157,7 +157,7 @@ class _BaseGone(Damaged):
 
 def _read(bucket: Bucket, name: str) -> memoryview:
     """Return a blob's raw bytes, unchecked; raises Damaged."""
-    chain: list[tuple[Head, bytes, str]] = []  # coded forms, the blob itself first
+    chain: list[tuple[Head, Buffer, str]] = []  # coded forms, the blob itself first
     here: str | None = name
     raw = memoryview(b"")
     while here is not None:
@@ -173,7 +173,7 @@ def _read(bucket: Bucket, name: str) -> memoryview:
     return _decoded(chain, raw) if chain else raw
 
 
-def _decoded(chain: list[tuple[Head, bytes, str]], raw: memoryview) -> memoryview:
+def _decoded(chain: list[tuple[Head, Buffer, str]], raw: memoryview) -> memoryview:
     from kept.store.coding import decode  # NumPy and zstandard: only for coded blobs
 
     while chain:
@@ -182,7 +182,7 @@ def _decoded(chain: list[tuple[Head, bytes, str]], raw: memoryview) -> memoryvie
     return raw
 
 
-def _get(bucket: Bucket, name: str, wanted: str) -> bytes:
+def _get(bucket: Bucket, name: str, wanted: str) -> Buffer:
     try:
         return bucket.get(blob_key(name))
     except KeyNotFound:

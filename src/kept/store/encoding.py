@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kept.digest import digest
 from kept.errors import Damaged, InvalidMetadata
+
+if TYPE_CHECKING:
+    from kept.bucket.base import Buffer
 
 Json = Any  # what json.loads gives: dict, list, str, int, float, bool, None
 _HEAD = b'{"blake3":"'
@@ -28,10 +31,10 @@ def canonical(value: Json) -> bytes:
     return text.encode()
 
 
-def parse(data: bytes, key: str) -> Json:
+def parse(data: Buffer, key: str) -> Json:
     """Parse JSON read from key; raises Damaged."""
     try:
-        return json.loads(data)
+        return json.loads(bytes(data))
     except ValueError as error:
         raise Damaged(f"{key} is not JSON: {error}") from None
 
@@ -42,7 +45,7 @@ def seal(value: Json) -> bytes:
     return b"".join((_HEAD, digest(body).encode(), _MIDDLE, body, b"}"))
 
 
-def unseal(data: bytes, key: str) -> Json:
+def unseal(data: Buffer, key: str) -> Json:
     """Return the value sealed in what key held; raises Damaged."""
     body = data[_START:-1]
     expected = b"".join((_HEAD, digest(body).encode(), _MIDDLE))

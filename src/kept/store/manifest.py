@@ -21,6 +21,8 @@ from kept.store.encoding import Json, canonical, parse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kept.bucket.base import Buffer
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -81,7 +83,7 @@ class Manifest:
         return canonical({"blobs": blobs, "files": files})
 
     @classmethod
-    def decode(cls, data: bytes, key: str) -> Manifest:
+    def decode(cls, data: Buffer, key: str) -> Manifest:
         """Read what encode wrote, with every rule of the format checked; raises Damaged."""
         value = parse(data, key)
         try:

@@ -8,11 +8,12 @@ import itertools
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from kept.bucket.parallel import mapped
+from kept.bucket.parallel import in_threads
 from kept.errors import InvalidPath
 from kept.store.blobs import read_blob, take_chunk
 
@@ -43,21 +44,38 @@ def restore(bucket: Bucket, manifest: Manifest, root: Path, progress: Progress |
     """Write the files below root, in place of files of the same names.
 
     Every blob is read once, where it pays several at a time, and written to all the places that
-    need it. Raises Damaged or InvalidPath, and then leaves root as it was.
+    need it; progress may be called by any thread, by one at a time. Raises Damaged or InvalidPath,
+    and then leaves root as it was.
     """
     with _folder(root), _workspace(root) as workspace:
         targets = [_target(root, file) for file in manifest.files]
-        for number in range(len(targets)):
+        for number, file in enumerate(manifest.files):
             (workspace / str(number)).touch()
-        write = functools.partial(_write_blob, bucket, workspace)
-        done = 0
-        for size in mapped(write, _uses(manifest).items(), READERS if bucket.is_remote else 1):
-            done += size
-            if progress:
-                progress(done, manifest.size)
+            os.truncate(workspace / str(number), file.size)
+        done = _Done(manifest.size, progress)
+        # Each thread reads, checks and writes: while one waits for the network, others do the rest.
+        in_threads(
+            lambda item: done.add(_write_blob(bucket, workspace, item)),
+            _uses(manifest).items(),
+            READERS if bucket.is_remote else 1,
+        )
         for number, target in enumerate(targets):
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(workspace / str(number), target)
+
+
+class _Done:
+    """How many bytes are written, counted by several threads."""
+
+    def __init__(self, size: int, progress: Progress | None) -> None:
+        self._size, self._progress = size, progress
+        self._lock, self._count = threading.Lock(), 0
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self._count += count
+            if self._progress:
+                self._progress(self._count, self._size)
 
 
 class _Use(NamedTuple):
