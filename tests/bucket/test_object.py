@@ -49,9 +49,9 @@ def test_a_value_larger_than_a_range_is_read_by_several_requests_at_once(s3, pro
     bucket.put("small", [value[:1_000_000]])
     with proxy.counted() as made:
         assert bucket.get("large") == value
-    received = sorted(request.received for request in made)
-    assert received[:4] == [500_001, 1_000_000, 1_000_000, 1_000_000]
-    assert len(made) <= 5  # the first one is broken off when its length is known
+    ranges = sorted(r.received for r in made if 0 < r.received < len(value))
+    assert ranges == [500_001, 1_000_000, 1_000_000, 1_000_000]
+    assert len(made) == 5  # the first one is broken off when its length is known
     with proxy.counted() as made:
         assert bucket.get("small") == value[:1_000_000]
     assert len(made) == 1
