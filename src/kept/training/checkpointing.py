@@ -16,9 +16,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
-from kept.mirrors.background import Mirrors
-from kept.store.store import Store, open_store
 from kept.training.artifact_name import ArtifactName
+from kept.training.destination import StoreDestination
 from kept.training.interval import Interval
 from kept.training.messages import print_text, show
 from kept.training.metadata import numbers_or_texts
@@ -29,6 +28,7 @@ from kept.training.saver import Due, Saver
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from kept.training.destination import Destination
     from kept.training.editions import Edition
     from kept.training.filepath import FilePath
     from kept.training.options import Options
@@ -41,22 +41,26 @@ _said: set[str] = set()  # reasons for saving on the training thread that the us
 class Checkpointing:
     """Saves the checkpoints of its owner; the owner hands it the hooks of the fit."""
 
-    def __init__(self, owner: Any, edition: Edition, path: FilePath, options: Options) -> None:
+    def __init__(
+        self,
+        owner: Any,
+        edition: Edition,
+        path: FilePath,
+        options: Options,
+        destination: Destination | None = None,
+    ) -> None:
         """Raises InvalidCheckpoint, NotAStore or NewerFormat."""
         self._owner = owner
         self._edition = edition
         self._path = path
         self.name = ArtifactName(options.name)
-        given = options.store
-        self.store = given if isinstance(given, Store) else open_store(given)
-        self._mirrors = Mirrors(self.store, options.mirror, print_text)
+        self.destination = destination or StoreDestination(options)
         self.saver = Saver(
-            self.store,
+            self.destination,
             edition.framework,
             weights_only=owner.save_weights_only,
             background=options.background and edition.cannot_snapshot is None,
             wait=options.on_busy == "wait",
-            committed=self._mirrors.wake,
         )
         self._why_on_the_spot = edition.cannot_snapshot if options.background else None
         self._resume = options.resume
@@ -88,13 +92,12 @@ class Checkpointing:
             _said.add(self._why_on_the_spot)
             show(f"files are written on the training thread: {self._why_on_the_spot}")
         # Keras hands the same params dict to every callback of one fit.
-        name = self.name.begin(self._owner.params, self.store.location, show)
-        self.store.create()
-        self._mirrors.begin(name)
+        name = self.name.begin(self._owner.params, self.destination.location, show)
+        self.destination.begin(name)
         self._mode, self._last_batch = None, -1
-        if self._resume:
+        if self._resume and self.destination.store is not None:
             reference = self._resume if isinstance(self._resume, str) else name
-            self._resumer.prepare(self.store, reference)
+            self._resumer.prepare(self.destination.store, reference)
             self._resume = False  # a second fit goes on from where the first has ended
         self._resumer.begin()
         self._interval.begin()
@@ -147,7 +150,7 @@ class Checkpointing:
         self._resumer.end()
         self.saver.finish()
         self._tell()
-        self._mirrors.finish()
+        self.destination.finish()
         self._preemption.stop()
 
     def close(self) -> None:
@@ -172,7 +175,9 @@ class Checkpointing:
 
     def _go_on(self, mode: str) -> None:
         name, monitor = str(self.name.value), self._owner.monitor
-        best = best_in_store(self.store, name, monitor, mode)
+        if self.destination.store is None:
+            return
+        best = best_in_store(self.destination.store, name, monitor, mode)
         if best is not None and is_better(best, self._owner.best, mode):
             self._owner.best = best
             self._tell(f"Going on with {name}: best {monitor} so far is {_text(best)}")

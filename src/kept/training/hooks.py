@@ -31,9 +31,9 @@ class CheckpointHooks:
         return self._checkpointing.name.value
 
     @property
-    def store(self) -> Store:
-        """The store that the versions go to."""
-        return self._checkpointing.store
+    def store(self) -> Store | None:
+        """The store that the versions go to; None if they go to W&B alone."""
+        return self._checkpointing.destination.store
 
     @property
     def versions(self) -> list[Version]:

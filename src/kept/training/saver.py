@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     import keras
 
-    from kept.store.store import Store
     from kept.store.version import Version
+    from kept.training.destination import Describe, Destination
     from kept.training.frameworks import Variable
     from kept.training.state import State
 
@@ -48,18 +48,16 @@ class Due:
 class Saver:
     """Saves checkpoints in the order they come, in the background or on the spot."""
 
-    def __init__(  # noqa: PLR0913 - the callback's options, one caller
+    def __init__(
         self,
-        store: Store,
+        destination: Destination,
         framework: str,
         *,
         weights_only: bool,
         background: bool,
         wait: bool,
-        committed: Callable[[str], None],
     ) -> None:
-        self.store = store
-        self._committed = committed  # is told the artifact's name after each commit
+        self._destination = destination
         self.versions: list[Version] = []
         self.skipped = 0
         self.messages: deque[str] = deque()  # of the writer, for the training thread to show
@@ -130,24 +128,24 @@ class Saver:
         try:
             with beside(due.path) as written:
                 self._write_file(due.model, written, snapshot)
-                finish_sync = begin_sync(written) if due.publish else None  # beside the commit
+                finish_sync = begin_sync(written)  # beside the commit
                 try:
                     paths = [written, *self._write_state(due, written, snapshot)]
-                    self.versions.append(self._commit(due, paths, started))
-                    self._committed(due.name)
+                    version = self._commit(due, paths, started)
+                    finish_sync()
+                    describe = self._describer(due, started)
+                    known_as = self._destination.hand_over(due, written, version, describe)
                 finally:
-                    if finish_sync is not None:
-                        finish_sync()
+                    finish_sync()
+                    if due.publish:
                         publish(written, due.path)
         except Exception as error:
             due.undo()
             raise SaveFailed(
                 f"{due.label}: the checkpoint {due.path} could not be saved in "
-                f"{self.store.location}: {type(error).__name__}: {error}"
+                f"{self._destination.location}: {type(error).__name__}: {error}"
             ) from error
-        self.messages.append(
-            f"{due.label}: finished saving model to {due.path} ({self.versions[-1].reference})"
-        )
+        self.messages.append(f"{due.label}: finished saving model to {due.path} ({known_as})")
 
     def _write_file(self, model: keras.Model, path: str, snapshot: Snapshot | None) -> None:
         if snapshot is None:
@@ -168,11 +166,19 @@ class Saver:
 
         return write_state(due.state, due.model, os.path.dirname(written), value)
 
-    def _commit(self, due: Due, paths: list[str], started: float) -> Version:
-        def describe(bytes_new: int) -> dict[str, Any]:
+    def _commit(self, due: Due, paths: list[str], started: float) -> Version | None:
+        version = self._destination.commit(due, paths, self._describer(due, started))
+        if version is not None:
+            self.versions.append(version)
+        return version
+
+    @staticmethod
+    def _describer(due: Due, started: float) -> Describe:
+        def describe(bytes_new: int | None) -> dict[str, Any]:
             seconds = time.perf_counter() - started
             # On the spot all of it is a stall; from a snapshot, due.metadata says what was one.
             times = {"stall_seconds": seconds, "write_seconds": seconds}
-            return times | due.metadata | {"bytes_new": bytes_new}
+            new = {} if bytes_new is None else {"bytes_new": bytes_new}
+            return times | due.metadata | new
 
-        return self.store.log_artifact(due.name, paths, aliases=due.aliases, metadata=describe)
+        return describe

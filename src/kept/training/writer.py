@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
 import sys
 import threading
@@ -34,6 +35,7 @@ class Writer:
     def __init__(self) -> None:
         self.start_anew()
         _writers.add(self)
+        _listen_for_exit()
 
     def start_anew(self) -> None:
         """Forget everything; for a forked child, which lacks the thread that the parent has."""
@@ -147,7 +149,16 @@ def _start_all_anew() -> None:
 os.register_at_fork(after_in_child=_start_all_anew)
 
 
-@atexit.register
+@functools.cache
+def _listen_for_exit() -> None:
+    """Have all writers finished at exit.
+
+    What is registered last is called first: not before Keras and h5py are imported, since h5py
+    can write nothing after its own handler was called.
+    """
+    atexit.register(_finish_all)
+
+
 def _finish_all() -> None:
     """At exit: give pending checkpoints the time they may have, and tell what was not written."""
     for writer in list(_writers):

@@ -1,0 +1,81 @@
+"""Where a callback's checkpoints go: a store with its mirrors, or what else keeps them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kept.mirrors.background import Mirrors
+from kept.store.store import Store, open_store
+from kept.training.messages import print_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kept.store.version import Version
+    from kept.training.options import Options
+    from kept.training.saver import Due
+
+    Describe = Callable[[int | None], dict[str, Any]]  # bytes new to the store -> the metadata
+
+
+class Destination(Protocol):
+    """Takes checkpoints, in order, on the thread that saves them."""
+
+    @property
+    def location(self) -> str:
+        """A place, for messages; no two callbacks of a fit log to one artifact in it."""
+
+    @property
+    def store(self) -> Store | None:
+        """The store, if there is one."""
+
+    def begin(self, name: str) -> None:
+        """For on_train_begin: find out now whether the artifact can be written."""
+
+    def commit(self, due: Due, paths: list[str], describe: Describe) -> Version | None:
+        """Commit files as a version; return None where there is no store."""
+
+    def hand_over(self, due: Due, written: str, version: Version | None, describe: Describe) -> str:
+        """Take the checkpoint's file, which is on the disk, before it gets its final name.
+
+        Returns what the user is told that the checkpoint is now.
+        """
+
+    def finish(self) -> None:
+        """For on_train_end: wait a while for what is sent on from here."""
+
+
+class StoreDestination:
+    """A store, and its mirrors."""
+
+    def __init__(self, options: Options) -> None:
+        """Open the store; raises NotAStore, NewerFormat or InvalidInput."""
+        given = options.store
+        self.store = given if isinstance(given, Store) else open_store(given)
+        self.location = self.store.location
+        self._mirrors = Mirrors(self.store, options.mirror, print_text)
+
+    def begin(self, name: str) -> None:
+        """See Destination."""
+        self.store.create()
+        self._mirrors.begin(name)
+
+    def commit(self, due: Due, paths: list[str], describe: Describe) -> Version:
+        """See Destination."""
+        version = self.store.log_artifact(due.name, paths, aliases=due.aliases, metadata=describe)
+        self._mirrors.wake(due.name)
+        return version
+
+    def hand_over(
+        self,
+        due: Due,  # noqa: ARG002 - as Destination has it
+        written: str,  # noqa: ARG002
+        version: Version | None,
+        describe: Describe,  # noqa: ARG002
+    ) -> str:
+        """See Destination; the store has the checkpoint already."""
+        return version.reference if version else ""
+
+    def finish(self) -> None:
+        """See Destination."""
+        self._mirrors.finish()
