@@ -21,7 +21,8 @@ def run(code, *arguments, **options):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=os.environ
+        | {"PYTHONPATH": f"{Path(kept.__file__).parents[1]}:{Path(__file__).parents[2]}"},
         **options,
     )
 
