@@ -13,6 +13,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test speaks to the world: what has not asked for a server finds none.
 os.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
+os.environ["WANDB_BASE_URL"] = "http://127.0.0.1:9"
+os.environ["WANDB_ERROR_REPORTING"] = "false"
 
 # Fake, and looked for in everything that is written or shown.
 KEY_ID, SECRET = "AKIAFAKEFAKEFAKE1234", "fake/Secret+fakeSecretfakeSecretfakeSec0"
@@ -85,3 +87,38 @@ def quick(monkeypatch):
     from kept.bucket import object as object_bucket
 
     monkeypatch.setattr(object_bucket, "RETRIES", 2)
+
+
+@pytest.fixture(scope="session")
+def wandb_of_session(tmp_path_factory):
+    """A W&B server, for good: the SDK reads the environment once in a process."""
+    pytest.importorskip("wandb")
+    from tests.servers.wandb_server import WandbServer
+
+    folder = tmp_path_factory.mktemp("wandb")
+    with WandbServer() as server:
+        os.environ |= server.environment | {
+            "WANDB_SILENT": "true",
+            "WANDB_CONSOLE": "off",
+            "WANDB_X_DISABLE_STATS": "true",
+            "WANDB_X_DISABLE_META": "true",
+            "WANDB_DIR": str(folder),
+            "WANDB_DATA_DIR": str(folder / "data"),
+            "WANDB_CACHE_DIR": str(folder / "cache"),
+            "WANDB_CONFIG_DIR": str(folder / "config"),
+            "WANDB_ARTIFACT_DIR": str(folder / "artifacts"),
+        }
+        yield server
+
+
+@pytest.fixture
+def wandb_server(wandb_of_session):
+    """A W&B server that knows nothing yet, and the environment of its user."""
+    wandb_of_session.reset()
+    yield wandb_of_session
+    wandb_of_session.faults.fault = lambda name: None
+    wandb_of_session.start()
+    import wandb
+
+    if wandb.run is not None:
+        wandb.finish()

@@ -6,7 +6,8 @@
     │   ├── InvalidReference           text that should name a version
     │   ├── InvalidPath                path inside a version, or a file to be stored
     │   ├── InvalidMetadata            metadata that JSON cannot hold
-    │   └── InvalidCheckpoint          arguments of a checkpoint callback
+    │   ├── InvalidCheckpoint          arguments of a checkpoint callback
+    │   └── NoActiveRun                there is no run of W&B to log to
     ├── NotFound (LookupError)
     │   ├── ArtifactNotFound
     │   ├── VersionNotFound
@@ -24,6 +25,8 @@
     ├── Damaged                        stored bytes are not what was written
     ├── Diverged                       two stores hold different versions under one number
     ├── VersionInUse                   the version has aliases, so it is not deleted
+    ├── UploadFailed                   W&B did not confirm a checkpoint, which stays in the outbox
+    │   └── RunEnded                   and will not in this run, which was ended
     ├── SaveFailed (RuntimeError)      a checkpoint could not be written or committed
     └── CannotResume                   a version does not fit the model, optimizer or run
 
@@ -59,6 +62,10 @@ class InvalidMetadata(InvalidInput):
 
 class InvalidCheckpoint(InvalidInput):
     """Arguments of a checkpoint callback that cannot work."""
+
+
+class NoActiveRun(InvalidInput):
+    """There is no run of W&B to log to."""
 
 
 class NotFound(KeptError, LookupError):
@@ -127,6 +134,14 @@ class Diverged(KeptError):
 
 class VersionInUse(KeptError):
     """The version has aliases, so it is not deleted without being told to."""
+
+
+class UploadFailed(KeptError):
+    """W&B did not confirm a checkpoint; it stays in the outbox."""
+
+
+class RunEnded(UploadFailed):
+    """The run was ended, so nothing can be logged to it any more from this process."""
 
 
 class SaveFailed(KeptError, RuntimeError):

@@ -36,8 +36,8 @@ class Mirror:
         self._receipts = Receipts(store.bucket, self.location)
         self._target: Store | None = None
         self._syncs: dict[str, Sync] = {}
-        command = f"kept sync {store.location} {self.location}"
-        words = Words(f"the mirror {self.location}", store.location, command)
+        later = f"the next run goes on, or: kept sync {store.location} {self.location}"
+        words = Words(f"the mirror {self.location}", store.location, later)
         self.courier = Courier(self._copy, words, tell)
 
     def begin(self, artifact: str) -> None:

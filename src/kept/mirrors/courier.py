@@ -13,7 +13,15 @@ import time
 import weakref
 from typing import TYPE_CHECKING, NamedTuple
 
-from kept.errors import Damaged, Diverged, InvalidInput, NewerFormat, NotAStore, UnsafeServer
+from kept.errors import (
+    Damaged,
+    Diverged,
+    InvalidInput,
+    NewerFormat,
+    NotAStore,
+    RunEnded,
+    UnsafeServer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +33,7 @@ EXIT_SECONDS = 30.0  # and the end of a process
 NOTICE_SECONDS = 1.0  # until the user is told what is waited for
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0  # between attempts
 # What waiting does not mend.
-_LASTING = (Damaged, Diverged, InvalidInput, NewerFormat, NotAStore, UnsafeServer)
+_LASTING = (Damaged, Diverged, InvalidInput, NewerFormat, NotAStore, RunEnded, UnsafeServer)
 _couriers: weakref.WeakSet[Courier] = weakref.WeakSet()
 
 
@@ -34,15 +42,25 @@ class Words(NamedTuple):
 
     destination: str  # "the mirror s3://bucket/prefix"
     safe: str  # where everything is until it arrives
-    command: str  # that sends what is left
+    later: str  # how what is left arrives: "the next run goes on, or: kept sync …"
+    left: Callable[[], str] = lambda: "not everything is"  # … in the destination yet
 
 
 class Courier:
     """Sends what is due; one that fails tries again, ever more seldom, and tells the user once."""
 
-    def __init__(self, send: Callable[[str], None], words: Words, tell: Tell) -> None:
-        """Take what sends all that belongs to a key, and raises if it cannot."""
-        self._send, self._words, self._tell = send, words, tell
+    def __init__(
+        self,
+        send: Callable[[str], None],
+        words: Words,
+        tell: Tell,
+        idle: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take what sends all that belongs to a key, and raises if it cannot.
+
+        idle is called when nothing is due any more, before anything new is.
+        """
+        self._send, self._words, self._tell, self._idle = send, words, tell, idle
         self._due: dict[str, None] = {}  # keys, in the order in which they were woken
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -89,8 +107,8 @@ class Courier:
         if (self.pending or self._due) and not self.wait(seconds):
             why = f" ({self._error})" if self._error else ""
             self._tell(
-                f"kept: not everything is in {words.destination} yet{why}. It is safe in "
-                f"{words.safe}; the next run goes on, or: {words.command}"
+                f"kept: {words.left()} in {words.destination} yet{why}. "
+                f"Safe in {words.safe}; {words.later}"
             )
 
     def stop(self, seconds: float) -> None:
@@ -117,6 +135,7 @@ class Courier:
         with self._changed:
             key = None if self._stopped else next(iter(self._due), None)
             if key is None:
+                self._idle()
                 self._thread = None
                 self._changed.notify_all()
             else:

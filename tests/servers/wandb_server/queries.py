@@ -266,6 +266,6 @@ def _pages(
     return {"totalCount": len(items), "pageInfo": info, "edges": edges}
 
 
-def _introspected(name: str) -> Node | None:
+def _introspected(name: str) -> Node:
     fields = [{"name": field, "args": []} for field in _FIELDS.get(name, [])]
-    return {"name": name, "fields": fields, "inputFields": fields} if fields else None
+    return {"name": name, "fields": fields, "inputFields": fields}

@@ -60,7 +60,16 @@ class WandbServer:
         """What makes the SDK use this server, and nothing else."""
         return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": API_KEY}
 
+    def reset(self) -> None:
+        """Forget everything."""
+        self.database.projects.clear()
+        self.database.artifacts.clear()
+        self.faults.calls.clear()
+
     def start(self) -> None:
+        """Listen, where it has listened before."""
+        if self._server is not None:
+            return
         app = App(self.database, self.blobs, self.faults, API_KEY)
         self._server = make_server(
             "127.0.0.1", self._port, app, threaded=True, request_handler=_Handler

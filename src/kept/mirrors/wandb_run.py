@@ -1,0 +1,210 @@
+"""W&B, as far as kept speaks to it: the one module that imports wandb.
+
+Every figure and trap named here was observed with wandb 0.31 and 0.19.11:
+
+* add_file copies the file to a staging folder and again to a cache unless it is told that the file
+  stays as it is (policy="immutable", skip_cache=True). So the file must stay until the commit.
+* log_artifact asks the server first, and blocks for 19 s if it is away.
+* Artifact.wait with a timeout that runs out forgets the upload for good; so it is called without.
+* An upload whose retries are exhausted, or whose process is killed, is lost without an error; only
+  wait raises.
+* An artifact of the same content as an earlier one makes no version, and keeps that one's metadata.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import urllib.error
+import urllib.request
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from kept.errors import InvalidInput, NoActiveRun, RunEnded, UploadFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kept.mirrors.outbox import Entry
+    from kept.store.encoding import Json
+
+_ANSWER_SECONDS = 10.0
+_WRITE_ID = "write_id"  # in the metadata of a version
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A run of W&B."""
+
+    base_url: str
+    entity: str  # "" where it is not known yet, as in offline mode: the user's default
+    project: str
+    run: str
+
+    @property
+    def destination(self) -> str:
+        """The run's name in an outbox; without the entity, which an offline run does not know."""
+        return f"wandb:{self.base_url}/{self.project}/{self.run}"
+
+    @property
+    def label(self) -> str:
+        """What the user knows the run as."""
+        return "/".join(filter(None, (self.entity, self.project, self.run)))
+
+    def as_json(self) -> dict[str, Json]:
+        """Return what from_json takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json]) -> Place:
+        """Read what as_json has returned."""
+        return cls(**{name: str(value[name]) for name in cls.__slots__})
+
+
+def active_run() -> Any:
+    """Return the run of wandb.init; raises NoActiveRun, or InvalidInput without the SDK."""
+    run = _wandb().run
+    if run is None:
+        raise NoActiveRun(
+            "There is no W&B run. Call wandb.init() before training, or use kept.ModelCheckpoint, "
+            "which keeps checkpoints without W&B."
+        )
+    return run
+
+
+def place_of(run: Any) -> Place | None:
+    """Return where a run's artifacts go, or None for one that is disabled."""
+    if run.disabled:
+        return None
+    base_url = str(run.settings.base_url).rstrip("/")
+    return Place(base_url, run.entity or "", run.project or "uncategorized", str(run.id))
+
+
+def answers(place: Place) -> bool:
+    """Return whether the server gives any sensible answer; it takes ten seconds at most."""
+    try:
+        with urllib.request.urlopen(place.base_url, timeout=_ANSWER_SECONDS):  # noqa: S310
+            return True
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code < 500  # it has no page there, or wants a login: it is there
+    except OSError:
+        return False
+
+
+def log(run: Any, entry: Entry) -> None:
+    """Log an entry as a version of an artifact, and wait until W&B has it.
+
+    It hashes the files and blocks as long as it takes, so not for a training thread. Raises what
+    wandb raises; then nobody knows whether the version is there, see known.
+    """
+    content = entry.content
+    artifact = _wandb().Artifact(
+        entry.artifact,
+        type=content["type"],
+        description=content["description"],
+        metadata=content["metadata"] | {_WRITE_ID: entry.write_id},
+    )
+    for file in entry.files:
+        artifact.add_file(file.file, name=file.path, policy="immutable", skip_cache=True)
+    for path, uri in content["references"].items():
+        artifact.add_reference(uri, name=path, checksum=False)
+    if content["ttl_seconds"] is not None:
+        artifact.ttl = timedelta(seconds=content["ttl_seconds"])
+    try:
+        run.log_artifact(artifact, aliases=content["aliases"])
+    except _wandb().errors.UsageError as error:
+        raise RunEnded(str(error)) from None
+    artifact.wait()
+    _settle_aliases(artifact, content["aliases"])
+
+
+def known(place: Place, artifact: str, type: str) -> set[str]:
+    """Return the write_ids of the versions that the server has of an artifact.
+
+    Raises UploadFailed if it cannot be asked.
+    """
+    with _failing_as_kept():
+        api = _wandb().Api(overrides={"base_url": place.base_url})
+        name = f"{place.entity or api.default_entity}/{place.project}/{artifact}"
+        if not api.artifact_collection_exists(name, type):
+            return set()
+        found = [version.metadata for version in api.artifacts(type, name)]
+    return {metadata[_WRITE_ID] for metadata in found if _WRITE_ID in metadata}
+
+
+@contextlib.contextmanager
+def resumed(place: Place) -> Iterator[Any]:
+    """Yield the run of an earlier process, for logging artifacts to it and nothing else.
+
+    It ends in the state in which it was; one that was never ended has failed. A run that the
+    server does not know yet, since it was offline, is made. Raises UploadFailed.
+    """
+    wandb = _wandb()
+    with _failing_as_kept():
+        succeeded = _state(place) in (None, "finished")
+    quiet = wandb.Settings(
+        base_url=place.base_url,
+        console="off",
+        silent=True,
+        disable_git=True,
+        disable_code=True,
+        x_disable_stats=True,
+        x_disable_meta=True,
+    )
+    with tempfile.TemporaryDirectory(prefix="kept-wandb-") as folder:
+        with _failing_as_kept():
+            run = wandb.init(
+                id=place.run,
+                project=place.project,
+                entity=place.entity or None,
+                dir=folder,
+                mode="online",
+                resume="allow",
+                settings=quiet,
+            )
+        try:
+            yield run
+        finally:
+            run.finish(exit_code=0 if succeeded else 1)
+
+
+def _state(place: Place) -> str | None:
+    """Return the state of a run, or None where the server does not know it."""
+    wandb = _wandb()
+    api = wandb.Api(overrides={"base_url": place.base_url})
+    path = f"{place.entity or api.default_entity}/{place.project}/{place.run}"
+    try:
+        return str(api.run(path).state)
+    except (ValueError, wandb.errors.CommError) as error:
+        if "not find" in str(error) or "not found" in str(error):
+            return None
+        raise
+
+
+def _settle_aliases(artifact: Any, aliases: list[str]) -> None:
+    """Set the aliases that a version of the same content as an earlier one did not bring along."""
+    missing = [alias for alias in aliases if alias not in (*artifact.aliases, "latest")]
+    if missing:
+        artifact.aliases.extend(missing)
+        artifact.save()
+
+
+@contextlib.contextmanager
+def _failing_as_kept() -> Iterator[None]:
+    try:
+        yield
+    except (_wandb().errors.Error, ValueError) as error:
+        raise UploadFailed(f"W&B: {error}") from error
+
+
+def _wandb() -> Any:
+    try:
+        import wandb
+    except ImportError:
+        raise InvalidInput(
+            "W&B's SDK is not installed: pip install 'kept[wandb]'. kept.ModelCheckpoint keeps "
+            "checkpoints without it."
+        ) from None
+    return wandb

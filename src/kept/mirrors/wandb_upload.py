@@ -1,0 +1,262 @@
+"""Uploading checkpoints to W&B: each is in the outbox until W&B has confirmed it.
+
+Invariant: an entry leaves the outbox only after the server has said that the version is committed.
+An entry that may have been sent before is looked for on the server first. So nothing is lost and
+nothing is there twice, wherever a process dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from kept.errors import KeptError, Unreachable, UploadFailed
+from kept.mirrors import wandb_run
+from kept.mirrors.courier import Courier, Words
+from kept.mirrors.outbox import Entry, Outbox
+from kept.mirrors.wandb_run import Place
+from kept.store.encoding import check_metadata
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import timedelta
+
+    from kept.mirrors.courier import Tell
+    from kept.store.encoding import Json
+
+_PREFIX = "wandb:"
+_ASK_SECONDS = 10.0  # while an upload takes long: whether the server is there
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a checkpoint is to be in W&B."""
+
+    name: str  # of the artifact
+    type: str = "model"
+    aliases: Sequence[str] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    description: str | None = None
+    ttl: timedelta | None = None
+    references: Mapping[str, str] = field(default_factory=dict)  # path in the version -> URI
+
+    def content(self, place: Place) -> dict[str, Json]:
+        """Return the content of an entry of an outbox."""
+        return {
+            "artifact": self.name,
+            "type": self.type,
+            "aliases": list(self.aliases),
+            "metadata": check_metadata(self.metadata),
+            "description": self.description,
+            "ttl_seconds": self.ttl and round(self.ttl.total_seconds()),
+            "references": dict(self.references),
+            "run": place.as_json(),
+        }
+
+
+class WandbUploads:
+    """The uploads of a run, while it trains."""
+
+    def __init__(self, run: Any, tell: Tell, outbox: Outbox | None = None) -> None:
+        """Take a run of wandb.init, online, offline or disabled; nothing is sent yet."""
+        self._tell = tell
+        self._outbox = outbox or Outbox()
+        place = wandb_run.place_of(run)
+        self._sender = Sender(run, place) if place else None  # None: the run is disabled
+        self._offline = bool(run.offline)
+        self._claim = contextlib.ExitStack()
+        self._has_claim = False  # on the run, as long as something is left to send
+        label = place.label if place else "disabled"
+        self._destination = f"the W&B run {label}"
+        self._later = f"to upload: kept sync --outbox {self._outbox.folder}"
+        words = Words(self._destination, self._outbox.folder, self._later, self._left_text)
+        self._courier = Courier(self._send, words, tell, self._let_go)
+
+    def begin(self) -> None:
+        """Send what an earlier process has left for this run."""
+        if not self._offline and self._left():
+            self._courier.wake(self._destination)
+
+    def add(
+        self,
+        label: Label,
+        files: Mapping[str, str | os.PathLike[str]],
+        beside: str | os.PathLike[str] | None = None,
+    ) -> Entry | None:
+        """Have a checkpoint uploaded; it is safe in the outbox on return, and nothing is sent yet.
+
+        files and beside are those of Outbox.add. For a run that is disabled nothing happens, and
+        None is returned. Raises what Outbox.add raises.
+        """
+        if self._sender is None:
+            return None
+        destination = self._sender.place.destination
+        entry = self._outbox.add(destination, files, label.content(self._sender.place), beside)
+        if not self._offline:
+            self._sender.is_new(entry)
+            self._courier.wake(self._destination)
+        return entry
+
+    def finish(self) -> None:
+        """Wait as long as W&B answers, for a bounded time, and tell what is left."""
+        if not self._offline:
+            self._courier.finish()
+        if not self._courier.pending and self._left():  # else the courier has told
+            why = "W&B is offline" if self._offline else "it was ended or refuses one"
+            self._tell(
+                f"kept: {self._left_text()} in {self._destination} ({why}). "
+                f"Safe in {self._outbox.folder}; {self._later}"
+            )
+
+    def _left_text(self) -> str:
+        count = len(self._left())
+        return "one checkpoint is not" if count == 1 else f"{count} checkpoints are not"
+
+    def _left(self) -> list[Entry]:
+        if self._sender is None:
+            return []
+        found = self._outbox.entries(self._sender.place.destination)
+        return list(filter(self._sender.takes, found))
+
+    def _send(self, _: str) -> None:
+        """Send what is left; the courier's key, of which there is one, says nothing."""
+        if self._sender is None:
+            return
+        if not self._has_claim:
+            claim = self._outbox.draining(self._sender.place.destination)
+            self._has_claim = self._claim.enter_context(claim)
+        if not self._has_claim:
+            raise UploadFailed(f"another process is sending to {self._destination}")
+        for entry in self._left():
+            self._sender.send(entry)
+            self._outbox.confirm(entry)
+
+    def _let_go(self) -> None:
+        self._has_claim = False
+        self._claim.close()
+
+
+class Sender:
+    """Sends entries to a run, one after the other."""
+
+    def __init__(self, run: Any, place: Place) -> None:
+        self._run, self.place = run, place
+        self._new: set[str] = set()  # write_ids that were never sent
+        self._known: dict[str, set[str]] = {}  # artifact -> write_ids that the server has
+        self._attempt: _Attempt | None = None
+
+    def is_new(self, entry: Entry) -> None:
+        """Take note that no attempt to send the entry was made."""
+        self._new.add(entry.write_id)
+
+    def takes(self, entry: Entry) -> bool:
+        """Return whether an entry for the run's destination is for its entity too."""
+        return _place(entry).entity in ("", self.place.entity)
+
+    def send(self, entry: Entry) -> None:
+        """Return when W&B has the entry; raises Unreachable, UploadFailed or Damaged."""
+        if self._attempt is None or self._attempt.entry.write_id != entry.write_id:
+            if self._is_there(entry):
+                return
+            entry.check()
+            self._new.discard(entry.write_id)
+            self._attempt = _Attempt(self._run, entry)
+        # An attempt goes on inside wandb whatever happens here, so it is never made a second
+        # time before the first has ended.
+        while not self._attempt.wait(_ASK_SECONDS):
+            if not wandb_run.answers(self.place):
+                raise Unreachable(f"{self.place.base_url} does not answer")
+        error, self._attempt = self._attempt.error, None
+        if error is not None:
+            self._known.clear()
+            if isinstance(error, KeptError):
+                raise error
+            raise UploadFailed(f"{type(error).__name__}: {error}") from error
+
+    def _is_there(self, entry: Entry) -> bool:
+        if entry.write_id in self._new:
+            return False
+        if entry.artifact not in self._known:
+            type = entry.content["type"]
+            self._known[entry.artifact] = wandb_run.known(self.place, entry.artifact, type)
+        return entry.write_id in self._known[entry.artifact]
+
+
+class _Attempt:
+    """One call of wandb_run.log, on a thread of its own, since it cannot be broken off."""
+
+    def __init__(self, run: Any, entry: Entry) -> None:
+        self.entry = entry
+        self.error: BaseException | None = None
+        self._run = run
+        self._over = threading.Event()
+        threading.Thread(target=self._log, name="kept-wandb", daemon=True).start()
+
+    def wait(self, seconds: float) -> bool:
+        return self._over.wait(seconds)
+
+    def _log(self) -> None:
+        try:
+            wandb_run.log(self._run, self.entry)
+        except BaseException as error:  # noqa: BLE001 - raised by send
+            self.error = error
+        finally:
+            self._over.set()
+
+
+def is_wandb(destination: str) -> bool:
+    """Return whether a destination of an outbox is a run of W&B."""
+    return destination.startswith(_PREFIX)
+
+
+def send_left(
+    outbox: Outbox,
+    destination: str,
+    sent: Callable[[Entry], None],
+    artifact: str | None = None,
+) -> bool:
+    """Send what is in the outbox for a run that no process has any more; sent hears of each.
+
+    Returns whether it may: not so if the run's process lives, or another one is sending. Raises
+    Unreachable, UploadFailed or Damaged; what was sent until then is out of the outbox.
+    """
+    with outbox.draining(destination) as mine:
+        if mine:
+            left = [e for e in outbox.entries(destination) if artifact in (None, e.artifact)]
+            for place, entries in _by_place(left).items():
+                _send_group(outbox, place, entries, sent)
+    return mine
+
+
+def _place(entry: Entry) -> Place:
+    return Place.from_json(entry.content["run"])
+
+
+def _by_place(entries: list[Entry]) -> dict[Place, list[Entry]]:
+    """Sort entries of one destination by entity; what does not know its own goes with the rest."""
+    entities = {_place(entry).entity for entry in entries} - {""}
+    found: dict[Place, list[Entry]] = {}
+    for entry in entries:
+        place = _place(entry)
+        if not place.entity and len(entities) == 1:
+            place = replace(place, entity=next(iter(entities)))
+        found.setdefault(place, []).append(entry)
+    return found
+
+
+def _send_group(
+    outbox: Outbox, place: Place, entries: list[Entry], sent: Callable[[Entry], None]
+) -> None:
+    for entry in entries:
+        entry.check()
+    if not wandb_run.answers(place):
+        raise Unreachable(f"{place.base_url} does not answer")
+    with wandb_run.resumed(place) as run:
+        sender = Sender(run, place)
+        for entry in entries:
+            sender.send(entry)
+            outbox.confirm(entry)
+            sent(entry)

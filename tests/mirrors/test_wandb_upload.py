@@ -1,0 +1,295 @@
+"""Uploads to W&B, with its own SDK: nothing is lost, nothing is there twice."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+
+import pytest
+
+from kept.errors import Damaged, NoActiveRun
+from kept.mirrors import courier, wandb_run, wandb_upload
+from kept.mirrors.outbox import Outbox
+from kept.mirrors.wandb_upload import Label, WandbUploads, send_left
+from tests.helpers import write
+
+wandb = pytest.importorskip("wandb")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(courier, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(courier, "FINISH_SECONDS", 60)
+    monkeypatch.setattr(wandb_upload, "_ASK_SECONDS", 0.2)
+
+
+class Trainer:
+    """A run, and the checkpoints that it saves."""
+
+    def __init__(self, folder, **options):
+        self.run = wandb.init(project="p", **options)
+        self.outbox = Outbox(folder / "outbox")
+        self.told = []
+        self.uploads = WandbUploads(self.run, self.told.append, self.outbox)
+        self.uploads.begin()
+        self.name = f"run_{self.run.id}_model"
+        self._folder = folder
+        self.saved = []
+
+    def save(self, data, n=None, **more):
+        n = len(self.saved) if n is None else n
+        label = {"aliases": ["latest", f"epoch_{n}"], "metadata": {"epoch": n}} | more
+        file = write(self._folder / "m.keras", data)
+        self.uploads.add(Label(self.name, **label), {"m.keras": file})
+        file.unlink()
+        self.saved.append(data)
+
+    def is_on(self, server):
+        versions = server.versions(self.name)
+        assert [server.content(version)["m.keras"] for version in versions] == self.saved
+        assert [v.aliases for v in versions[:-1]] == [[f"epoch_{v.index}"] for v in versions[:-1]]
+        assert set(versions[-1].aliases) == {"latest", f"epoch_{len(self.saved) - 1}"}
+        assert self.outbox.entries() == []
+        assert not os.path.exists(self.outbox.folder)
+        return versions
+
+
+def test_checkpoints_arrive_in_order_with_all_that_belongs_to_them(wandb_server, tmp_path):
+    trainer = Trainer(tmp_path)
+    trainer.save(b"a" * 100_000, description="the first", ttl=timedelta(days=3))
+    trainer.save(b"b")
+    trainer.save(b"", references={"there.keras": "s3://bucket/there.keras"})
+    trainer.uploads.finish()
+    first, second, third = trainer.is_on(wandb_server)
+    assert (first.description, first.ttl) == ("the first", 3 * 24 * 3600)
+    assert json.loads(second.metadata)["epoch"] == 1
+    assert [(f.path, f.ref) for f in third.files if f.ref] == [
+        ("there.keras", "s3://bucket/there.keras")
+    ]
+    assert first.run.name == trainer.run.id
+    assert trainer.told == []
+
+
+def test_the_training_thread_asks_the_server_nothing(wandb_server, tmp_path):
+    import threading
+
+    trainer = Trainer(tmp_path)
+    gate = threading.Event()
+    wandb_server.faults.fault = lambda name: gate.wait(60) and None
+    for n in range(3):
+        trainer.save(b"%d" % n)
+    assert len(trainer.outbox.entries()) == 3, "all returned while the server answered nothing"
+    gate.set()
+    trainer.uploads.finish()
+    trainer.is_on(wandb_server)
+
+
+def test_there_is_no_second_copy_of_the_bytes(wandb_server, tmp_path):
+    trainer = Trainer(tmp_path)
+    seen = []
+
+    def look(name):
+        if name == "upload":
+            below = [tmp_path, os.environ["WANDB_DIR"]]
+            found = {
+                (s.st_dev, s.st_ino): s.st_size
+                for top in below
+                for folder, _, files in os.walk(top)
+                for s in (os.stat(os.path.join(folder, file)) for file in files)
+            }
+            seen.append(sum(size for size in found.values() if size >= 1_000_000))
+
+    wandb_server.faults.fault = look
+    trainer.save(os.urandom(1_000_000))
+    trainer.uploads.finish()
+    look("upload")
+    assert max(seen) == 1_000_000
+    assert seen[-1] == 0, "nor is one left anywhere when it is done"
+    trainer.is_on(wandb_server)
+
+
+def test_the_server_away_until_the_end(wandb_server, tmp_path, monkeypatch):
+    trainer = Trainer(tmp_path)
+    wandb_server.stop()
+    for n in range(3):
+        trainer.save(b"%d" % n)
+    trainer.uploads.finish()
+    failed, left = (text for text in trainer.told if "on their way" not in text)
+    assert "fails, training goes on and every version is safe" in failed
+    assert "does not answer" in failed
+    assert "3 checkpoints are not in the W&B run kept-team/p/" in left
+    assert left.endswith(f"to upload: kept sync --outbox {trainer.outbox.folder}")
+    wandb_server.start()
+    assert trainer.uploads._courier.wait(120) or trainer.uploads._courier.wait(120)
+    trainer.is_on(wandb_server)
+
+
+@pytest.mark.parametrize(
+    ("call", "fault"),
+    [
+        ("createArtifact", "drop"),
+        ("createArtifactManifest", "503"),
+        ("createArtifactFiles", "away"),
+        ("upload", "half"),
+        ("upload", "drop"),
+        ("commitArtifact", "away"),
+        ("commitArtifact", "drop"),
+    ],
+)
+def test_each_call_may_fail_once(wandb_server, tmp_path, call, fault):
+    trainer = Trainer(tmp_path)
+    faults = [fault]
+    wandb_server.faults.fault = lambda name: faults.pop() if faults and name == call else None
+    for n in range(2):
+        trainer.save(b"%d" % n)
+    trainer.uploads.finish()
+    assert faults == []
+    trainer.is_on(wandb_server)
+
+
+def test_an_upload_that_wandb_gives_up(wandb_server, tmp_path):
+    """With a status that wandb does not try again: the artifact is lost, for wandb."""
+    trainer = Trainer(tmp_path)
+    faults = ["400", "400"]
+    wandb_server.faults.fault = lambda name: faults.pop() if faults and name == "upload" else None
+    for n in range(3):
+        trainer.save(b"%d" % n)
+    trainer.uploads.finish()
+    trainer.uploads._courier.wait(30)
+    trainer.is_on(wandb_server)
+    assert "fails, training goes on" in trainer.told[0]
+
+
+def test_committed_and_not_confirmed_is_not_sent_again(wandb_server, tmp_path, monkeypatch):
+    trainer = Trainer(tmp_path)
+    monkeypatch.setattr(trainer.outbox, "confirm", lambda entry: None)
+    trainer.save(b"0")
+    trainer.uploads.finish()
+    assert len(trainer.outbox.entries()) == 1
+    wandb.finish()
+    sent = []
+    assert send_left(
+        Outbox(trainer.outbox.folder), trainer.outbox.entries()[0].destination, sent.append
+    )
+    assert len(sent) == 1
+    trainer.is_on(wandb_server)
+
+
+def test_the_same_bytes_again(wandb_server, tmp_path):
+    """W&B makes no version of them: the aliases go to the one that is there."""
+    trainer = Trainer(tmp_path)
+    trainer.save(b"same")
+    trainer.save(b"same", aliases=["latest", "epoch_1", "best"])
+    trainer.uploads.finish()
+    [version] = wandb_server.versions(trainer.name)
+    assert set(version.aliases) == {"latest", "epoch_0", "epoch_1", "best"}
+    assert trainer.outbox.entries() == []
+
+
+def test_a_run_that_was_ended_keeps_what_is_left(wandb_server, tmp_path):
+    trainer = Trainer(tmp_path)
+    trainer.save(b"0")
+    trainer.uploads.finish()
+    wandb.finish()
+    trainer.save(b"1")
+    trainer.save(b"2")
+    trainer.uploads.finish()
+    assert "is finished" in trainer.told[0]
+    assert "2 checkpoints are not" in trainer.told[-1]
+    assert wandb_server.run(trainer.run.id).state == "finished"
+    sync(trainer.outbox)
+    trainer.is_on(wandb_server)
+    assert wandb_server.run(trainer.run.id).state == "finished"
+
+
+def test_wandb_finish_in_the_midst_of_an_upload(wandb_server, tmp_path):
+    trainer = Trainer(tmp_path)
+    wandb_server.faults.fault = lambda name: "slow" if name == "upload" else None
+    for n in range(3):
+        trainer.save(b"%d" % n * 3_000_000)
+    wandb.finish()
+    trainer.uploads.finish()
+    if trainer.outbox.entries():
+        sync(trainer.outbox)
+    trainer.is_on(wandb_server)
+
+
+def test_offline_everything_waits_for_sync(wandb_server, tmp_path):
+    trainer = Trainer(tmp_path, mode="offline")
+    for n in range(3):
+        trainer.save(b"%d" % n)
+    trainer.uploads.finish()
+    assert wandb_server.faults.calls == []
+    [told] = trainer.told
+    assert "3 checkpoints are not in the W&B run p/" in told
+    assert "(W&B is offline)" in told
+    wandb.finish()
+    sync(trainer.outbox)
+    trainer.is_on(wandb_server)
+    assert wandb_server.run(trainer.run.id).state == "finished"
+
+
+@pytest.mark.parametrize("kept_first", [True, False])
+def test_offline_and_wandb_sync_make_no_doubles(wandb_server, tmp_path, kept_first):
+    import subprocess
+    import sys
+
+    trainer = Trainer(tmp_path, mode="offline")
+    trainer.run.log({"loss": 0.5})
+    folder = os.path.dirname(trainer.run.dir)
+    for n in range(2):
+        trainer.save(b"%d" % n)
+    wandb.finish()
+    steps = [
+        lambda: sync(trainer.outbox),
+        lambda: subprocess.run([sys.executable, "-m", "wandb", "sync", folder], check=True),
+    ]
+    for step in steps if kept_first else steps[::-1]:
+        step()
+    trainer.is_on(wandb_server)
+    assert len(wandb_server.run(trainer.run.id).lines["wandb-history.jsonl"]) == 1
+
+
+def test_disabled_leaves_nothing(wandb_server, tmp_path):
+    trainer = Trainer(tmp_path, mode="disabled")
+    trainer.save(b"0")
+    trainer.uploads.finish()
+    assert wandb_server.faults.calls == []
+    assert trainer.told == []
+    assert not os.path.exists(trainer.outbox.folder)
+
+
+def test_a_file_that_was_changed_in_place_is_not_sent(wandb_server, tmp_path):
+    trainer = Trainer(tmp_path, mode="offline")
+    trainer.save(b"0")
+    [entry] = trainer.outbox.entries()
+    write(tmp_path / "x", b"other").rename(entry.files[0].file)
+    wandb.finish()
+    with pytest.raises(Damaged, match="changed in place"):
+        send_left(trainer.outbox, entry.destination, print)
+    assert trainer.outbox.entries() == [entry]
+
+
+def test_sync_lets_a_living_run_alone(wandb_server, tmp_path):
+    trainer = Trainer(tmp_path)
+    wandb_server.faults.fault = lambda name: "503" if name == "createArtifact" else None
+    trainer.save(b"0")
+    [entry] = trainer.outbox.entries()
+    while not wandb_server.faults.calls.count("createArtifact"):
+        pass
+    assert not send_left(trainer.outbox, entry.destination, print)
+    wandb_server.faults.fault = lambda name: None
+    trainer.uploads.finish()
+    trainer.is_on(wandb_server)
+
+
+def test_no_run(wandb_server):
+    with pytest.raises(NoActiveRun, match=r"wandb.init\(\).*kept.ModelCheckpoint"):
+        wandb_run.active_run()
+
+
+def sync(outbox):
+    for destination in {entry.destination for entry in outbox.entries()}:
+        assert send_left(outbox, destination, lambda entry: None)
