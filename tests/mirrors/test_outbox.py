@@ -194,10 +194,10 @@ import os, sys, time
 from kept.mirrors.outbox import Outbox
 with Outbox(sys.argv[1]).draining("there") as mine:
     if os.fork() == 0:  # a data loader's worker, say, that outlives its parent
-        print("forked", flush=True)
+        os.write(1, b"forked\n")
         time.sleep(60)
         os._exit(0)
-    print(mine, flush=True)
+    os.write(1, b"%r\n" % mine)
     sys.stdin.read()
 """
 
