@@ -189,7 +189,7 @@ def test_a_damaged_record_is_said_and_not_passed_over(outbox, file):
         outbox.entries()
 
 
-CLAIMS = """
+CLAIMS = r"""
 import os, sys, time
 from kept.mirrors.outbox import Outbox
 with Outbox(sys.argv[1]).draining("there") as mine:
