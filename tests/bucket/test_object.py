@@ -61,6 +61,18 @@ def test_a_value_larger_than_a_range_is_read_by_several_requests_at_once(s3, pro
     assert proxy.fault.seen
 
 
+def test_a_deletion_that_is_said_to_fail_is_looked_after(s3, proxy, monkeypatch):
+    bucket = ObjectBucket(s3)
+    bucket.put("a", [b"x"])
+    proxy.fault = lambda method, path: "unknown" if method == "POST" else None
+    bucket.delete("a")  # gone all the same
+    assert bucket.size("a") is None
+    monkeypatch.setattr(object_bucket, "RETRIES", 2)
+    monkeypatch.setattr(ObjectBucket, "size", lambda *_: 1)  # and now it never is
+    with pytest.raises(RemoteError, match="the request failed"):
+        bucket.delete("a")
+
+
 def test_the_probe_leaves_nothing_and_is_made_once(s3, monkeypatch):
     bucket = ObjectBucket(s3)
     probes = []

@@ -38,6 +38,7 @@ class Proxy:
     reset    breaks off in the middle of the answer's body
     expired  answers 400 ExpiredToken
     away     breaks off at once
+    unknown  passes a deletion on, and answers that it went wrong for a key (Ceph does, in races)
     """
 
     def __init__(self, target: str) -> None:
@@ -178,6 +179,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _do_expired(self, body):
         text = _ERROR % ("ExpiredToken", "The provided token has expired.")
         return self._answer(400, [], text.encode())
+
+    def _do_unknown(self, body):
+        self._forward(body)
+        key = body.decode().partition("<Key>")[2].partition("</Key>")[0]
+        error = f"<Error><Key>{key}</Key><Code>UnknownError</Code><Message>?</Message></Error>"
+        return self._answer(200, [], f"<DeleteResult>{error}</DeleteResult>".encode())
 
     def _do_away(self, body):
         self._break_off()

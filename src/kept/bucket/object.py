@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -128,10 +129,20 @@ class ObjectBucket:
         return (name for name in names if prefix or f"{name}/" != _HIDDEN)
 
     def delete(self, key: str) -> None:
-        try:
-            self._asked(key, lambda store: obstore.delete(store, key))
-        except KeyNotFound:  # Azure says so, S3 does not
-            return
+        for attempt in range(RETRIES):
+            try:
+                self._asked(key, lambda store: obstore.delete(store, key))
+                return
+            except KeyNotFound:  # Azure says so, S3 does not
+                return
+            except RemoteError as error:
+                # S3 deletes in lists, and what it says of one key the library does not try again.
+                # Of several that delete a key at once, Ceph tells some of an "UnknownError".
+                if type(error) is not RemoteError or attempt + 1 == RETRIES:
+                    raise
+            if self.size(key) is None:
+                return
+            time.sleep(0.05 * 2**attempt)
 
     @contextlib.contextmanager
     def locked(self, name: str, *, wait: bool = False) -> Iterator[bool]:  # noqa: ARG002

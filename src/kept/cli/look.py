@@ -11,6 +11,7 @@ from kept.cli.common import files_shape, json_option, opened, version_shape
 from kept.cli.completion import artifact_names, references
 from kept.cli.output import (
     Column,
+    clean,
     counted,
     print_json,
     print_json_list,
@@ -50,6 +51,7 @@ def ls(location: str | None, name: str | None, *, as_json: bool) -> None:
         print_json_list(map(shape, store.newest_first(name)))
     else:
         _print_versions(name, store.versions(name), _receipts(store, name))
+        _print_waiting(store, name)
 
 
 @click.command()
@@ -82,6 +84,19 @@ def _where(version: Version, mirrors: list[Receipt]) -> str:
     if count == len(mirrors):
         return "mirrored"
     return "local" if not count else f"local, {count} of {len(mirrors)} mirrors"
+
+
+def _print_waiting(store: Store, name: str) -> None:
+    """Say what a run has saved and not uploaded yet."""
+    if not store.bucket.is_remote:
+        return
+    from kept.mirrors.outbox import Outbox
+
+    outbox = Outbox()
+    count = sum(entry.artifact == name for entry in outbox.entries(store.location))
+    if count:
+        more = f"{counted(count, 'checkpoint')} of {name}"
+        click.echo(f"{more} in {clean(outbox.folder)}, not uploaded yet: kept sync", err=True)
 
 
 def _list_artifacts(store: Store, *, as_json: bool) -> None:

@@ -31,30 +31,55 @@ def sync(
     \b
     kept sync s3://bucket/prefix              this store to object storage
     kept sync s3://bucket/prefix ./here       object storage to a folder
-    kept sync                                 this store to each of its mirrors
+    kept sync                                 this store to each of its mirrors, and
+                                              what waits in the outbox to where it belongs
 
     Versions keep their numbers, aliases and metadata, and stay deleted if they are. Only bytes that
     TARGET lacks are moved. Interrupted, it goes on where it was the next time.
     """  # noqa: D301 (click's mark for lines that stay as they are)
     if len(locations) > 2:
         raise click.UsageError("Write `kept sync [[SOURCE] TARGET]`.")
-    source = opened(locations[0] if len(locations) == 2 else location)
-    targets = [locations[-1]] if locations else _mirrors(source)
+    sent = [] if locations else [_send(place) for place in _waiting()]
+    # Beside an outbox there need not be a store.
+    source = opened(locations[0] if len(locations) == 2 else location, may_be_new=bool(sent))
+    targets = [locations[-1]] if locations else _mirrors(source, needed=not sent)
     results = [_copy_all(source, target, artifact) for target in targets]
     if as_json:
-        print_json([_shape(source, target, copied) for target, copied in results])
-    else:
-        for target, copied in results:
-            _print(target, copied)
+        print_json([*sent, *(_shape(source, target, copied) for target, copied in results)])
+        return
+    for shape in sent:
+        _print_sent(shape)
+    for target, copied in results:
+        _print(target, copied)
 
 
-def _mirrors(source: Store) -> list[str]:
+def _waiting() -> list[str]:
+    """Return the stores in object storage that the outbox has something for."""
+    from kept.bucket.location import is_remote
+    from kept.mirrors.outbox import Outbox
+
+    return sorted({e.destination for e in Outbox().entries() if is_remote(e.destination)})
+
+
+def _send(where: str) -> dict[str, Any]:
+    from kept.mirrors.delivery import Delivery
+    from kept.mirrors.outbox import Outbox
+
+    delivery = Delivery(opened(where, may_be_new=True), Outbox())
+    with progress(f"Sending to {where}", "bytes") as moved:
+        sent = delivery.send(moved)
+    left = len(delivery.left())
+    return {"source": delivery.outbox.folder, "target": where, "sent": sent.versions, "left": left}
+
+
+def _mirrors(source: Store, *, needed: bool) -> list[str]:
     from kept.mirrors.receipts import receipts
 
     found = sorted({receipt.destination for receipt in receipts(source.bucket)})
-    if not found:
+    if needed and not found:
         raise click.UsageError(
-            f"{source.location} has no mirrors. Say where to copy to: kept sync TARGET."
+            f"{source.location} has no mirrors, and nothing is in the outbox. Say where to copy "
+            "to: kept sync TARGET."
         )
     return found
 
@@ -94,6 +119,12 @@ def _shape(source: Store, target: Store, copied: dict[str, Copied]) -> dict[str,
             for name, c in copied.items()
         ],
     }  # fmt: skip
+
+
+def _print_sent(shape: dict[str, Any]) -> None:
+    click.echo(f"{counted(shape['sent'], 'checkpoint')} sent to {clean(shape['target'])}")
+    if shape["left"]:
+        click.echo(f"{shape['left']} still wait: another process is sending them", err=True)
 
 
 def _print(target: Store, copied: dict[str, Copied]) -> None:

@@ -34,6 +34,7 @@ class Label:
     aliases: tuple[str, ...]
     describe: Callable[[int], dict[str, Json]]  # bytes that were new to the store -> metadata
     expires: str | None = None  # when the version may be deleted: UTC, ISO 8601
+    write_id: str | None = None  # of the record, for a commit that may have to be told again
 
 
 def commit(bucket: Bucket, name: str, log: Log, sources: Iterable[Source], label: Label) -> int:
@@ -62,6 +63,8 @@ def _commit(
     }
     if label.expires is not None:
         event["expires"] = label.expires
+    if label.write_id is not None:
+        event["write_id"] = label.write_id
     return _log_version(log, ground, event, newest.live)
 
 
@@ -163,11 +166,12 @@ def _is_repeated(newest: Entry, version: Event, before: Entry | None) -> bool:
 def _repetition(index: int, version: Event) -> Event | None:
     """Return the event for content that is there already, as version index."""
     expiry = {"index": index, "expires": version["expires"]} if "expires" in version else {}
+    stamp = {"write_id": version["write_id"]} if "write_id" in version else {}
     if not version["aliases"] and not expiry:
         return None
     aliases = dict.fromkeys(version["aliases"], index)
     # The version keeps its own metadata; what came with the repetition stays in the history.
-    return {"event": "alias", "aliases": aliases, "metadata": version["metadata"]} | expiry
+    return {"event": "alias", "aliases": aliases, "metadata": version["metadata"]} | expiry | stamp
 
 
 def _check_type(entry: Entry | None, wanted: str) -> None:

@@ -42,13 +42,14 @@ _ATTEMPTS = 8  # for an answer "exists" to the first creation where there is not
 class Store:
     """Artifacts in a bucket. Safe with many threads and processes at once."""
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, *, look: bool = True) -> None:
         """Open the store in a bucket; an empty one becomes a store with the first version.
 
-        Raises NotAStore or NewerFormat.
+        Raises NotAStore or NewerFormat. Without look that is done later, by create: for a bucket
+        that cannot be reached now.
         """
         self.bucket = bucket
-        self.exists = check_format(bucket)
+        self.exists = check_format(bucket) if look else False
         self._logs: dict[str, Log] = {}
 
     def __repr__(self) -> str:

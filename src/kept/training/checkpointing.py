@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
 from kept.training.artifact_name import ArtifactName
-from kept.training.destination import StoreDestination
+from kept.training.destination import destination_of
 from kept.training.interval import Interval
 from kept.training.messages import print_text, show
 from kept.training.metadata import numbers_or_texts
-from kept.training.monitor import best_in_store, find_mode, is_better, scalar
+from kept.training.monitor import find_mode, is_better, scalar
 from kept.training.preemption import Preemption, leave
 from kept.training.saver import Due, Saver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from kept.store.version import Version
     from kept.training.destination import Destination
     from kept.training.editions import Edition
     from kept.training.filepath import FilePath
@@ -54,7 +55,8 @@ class Checkpointing:
         self._edition = edition
         self._path = path
         self.name = ArtifactName(options.name)
-        self.destination = destination or StoreDestination(options)
+        self.versions: list[Version] = []
+        self.destination = destination or destination_of(options, self.versions.append)
         self.saver = Saver(
             self.destination,
             edition.framework,
@@ -175,9 +177,7 @@ class Checkpointing:
 
     def _go_on(self, mode: str) -> None:
         name, monitor = str(self.name.value), self._owner.monitor
-        if self.destination.store is None:
-            return
-        best = best_in_store(self.destination.store, name, monitor, mode)
+        best = self.destination.best(name, monitor, mode)
         if best is not None and is_better(best, self._owner.best, mode):
             self._owner.best = best
             self._tell(f"Going on with {name}: best {monitor} so far is {_text(best)}")
@@ -216,8 +216,8 @@ class Checkpointing:
             self._save_aside(batch, logs)
         if not self.saver.wait(self._preemption.seconds_left):
             show("the grace is over before the last checkpoint is durable")
-        elif self.saver.versions:
-            show(f"saved as {self.saver.versions[-1].reference}, leaving")
+        elif self.versions:
+            show(f"saved as {self.versions[-1].reference}, leaving")
         leave()
 
     def _save(  # noqa: PLR0913 - what a checkpoint is made of

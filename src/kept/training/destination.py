@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kept.mirrors.background import Mirrors
-from kept.store.store import Store, open_store
+from kept.store.store import Store, open_bucket, open_store
 from kept.training.messages import print_text
+from kept.training.monitor import best_in_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,9 @@ class Destination(Protocol):
         Returns what the user is told that the checkpoint is now.
         """
 
+    def best(self, name: str, monitor: str, mode: str) -> float | None:
+        """Return the value of the artifact's best version, None if there is none by the metric."""
+
     def finish(self) -> None:
         """For on_train_end: wait a while for what is sent on from here."""
 
@@ -48,8 +52,9 @@ class Destination(Protocol):
 class StoreDestination:
     """A store, and its mirrors."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, committed: Callable[[Version], None]) -> None:
         """Open the store; raises NotAStore, NewerFormat or InvalidInput."""
+        self._committed = committed
         given = options.store
         self.store = given if isinstance(given, Store) else open_store(given)
         self.location = self.store.location
@@ -63,6 +68,7 @@ class StoreDestination:
     def commit(self, due: Due, paths: list[str], describe: Describe) -> Version:
         """See Destination."""
         version = self.store.log_artifact(due.name, paths, aliases=due.aliases, metadata=describe)
+        self._committed(version)
         self._mirrors.wake(due.name)
         return version
 
@@ -79,3 +85,21 @@ class StoreDestination:
     def finish(self) -> None:
         """See Destination."""
         self._mirrors.finish()
+
+    def best(self, name: str, monitor: str, mode: str) -> float | None:
+        """See Destination."""
+        return best_in_store(self.store, name, monitor, mode)
+
+
+def destination_of(options: Options, committed: Callable[[Version], None]) -> Destination:
+    """Return where the options say that checkpoints go; committed is told each version.
+
+    Raises NotAStore, NewerFormat, RemoteError or InvalidInput.
+    """
+    given = options.store
+    bucket = given.bucket if isinstance(given, Store) else open_bucket(given)
+    if bucket.is_remote:
+        from kept.training.remote_destination import RemoteDestination
+
+        return RemoteDestination(given if isinstance(given, Store) else bucket, options, committed)
+    return StoreDestination(options, committed)

@@ -37,8 +37,11 @@ class CheckpointHooks:
 
     @property
     def versions(self) -> list[Version]:
-        """The versions committed by this callback, oldest first."""
-        return list(self._saver.versions)
+        """The versions committed by this callback, oldest first.
+
+        In object storage a checkpoint becomes one when it has arrived there.
+        """
+        return list(self._checkpointing.versions)
 
     @property
     def skipped(self) -> int:

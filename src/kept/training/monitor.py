@@ -63,6 +63,11 @@ def best_in_store(store: Store, name: str, monitor: str, mode: str) -> float | N
         metadata: Mapping[str, Any] = store.version(f"{name}:best").metadata
     except NotFound:
         return None
+    return best_value(metadata, monitor, mode)
+
+
+def best_value(metadata: Mapping[str, Any], monitor: str, mode: str) -> float | None:
+    """Return the value in a version's metadata, None if it is not by this metric."""
     if metadata.get("monitor") != monitor or metadata.get("mode") != mode:
         return None
     value = scalar(metadata.get("value"))

@@ -29,7 +29,10 @@ _OF_KERAS_2 = {
     "load_weights_on_restart": "Keras 2 had it; with Keras 3, pass resume=True. ",
 }
 OPTIONS_DOC = """\
-        store: A Store, or its location as open_store takes it.
+        store: A Store, or its location as open_store takes it. In object storage a checkpoint is
+            durable on the disk first ($KEPT_OUTBOX, or kept-outbox in the working directory), and
+            a version once it is uploaded; what is left in the end, the next run or `kept sync`
+            uploads.
         name: The artifact's name; without it run_<run id>_model, where the id is $WANDB_RUN_ID or
             made up once for the process. An artifact that is there already is continued, and its
             best value carries over (a made-up id has nothing to continue).

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     import keras
 
-    from kept.store.version import Version
     from kept.training.destination import Describe, Destination
     from kept.training.frameworks import Variable
     from kept.training.state import State
@@ -58,7 +57,6 @@ class Saver:
         wait: bool,
     ) -> None:
         self._destination = destination
-        self.versions: list[Version] = []
         self.skipped = 0
         self.messages: deque[str] = deque()  # of the writer, for the training thread to show
         self._framework = framework
@@ -131,9 +129,9 @@ class Saver:
                 finish_sync = begin_sync(written)  # beside the commit
                 try:
                     paths = [written, *self._write_state(due, written, snapshot)]
-                    version = self._commit(due, paths, started)
-                    finish_sync()
                     describe = self._describer(due, started)
+                    version = self._destination.commit(due, paths, describe)
+                    finish_sync()
                     known_as = self._destination.hand_over(due, written, version, describe)
                 finally:
                     finish_sync()
@@ -165,12 +163,6 @@ class Saver:
             return keras.ops.convert_to_numpy(variable.value if copy is None else copy)
 
         return write_state(due.state, due.model, os.path.dirname(written), value)
-
-    def _commit(self, due: Due, paths: list[str], started: float) -> Version | None:
-        version = self._destination.commit(due, paths, self._describer(due, started))
-        if version is not None:
-            self.versions.append(version)
-        return version
 
     @staticmethod
     def _describer(due: Due, started: float) -> Describe:

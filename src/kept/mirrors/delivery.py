@@ -1,0 +1,159 @@
+"""From the outbox to a store in object storage: each entry becomes a version, in order, once.
+
+Invariant: a record carries the write_id of its entry. So an entry whose commit got no answer, or
+whose process was killed before it was confirmed, is found in the log and not committed again.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kept.errors import Damaged, InvalidInput
+from kept.store.commit import Label, commit
+from kept.store.sources import Source
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Mapping
+
+    from kept.mirrors.outbox import Entry, Outbox
+    from kept.store.encoding import Json
+    from kept.store.log import Event
+    from kept.store.store import Store
+    from kept.store.version import Version
+
+_PAUSE = 0.1  # between looks at what another process is sending
+_REFUSED = (Damaged, InvalidInput)  # these say something of one entry; the others go on
+
+
+class Sent(NamedTuple):
+    """What a run has sent."""
+
+    versions: int
+    bytes: int  # of the files; what the store had already was not moved
+
+
+class Delivery:
+    """Sends what the outbox holds for a store. For many threads."""
+
+    def __init__(
+        self, store: Store, outbox: Outbox, arrived: Callable[[Version], None] | None = None
+    ) -> None:
+        """Take whom to tell the versions of entries that were added here, in order."""
+        self.store, self.outbox = store, outbox
+        self._arrived = arrived or (lambda _: None)
+        self._untried: set[str] = set()  # write_ids of entries that no attempt was made for
+        self._own: dict[str, str] = {}  # write_id -> artifact, of entries that have not arrived
+
+    def add(
+        self,
+        artifact: str,
+        files: Mapping[str, str],
+        label: Mapping[str, Json],
+        beside: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Put a checkpoint in the outbox, durably; see Outbox.add.
+
+        label has the type, aliases and metadata of the version.
+        """
+        content = {"artifact": artifact, **label}
+        entry = self.outbox.add(self.store.location, files, content, beside)
+        self._own[entry.write_id] = artifact
+        self._untried.add(entry.write_id)
+
+    def left(self) -> list[Entry]:
+        """Return what waits for the store, whoever added it; raises Damaged."""
+        return self.outbox.entries(self.store.location)
+
+    def send(self, progress: Callable[[int, int], None] | None = None) -> Sent:
+        """Make versions of all that waits; progress is told the bytes sent, and of how many.
+
+        What another process is sending is left to it, but for what was added here, which is
+        waited for. Raises what the store raises; then what was not sent still waits. An entry that
+        is refused still waits too, and does not keep others from being sent.
+        """
+        while True:
+            with self.outbox.draining(self.store.location) as mine:
+                if mine:
+                    return self._send_all(progress)
+            self._find_own()
+            if not self._own:
+                return Sent(0, 0)
+            time.sleep(_PAUSE)
+
+    def _send_all(self, progress: Callable[[int, int], None] | None) -> Sent:
+        entries = self.left()
+        recorded = self._recorded(e for e in entries if e.write_id not in self._untried)
+        refused: Exception | None = None
+        versions, done, size = 0, 0, sum(entry.size for entry in entries)
+        for entry in entries:
+            try:
+                self._send(entry, recorded.get(entry.write_id))
+            except _REFUSED as error:
+                refused = refused or error
+                continue
+            versions, done = versions + 1, done + entry.size
+            if progress:
+                progress(done, size)
+        self._find_own()
+        if refused is not None:
+            raise refused
+        return Sent(versions, done)
+
+    def _send(self, entry: Entry, recorded: Event | None) -> None:
+        self._untried.discard(entry.write_id)
+        index = _index(recorded) if recorded else self._commit(entry)
+        if entry.write_id in self._own:
+            self._arrived(self.store.version(f"{entry.artifact}:v{index}"))
+            del self._own[entry.write_id]
+        self.outbox.confirm(entry)
+
+    def _commit(self, entry: Entry) -> int:
+        entry.check()
+        content: dict[str, Any] = entry.content
+        label = Label(
+            content["type"],
+            tuple(content["aliases"]),
+            lambda bytes_new: content["metadata"] | {"bytes_new": bytes_new},
+            write_id=entry.write_id,
+        )
+        self.store.create()
+        sources = [Source(file.path, file.file) for file in entry.files]
+        log = self.store.log(entry.artifact)
+        return commit(self.store.bucket, entry.artifact, log, sources, label)
+
+    def _recorded(self, entries: Iterable[Entry]) -> dict[str, Event]:
+        """Return the records of those entries that were committed already."""
+        doubtful = {entry.write_id: entry.artifact for entry in entries}
+        return self._records(doubtful)
+
+    def _records(self, wanted: Mapping[str, str]) -> dict[str, Event]:
+        """Return the records with these write_ids, given with their artifacts."""
+        found: dict[str, Event] = {}
+        for artifact in set(wanted.values()):
+            sought = {write_id for write_id, name in wanted.items() if name == artifact}
+            for event in self.store.log(artifact).view().backwards():
+                if event["write_id"] in sought:
+                    found[event["write_id"]] = event
+                    sought.discard(event["write_id"])
+                if not sought:
+                    break
+        return found
+
+    def _find_own(self) -> None:
+        """Tell of entries that were added here and sent by another process."""
+        waiting = {entry.write_id for entry in self.left()}
+        gone = {own: name for own, name in list(self._own.items()) if own not in waiting}
+        for write_id, event in sorted(
+            self._records(gone).items(), key=lambda item: int(item[1]["number"])
+        ):
+            self._arrived(self.store.version(f"{gone[write_id]}:v{_index(event)}"))
+        for write_id in gone:
+            self._own.pop(write_id, None)
+
+
+def _index(event: Event) -> int:
+    """Return the version that a record is about: a new one, or the one with the same content."""
+    found = event["index"] if event["event"] == "version" else next(iter(event["aliases"].values()))
+    return int(found)

@@ -1,0 +1,196 @@
+"""From the outbox to a remote store: in order, once, whoever is killed and whatever fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+import kept
+from kept.errors import Damaged, Unreachable
+from kept.mirrors.delivery import Delivery, Sent
+from kept.mirrors.outbox import Outbox
+from tests.helpers import finish, start, write
+
+
+@pytest.fixture
+def outbox(tmp_path):
+    return Outbox(tmp_path / "outbox")
+
+
+def add(delivery, tmp_path, n, artifact="m"):
+    path = write(tmp_path / "files" / f"{artifact}{n}", b"%d" % n * 1000)
+    label = {"type": "model", "aliases": [f"a{n}", "best"], "metadata": {"n": n}}
+    delivery.add(artifact, {"f": str(path)}, label)
+    return path
+
+
+def found(s3, artifact="m"):
+    return [(v.index, v.metadata["n"]) for v in kept.open_store(s3).versions(artifact)]
+
+
+def test_entries_become_versions_in_order(s3, outbox, tmp_path):
+    arrived = []
+    delivery = Delivery(kept.open_store(s3), outbox, arrived.append)
+    for n in range(3):
+        add(delivery, tmp_path, n).unlink()
+    told = []
+    assert delivery.send(lambda *done: told.append(done)) == Sent(3, 3000)
+    assert told == [(1000, 3000), (2000, 3000), (3000, 3000)]
+    assert [v.reference for v in arrived] == ["m:v0", "m:v1", "m:v2"]
+    store = kept.open_store(s3)
+    assert store["m:best"].index == 2
+    assert store["m:a1"].metadata == {"n": 1, "bytes_new": 1000}
+    assert delivery.send() == Sent(0, 0)
+    assert not os.path.exists(outbox.folder)
+
+
+CRASH = """
+import os, sys, kept
+from kept.mirrors.delivery import Delivery
+from kept.mirrors.outbox import Outbox
+outbox = Outbox(sys.argv[2])
+outbox.confirm = lambda entry: os._exit(0)
+Delivery(kept.open_store(sys.argv[1]), outbox).send()
+"""
+
+
+def test_a_crash_between_commit_and_confirmation_doubles_nothing(s3, outbox, tmp_path):
+    delivery = Delivery(kept.open_store(s3), outbox)
+    for n in range(2):
+        add(delivery, tmp_path, n)
+    finish(start(CRASH, s3, outbox.folder))
+    assert len(outbox.entries()) == 2
+    other = write(tmp_path / "f", b"of another machine")
+    kept.open_store(s3).log_artifact("m", other, metadata={"n": -1})
+    Delivery(kept.open_store(s3), outbox).send()
+    assert found(s3) == [(0, 0), (1, -1), (2, 1)]
+    assert outbox.entries() == []
+
+
+def test_the_same_content_again_moves_the_aliases_once(s3, outbox, tmp_path):
+    delivery = Delivery(kept.open_store(s3), outbox)
+    for alias in ("a", "b"):
+        path = write(tmp_path / alias / "f", b"x")
+        delivery.add("m", {"f": str(path)}, {"type": "model", "aliases": [alias], "metadata": {}})
+    finish(start(CRASH, s3, outbox.folder))
+    Delivery(kept.open_store(s3), outbox).send()
+    [version] = kept.open_store(s3).versions("m")
+    assert set(version.aliases) == {"latest", "a", "b"}
+    assert kept.open_store(s3).log("m").view().head == 2
+
+
+def test_what_fails_still_waits_and_is_not_sent_twice(proxy, s3, quick, outbox, tmp_path):
+    delivery = Delivery(kept.open_store(s3), outbox)
+    for n in range(3):
+        add(delivery, tmp_path, n)
+    second = "/log/" + "0" * 19 + "2.json"
+    told = []
+
+    def misbehave(method, path):
+        """Store the record, but say otherwise, also to who reads it back."""
+        if second in path and (method == "PUT" or told):
+            told.append(method)
+            return "503" if method == "PUT" else "away"
+        return None
+
+    proxy.fault = misbehave
+    with pytest.raises(Unreachable):
+        delivery.send()
+    assert [e.content["metadata"]["n"] for e in outbox.entries()] == [1, 2]
+    proxy.fault = lambda *_: None
+    assert delivery.send().versions == 2
+    assert found(s3) == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_an_entry_that_is_refused_does_not_hold_up_the_others(s3, outbox, tmp_path):
+    delivery = Delivery(kept.open_store(s3), outbox)
+    spoiled = add(delivery, tmp_path, 0)
+    add(delivery, tmp_path, 1)
+    spoiled.write_bytes(b"changed in place")
+    with pytest.raises(Damaged, match="changed in place"):
+        delivery.send()
+    assert found(s3) == [(0, 1)]
+    assert [entry.content["metadata"]["n"] for entry in outbox.entries()] == [0]
+
+
+BOTH = """
+import sys, kept
+from kept.mirrors.delivery import Delivery
+from kept.mirrors.outbox import Outbox
+location, folder, who = sys.argv[1:]
+arrived = []
+delivery = Delivery(kept.open_store(location), Outbox(folder), arrived.append)
+sys.stdin.readline()
+for n in range(4):
+    path = folder + f"-{who}{n}"
+    open(path, "w").write(path)
+    delivery.add("m", {"f": path}, {"type": "model", "aliases": [f"{who}{n}"], "metadata": {}})
+    delivery.send()
+for version in arrived:
+    print(version.reference)
+"""
+
+
+def test_processes_that_share_an_outbox(s3, outbox):
+    kept.open_store(s3).create()
+    started = [start(BOTH, s3, outbox.folder, who) for who in ("a", "b", "c")]
+    for process in started:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    lines = [finish(process) for process in started]
+    store = kept.open_store(s3)
+    assert [v.index for v in store.versions("m")] == list(range(12))
+    for who, told in zip("abc", lines, strict=True):
+        own = [store[f"m:{who}{n}"].reference for n in range(4)]
+        assert told == own
+        assert [int(reference.rpartition("v")[2]) for reference in own] == sorted(
+            int(reference.rpartition("v")[2]) for reference in own
+        )
+    assert not os.path.exists(outbox.folder)
+
+
+TRAINER = """
+import itertools, os, sys, kept
+from kept.mirrors.courier import Courier, Words
+from kept.mirrors.delivery import Delivery
+from kept.mirrors.outbox import Outbox
+location, folder, path, run = sys.argv[1:]
+delivery = Delivery(kept.open_store(location), Outbox(folder))
+courier = Courier(lambda _: delivery.send() and None, Words("s", "o", "c"), lambda text: None)
+for n in itertools.count():
+    with open(f"{path}-{n}", "wb") as file:
+        file.write(os.urandom(1_100_000))
+    label = {"type": "model", "aliases": ["best"], "metadata": {"run": run, "n": n}}
+    delivery.add("m", {"f": f"{path}-{n}"}, label)
+    os.unlink(f"{path}-{n}")
+    print(n, flush=True)
+    courier.wake("s")
+    while len(delivery.left()) > 3:
+        pass
+"""
+
+
+def test_trainers_killed_during_uploads(s3, proxy, outbox, tmp_path):
+    proxy.fault = lambda method, path: "slow" if method == "PUT" else None
+    added = []
+    for run in range(3):
+        trainer = start(TRAINER, s3, outbox.folder, tmp_path / "f", run)
+        added += [(str(run), int(trainer.stdout.readline())) for _ in range(3)]
+        time.sleep(0.4 + 0.37 * run)
+        trainer.send_signal(signal.SIGKILL)
+        rest, _ = trainer.communicate()
+        added += [(str(run), int(line)) for line in rest.split()]
+        if kept.open_store(s3).exists:
+            assert kept.open_store(s3).verify().problems == []
+    proxy.fault = lambda *_: None
+    store = kept.open_store(s3)
+    Delivery(store, outbox).send()
+    versions = [(v.metadata["run"], v.metadata["n"]) for v in store.versions("m")]
+    assert len(set(versions)) == len(versions)
+    assert set(added) <= set(versions)
+    assert versions == sorted(versions)
+    assert store.verify().problems == []
+    assert outbox.entries() == []
