@@ -36,6 +36,15 @@ def make_model(*, metrics=("accuracy",), seed=1):
     return model
 
 
+def compiled_wide(dtype=None):
+    """A compiled model whose kernels are large enough not to be collected with their neighbours."""
+    dense = [keras.layers.Dense(200, dtype=dtype) for _ in range(2)]
+    model = keras.Sequential([keras.Input((200,)), *dense])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
 def rewinder(model):
     """Return a function that makes the model what it is now, so that one is compiled only once."""
     model.optimizer.build(model.trainable_variables)

@@ -13,6 +13,8 @@ import pytest
 import kept
 from tests.training.helpers import content, content_of
 
+ROOT = Path(__file__).parents[2]
+
 
 def run(code, *arguments, **options):
     without = "" if keras.backend.backend() == "tensorflow" else "sys.modules['tensorflow'] = None"
@@ -21,8 +23,7 @@ def run(code, *arguments, **options):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ
-        | {"PYTHONPATH": f"{Path(kept.__file__).parents[1]}:{Path(__file__).parents[2]}"},
+        env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
         **options,
     )
 
@@ -76,7 +77,7 @@ KILLED = """
 import sys, time
 import kept
 from kept.bucket.local import LocalBucket
-from kept.training import saver
+from kept.training import filepath, saver
 from tests.training.helpers import *
 
 def hang():
@@ -87,6 +88,10 @@ def in_the_file(model, snapshot, path, **options):
     Path(path).write_bytes(b"half a file")
     hang()
 
+def in_the_published_file(path, parts):
+    Path(path).write_bytes(b"half a file")
+    hang()
+
 real_put = LocalBucket.put_if_absent
 
 def before_the_record(self, key, *args, **options):
@@ -94,7 +99,7 @@ def before_the_record(self, key, *args, **options):
         hang()
     return real_put(self, key, *args, **options)
 
-def before_the_file(written, path):
+def before_the_file(*_):
     hang()
 
 model = make_model()
@@ -107,6 +112,8 @@ match sys.argv[1]:
         LocalBucket.put_if_absent = before_the_record
     case "publish":
         saver.publish = before_the_file
+    case "publishing":
+        filepath.write_file = in_the_published_file
 play([callback], [{}], model=model, start=2)
 """
 
@@ -131,7 +138,9 @@ def test_a_fit_that_ends_badly_finishes_its_saves():
 
 
 @pytest.mark.skipif(not ON_JAX, reason="the same on every framework, and slow")
-@pytest.mark.parametrize(("where", "versions"), [("file", 2), ("record", 2), ("publish", 3)])
+@pytest.mark.parametrize(
+    ("where", "versions"), [("file", 2), ("record", 2), ("publish", 3), ("publishing", 3)]
+)
 def test_killed_while_writing(where, versions, killed, tmp_path):
     store = kept.open_store(killed / where / "kept-store")
     assert len(store.versions("m")) == versions
@@ -144,7 +153,7 @@ def killed(tmp_path_factory):
     """Folders of processes that were killed at their worst moments, with a store in each."""
     folder = tmp_path_factory.mktemp("killed")
     processes = []
-    for where in ("file", "record", "publish"):
+    for where in ("file", "record", "publish", "publishing"):
         (folder / where).mkdir()
         processes.append(run(KILLED, where, cwd=folder / where))
     for process in processes:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import keras
 import pytest
 
 import kept
+from kept.bucket import local
 from kept.errors import SaveFailed
 from tests.training.helpers import (
     content,
@@ -23,7 +25,10 @@ from tests.training.helpers import (
 
 @pytest.fixture
 def disk(monkeypatch):
-    """A disk that is full while disk.full is set: half a file is written, then an error comes."""
+    """A disk that is full while disk.full is set: half a file is written, then an error comes.
+
+    There is room left for the smallest files, so that the store can be begun.
+    """
 
     class Disk:
         full = True
@@ -41,6 +46,15 @@ def disk(monkeypatch):
 
     for name in real:
         monkeypatch.setattr(keras.Model, name, failing(name))
+    real_write = local._write
+
+    def write(fd, parts):
+        if not Disk.full or sum(map(len, parts)) < 1024:
+            return real_write(fd, parts)
+        os.write(fd, b"half a file")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(local, "_write", write)
     return Disk
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 
 import numpy as np
 import pytest
 
+from kept.store.content import MemoryFile
 from kept.training import writer
 from kept.training.filepath import beside, publish
 from kept.training.snapshot import SNAPSHOTS, Snapshot, SnapshotPool
@@ -280,5 +283,25 @@ class TestPublish:
         with beside(str(tmp_path / "m.keras")) as written:
             with open(written, "w") as file:
                 file.write("whole")
-            publish(written, str(tmp_path / "m.keras"))
+            publish(written, written, str(tmp_path / "m.keras"))
         assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("m.keras", "whole")]
+
+    def test_a_file_in_memory_is_written_first(self, tmp_path):
+        (tmp_path / "m.keras").write_text("before")
+        with beside(str(tmp_path / "m.keras")) as place:
+            publish(MemoryFile("m.keras", [b"wh", b"ole"]), place, str(tmp_path / "m.keras"))
+        assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("m.keras", "whole")]
+
+    def test_a_disk_that_is_full_leaves_the_file_of_before(self, tmp_path, monkeypatch):
+        def full(fd, views):
+            os.write(fd, b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        (tmp_path / "m.keras").write_text("before")
+        file, path = MemoryFile("m.keras", [b"whole"]), str(tmp_path / "m.keras")
+        monkeypatch.setattr(os, "writev", full)
+        with beside(path) as place:
+            for _ in range(2):  # half a file is not taken for one that was written
+                with pytest.raises(OSError, match="No space"):
+                    publish(file, place, path)
+        assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("m.keras", "before")]

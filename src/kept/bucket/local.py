@@ -283,6 +283,20 @@ def _sync(fd: int) -> None:
         os.fsync(fd)
 
 
+def write_file(path: str, parts: Parts) -> None:
+    """Write a new file; return when its bytes are on the disk. If it fails there is no file."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        _write(fd, parts)
+        _sync(fd)
+        _forget(fd)
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
+
+
 def sync_file(path: str) -> None:
     """Return when the bytes of a file are on the disk."""
     fd = os.open(path, os.O_RDONLY)

@@ -10,12 +10,14 @@ from kept.training.messages import print_text
 from kept.training.monitor import best_in_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from kept.store.content import MemoryFile
     from kept.store.version import Version
     from kept.training.options import Options
     from kept.training.saver import Due
 
+    Files = Sequence[MemoryFile | str]  # in memory, or paths on the disk
     Describe = Callable[[int | None], dict[str, Any]]  # bytes new to the store -> the metadata
 
 
@@ -30,14 +32,20 @@ class Destination(Protocol):
     def store(self) -> Store | None:
         """The store, if there is one."""
 
+    @property
+    def takes_files(self) -> bool:
+        """Whether hand_over needs the checkpoint's file."""
+
     def begin(self, name: str) -> None:
         """For on_train_begin: find out now whether the artifact can be written."""
 
-    def commit(self, due: Due, paths: list[str], describe: Describe) -> Version | None:
+    def commit(self, due: Due, files: Files, describe: Describe) -> Version | None:
         """Commit files as a version; return None where there is no store."""
 
     def hand_over(self, due: Due, written: str, version: Version | None, describe: Describe) -> str:
-        """Take the checkpoint's file, which is on the disk, before it gets its final name.
+        """Take the checkpoint before its file gets its final name.
+
+        written is where the file is, on the disk, if the destination takes files.
 
         Returns what the user is told that the checkpoint is now.
         """
@@ -52,6 +60,8 @@ class Destination(Protocol):
 class StoreDestination:
     """A store, and its mirrors."""
 
+    takes_files = False
+
     def __init__(self, options: Options, committed: Callable[[Version], None]) -> None:
         """Open the store; raises NotAStore, NewerFormat or InvalidInput."""
         self._committed = committed
@@ -65,9 +75,9 @@ class StoreDestination:
         self.store.create()
         self._mirrors.begin(name)
 
-    def commit(self, due: Due, paths: list[str], describe: Describe) -> Version:
+    def commit(self, due: Due, files: Files, describe: Describe) -> Version:
         """See Destination."""
-        version = self.store.log_artifact(due.name, paths, aliases=due.aliases, metadata=describe)
+        version = self.store.log_artifact(due.name, files, aliases=due.aliases, metadata=describe)
         self._committed(version)
         self._mirrors.wake(due.name)
         return version

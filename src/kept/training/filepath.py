@@ -11,15 +11,16 @@ import os
 import shutil
 import string
 import tempfile
-import threading
 from typing import TYPE_CHECKING, Any
 
-from kept.bucket.local import sync_file, sync_folder
+from kept.bucket.local import sync_file, sync_folder, write_file
 from kept.errors import InvalidCheckpoint, InvalidPath
 from kept.names import check_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
+
+    from kept.store.content import MemoryFile
 
 _WEIGHTS = ".weights.h5"
 _FORMATS = {".keras": "keras", ".h5": "h5"}
@@ -142,31 +143,19 @@ def beside(path: str) -> Iterator[str]:
         shutil.rmtree(workspace, ignore_errors=True)
 
 
-def begin_sync(path: str) -> Callable[[], None]:
-    """Begin to bring a file to the disk; return what waits for that, and raises what went wrong."""
-    errors: list[OSError] = []
-
-    def sync() -> None:
-        try:
-            sync_file(path)
-        except OSError as error:
-            errors.append(error)
-
-    def finish() -> None:
-        if thread.ident is not None:
-            thread.join()
-        if errors:
-            raise errors[0]
-
-    thread = threading.Thread(target=sync, name="kept-sync", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # an interpreter that exits may start none
-        sync()
-    return finish
+def bring_to_disk(file: MemoryFile | str, place: str) -> None:
+    """Have a file at the place that beside gave, all its bytes on the disk."""
+    if isinstance(file, str):
+        sync_file(place)
+    elif not os.path.exists(place):
+        write_file(place, file.parts)
 
 
-def publish(written: str, path: str) -> None:
-    """Move a written file, which is on the disk already, to its final name, durably."""
-    os.replace(written, path)
+def publish(file: MemoryFile | str, place: str, path: str) -> None:
+    """Have a file appear under its final name, durably; place is the one that beside gave.
+
+    Disks give their time to what comes first, so this is for after the commit.
+    """
+    bring_to_disk(file, place)
+    os.replace(place, path)
     sync_folder(os.path.dirname(os.path.abspath(path)))

@@ -36,6 +36,9 @@ class Framework(Protocol):
     def wait(self) -> None:
         """Return when all copies have arrived."""
 
+    def memory(self, buffer: HostBuffer) -> memoryview:
+        """Return the buffer's own bytes, for reading."""
+
 
 class _NumPy:
     """JAX: its arrays in host memory are NumPy arrays without a copy."""
@@ -53,6 +56,9 @@ class _NumPy:
 
     def wait(self) -> None:
         pass
+
+    def memory(self, buffer: HostBuffer) -> memoryview:
+        return memoryview(buffer.reshape(-1).view(np.uint8)).toreadonly()
 
 
 class _TensorFlow(_NumPy):
@@ -97,6 +103,11 @@ class _Torch:
 
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             torch.cuda.synchronize()
+
+    def memory(self, buffer: HostBuffer) -> memoryview:
+        import torch
+
+        return memoryview(buffer.reshape(-1).view(torch.uint8).numpy()).toreadonly()
 
 
 def framework(name: str) -> Framework:

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
     from kept.bucket.base import Bucket
     from kept.store.version import Version
-    from kept.training.destination import Describe
+    from kept.training.destination import Describe, Files
     from kept.training.options import Options
     from kept.training.saver import Due
 
 
 class RemoteDestination:
     """A Destination for a store that may be out of reach at any time."""
+
+    takes_files = True
 
     def __init__(
         self, where: Store | Bucket, options: Options, committed: Callable[[Version], None]
@@ -53,7 +55,7 @@ class RemoteDestination:
         self._mirrors = Mirrors(self.store, options.mirror, print_text)
         words = Words(f"the store {self.location}", self._outbox.folder, "kept sync")
         self._courier = Courier(self._send, words, print_text)
-        self._paths: list[str] = []
+        self._files: Files = []
 
     def begin(self, name: str) -> None:  # noqa: ARG002 - as Destination has it
         """Find out whether the store can be written, and send what an earlier run has left."""
@@ -70,9 +72,9 @@ class RemoteDestination:
         if self._delivery.left():
             self._courier.wake(self.location)
 
-    def commit(self, due: Due, paths: list[str], describe: Describe) -> None:  # noqa: ARG002
+    def commit(self, due: Due, files: Files, describe: Describe) -> None:  # noqa: ARG002
         """Note what the checkpoint is made of; hand_over has all of it on the disk."""
-        self._paths = paths
+        self._files = files
 
     def hand_over(
         self,
@@ -82,7 +84,7 @@ class RemoteDestination:
         describe: Describe,
     ) -> str:
         """Put the checkpoint in the outbox, durably, and have it sent."""
-        found = find_sources([written, *self._paths[1:]])
+        found = find_sources([written, *self._files[1:]])
         files = {source.path: str(source.file) for source in found}
         label = {"type": "model", "aliases": list(due.aliases), "metadata": describe(None)}
         self._delivery.add(due.name, files, label, os.path.dirname(due.path))

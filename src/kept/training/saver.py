@@ -6,6 +6,7 @@ as it is durable; a file is published also when the commit failed, since it is g
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import deque
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import SaveFailed
-from kept.training.filepath import begin_sync, beside, publish
+from kept.training.filepath import beside, bring_to_disk, publish
 from kept.training.keras_file import write_checkpoint, write_snapshot
 from kept.training.snapshot import Snapshot, SnapshotPool, variables_of
 from kept.training.writer import Writer, wait_with_notice
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     import keras
 
+    from kept.store.content import MemoryFile
     from kept.training.destination import Describe, Destination
     from kept.training.frameworks import Variable
     from kept.training.state import State
@@ -124,19 +126,16 @@ class Saver:
 
     def _write(self, due: Due, snapshot: Snapshot | None, started: float) -> None:
         try:
-            with beside(due.path) as written:
-                self._write_file(due.model, written, snapshot)
-                finish_sync = begin_sync(written)  # beside the commit
-                try:
-                    paths = [written, *self._write_state(due, written, snapshot)]
-                    describe = self._describer(due, started)
-                    version = self._destination.commit(due, paths, describe)
-                    finish_sync()
-                    known_as = self._destination.hand_over(due, written, version, describe)
-                finally:
-                    finish_sync()
-                    if due.publish:
-                        publish(written, due.path)
+            with beside(due.path) as place, contextlib.ExitStack() as at_the_end:
+                file = self._write_file(due.model, place, snapshot)
+                if due.publish:  # also when the commit fails: the file is good
+                    at_the_end.callback(publish, file, place, due.path)
+                files = [file, *self._write_state(due, place, snapshot)]
+                describe = self._describer(due, started)
+                version = self._destination.commit(due, files, describe)
+                if self._destination.takes_files:
+                    bring_to_disk(file, place)
+                known_as = self._destination.hand_over(due, place, version, describe)
         except Exception as error:
             due.undo()
             raise SaveFailed(
@@ -145,13 +144,17 @@ class Saver:
             ) from error
         self.messages.append(f"{due.label}: finished saving model to {due.path} ({known_as})")
 
-    def _write_file(self, model: keras.Model, path: str, snapshot: Snapshot | None) -> None:
+    def _write_file(
+        self, model: keras.Model, place: str, snapshot: Snapshot | None
+    ) -> MemoryFile | str:
         if snapshot is None:
-            write_checkpoint(model, path, weights_only=self._weights_only)
-        else:
-            self._extra += write_snapshot(model, snapshot, path, weights_only=self._weights_only)
+            write_checkpoint(model, place, weights_only=self._weights_only)
+            return place
+        written = write_snapshot(model, snapshot, place, weights_only=self._weights_only)
+        self._extra += written.missing
+        return written.file
 
-    def _write_state(self, due: Due, written: str, snapshot: Snapshot | None) -> list[str]:
+    def _write_state(self, due: Due, place: str, snapshot: Snapshot | None) -> list[str]:
         if due.state is None:  # it always is with tf_keras
             return []
         import keras
@@ -162,7 +165,7 @@ class Saver:
             copy = None if snapshot is None else snapshot.value(variable)
             return keras.ops.convert_to_numpy(variable.value if copy is None else copy)
 
-        return write_state(due.state, due.model, os.path.dirname(written), value)
+        return write_state(due.state, due.model, os.path.dirname(place), value)
 
     @staticmethod
     def _describer(due: Due, started: float) -> Describe:

@@ -61,6 +61,11 @@ class Snapshot:
         found = self._values.get(id(variable))
         return None if found is None else found[1]
 
+    def memory(self, variable: Variable) -> memoryview | None:
+        """Return the bytes of a variable's copy, None if it is not in the snapshot."""
+        buffer = self.value(variable)
+        return None if buffer is None else self._framework.memory(buffer)
+
     @property
     def size(self) -> int:
         """Bytes in host memory."""

@@ -154,8 +154,10 @@ def _listen_for_exit() -> None:
     """Have all writers finished at exit.
 
     What is registered last is called first: not before Keras and h5py are imported, since h5py
-    can write nothing after its own handler was called.
+    can write nothing after its own handler was called. Keras may import it late.
     """
+    import h5py  # noqa: F401
+
     atexit.register(_finish_all)
 
 

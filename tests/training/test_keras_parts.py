@@ -1,0 +1,128 @@
+"""The archive that is composed of a snapshot's memory is Keras's own, byte by byte."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+
+import keras
+import numpy as np
+import pytest
+
+import kept
+from kept.training import keras_parts
+from kept.training.keras_file import write_snapshot
+from kept.training.snapshot import Snapshot, variables_of
+from tests.training.helpers import compiled_wide, content, content_of, play
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def frozen_clock(monkeypatch):
+    """One second in which all archives are written, with the date that Keras puts into them."""
+
+    class Frozen(dt.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls.fromtimestamp(NOW, tz)
+
+    monkeypatch.setattr(dt, "datetime", Frozen)
+    monkeypatch.setattr(time, "time", lambda: NOW)
+
+
+def snapshot_of(model):
+    snapshot = Snapshot(keras.backend.backend())
+    snapshot.take(variables_of(model))
+    return snapshot
+
+
+def written(file):
+    return b"".join(bytes(part) for part in file.parts)
+
+
+def with_vocabulary():
+    """A model with an asset beside its variables."""
+    lookup = keras.layers.StringLookup(vocabulary=["a", "b"])
+    return keras.Sequential([keras.Input((1,), dtype="string"), lookup])
+
+
+MODELS = {
+    "dense": compiled_wide,
+    "bfloat16": lambda: compiled_wide(dtype="bfloat16"),
+    "mixed": lambda: compiled_wide(dtype="mixed_bfloat16"),
+    "without optimizer": lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]),
+}
+if keras.backend.backend() == "tensorflow":
+    MODELS["assets"] = with_vocabulary
+
+
+@pytest.mark.usefixtures("frozen_clock")
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+def test_is_the_file_that_keras_writes(make, tmp_path):
+    model = make()
+    model.save(tmp_path / "keras.keras")
+    file, missing = write_snapshot(model, snapshot_of(model), "m.keras", weights_only=False)
+    assert written(file) == (tmp_path / "keras.keras").read_bytes()
+    assert missing == []
+
+
+def test_holds_the_snapshot_s_memory_and_not_a_copy():
+    model = compiled_wide()
+    snapshot = snapshot_of(model)
+    file, _ = write_snapshot(model, snapshot, "m.keras", weights_only=False)
+    kernels = [v for v in variables_of(model) if len(v.shape) == 2]
+    assert len(kernels) == 6  # of two layers, with two moments each
+    ours = {address(part) for part in file.parts}
+    assert {address(snapshot.memory(kernel)) for kernel in kernels} <= ours
+
+
+def address(buffer):
+    return np.frombuffer(buffer, np.uint8).__array_interface__["data"][0]
+
+
+def test_what_a_layer_changes_before_it_saves_is_what_is_saved(tmp_path):
+    """The snapshot has other bytes then, and they are not taken for the layer's."""
+
+    @keras.saving.register_keras_serializable("kept_tests")
+    class Negated(keras.layers.Dense):
+        def save_own_variables(self, store):
+            store["0"] = -keras.ops.convert_to_numpy(self.kernel)
+            store["1"] = keras.ops.convert_to_numpy(self.bias)
+
+    model = keras.Sequential([keras.Input((200,)), Negated(200)])
+    model.save(tmp_path / "live.keras")
+    callback = kept.ModelCheckpoint("m.keras", name="m")
+    hooks = keras.callbacks.CallbackList([callback], model=model, epochs=1)
+    hooks.on_train_begin()
+    hooks.on_epoch_begin(0)
+    hooks.on_epoch_end(0, {})
+    hooks.on_train_end()
+    assert content("m.keras") == content(tmp_path / "live.keras")
+
+
+@pytest.mark.parametrize("version", ["3.12.4", "3.16.0", "4.0.0"])
+def test_an_unknown_keras_writes_the_file_itself(version, monkeypatch, tmp_path):
+    monkeypatch.setattr(keras, "__version__", version)
+    model = compiled_wide()
+    path = str(tmp_path / "m.keras")
+    assert write_snapshot(model, snapshot_of(model), path, weights_only=False).file == path
+    assert content(path) != {}
+
+
+def test_a_model_that_saves_in_its_own_way_does_so(tmp_path):
+    class Own(keras.Sequential):
+        def save(self, filepath, **_):
+            super().save(filepath)
+            with open(filepath, "ab") as file:
+                file.write(b"more")
+
+    model = Own([keras.Input((4,)), keras.layers.Dense(3)])
+    callback = kept.ModelCheckpoint("m.keras", name="m")
+    play([callback], [{}], model=model)
+    assert (tmp_path / "m.keras").read_bytes().endswith(b"more")
+    assert content_of(callback.versions[0], tmp_path / "out") == content("m.keras")
+
+
+def test_the_installed_keras_is_known():
+    assert keras_parts.can_compose(compiled_wide(), "m.keras")
