@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from datetime import timedelta
 
 import pytest
@@ -73,8 +74,6 @@ def test_checkpoints_arrive_in_order_with_all_that_belongs_to_them(wandb_server,
 
 
 def test_the_training_thread_asks_the_server_nothing(wandb_server, tmp_path):
-    import threading
-
     trainer = Trainer(tmp_path)
     gate = threading.Event()
     wandb_server.faults.fault = lambda name: gate.wait(60) and None
@@ -120,7 +119,7 @@ def test_the_server_away_until_the_end(wandb_server, tmp_path, monkeypatch):
     assert "fails, training goes on and every version is safe" in failed
     assert "does not answer" in failed
     assert "3 checkpoints are not in the W&B run kept-team/p/" in left
-    assert left.endswith(f"to upload: kept sync --outbox {trainer.outbox.folder}")
+    assert left.endswith(f"to send it: kept sync --outbox {trainer.outbox.folder}")
     wandb_server.start()
     assert trainer.uploads._courier.wait(120) or trainer.uploads._courier.wait(120)
     trainer.is_on(wandb_server)
@@ -262,10 +261,19 @@ def test_disabled_leaves_nothing(wandb_server, tmp_path):
 
 
 def test_a_file_that_was_changed_in_place_is_not_sent(wandb_server, tmp_path):
-    trainer = Trainer(tmp_path, mode="offline")
-    trainer.save(b"0")
-    [entry] = trainer.outbox.entries()
+    trainer = Trainer(tmp_path)
+    gate = threading.Event()
+    wandb_server.faults.fault = lambda name: gate.wait(60) and None
+    for n in range(3):
+        trainer.save(b"%d" % n)
+    entry = trainer.outbox.entries()[1]
     write(tmp_path / "x", b"other").rename(entry.files[0].file)
+    gate.set()
+    trainer.uploads.finish()
+    assert "changed in place" in trainer.told[0]
+    assert "one checkpoint is not in" in trainer.told[-1]
+    contents = [wandb_server.content(v) for v in wandb_server.versions(trainer.name)]
+    assert contents == [{"m.keras": b"0"}, {"m.keras": b"2"}]
     wandb.finish()
     with pytest.raises(Damaged, match="changed in place"):
         send_left(trainer.outbox, entry.destination, print)

@@ -1,4 +1,4 @@
-"""kept sync: what one store has and another lacks."""
+"""kept sync: what one place has and another lacks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from kept.cli.common import json_option, opened
 from kept.cli.completion import artifact_names
 from kept.cli.output import clean, counted, print_json, size_text
 from kept.cli.progress import progress
+from kept.errors import RemoteError
 
 if TYPE_CHECKING:
     from kept.mirrors.sync import Copied
@@ -19,69 +20,100 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("locations", metavar="[[SOURCE] TARGET]", nargs=-1)
 @click.option(
-    "--artifact", metavar="NAME", shell_complete=artifact_names, help="Copy this artifact only."
+    "--artifact", metavar="NAME", shell_complete=artifact_names, help="This artifact only."
+)
+@click.option("--status", is_flag=True, help="List what waits, and send nothing.")
+@click.option(
+    "--outbox",
+    "folder",
+    metavar="FOLDER",
+    envvar="KEPT_OUTBOX",
+    show_envvar=True,
+    help="Where unsent checkpoints wait. Without it: ./kept-outbox.",
 )
 @json_option
 @click.pass_obj
-def sync(
-    location: str | None, locations: tuple[str, ...], *, artifact: str | None, as_json: bool
+def sync(  # noqa: PLR0913 - the options of the command
+    location: str | None,
+    locations: tuple[str, ...],
+    *,
+    artifact: str | None,
+    status: bool,
+    folder: str | None,
+    as_json: bool,
 ) -> None:
-    """Copy to TARGET what SOURCE has and TARGET lacks, between stores of any kind.
+    """Send what has not arrived yet, or copy from one store to another.
 
     \b
-    kept sync s3://bucket/prefix              this store to object storage
-    kept sync s3://bucket/prefix ./here       object storage to a folder
-    kept sync                                 this store to each of its mirrors, and
-                                              what waits in the outbox to where it belongs
+    kept sync                            what waits in the outbox to W&B or a remote
+                                         store, and this store to its mirrors
+    kept sync --status                   what that would be
+    kept sync s3://bucket/prefix         this store to object storage
+    kept sync s3://bucket/prefix ./here  object storage to a folder
 
-    Versions keep their numbers, aliases and metadata, and stay deleted if they are. Only bytes that
-    TARGET lacks are moved. Interrupted, it goes on where it was the next time.
+    A checkpoint waits in the outbox until its destination has confirmed it: after a crash, an
+    outage, or a run in W&B's offline mode. It goes to the run it belongs to, in order, with its
+    aliases, and never twice. What a process that still trains has in there is left to it.
+
+    Between stores, TARGET gets what SOURCE has and it lacks. Versions keep their numbers, aliases
+    and metadata, and stay deleted if they are; only bytes that TARGET lacks are moved.
+
+    Interrupted, it goes on where it was the next time.
     """  # noqa: D301 (click's mark for lines that stay as they are)
-    if len(locations) > 2:
-        raise click.UsageError("Write `kept sync [[SOURCE] TARGET]`.")
-    sent = [] if locations else [_send(place) for place in _waiting()]
-    # Beside an outbox there need not be a store.
-    source = opened(locations[0] if len(locations) == 2 else location, may_be_new=bool(sent))
-    targets = [locations[-1]] if locations else _mirrors(source, needed=not sent)
-    results = [_copy_all(source, target, artifact) for target in targets]
-    if as_json:
-        print_json([*sent, *(_shape(source, target, copied) for target, copied in results)])
+    if len(locations) > 2 or (locations and status):
+        raise click.UsageError("Write `kept sync [[SOURCE] TARGET]`, or `kept sync --status`.")
+    if locations:
+        source = opened(locations[0] if len(locations) == 2 else location)
+        target, copied = _copy_all(source, locations[-1], artifact)
+        if as_json:
+            print_json([_shape(source, target, copied)])
+        else:
+            _print(target, copied)
+    else:
+        _send_or_list(location, folder, artifact, status=status, as_json=as_json)
+
+
+def _send_or_list(
+    location: str | None, folder: str | None, artifact: str | None, *, status: bool, as_json: bool
+) -> None:
+    from kept.cli.waiting import print_sent, print_waiting, send_waiting, sent_shape, waiting
+    from kept.mirrors.outbox import Outbox
+
+    outbox = Outbox(folder)
+    if status:
+        print_waiting(waiting(outbox, _store_if_any(location), artifact), as_json=as_json)
         return
-    for shape in sent:
-        _print_sent(shape)
-    for target, copied in results:
-        _print(target, copied)
+    sent = send_waiting(outbox, artifact)
+    if not as_json:
+        print_sent(sent)
+    store = _store_if_any(location)  # only now, so that one that is away holds nothing up
+    copied = [_copy_all(store, mirror, artifact) for mirror in _mirrors(store)] if store else []
+    if as_json:
+        shapes = [_shape(store, *each) for each in copied] if store else []
+        print_json([sent_shape(outbox, each) for each in sent] + shapes)
+    for target, artifacts in [] if as_json else copied:
+        _print(target, artifacts)
+    if not as_json and not sent and not copied:
+        mirrorless = f"; {store.location} has no mirrors" if store else ""
+        click.echo(f"Nothing waits in {outbox.folder}{mirrorless}.")
+    if any(each.error for each in sent):
+        raise SystemExit(1)
 
 
-def _waiting() -> list[str]:
-    """Return the stores in object storage that the outbox has something for."""
-    from kept.bucket.location import is_remote
-    from kept.mirrors.outbox import Outbox
-
-    return sorted({e.destination for e in Outbox().entries() if is_remote(e.destination)})
-
-
-def _send(where: str) -> dict[str, Any]:
-    from kept.mirrors.delivery import Delivery
-    from kept.mirrors.outbox import Outbox
-
-    delivery = Delivery(opened(where, may_be_new=True), Outbox())
-    with progress(f"Sending to {where}", "bytes") as moved:
-        sent = delivery.send(moved)
-    left = len(delivery.left())
-    return {"source": delivery.outbox.folder, "target": where, "sent": sent.versions, "left": left}
+def _store_if_any(location: str | None) -> Store | None:
+    """Return the store, or None: who uses W&B only has none, and one in a cloud may be away."""
+    try:
+        store = opened(location, may_be_new=True)
+    except RemoteError as error:
+        click.echo(f"The store cannot be asked for its mirrors: {clean(str(error))}", err=True)
+        return None
+    return store if store.exists else None
 
 
-def _mirrors(source: Store, *, needed: bool) -> list[str]:
+def _mirrors(source: Store) -> list[str]:
     from kept.mirrors.receipts import receipts
 
-    found = sorted({receipt.destination for receipt in receipts(source.bucket)})
-    if needed and not found:
-        raise click.UsageError(
-            f"{source.location} has no mirrors, and nothing is in the outbox. Say where to copy "
-            "to: kept sync TARGET."
-        )
-    return found
+    return sorted({receipt.destination for receipt in receipts(source.bucket)})
 
 
 def _copy_all(source: Store, where: str, artifact: str | None) -> tuple[Store, dict[str, Copied]]:
@@ -119,12 +151,6 @@ def _shape(source: Store, target: Store, copied: dict[str, Copied]) -> dict[str,
             for name, c in copied.items()
         ],
     }  # fmt: skip
-
-
-def _print_sent(shape: dict[str, Any]) -> None:
-    click.echo(f"{counted(shape['sent'], 'checkpoint')} sent to {clean(shape['target'])}")
-    if shape["left"]:
-        click.echo(f"{shape['left']} still wait: another process is sending them", err=True)
 
 
 def _print(target: Store, copied: dict[str, Copied]) -> None:

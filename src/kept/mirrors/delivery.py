@@ -66,8 +66,10 @@ class Delivery:
         """Return what waits for the store, whoever added it; raises Damaged."""
         return self.outbox.entries(self.store.location)
 
-    def send(self, progress: Callable[[int, int], None] | None = None) -> Sent:
-        """Make versions of all that waits; progress is told the bytes sent, and of how many.
+    def send(
+        self, progress: Callable[[int, int], None] | None = None, artifact: str | None = None
+    ) -> Sent:
+        """Make versions of all that waits, or of an artifact's; progress is told of bytes.
 
         What another process is sending is left to it, but for what was added here, which is
         waited for. Raises what the store raises; then what was not sent still waits. An entry that
@@ -76,14 +78,14 @@ class Delivery:
         while True:
             with self.outbox.draining(self.store.location) as mine:
                 if mine:
-                    return self._send_all(progress)
+                    return self._send_all(progress, artifact)
             self._find_own()
             if not self._own:
                 return Sent(0, 0)
             time.sleep(_PAUSE)
 
-    def _send_all(self, progress: Callable[[int, int], None] | None) -> Sent:
-        entries = self.left()
+    def _send_all(self, progress: Callable[[int, int], None] | None, artifact: str | None) -> Sent:
+        entries = [entry for entry in self.left() if artifact in (None, entry.artifact)]
         recorded = self._recorded(e for e in entries if e.write_id not in self._untried)
         refused: Exception | None = None
         versions, done, size = 0, 0, sum(entry.size for entry in entries)

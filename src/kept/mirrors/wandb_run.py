@@ -14,6 +14,7 @@ Every figure and trap named here was observed with wandb 0.31 and 0.19.11:
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import urllib.error
 import urllib.request
@@ -142,8 +143,6 @@ def resumed(place: Place) -> Iterator[Any]:
     server does not know yet, since it was offline, is made. Raises UploadFailed.
     """
     wandb = _wandb()
-    with _failing_as_kept():
-        succeeded = _state(place) in (None, "finished")
     quiet = wandb.Settings(
         base_url=place.base_url,
         console="off",
@@ -153,8 +152,9 @@ def resumed(place: Place) -> Iterator[Any]:
         x_disable_stats=True,
         x_disable_meta=True,
     )
-    with tempfile.TemporaryDirectory(prefix="kept-wandb-") as folder:
+    with _folder_for_traces() as folder:
         with _failing_as_kept():
+            succeeded = _state(place) in (None, "finished")
             run = wandb.init(
                 id=place.run,
                 project=place.project,
@@ -189,6 +189,21 @@ def _settle_aliases(artifact: Any, aliases: list[str]) -> None:
     if missing:
         artifact.aliases.extend(missing)
         artifact.save()
+
+
+@contextlib.contextmanager
+def _folder_for_traces() -> Iterator[str]:
+    """Yield a folder in which wandb leaves what nobody needs of a run: it looks in WANDB_DIR."""
+    before = os.environ.get("WANDB_DIR")
+    with tempfile.TemporaryDirectory(prefix="kept-wandb-") as folder:
+        os.environ["WANDB_DIR"] = folder
+        try:
+            yield folder
+        finally:
+            if before is None:
+                del os.environ["WANDB_DIR"]
+            else:
+                os.environ["WANDB_DIR"] = before
 
 
 @contextlib.contextmanager

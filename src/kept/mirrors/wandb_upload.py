@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from kept.errors import KeptError, Unreachable, UploadFailed
+from kept.errors import Damaged, KeptError, Unreachable, UploadFailed
 from kept.mirrors import wandb_run
 from kept.mirrors.courier import Courier, Words
 from kept.mirrors.outbox import Entry, Outbox
@@ -21,13 +21,12 @@ from kept.store.encoding import check_metadata
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from kept.mirrors.courier import Tell
     from kept.store.encoding import Json
 
-_PREFIX = "wandb:"
 _ASK_SECONDS = 10.0  # while an upload takes long: whether the server is there
 
 
@@ -71,7 +70,7 @@ class WandbUploads:
         self._has_claim = False  # on the run, as long as something is left to send
         label = place.label if place else "disabled"
         self._destination = f"the W&B run {label}"
-        self._later = f"to upload: kept sync --outbox {self._outbox.folder}"
+        self._later = f"to send it: kept sync --outbox {self._outbox.folder}"
         words = Words(self._destination, self._outbox.folder, self._later, self._left_text)
         self._courier = Courier(self._send, words, tell, self._let_go)
 
@@ -130,9 +129,7 @@ class WandbUploads:
             self._has_claim = self._claim.enter_context(claim)
         if not self._has_claim:
             raise UploadFailed(f"another process is sending to {self._destination}")
-        for entry in self._left():
-            self._sender.send(entry)
-            self._outbox.confirm(entry)
+        self._sender.send_all(self._left(), self._outbox.confirm)
 
     def _let_go(self) -> None:
         self._has_claim = False
@@ -154,7 +151,23 @@ class Sender:
 
     def takes(self, entry: Entry) -> bool:
         """Return whether an entry for the run's destination is for its entity too."""
-        return _place(entry).entity in ("", self.place.entity)
+        return place_of_entry(entry).entity in ("", self.place.entity)
+
+    def send_all(self, entries: Iterable[Entry], sent: Callable[[Entry], None]) -> None:
+        """Send entries in order; sent hears of each.
+
+        Raises what send raises; only what is Damaged does not keep the rest from being sent.
+        """
+        damaged: Damaged | None = None
+        for entry in entries:
+            try:
+                self.send(entry)
+            except Damaged as error:
+                damaged = damaged or error
+            else:
+                sent(entry)
+        if damaged is not None:
+            raise damaged
 
     def send(self, entry: Entry) -> None:
         """Return when W&B has the entry; raises Unreachable, UploadFailed or Damaged."""
@@ -207,11 +220,6 @@ class _Attempt:
             self._over.set()
 
 
-def is_wandb(destination: str) -> bool:
-    """Return whether a destination of an outbox is a run of W&B."""
-    return destination.startswith(_PREFIX)
-
-
 def send_left(
     outbox: Outbox,
     destination: str,
@@ -231,16 +239,17 @@ def send_left(
     return mine
 
 
-def _place(entry: Entry) -> Place:
+def place_of_entry(entry: Entry) -> Place:
+    """Return the run that an entry is for."""
     return Place.from_json(entry.content["run"])
 
 
 def _by_place(entries: list[Entry]) -> dict[Place, list[Entry]]:
     """Sort entries of one destination by entity; what does not know its own goes with the rest."""
-    entities = {_place(entry).entity for entry in entries} - {""}
+    entities = {place_of_entry(entry).entity for entry in entries} - {""}
     found: dict[Place, list[Entry]] = {}
     for entry in entries:
-        place = _place(entry)
+        place = place_of_entry(entry)
         if not place.entity and len(entities) == 1:
             place = replace(place, entity=next(iter(entities)))
         found.setdefault(place, []).append(entry)
@@ -250,13 +259,11 @@ def _by_place(entries: list[Entry]) -> dict[Place, list[Entry]]:
 def _send_group(
     outbox: Outbox, place: Place, entries: list[Entry], sent: Callable[[Entry], None]
 ) -> None:
-    for entry in entries:
-        entry.check()
+    def confirmed(entry: Entry) -> None:
+        outbox.confirm(entry)
+        sent(entry)
+
     if not wandb_run.answers(place):
         raise Unreachable(f"{place.base_url} does not answer")
     with wandb_run.resumed(place) as run:
-        sender = Sender(run, place)
-        for entry in entries:
-            sender.send(entry)
-            outbox.confirm(entry)
-            sent(entry)
+        Sender(run, place).send_all(entries, confirmed)

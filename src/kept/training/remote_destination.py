@@ -53,7 +53,8 @@ class RemoteDestination:
         self._outbox = Outbox()
         self._delivery = Delivery(self.store, self._outbox, self._arrived)
         self._mirrors = Mirrors(self.store, options.mirror, print_text)
-        words = Words(f"the store {self.location}", self._outbox.folder, "kept sync")
+        later = f"the next run goes on, or: kept sync --outbox {self._outbox.folder}"
+        words = Words(f"the store {self.location}", self._outbox.folder, later)
         self._courier = Courier(self._send, words, print_text)
         self._files: Files = []
 
