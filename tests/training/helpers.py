@@ -192,6 +192,23 @@ class Gate:
         self._open.set()
 
 
+class Stopped(RuntimeError):
+    """Raised by Stop."""
+
+
+class Stop(keras.callbacks.Callback):
+    """Raises at the end of a batch, counted over all epochs."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.left = after
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if not self.left:
+            raise Stopped("stopped by the test")
+
+
 class AtTheEnd(keras.callbacks.Callback):
     """Calls a function when training is over, before the callbacks after it end."""
 

@@ -20,6 +20,7 @@ from kept.errors import (
 )
 from kept.training import randomness
 from kept.training.codec import decode, encode, read_arrays, write_arrays
+from tests.training.helpers import Stop, Stopped
 
 BATCHES = 5  # of 8 rows
 
@@ -63,19 +64,6 @@ def values(model):
 
 def same(model, other):
     return all(np.array_equal(a, b) for a, b in zip(values(model), values(other), strict=True))
-
-
-class Stop(keras.callbacks.Callback):
-    """Raises at the end of a batch, counted over all epochs."""
-
-    def __init__(self, after):
-        super().__init__()
-        self.left = after
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.left -= 1
-        if not self.left:
-            raise RuntimeError("stopped by the test")
 
 
 def interrupted(after, *callbacks, **options):
@@ -348,23 +336,37 @@ def test_a_fit_that_breaks_off_while_passing_over_leaves_a_model_that_trains():
     assert int(model.optimizer.iterations) == before + BATCHES
 
 
-def test_a_generator_falls_back_to_the_start_of_the_epoch(capsys):
-    def stream():
-        x, y = rows()
-        while True:
-            yield x[:8], y[:8]
-
-    def train(model, *callbacks):
-        return model.fit(stream(), steps_per_epoch=5, epochs=2, callbacks=[*callbacks], verbose=0)
-
-    with pytest.raises(RuntimeError, match="stopped by the test"):
-        train(make(), own := checkpoint(save_freq=3), Stop(4))
-    own.close()
+def test_another_batch_size_begins_the_epoch_again_and_says_so(capsys):
+    interrupted(9, checkpoint(save_freq=4))
     model = make(seed=2)
-    history = train(model, checkpoint(save_freq=3, resume=True))
-    assert history.epoch == [0, 1]
-    assert int(model.optimizer.iterations) == 3 + 10
-    assert re.search("steps_per_epoch.*those already done again", capsys.readouterr().out)
+    fit(model, checkpoint(save_freq=4, resume=True), batch_size=4)
+    said = capsys.readouterr().out
+    assert "there were 5 batches in an epoch, now there are 10, so the batches of this" in said
+    assert int(model.optimizer.iterations) == 8 + 2 * 10
+
+
+def test_another_batch_size_after_an_epoch_is_told_of(capsys):
+    interrupted(9, checkpoint())
+    model = make(seed=2)
+    fit(model, checkpoint(resume=True), batch_size=7, steps_per_epoch=5)
+    assert "in another order: there were 8 rows in a batch, now" in capsys.readouterr().out
+
+
+def test_data_that_has_become_too_short_is_refused():
+    def stream(batches):
+        x, y = rows()
+        yield from [(x[:8], y[:8])] * batches
+
+    def train(model, callbacks, batches):
+        model.fit(stream(batches), callbacks=callbacks, verbose=0)
+
+    with pytest.raises(Stopped):
+        train(make(), [own := checkpoint(save_freq=4), Stop(5)], 6)
+    own.close()
+    before = len(kept.open_store().versions("m"))
+    with pytest.raises(CannotResume, match="fewer batches than were done"):
+        train(make(seed=2), [checkpoint(save_freq=4, resume=True)], 2)
+    assert len(kept.open_store().versions("m")) == before
 
 
 def test_keras_py_dataset_with_random_rows(straight):

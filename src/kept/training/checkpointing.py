@@ -136,6 +136,7 @@ class Checkpointing:
     def epoch_end(self, epoch: int, logs: Logs) -> None:
         """Save with save_freq="epoch"."""
         self._tell()
+        self._resumer.epoch_end()
         if self._mode is None:
             self._first_batch_done()
         self._epochs_since_save += 1

@@ -23,9 +23,30 @@ if TYPE_CHECKING:
 class Fit:
     """A running fit."""
 
-    callbacks: tuple[Any, ...]  # in the order in which they are called; empty if not known
-    adapter: Any  # Keras's adapter of the training data; None if not known
-    steps_per_epoch: int | None  # as it was given to fit
+    callbacks: tuple[Any, ...] = ()  # in the order in which they are called; empty if not known
+    epochs: Any = None  # Keras's iterator over the batches of an epoch; None if not known
+
+    @property
+    def adapter(self) -> Any:
+        """Keras's adapter of the training data; None if not known."""
+        return getattr(self.epochs, "data_adapter", None)
+
+    @property
+    def kind(self) -> str:
+        """The name of the adapter's class: what kind of data this is."""
+        return type(self.adapter).__name__
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """As it was given to fit."""
+        given: int | None = getattr(self.epochs, "steps_per_epoch", None)
+        return given
+
+    @property
+    def batches(self) -> int | None:
+        """The batches of an epoch; None where Keras finds out when the first one is over."""
+        number: int | None = getattr(self.epochs, "num_batches", None)
+        return number
 
 
 def running_fit() -> Fit:
@@ -38,11 +59,7 @@ def running_fit() -> Fit:
         elif found is not None and hasattr(seen.get("epoch_iterator"), "data_adapter"):
             epochs = seen["epoch_iterator"]
             break
-    return Fit(
-        tuple(getattr(found, "callbacks", ())),
-        getattr(epochs, "data_adapter", None),
-        getattr(epochs, "steps_per_epoch", None),
-    )
+    return Fit(tuple(getattr(found, "callbacks", ())), epochs)
 
 
 def _callers() -> Iterator[FrameType]:

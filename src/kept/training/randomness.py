@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
@@ -32,14 +33,19 @@ def capture() -> dict[str, Any]:
         "keras": _keras_seed(),
         "framework_name": keras.backend.backend(),
         "framework": _FRAMEWORKS[keras.backend.backend()].capture(),
+        "torch": _capture_torch() if _uses_torch_beside() else None,
     }
 
 
 def restore(state: dict[str, Any]) -> None:
-    """Set the generators to what capture returned, those of another framework left alone."""
+    """Set the generators to what capture returned; those of a framework not in use are let be."""
     if state["framework_name"] == keras.backend.backend():
         _restore_keras(state["keras"])
         _FRAMEWORKS[keras.backend.backend()].restore(state["framework"])
+    elif state["framework_name"] == "torch" and _uses_torch_beside():
+        _restore_torch(state["framework"])
+    if state.get("torch") is not None and "torch" in sys.modules:
+        _restore_torch(state["torch"])
     # Last, since making a generator for Keras draws its seed from Python's.
     version, words, gauss = state["python"]
     random.setstate((version, tuple(int(word) for word in words), gauss))
@@ -53,6 +59,11 @@ def is_seeded() -> bool:
     import tensorflow as tf
 
     return bool(tf.compat.v1.random.get_seed(0)[0] != _NO_SEED)
+
+
+def _uses_torch_beside() -> bool:
+    """Return whether torch is here though Keras does not use it: its DataLoader draws from it."""
+    return "torch" in sys.modules and keras.backend.backend() != "torch"
 
 
 def _keras_seed() -> Any:

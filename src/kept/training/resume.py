@@ -14,7 +14,15 @@ import keras
 import numpy as np
 
 from kept.errors import CannotResume
-from kept.training import callback_state, loading, position, randomness
+from kept.training import (
+    callback_state,
+    data_state,
+    loading,
+    pass_over,
+    position,
+    randomness,
+    seeking,
+)
 from kept.training.snapshot import variables_of
 from kept.training.state import metrics_of, seeds_of
 
@@ -48,6 +56,7 @@ class Resumption:
     def begin(self, recorder: Recorder, fit: Fit) -> None:
         """For on_train_begin: set the first epoch, and say what will not be as it was."""
         self._recorder, self._fit = recorder, fit
+        self._random_here = randomness.capture()
         if self.state is None:
             self._begin_without_state()
             return
@@ -61,6 +70,7 @@ class Resumption:
         """For on_epoch_begin: do what has to wait until all callbacks have begun."""
         self._put_back()
         if self._random is not None:
+            data_state.restore_own(self._fit, self.state.data.get("own", {}) if self.state else {})
             randomness.restore(self._random)
             self._random = None
         if self._values and not self._passing:
@@ -75,6 +85,11 @@ class Resumption:
             self._passing = False
             self._set_moment(state)
         return True
+
+    def epoch_end(self) -> None:
+        """For on_epoch_end; raises CannotResume if the data had too few batches."""
+        if self._passing:
+            raise pass_over.too_few()
 
     def end(self) -> None:
         """For on_train_end: leave everything as it should be where no epoch was left."""
@@ -99,18 +114,21 @@ class Resumption:
         for name in state.unfinished:
             if name in known and name in state.callbacks:
                 known[name].on_epoch_end(state.epoch, dict(state.logs))
-        later = self._recorder.after_owner(known.values())
-        self._later = [(callback, callback_state.get_state(callback)) for callback in later]
+        self._keep_later()
         self._random = randomness.capture()
         if model.stop_training:
             self._finished(state, "had been ended by a callback")
         elif state.epoch + 1 >= self._epochs:
             self._finished(state, f"is done; raise epochs={self._epochs} to go on")
         else:
-            reason = position.other_seed(self._fit, state)
-            but = f", but the data comes in another order: {reason}" if reason else ""
-            self._tell(f"going on from {self.version.reference} with epoch {state.epoch + 2}{but}")
-            self._set_first_epoch(state.epoch + 1)
+            self._go_on_with(state, state.epoch + 1)
+
+    def _go_on_with(self, state: State, epoch: int) -> None:
+        reason = position.cannot_go_on(self._fit, state)
+        but = f", but the data comes in another order: {reason}" if reason else self._doubt()
+        self._tell(f"going on from {self.version.reference} with epoch {epoch + 1}{but}")
+        self._set_first_epoch(epoch)
+        self._find_place(state, epoch, found=reason is None)
 
     def _begin_in_epoch(self, state: State, batch: int) -> None:
         model = self._owner.model
@@ -121,12 +139,11 @@ class Resumption:
         if reason is not None:
             self._tell(f"going on from {where}: {reason}, so {position.FALLBACK}")
             self._random = state.random
-            known = self._recorder.callbacks
-            later = self._recorder.after_owner(known.values())
-            self._later = [(c, callback_state.get_state(c)) for c in later]
+            self._keep_later()
+            self._find_place(state, state.epoch, found=False)
             return
-        doubt = position.doubt(self._fit)
-        self._tell(f"going on from {where}" + (f" (exact if: {doubt})" if doubt else ""))
+        self._tell(f"going on from {where}{self._doubt()}")
+        self._find_place(state, state.epoch, found=True)
         metrics = {id(variable) for variable in metrics_of(model)}
         self._values = [
             (variable, np.array(keras.ops.convert_to_numpy(variable)))
@@ -135,12 +152,31 @@ class Resumption:
         ]
         self._random = state.random_at_epoch
 
+    def _keep_later(self) -> None:
+        """Keep the states of the callbacks that begin after us, which resets them."""
+        later = self._recorder.after_owner(self._recorder.callbacks.values())
+        self._later = [(callback, callback_state.get_state(callback)) for callback in later]
+
+    def _find_place(self, state: State, epoch: int, *, found: bool) -> None:
+        """Bring the data to where an epoch begins, or note that it begins anew with it."""
+        first = state.first_epoch if found else epoch
+        self._recorder.begin(self._fit, first)
+        number = seeking.batches_to_read(self._fit, epoch - first)
+        if number:
+            self._tell(f"reading {number} batches again to find the place in the data")
+        randomness.restore(self._random_here)  # which a generator's first batches come from
+        seeking.seek(self._fit, epoch - first, state.data.get("batches"))
+
+    def _doubt(self) -> str:
+        doubt = position.doubt(self._fit)
+        return f" (exact if: {doubt})" if doubt else ""
+
     def _pass_over(self, epoch: int) -> None:
         state, model = self.state, self._owner.model
         assert state is not None
         batches = int(state.batch or 0) + 1
         position.start_epoch(self._fit, epoch, batches - 1)
-        model.train_function = position.PassOver(model, batches, dict(state.logs))
+        model.train_function = pass_over.PassOver(model, batches, dict(state.logs))
         self._passing = True
 
     def _set_moment(self, state: State) -> None:

@@ -28,7 +28,7 @@ class Resumer:
         self._owner = owner
         self._tell = tell
         self._recorder = Recorder(owner, state_of)
-        self._fit = Fit((), None, None)
+        self._fit = Fit()
         self._resumption: Resumption | None = None
         self.parent: dict[str, str] | None = None  # of the versions to come
 
@@ -48,7 +48,7 @@ class Resumer:
     def begin(self) -> None:
         """For on_train_begin, called by it and not from elsewhere."""
         self._fit = running_fit()
-        self._recorder.begin(self._fit)
+        self._recorder.begin(self._fit, None)
         position.forget_read_ahead(self._fit)
         if self._resumption is not None:
             self._resumption.begin(self._recorder, self._fit)
@@ -58,11 +58,16 @@ class Resumer:
         position.start_epoch(self._fit, epoch)
         if self._resumption is not None:
             self._resumption.epoch_begin(epoch)
-        self._recorder.epoch_begin()
+        self._recorder.epoch_begin(epoch)
 
     def passes(self, batch: int) -> bool:
         """For on_train_batch_end: return whether the batch is only passed over."""
         return self._resumption is not None and self._resumption.passes(batch)
+
+    def epoch_end(self) -> None:
+        """For on_epoch_end; raises CannotResume if the place in the data was not reached."""
+        if self._resumption is not None:
+            self._resumption.epoch_end()
 
     def end(self) -> None:
         """For on_train_end."""

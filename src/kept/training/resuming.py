@@ -72,6 +72,10 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untype
         """Pass over what was done."""
         self._resumer.passes(batch)
 
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
+        """Find out whether the data had all the batches that were done."""
+        self._resumer.epoch_end()
+
     def on_train_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Leave the other callbacks as they should be."""
         self._resumer.end()

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from kept.errors import CannotResume, Damaged, InvalidCheckpoint
-from kept.training import callback_state, randomness
+from kept.training import callback_state, data_state, randomness
 from kept.training.codec import Arrays, Unsupported, decode, encode, read_arrays, write_arrays
 from kept.training.fit import Fit
 
@@ -45,11 +45,17 @@ class State:
     stopped: bool  # a callback had asked for the end of training
     framework: str = field(default_factory=keras.backend.backend)
     keras_version: str = keras.__version__
+    data: dict[str, Any] = field(default_factory=dict)  # what data_state.describe returns
     # What follows is known when the state has been read; when it is written, the writer asks.
     model: list[Any] = field(default_factory=list)  # [path, shape, type] of the weights
     optimizer: list[Any] = field(default_factory=list)  # of its variables, its class first
     seeds: list[Any] = field(default_factory=list)  # values of the layers' seed generators
     metrics: list[Any] = field(default_factory=list)  # values of the metrics' variables
+
+    @property
+    def first_epoch(self) -> int:
+        """The epoch that the data began with."""
+        return int(self.data.get("first_epoch", 0))
 
 
 class Recorder:
@@ -59,21 +65,29 @@ class Recorder:
         """Raises InvalidCheckpoint for a callback that has no state to be kept."""
         self._owner = owner
         self._given = None if state_of is None else check_state_of(state_of)
-        self._fit = Fit((), None, None)
+        self._fit = Fit()
         self._random_at_epoch: dict[str, Any] | None = None
+        self._data_at_epoch: dict[str, Any] = {}
+        self._first_epoch: int | None = None
 
     @property
     def callbacks(self) -> dict[str, Any]:
         """The callbacks that belong to the state, by name, in the order they are called in."""
         return callback_state.named(self._in_order())
 
-    def begin(self, fit: Fit) -> None:
-        """Note what the fit works with."""
-        self._fit = fit
+    def begin(self, fit: Fit, first_epoch: int | None) -> None:
+        """Note what the fit works with, and the epoch that its data began with.
 
-    def epoch_begin(self) -> None:
-        """Note the randomness that the epoch's order of batches comes from."""
+        That is the epoch that begins next, if it is None.
+        """
+        self._fit, self._first_epoch = fit, first_epoch
+
+    def epoch_begin(self, epoch: int) -> None:
+        """Note what the epoch's order of batches comes from."""
+        if self._first_epoch is None:
+            self._first_epoch = epoch
         self._random_at_epoch = randomness.capture()
+        self._data_at_epoch = data_state.own_state(self._fit)
 
     def capture(self, epoch: int, batch: int | None, logs: Mapping[str, Any]) -> State:
         """Return the state of this moment."""
@@ -88,7 +102,13 @@ class Recorder:
             callbacks={name: callback_state.get_state(one) for name, one in known.items()},
             unfinished=[name for name, one in known.items() if any(one is c for c in later)],
             stopped=bool(getattr(self._owner.model, "stop_training", False)),
+            data=self._describe_data(epoch, ended=batch is None),
         )
+
+    def _describe_data(self, epoch: int, *, ended: bool) -> dict[str, Any]:
+        own = data_state.own_state(self._fit) if ended else self._data_at_epoch
+        first = epoch if self._first_epoch is None else self._first_epoch
+        return data_state.describe(self._fit, first, own)
 
     def after_owner(self, some: Iterable[Any]) -> list[Any]:
         """Return those that are called after the owner."""
@@ -140,6 +160,7 @@ def write_state(
         "callbacks": [_encode_callback(n, s, arrays) for n, s in state.callbacks.items()],
         "unfinished": state.unfinished,
         "stopped": state.stopped,
+        "data": encode(state.data, arrays),
         "seeds": [encode(np.array(value(variable)), arrays) for variable in seeds],
         "metrics": [encode(np.array(value(variable)), arrays) for variable in metrics],
     }
@@ -163,7 +184,8 @@ def read_state(folder: Path) -> State | None:
         states = {name: decode(state, arrays) for name, state in content.pop("callbacks")}
         decoded = {
             name: decode(content.pop(name), arrays)
-            for name in ("logs", "random", "random_at_epoch", "seeds", "metrics")
+            for name in ("logs", "random", "random_at_epoch", "seeds", "metrics", "data")
+            if name in content or name != "data"  # states of the first versions of kept lack it
         }
         content.pop("format")
         known = {name: content[name] for name in content if name in State.__dataclass_fields__}
