@@ -131,6 +131,7 @@ class TestOutbox:
     @pytest.fixture
     def waits(self, wandb_server, tmp_path):
         import wandb
+
         from kept.mirrors.wandb_upload import Label, WandbUploads
 
         names = []

@@ -76,6 +76,9 @@ class NoResuming:
     def passes(self, batch: int) -> bool:  # noqa: ARG002 - as Resuming has it
         return False
 
+    def epoch_end(self) -> None:
+        pass
+
     def end(self) -> None:
         pass
 
