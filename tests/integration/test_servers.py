@@ -11,10 +11,12 @@ import pytest
 import kept
 from kept.bucket.object import ObjectBucket
 from kept.errors import KeptError, UnsafeServer
+from kept.mirrors.outbox import Outbox
 from tests.bucket.bucket_contract import BucketContract
 from tests.helpers import tree, write
 from tests.integration.conftest import use_s3
 from tests.integration.servers import free_port, needed, running
+from tests.mirrors.test_delivery import check_complete, killed
 from tests.remote.test_store_on_s3 import race
 
 pytestmark = pytest.mark.timeout(900)
@@ -89,6 +91,19 @@ def test_ceph_killed_during_uploads(ceph, rgw, tmp_path):
     assert len(committed) == len(set(committed)) >= 6
     assert [v.index for v in fresh.versions("m")] == list(range(len(there)))
     assert fresh.verify().problems == []
+
+
+def test_trainers_and_ceph_killed_during_uploads(ceph, rgw, tmp_path):
+    outbox, added = Outbox(tmp_path / "outbox"), []
+    for run in range(3):
+        added += killed(run, rgw, outbox, tmp_path, 1 + 0.3 * run)
+        ceph.kill()  # beside a trainer that goes on, to see what that one makes of it
+        ceph_is_back = threading.Timer(2, ceph.restart)
+        ceph_is_back.start()
+        added += killed(f"{run}b", rgw, outbox, tmp_path, 4)
+        ceph_is_back.join()
+        assert kept.open_store(rgw).verify().problems == []
+    check_complete(rgw, outbox, added)
 
 
 def test_rclone_ignores_conditions_and_is_refused(s3_environment, monkeypatch, tmp_path):

@@ -153,12 +153,13 @@ def test_processes_that_share_an_outbox(s3, outbox):
 
 
 TRAINER = """
-import itertools, os, sys, kept
+import itertools, os, sys, time, kept
 from kept.mirrors.courier import Courier, Words
 from kept.mirrors.delivery import Delivery
 from kept.mirrors.outbox import Outbox
 location, folder, path, run = sys.argv[1:]
-delivery = Delivery(kept.open_store(location), Outbox(folder))
+store = kept.Store(kept.store.store.open_bucket(location), look=False)
+delivery = Delivery(store, Outbox(folder))
 courier = Courier(lambda _: delivery.send() and None, Words("s", "o", "c"), lambda text: None)
 for n in itertools.count():
     with open(f"{path}-{n}", "wb") as file:
@@ -169,23 +170,22 @@ for n in itertools.count():
     print(n, flush=True)
     courier.wake("s")
     while len(delivery.left()) > 3:
-        pass
+        time.sleep(0.01)
 """
 
 
-def test_trainers_killed_during_uploads(s3, proxy, outbox, tmp_path):
-    proxy.fault = lambda method, path: "slow" if method == "PUT" else None
-    added = []
-    for run in range(3):
-        trainer = start(TRAINER, s3, outbox.folder, tmp_path / "f", run)
-        added += [(str(run), int(trainer.stdout.readline())) for _ in range(3)]
-        time.sleep(0.4 + 0.37 * run)
-        trainer.send_signal(signal.SIGKILL)
-        rest, _ = trainer.communicate()
-        added += [(str(run), int(line)) for line in rest.split()]
-        if kept.open_store(s3).exists:
-            assert kept.open_store(s3).verify().problems == []
-    proxy.fault = lambda *_: None
+def killed(run, s3, outbox, tmp_path, seconds):
+    """Let a trainer work for a while and kill it; return what it has put into the outbox."""
+    trainer = start(TRAINER, s3, outbox.folder, tmp_path / "f", run)
+    added = [(str(run), int(trainer.stdout.readline())) for _ in range(3)]
+    time.sleep(seconds)
+    trainer.send_signal(signal.SIGKILL)
+    rest, _ = trainer.communicate()
+    return added + [(str(run), int(line)) for line in rest.split()]
+
+
+def check_complete(s3, outbox, added):
+    """Send what is left; nothing is lost, doubled, out of order or damaged."""
     store = kept.open_store(s3)
     Delivery(store, outbox).send()
     versions = [(v.metadata["run"], v.metadata["n"]) for v in store.versions("m")]
@@ -194,3 +194,14 @@ def test_trainers_killed_during_uploads(s3, proxy, outbox, tmp_path):
     assert versions == sorted(versions)
     assert store.verify().problems == []
     assert outbox.entries() == []
+
+
+def test_trainers_killed_during_uploads(s3, proxy, outbox, tmp_path):
+    proxy.fault = lambda method, path: "slow" if method == "PUT" else None
+    added = []
+    for run in range(3):
+        added += killed(run, s3, outbox, tmp_path, 0.4 + 0.37 * run)
+        if kept.open_store(s3).exists:
+            assert kept.open_store(s3).verify().problems == []
+    proxy.fault = lambda *_: None
+    check_complete(s3, outbox, added)
