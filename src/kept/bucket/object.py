@@ -266,7 +266,10 @@ def _open(location: str) -> Any:
 
 def _names_http() -> bool:
     """Return whether the environment names an endpoint without TLS, in so many words."""
-    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
+    names = (
+        "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT",
+        "AZURE_ENDPOINT", "GOOGLE_BASE_URL",
+    )  # fmt: skip
     return any(os.environ.get(name, "").startswith("http://") for name in names)
 
 
