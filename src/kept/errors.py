@@ -17,6 +17,7 @@
     ├── StoreError                     the location cannot be used as a store
     │   ├── NotAStore
     │   ├── NewerFormat
+    │   ├── BeingCollected             a gc is about to delete what is needed there
     │   └── RemoteError                object storage did not do what was asked
     │       ├── BucketNotFound         no such bucket or container
     │       ├── AccessDenied           credentials are missing, wrong, expired or not enough
@@ -102,6 +103,10 @@ class NotAStore(StoreError):
 
 class NewerFormat(StoreError):
     """The store was written by a newer kept."""
+
+
+class BeingCollected(StoreError):
+    """A gc is about to delete what is needed there; it can be stored when the gc is done."""
 
 
 class RemoteError(StoreError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kept.bucket.parallel import mapped
+from kept.errors import BeingCollected
 from kept.store.blobs import blob_key, encode_blob, is_whole, read_blob
 from kept.store.commit import manifest_key, read_manifest
 
@@ -26,13 +27,24 @@ class ContentCopy:
         self._source, self._target = source, target
         self._there: set[str] = set()
 
-    def copy(self, entry: Entry) -> tuple[int, int]:
+    def forget(self) -> None:
+        """Know nothing of the target any more: a gc is deleting there."""
+        self._there.clear()
+
+    def copy(self, entry: Entry, condemned: frozenset[str]) -> tuple[int, int]:
         """Make the target hold a version's content; return the blobs and bytes that it lacked.
 
-        All of it is checked on the way. Raises Damaged.
+        All of it is checked on the way. Raises Damaged, or BeingCollected if it needs a condemned
+        key: a copy has the names that its source has.
         """
         manifest = read_manifest(self._source, entry)
         ends = _ends(manifest)
+        if condemned & {manifest_key(entry.manifest), *map(blob_key, ends)}:
+            raise BeingCollected(
+                f"A gc is about to delete in {self._target.location} what version "
+                f"v{entry.index} needs there. Copy it when that gc is done; if it was killed, run "
+                "kept gc there."
+            )
         lacking = list(self._lacking(ends))
         sizes: list[int] = []
         self._target.put_many(self._read(lacking, sizes))

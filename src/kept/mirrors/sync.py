@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from kept.errors import ArtifactNotFound, Diverged
 from kept.mirrors.content import ContentCopy
+from kept.store.ground import Ground, is_fence, on_ground
 from kept.store.history import Entry, entries
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class Sync:
             if event["number"] <= self._known_head:
                 break
             self._known.add(event["write_id"])
+            if is_fence(event):
+                self._content.forget()
         self._known_head = view.head
 
     def _adapted(
@@ -104,7 +107,8 @@ class Sync:
             if event["write_id"] in self._known:
                 said.add(event)
                 continue
-            told = {key: value for key, value in said.unsaid(event).items() if key != "number"}
+            # The number is the source's, and so is the gc of a fence.
+            told = {key: v for key, v in said.unsaid(event).items() if key not in ("number", "gc")}
             entry = needed.get(event.get("index", -1))
             if told["event"] == "version" and entry is None:
                 told["deleted"] = True
@@ -113,17 +117,30 @@ class Sync:
 
     def _replay(self, event: Event, entry: Entry | None) -> Copied:
         log = self._target.log(self._name)
-        view = log.view()
-        copied = Copied()
-        if self._due(event, view) is None:
-            return copied
-        if entry is not None:
-            copied.blobs, copied.bytes = self._content.copy(entry)
-        if log.append(lambda view: self._due(event, view), view) is not None:
-            copied.versions = event["event"] == "version"
-            copied.changes = event["event"] != "version"
+        if entry is None:
+            return self._tell(event, log.view(), lambda _: None)
+
+        def build(ground: Ground) -> Copied:
+            if self._due(event, ground.view) is None:
+                return Copied()
+            blobs, size = self._content.copy(entry, ground.condemned)
+            return Copied(blobs=blobs, bytes=size) + self._tell(event, ground.view, ground.check)
+
+        return on_ground(self._target.bucket, self._name, log, build)
+
+    def _tell(self, event: Event, view: View, check: Callable[[View], None]) -> Copied:
+        """Append the event to the target's log, unless it has come there meanwhile."""
+
+        def make(view: View) -> Event | None:
+            check(view)
+            return self._due(event, view)
+
+        told = self._target.log(self._name).append(make, view)
         self._known.add(event["write_id"])
-        return copied
+        if told is None:
+            return Copied()
+        is_version = event["event"] == "version"
+        return Copied(versions=int(is_version), changes=int(not is_version))
 
     def _due(self, event: Event, view: View) -> Event | None:
         """Return the event if the target still lacks it; raises Diverged."""
@@ -143,13 +160,16 @@ class Sync:
 
 
 class _Said:
-    """What later events, which the target has already, have said of aliases and deletions."""
+    """What later events, which the target has already, have said of aliases, expiry, deletions."""
 
     def __init__(self) -> None:
         self._aliases: set[str] = set()
+        self._expiries: set[int] = set()
         self._deletions: set[int] = set()
 
     def add(self, event: Event) -> None:
+        if "expires" in event:
+            self._expiries.add(event["index"])
         if event["event"] in ("version", "alias"):
             self._aliases.update(event["aliases"])
         else:
@@ -157,6 +177,8 @@ class _Said:
 
     def unsaid(self, event: Event) -> Event:
         """Return the event without what a later one has overruled."""
+        if event.get("index") in self._expiries:
+            event = {key: value for key, value in event.items() if key != "expires"}
         if event["event"] == "version":
             return event | {"aliases": [a for a in event["aliases"] if a not in self._aliases]}
         if event["event"] == "alias":

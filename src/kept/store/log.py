@@ -52,6 +52,11 @@ class View:
         """The number of the newest record, 0 if there is none."""
         return self.paged + len(self.tail)
 
+    def has_version(self) -> bool:
+        """Return whether a version was ever logged; a gc may have been the first to write."""
+        tail = any(event["event"] == "version" for event in self.tail)
+        return tail or any(event["event"] == "version" for event in self.backwards())
+
     def backwards(self) -> Iterator[Event]:
         """Yield the events from the newest to the first; raises Damaged."""
         yield from reversed(self.tail)

@@ -10,6 +10,7 @@ from kept import names
 from kept.bucket.opening import bucket_at
 from kept.errors import (
     ArtifactNotFound,
+    Damaged,
     KeyExists,
     StoreError,
     VersionNotFound,
@@ -20,7 +21,7 @@ from kept.store.format import FORMAT, FORMAT_KEY, check_format
 from kept.store.history import entries, live
 from kept.store.log import Event, Log, View
 from kept.store.lookup import matches, not_found, some
-from kept.store.quantities import expiry
+from kept.store.quantities import expiry, parse_span
 from kept.store.version import Artifact, Version
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kept.bucket.base import Bucket
+    from kept.store.gc import Collection
     from kept.store.keep import Keep
     from kept.store.manifest import Manifest
     from kept.store.restore import Progress
@@ -99,7 +101,7 @@ class Store:
 
     def artifacts(self) -> list[Artifact]:
         """Return the artifacts, by name."""
-        return [Artifact(self, name) for name in self._names()]
+        return [Artifact(self, name) for name in self._names() if self._is_made(name)]
 
     def artifact(self, name: str) -> Artifact:
         """Return the artifact of that name; raises ArtifactNotFound."""
@@ -204,6 +206,20 @@ class Store:
             return plan_prune(self.bucket, name, view, keep)
         return prune(self.bucket, name, self._log(name), keep)
 
+    def gc(self, *, grace: str | float | timedelta = "24h", dry_run: bool = False) -> Collection:
+        """Free the bytes that no version needs; return what was deleted, and why.
+
+        Versions that have expired are deleted first. What was deleted less than grace ago keeps its
+        content, so it can be undeleted, and what is younger is left alone. Others may write
+        meanwhile, in any process. With dry_run nothing is deleted.
+
+        Raises InvalidInput, or Damaged if a version's manifest cannot be read: what it needs is not
+        known then, and nothing is deleted.
+        """
+        from kept.store.gc import collect
+
+        return collect(self.bucket, self._log, parse_span(grace, "grace"), dry_run=dry_run)
+
     def read_manifest(self, version: Version) -> Manifest:
         """Return a version's manifest; raises Damaged."""
         from kept.store.commit import read_manifest
@@ -261,12 +277,19 @@ class Store:
     def _names(self) -> Iterator[str]:
         return self.bucket.folders("artifacts/")
 
+    def _is_made(self, name: str) -> bool:
+        """Return whether an artifact has had a version; a gc fences also what is being made."""
+        try:
+            return self._log(name).view().has_version()
+        except Damaged:  # there is something, and whoever asks for it is told what is wrong
+            return True
+
     def _log(self, name: str) -> Log:
         return self._logs.setdefault(name, Log(self.bucket, check_name(name)))
 
     def _view(self, name: str) -> View:
         view = self._log(name).view()
-        if not view.head:
+        if not view.has_version():
             there = some(self._names())
             raise ArtifactNotFound(
                 f"No artifact {name!r} in {self.location}. "
