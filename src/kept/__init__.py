@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kept.training.dataset import Dataset
     from kept.training.resuming import resume
     from kept.training.verifying import verify_resume
+    from kept.training.wandb_checkpoint import WandbModelCheckpoint
 
 __all__ = [
     "Artifact",
@@ -26,6 +27,7 @@ __all__ = [
     "ModelCheckpoint",
     "Store",
     "Version",
+    "WandbModelCheckpoint",
     "__version__",
     "open_store",
     "resume",
@@ -41,12 +43,16 @@ _HOME = {
     "ModelCheckpoint": "kept.training.checkpoint",
     "Store": "kept.store.store",
     "Version": "kept.store.version",
+    "WandbModelCheckpoint": "kept.training.wandb_checkpoint",
     "open_store": "kept.store.store",
     "resume": "kept.training.resuming",
     "verify_resume": "kept.training.verifying",
 }
 # Callbacks that are subclasses of tf_keras's where that is the Keras in use.
-_TF_HOME = {"ModelCheckpoint": "kept.training.tf_checkpoint"}
+_TF_HOME = {
+    "ModelCheckpoint": "kept.training.tf_checkpoint",
+    "WandbModelCheckpoint": "kept.training.tf_wandb_checkpoint",
+}
 _EXPLICIT = ("keras", "tf_keras")  # modules with the callbacks of the one or the other Keras
 
 

@@ -12,7 +12,7 @@ import pytest
 import kept
 from tests.training import helpers
 
-_ = kept.ModelCheckpoint  # taken for Keras 3, before a test imports tf_keras
+_ = kept.ModelCheckpoint, kept.WandbModelCheckpoint  # of Keras 3, before a test imports tf_keras
 
 
 @pytest.fixture(autouse=True)

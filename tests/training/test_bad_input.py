@@ -14,7 +14,6 @@ BAD_PATHS = [
     ("", "not empty"),
     (b"m.keras", "a text or a path"),
     ("s3://bucket/m.keras", "said by store"),
-    ("m", "must end in .keras"),
     ("m.ckpt", "must end in .keras"),
     ("m.keras.zip", "must end in .keras"),
     ("m_{epoch.keras", "expected '}'"),

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 import kept
-from kept.errors import InvalidCheckpoint, SaveFailed
+from kept.errors import InvalidCheckpoint, InvalidInput, SaveFailed
 from kept.training import checkpointing
 from tests.training.helpers import by_alias, epochs_of, leftovers, make_data, make_model
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("tf_keras is TensorFlow's", allow_module_level=True)
 
+import tensorflow as tf
 import tf_keras
 
 
@@ -72,6 +73,38 @@ def test_versions_are_what_tf_keras_saves(legacy, filepath):
         assert int(loaded.optimizer.iterations) == int(legacy.optimizer.iterations)
     assert_same(legacy, loaded)
     assert leftovers(".") == []
+
+
+def test_saved_models_are_loaded_back(legacy):
+    options = tf.saved_model.SaveOptions(save_debug_info=True)
+    callback = checkpoint("m-{epoch:02d}-{val_loss:.2f}", options=options)
+    fit(legacy, callback)
+    loaded = callback.versions[1].load_model()
+    assert_same(legacy, loaded)
+    assert any("debug" in file.path for file in callback.versions[1].files)
+    assert len([path for path in Path().glob("m-*") if path.is_dir()]) == 2
+
+
+@pytest.mark.parametrize("filepath", ["w/cp", "w/cp-{epoch:04d}.ckpt", "w/cp.h5"])
+def test_weights_of_keras_2(legacy, filepath):
+    callback = checkpoint(filepath, save_weights_only=True)
+    fit(legacy, callback)
+    loaded = tf_keras.models.clone_model(legacy)
+    callback.versions[1].load_weights(loaded)
+    assert_same(legacy, loaded)
+    loaded = tf_keras.models.clone_model(legacy)
+    last = filepath.format(epoch=2)
+    loaded.load_weights(last)
+    assert_same(legacy, loaded)
+    if not filepath.endswith("h5"):
+        assert tf.train.latest_checkpoint("w") == last
+    with pytest.raises(InvalidInput, match="a whole model"):
+        callback.versions[1].load_model()
+
+
+def test_options_of_the_wrong_type_are_refused():
+    with pytest.raises(InvalidCheckpoint, match=r"options is a tf\.train\.CheckpointOptions"):
+        checkpoint("w", save_weights_only=True, options=tf.saved_model.SaveOptions())
 
 
 def test_metadata_and_aliases(legacy):

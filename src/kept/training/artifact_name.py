@@ -1,6 +1,6 @@
 """The name of the artifact that a callback logs to: given, or made from the run's id.
 
-Two callbacks of one fit never log to the same artifact of a store.
+Two callbacks of one fit never log to the same artifact in the same place.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
-from kept.training.run import default_artifact_name, is_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _in_use: weakref.WeakSet[ArtifactName] = weakref.WeakSet()  # between begin and end of a fit
 _announced: set[tuple[str, str]] = set()  # (location, artifact) that the user was told of
@@ -24,33 +23,29 @@ class ArtifactName:
     def __init__(self, given: str | None) -> None:
         self.value = self._given = given
         self._fit: Any = None
-        self._location = ""
+        self._places: frozenset[str] = frozenset()
 
-    @property
-    def can_continue(self) -> bool:
-        """Whether the artifact can be one that was begun earlier; a made-up name cannot."""
-        return self._given is not None or is_named()
-
-    def begin(self, fit: Any, location: str, show: Callable[[str], None]) -> str:
+    def begin(
+        self, fit: Any, places: Sequence[str], default: str, show: Callable[[str], None]
+    ) -> str:
         """Settle the name for a fit and return it; fit is an object that its callbacks share.
 
         show is told a name that nobody gave, once. Raises InvalidCheckpoint for one in use.
         """
         others = [name for name in _in_use if name is not self and name._fit is fit]  # noqa: SLF001
-        taken = {name.value for name in others if name._location == location}  # noqa: SLF001
+        taken = {name.value for name in others if name._places & {*places}}  # noqa: SLF001
         if self._given is None:
-            base = default_artifact_name()
-            names = [base, *(f"{base}_{n}" for n in range(2, len(taken) + 2))]
+            names = [default, *(f"{default}_{n}" for n in range(2, len(taken) + 2))]
             self.value = next(name for name in names if name not in taken)
-            if (location, self.value) not in _announced:
-                _announced.add((location, self.value))
-                show(f"versions go to {self.value} in {location}")
+            if (places[0], self.value) not in _announced:
+                _announced.add((places[0], self.value))
+                show(f"versions go to {self.value} in {places[0]}")
         elif self._given in taken:
             raise InvalidCheckpoint(
                 "Two checkpoint callbacks of one fit log to the same artifact; give each a name "
                 f"of its own. Received: name={self._given!r}"
             )
-        self._fit, self._location = fit, location
+        self._fit, self._places = fit, frozenset(places)
         _in_use.add(self)
         return str(self.value)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import keras
 
@@ -33,7 +33,9 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
     Args:
         filepath: Where to save, with options such as {epoch:02d} and {val_loss:.2f}; epoch and
             batch count from 1 there, as Keras counts. Ends in .keras or .h5, or in .weights.h5
-            with save_weights_only=True.
+            with save_weights_only=True. Without an ending it is a SavedModel (on TensorFlow and
+            JAX), or a TensorFlow checkpoint of the weights (on TensorFlow); these are written on
+            the training thread.
         monitor: Name of the metric that says which checkpoint is the best.
         verbose: 0 is silent, 1 tells of every checkpoint.
         save_best_only: Save only what is better by the metric than everything before.
@@ -41,6 +43,8 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
         mode: "min", "max" or "auto" (found out from the metric, by the end of the first batch).
         save_freq: "epoch", or a number of batches.
         initial_value_threshold: What the metric has to beat to be the first best.
+        options: A tf.saved_model.SaveOptions for a SavedModel, a tf.train.CheckpointOptions for a
+            TensorFlow checkpoint.
         {options}
 
     Raises:
@@ -58,13 +62,22 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
         mode: str = "auto",
         save_freq: str | int = "epoch",
         initial_value_threshold: float | None = None,
-        **options: Unpack[CheckpointOptions],
+        *,
+        options: Any = None,
+        **more: Unpack[CheckpointOptions],
     ) -> None:
-        checked = check_options(self, options)
+        checked = check_options(self, more, self.options_type)
         check_save_freq(save_freq)
-        path = FilePath(filepath, weights_only=save_weights_only, has_batch=save_freq != "epoch")
+        edition = Keras3()
+        path = FilePath(
+            filepath,
+            edition,
+            options,
+            weights_only=save_weights_only,
+            has_batch=save_freq != "epoch",
+        )
         super().__init__(
-            filepath=path.template,
+            filepath="x.weights.h5" if save_weights_only else "x.keras",  # Keras knows no more
             monitor=monitor,
             verbose=verbose,
             save_best_only=save_best_only,
@@ -73,4 +86,5 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
             save_freq=save_freq,
             initial_value_threshold=initial_value_threshold,
         )
-        self._checkpointing = Checkpointing(self, Keras3(), path, checked)
+        self.filepath = path.template
+        self._checkpointing = Checkpointing(self, edition, path, checked, self._destination)

@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import functools
 import time
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
 from kept.training.artifact_name import ArtifactName
-from kept.training.destination import destination_of
 from kept.training.interval import Interval
 from kept.training.messages import print_text, show
 from kept.training.metadata import numbers_or_texts
-from kept.training.monitor import find_mode, is_better, scalar
+from kept.training.monitor import as_text, find_mode, is_better, monitored
 from kept.training.preemption import Preemption, leave
 from kept.training.saver import Due, Saver
 
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from kept.training.editions import Edition
     from kept.training.filepath import FilePath
     from kept.training.options import Options
+    from kept.training.state import State
 
     Logs = Mapping[str, Any]
 
@@ -48,25 +47,29 @@ class Checkpointing:
         edition: Edition,
         path: FilePath,
         options: Options,
-        destination: Destination | None = None,
+        destination: Callable[[Options, Callable[[Version], None]], Destination],
     ) -> None:
         """Raises InvalidCheckpoint, NotAStore or NewerFormat."""
         self._owner = owner
         self._edition = edition
         self._path = path
+        self._options = options
         self.name = ArtifactName(options.name)
         self.versions: list[Version] = []
-        self.destination = destination or destination_of(options, self.versions.append)
+        self.destination = destination(options, self.versions.append)
+        why = path.cannot_snapshot
         self.saver = Saver(
             self.destination,
             edition.framework,
+            write_live=path.write,
             weights_only=owner.save_weights_only,
-            background=options.background and edition.cannot_snapshot is None,
+            background=options.background and why is None,
             wait=options.on_busy == "wait",
         )
-        self._why_on_the_spot = edition.cannot_snapshot if options.background else None
-        self._resume = options.resume
-        self._resumer = edition.resuming(owner, options, show, named=self.name.can_continue)
+        self._is_named = options.name is not None or self.destination.is_named
+        self._why_on_the_spot = why if options.background else None
+        self._resume = path.check_resume(options.resume)
+        self._resumer = edition.resuming(owner, options, show, named=self._is_named)
         self._interval = Interval(options.save_every)
         self._preemption = Preemption(options.grace_seconds)
         self._mode: str | None = None  # "min" or "max" once the first batch has shown the metrics
@@ -94,7 +97,8 @@ class Checkpointing:
             _said.add(self._why_on_the_spot)
             show(f"files are written on the training thread: {self._why_on_the_spot}")
         # Keras hands the same params dict to every callback of one fit.
-        name = self.name.begin(self._owner.params, self.destination.location, show)
+        default = self.destination.default_name()
+        name = self.name.begin(self._owner.params, self.destination.places, default, show)
         self.destination.begin(name)
         self._mode, self._last_batch = None, -1
         if self._resume and self.destination.store is not None:
@@ -172,7 +176,7 @@ class Checkpointing:
     def _first_batch_done(self) -> None:
         """Do what needs the metrics and the optimizer's variables to be there."""
         self._mode = find_mode(self._owner, self._edition)
-        if self.name.can_continue:
+        if self._is_named:
             self._go_on(self._mode)
         self.saver.prepare(self._owner.model)
 
@@ -181,20 +185,20 @@ class Checkpointing:
         best = self.destination.best(name, monitor, mode)
         if best is not None and is_better(best, self._owner.best, mode):
             self._owner.best = best
-            self._tell(f"Going on with {name}: best {monitor} so far is {_text(best)}")
+            self._tell(f"Going on with {name}: best {monitor} so far is {as_text(best)}")
 
     def _save_if_wanted(self, epoch: int, batch: int | None, logs: Logs) -> None:
         started = time.perf_counter()
         owner, label = self._owner, f"Epoch {epoch + 1}"
         path = self._path.fill(epoch, batch, logs)
-        value, before = self._monitored(logs), owner.best
+        value, before = monitored(owner, logs), owner.best
         is_best = value is not None and is_better(value, before, str(self._mode))
         if is_best:
-            change = f"{owner.monitor} improved from {_text(before)} to {_text(value)}"
+            change = f"{owner.monitor} improved from {as_text(before)} to {as_text(value)}"
             self._tell(f"{label}: {change}, saving model to {path}")
             owner.best = value
         elif owner.save_best_only and value is not None:
-            self._tell(f"{label}: {owner.monitor} did not improve from {_text(before)}")
+            self._tell(f"{label}: {owner.monitor} did not improve from {as_text(before)}")
             return
         else:
             self._tell(f"{label}: saving model to {path}")
@@ -235,6 +239,7 @@ class Checkpointing:
         undo: Callable[[], None] = lambda: None,
     ) -> None:
         alias = f"epoch_{epoch}" if batch is None else f"epoch_{epoch}_batch_{batch}"
+        aliases = (alias, "best") if is_best else (alias,)
         self._interval.begin()
         self._last_saved = (epoch, batch)
         self.saver.save(
@@ -242,48 +247,46 @@ class Checkpointing:
                 model=self._owner.model,  # on JAX this also puts the step's results into it
                 name=str(self.name.value),
                 path=path,
-                aliases=(alias, "best") if is_best else (alias,),
+                aliases=tuple(dict.fromkeys((*aliases, *self._options.aliases))),
                 metadata=self._metadata(epoch, batch, value, logs),
                 label=f"Epoch {epoch + 1}",
                 started=started,
                 undo=undo,
-                state=self._resumer.capture(epoch, batch, logs),
+                state=self._state(epoch, batch, logs),
                 publish=publish,
             )
         )
+
+    def _state(self, epoch: int, batch: int | None, logs: Logs) -> State | None:
+        """Return the run's state; W&B alone gets none, since nothing is resumed from there."""
+        if self.destination.store is None or not self._path.format.is_file:
+            return None
+        return self._resumer.capture(epoch, batch, logs)
 
     def _go_back(self, best: float | None, before: float | None) -> None:
         """Forget a best value that was not saved after all."""
         if self._owner.best == best:
             self._owner.best = before
 
-    def _monitored(self, logs: Logs) -> float | None:
-        monitor = self._owner.monitor
-        value = scalar(logs.get(monitor))
-        if value is None and self._owner.save_best_only:
-            why = "is not a single number" if monitor in logs else "is not available"
-            warnings.warn(
-                f"Can save best model only with {monitor}, which {why}; saving anyway. "
-                f"Available: {', '.join(sorted(logs))}",
-                stacklevel=2,
-            )
-        return value
-
     def _metadata(
         self, epoch: int, batch: int | None, value: float | None, logs: Logs
     ) -> dict[str, Any]:
-        return {
-            "epoch": epoch,
-            "batch": batch,
-            "step": self._edition.step(self._owner.model),
-            "monitor": self._owner.monitor,
-            "mode": self._mode,
-            "value": value,
-            "metrics": numbers_or_texts(logs),
-            "format": self._path.format,
-            "framework": self._edition.framework,
-            "keras_version": self._edition.version,
-        } | ({"parent": self._resumer.parent} if self._resumer.parent else {})
+        return (
+            dict(self._options.metadata or {})
+            | {
+                "epoch": epoch,
+                "batch": batch,
+                "step": self._edition.step(self._owner.model),
+                "monitor": self._owner.monitor,
+                "mode": self._mode,
+                "value": value,
+                "metrics": numbers_or_texts(logs),
+                "format": self._path.format.name,
+                "framework": self._edition.framework,
+                "keras_version": self._edition.version,
+            }
+            | ({"parent": self._resumer.parent} if self._resumer.parent else {})
+        )
 
     def _tell(self, text: str | None = None) -> None:
         """Raise what has failed in the background; show its messages, then text."""
@@ -296,7 +299,3 @@ class Checkpointing:
     def _show(self, text: str) -> None:
         if self._owner.verbose > 0:
             print_text(f"\n{text}")
-
-
-def _text(value: float | None) -> str:
-    return "None" if value is None else f"{value:.5f}"

@@ -8,6 +8,7 @@ from kept.mirrors.background import Mirrors
 from kept.store.store import Store, open_bucket, open_store
 from kept.training.messages import print_text
 from kept.training.monitor import best_in_store
+from kept.training.run import default_artifact_name, is_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ class Destination(Protocol):
 
     @property
     def location(self) -> str:
-        """A place, for messages; no two callbacks of a fit log to one artifact in it."""
+        """A place, for messages."""
 
     @property
     def store(self) -> Store | None:
@@ -35,6 +36,17 @@ class Destination(Protocol):
     @property
     def takes_files(self) -> bool:
         """Whether hand_over needs the checkpoint's file."""
+
+    @property
+    def places(self) -> Sequence[str]:
+        """Where checkpoints go; no two callbacks of a fit log to one artifact in the same."""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether an artifact with the default name can have been begun in an earlier process."""
+
+    def default_name(self) -> str:
+        """For on_train_begin: return the artifact's name, if none is given."""
 
     def begin(self, name: str) -> None:
         """For on_train_begin: find out now whether the artifact can be written."""
@@ -68,7 +80,17 @@ class StoreDestination:
         given = options.store
         self.store = given if isinstance(given, Store) else open_store(given)
         self.location = self.store.location
+        self.places = (self.location,)
         self._mirrors = Mirrors(self.store, options.mirror, print_text)
+
+    @property
+    def is_named(self) -> bool:
+        """See Destination."""
+        return is_named()
+
+    def default_name(self) -> str:
+        """See Destination."""
+        return default_artifact_name()
 
     def begin(self, name: str) -> None:
         """See Destination."""

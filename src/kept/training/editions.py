@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from kept.store.store import Store
+    from kept.training.formats import Format
     from kept.training.options import Options
     from kept.training.state import State
 
@@ -51,6 +52,9 @@ class Edition(Protocol):
 
     def direction(self, callback: Any) -> str | None:
         """Return "min" or "max" as this Keras tells for mode="auto"; None if it cannot tell."""
+
+    def write(self, model: Any, path: str, format: Format, options: Any) -> None:
+        """Save the live model to path; options is what the format takes, or None."""
 
     def step(self, model: Any) -> int | None:
         """Return how many steps the optimizer has made, None without an optimizer."""

@@ -13,17 +13,17 @@ import string
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from kept.bucket.local import sync_file, sync_folder, write_file
+from kept.bucket.local import sync_folder, write_file
 from kept.errors import InvalidCheckpoint, InvalidPath
 from kept.names import check_path
+from kept.training import pieces
+from kept.training.formats import check_options, choose_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from kept.store.content import MemoryFile
-
-_WEIGHTS = ".weights.h5"
-_FORMATS = {".keras": "keras", ".h5": "h5"}
+    from kept.training.editions import Edition
 
 
 class FilePath:
@@ -33,11 +33,18 @@ class FilePath:
     """
 
     def __init__(
-        self, filepath: str | os.PathLike[str], *, weights_only: bool, has_batch: bool
+        self,
+        filepath: str | os.PathLike[str],
+        edition: Edition,
+        options: Any = None,
+        *,
+        weights_only: bool,
+        has_batch: bool,
     ) -> None:
         """Check the path; raises InvalidCheckpoint.
 
-        has_batch says whether a batch number is known when a checkpoint is due.
+        options is Keras's argument of that name. has_batch says whether a batch number is known
+        when a checkpoint is due.
         """
         self.template = os.fspath(filepath)
         if not isinstance(self.template, str) or not self.template:
@@ -49,9 +56,31 @@ class FilePath:
                 "filepath is a path on this machine; where the versions are kept is said by store. "
                 f"Received: filepath={self.template!r}"
             )
-        self.format = _format(self.template, weights_only=weights_only)
+        self._edition, self._options = edition, options
+        self.format = choose_format(self.template, edition, weights_only=weights_only)
+        check_options(options, self.format)
         self._check_options(has_batch=has_batch)
         self._check_place()
+
+    @property
+    def cannot_snapshot(self) -> str | None:
+        """Why a file cannot be written while training goes on, None if it can."""
+        if self.format.is_file:
+            return self._edition.cannot_snapshot
+        return f"{self.format.noun} cannot be written of a model as it was a moment ago"
+
+    def write(self, model: Any, path: str) -> None:
+        """Save the live model to a path that this one was filled in to, or one beside it."""
+        self._edition.write(model, path, self.format, self._options)
+
+    def check_resume(self, resume: bool | str) -> bool | str:  # noqa: FBT001 - a callback's option
+        """Return the option resume; raises InvalidCheckpoint for a format that has no state."""
+        if resume and not self.format.is_file:
+            raise InvalidCheckpoint(
+                f"{self.format.noun} cannot be resumed from. End filepath in .keras or "
+                f".weights.h5, or leave resume out. Received: resume={resume!r}"
+            )
+        return resume
 
     def fill(self, epoch: int, batch: int | None, logs: Mapping[str, Any]) -> str:
         """Return the path for a checkpoint; epoch and batch count from 0.
@@ -70,7 +99,8 @@ class FilePath:
     def plain(self) -> str:
         """Return a path in the same folder, with the same ending and without options."""
         folder = os.path.dirname(self.template.partition("{")[0])
-        return os.path.join(folder, f"checkpoint.{self.format}")
+        name = f"checkpoint.{self.format.name}" if self.format.is_file else "checkpoint-aside"
+        return os.path.join(folder, name)
 
     def _check_options(self, *, has_batch: bool) -> None:
         try:
@@ -96,7 +126,12 @@ class FilePath:
         except InvalidPath as error:
             raise self._bad(str(error)) from None
         if os.path.isdir(self.template):
-            raise self._bad("it is a folder; name a file in it")
+            if not self.format.is_folder:
+                raise self._bad("it is a folder; name a file in it")
+            try:
+                pieces.check_replaceable(self.template)
+            except InvalidPath as error:
+                raise self._bad(str(error)) from None
         # The x stands for the first option, which can be in a file's or in a folder's name.
         folder = os.path.dirname(os.path.abspath(self.template.partition("{")[0] + "x"))
         while not os.path.exists(folder):
@@ -108,24 +143,6 @@ class FilePath:
         return InvalidCheckpoint(
             f"filepath cannot be used: {reason}. Received: filepath={self.template!r}"
         )
-
-
-def _format(template: str, *, weights_only: bool) -> str:
-    """Return the name of the format by the path's ending."""
-    if weights_only:
-        if template.endswith(_WEIGHTS):
-            return "weights.h5"
-        raise InvalidCheckpoint(
-            "With save_weights_only=True the filepath provided must end in .weights.h5. "
-            f"Received: filepath={template!r}"
-        )
-    for ending, name in _FORMATS.items():
-        if template.endswith(ending):
-            return name
-    raise InvalidCheckpoint(
-        "The filepath provided must end in .keras (or .h5), or in .weights.h5 with "
-        f"save_weights_only=True. Received: filepath={template!r}"
-    )
 
 
 @contextlib.contextmanager
@@ -144,18 +161,18 @@ def beside(path: str) -> Iterator[str]:
 
 
 def bring_to_disk(file: MemoryFile | str, place: str) -> None:
-    """Have a file at the place that beside gave, all its bytes on the disk."""
+    """Have a checkpoint at the place that beside gave, all its bytes on the disk."""
     if isinstance(file, str):
-        sync_file(place)
+        pieces.sync(place)
     elif not os.path.exists(place):
         write_file(place, file.parts)
 
 
 def publish(file: MemoryFile | str, place: str, path: str) -> None:
-    """Have a file appear under its final name, durably; place is the one that beside gave.
+    """Have a checkpoint appear under its final name, durably; place is the one that beside gave.
 
     Disks give their time to what comes first, so this is for after the commit.
     """
     bring_to_disk(file, place)
-    os.replace(place, path)
+    pieces.move(place, path)
     sync_folder(os.path.dirname(os.path.abspath(path)))

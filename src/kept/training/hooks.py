@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kept.training.destination import destination_of
+from kept.training.options import Options
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from kept.store.store import Store
     from kept.store.version import Version
     from kept.training.checkpointing import Checkpointing
+    from kept.training.destination import Destination
     from kept.training.saver import Saver
 
     Logs = Mapping[str, Any]
@@ -23,7 +27,12 @@ if TYPE_CHECKING:
 class CheckpointHooks:
     """Hands the hooks of a fit to a Checkpointing."""
 
+    options_type: type[Options] = Options
     _checkpointing: Checkpointing
+
+    def _destination(self, options: Any, committed: Callable[[Version], None]) -> Destination:
+        """Return where the checkpoints go; committed is told each version."""
+        return destination_of(options, committed)
 
     @property
     def name(self) -> str | None:

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from kept.training.formats import SAVED_MODEL, TF_CHECKPOINT, WEIGHTS
+from kept.training.keras_file import write_checkpoint
 from kept.training.resumer import Resumer, check_resume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kept.training.formats import Format
     from kept.training.options import Options
 
 
@@ -35,6 +38,16 @@ class Keras3:
             return None
         return "min" if callback.monitor_op(0.0, 1.0) else "max"
 
+    def write(self, model: Any, path: str, format: Format, options: Any) -> None:
+        if format is SAVED_MODEL:
+            _export(model, path, options)
+        elif format is TF_CHECKPOINT:
+            import tensorflow as tf
+
+            tf.train.Checkpoint(model).write(path, options=options)
+        else:
+            write_checkpoint(model, path, weights_only=format is WEIGHTS)
+
     def step(self, model: Any) -> int | None:
         optimizer = getattr(model, "optimizer", None)
         if optimizer is None:
@@ -46,3 +59,15 @@ class Keras3:
     ) -> Resumer:
         check_resume(options.resume, named=named)
         return Resumer(owner, options.state_of, tell)
+
+
+def _export(model: Any, path: str, options: Any) -> None:
+    if options is None:
+        model.export(path, verbose=False)
+        return
+    # model.export takes no SaveOptions; these are its steps, the first of them private.
+    from keras.src.export.export_utils import get_input_signature
+
+    archive = keras.export.ExportArchive()
+    archive.track_and_add_endpoint("serve", model, get_input_signature(model))
+    archive.write_out(path, options=options, verbose=False)

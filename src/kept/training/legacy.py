@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import tf_keras
 
 from kept.errors import InvalidCheckpoint
+from kept.training.formats import H5_WEIGHTS, SAVED_MODEL, TF_CHECKPOINT, WEIGHTS
+from kept.training.keras_file import write_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kept.store.store import Store
     from kept.training.editions import Logs
+    from kept.training.formats import Format
     from kept.training.options import Options
 
 
@@ -36,6 +39,17 @@ class TfKeras:
 
     def direction(self, callback: Any) -> str | None:
         return "min" if callback.monitor_op(0.0, 1.0) else "max"
+
+    def write(self, model: Any, path: str, format: Format, options: Any) -> None:
+        more = {"options": options} if options is not None else {}
+        if format is TF_CHECKPOINT:
+            model.save_weights(path, save_format="tf", **more)
+        elif format in (WEIGHTS, H5_WEIGHTS):
+            model.save_weights(path)
+        elif format is SAVED_MODEL:
+            model.save(path, save_format="tf", **more)
+        else:
+            write_checkpoint(model, path, weights_only=False)
 
     def step(self, model: Any) -> int | None:
         optimizer = getattr(model, "optimizer", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint, NotFound
@@ -35,6 +36,25 @@ def scalar(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError):
         return None
+
+
+def monitored(callback: Any, logs: Mapping[str, Any]) -> float | None:
+    """Return the value of the callback's metric; warn of none where one is needed."""
+    monitor = callback.monitor
+    value = scalar(logs.get(monitor))
+    if value is None and callback.save_best_only:
+        why = "is not a single number" if monitor in logs else "is not available"
+        warnings.warn(
+            f"Can save best model only with {monitor}, which {why}; saving anyway. "
+            f"Available: {', '.join(sorted(logs))}",
+            stacklevel=2,
+        )
+    return value
+
+
+def as_text(value: float | None) -> str:
+    """Return a metric as Keras's callback prints it."""
+    return "None" if value is None else f"{value:.5f}"
 
 
 def find_mode(callback: Any, edition: Edition) -> str:

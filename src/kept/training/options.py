@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from kept.errors import InvalidCheckpoint
-from kept.names import check_name
+from kept.names import check_aliases, check_name
+from kept.store.encoding import check_metadata
 from kept.training.interval import Interval
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import timedelta
 
     from kept.mirrors.background import Where
     from kept.store.store import Store
@@ -50,8 +51,17 @@ OPTIONS_DOC = """\
             leaves SIGTERM alone; so does a handler that somebody else has set.
         state_of: The callbacks whose state is kept for resuming; without it all callbacks of the
             fit that have one.
+        aliases: More aliases for every version, beside those that it has by itself.
+        metadata: More metadata for every version; what kept notes itself comes first.
         on_busy: What to do while both snapshots are being written: "wait", or "skip" the
             checkpoint (the attribute skipped counts them).
+"""
+
+
+WANDB_OPTIONS_DOC = """\
+        ttl: How long W&B keeps each version; a timedelta.
+        reference: Upload no bytes, but a reference to the version in store=, which has to be in
+            object storage.
 """
 
 
@@ -67,6 +77,15 @@ class CheckpointOptions(TypedDict, total=False):
     state_of: Sequence[Any] | None
     save_every: str | float | timedelta | None
     grace_seconds: float | None
+    aliases: Sequence[str]
+    metadata: Mapping[str, Any] | None
+
+
+class WandbCheckpointOptions(CheckpointOptions, total=False):
+    """Those of a WandbModelCheckpoint."""
+
+    ttl: timedelta | None
+    reference: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +101,8 @@ class Options:
     state_of: Sequence[Any] | None = None
     save_every: str | float | timedelta | None = None
     grace_seconds: float | None = 30.0
+    aliases: Sequence[str] = ()
+    metadata: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Raise InvalidInput for what cannot work."""
@@ -92,18 +113,43 @@ class Options:
                 f"on_busy is 'wait' or 'skip'. Received: on_busy={self.on_busy!r}"
             )
         Interval(self.save_every)
+        check_aliases(self.aliases)
+        check_metadata(self.metadata)
 
 
-def check_options(callback: object, given: Mapping[str, Any]) -> Options:
-    """Return the options; raises InvalidInput, and TypeError for one that does not exist."""
-    known = {field.name for field in fields(Options)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WandbOptions(Options):
+    """What a WandbModelCheckpoint can be asked for beside."""
+
+    ttl: timedelta | None = None
+    reference: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for what cannot work."""
+        # Without arguments, super() does not know a class that was made anew for its slots.
+        super(WandbOptions, self).__post_init__()
+        if self.ttl is not None and not (
+            isinstance(self.ttl, timedelta) and self.ttl > timedelta(0)
+        ):
+            raise InvalidCheckpoint(f"ttl is a timedelta above 0. Received: ttl={self.ttl!r}")
+        if not isinstance(self.reference, bool):
+            raise InvalidCheckpoint(
+                f"reference is True or False. Received: reference={self.reference!r}"
+            )
+
+
+def check_options(
+    callback: object, given: Mapping[str, Any], kind: type[Options] = Options
+) -> Options:
+    """Return the options; raises InvalidInput, or TypeError for one that does not exist."""
+    known = {field.name for field in fields(kind)}
     for name in given:
         if name not in known:
             raise TypeError(
                 f"{type(callback).__name__} has no argument {name!r}. {_OF_KERAS_2.get(name, '')}"
                 f"Beside those of Keras it has: {', '.join(sorted(known))}"
             )
-    return Options(**given)
+    return kind(**given)
 
 
 def check_save_freq(save_freq: str | int) -> None:
@@ -119,11 +165,13 @@ def check_save_freq(save_freq: str | int) -> None:
 
 def documented(callback: _Class) -> _Class:
     """Spell the options out in a callback's docstring (at {options}) and signature."""
-    callback.__doc__ = (callback.__doc__ or "").replace("        {options}\n", OPTIONS_DOC)
+    kind: type[Options] = callback.options_type  # type: ignore[attr-defined]
+    text = OPTIONS_DOC + (WANDB_OPTIONS_DOC if kind is WandbOptions else "")
+    callback.__doc__ = (callback.__doc__ or "").replace("        {options}\n", text)
     own = inspect.signature(callback.__init__)  # type: ignore[misc]
     shared = [
         inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default)
-        for f in fields(Options)
+        for f in fields(kind)
     ]
     named = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     callback.__signature__ = own.replace(parameters=[*named[1:], *shared])  # type: ignore[attr-defined]

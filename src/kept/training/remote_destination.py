@@ -18,11 +18,14 @@ from kept.store.sources import find_sources
 from kept.store.store import Store
 from kept.training.messages import print_text
 from kept.training.monitor import best_in_store, best_value
+from kept.training.pieces import paths_of
+from kept.training.run import default_artifact_name, is_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kept.bucket.base import Bucket
+    from kept.store.content import MemoryFile
     from kept.store.version import Version
     from kept.training.destination import Describe, Files
     from kept.training.options import Options
@@ -49,6 +52,7 @@ class RemoteDestination:
             self._away = error
             self.store = Store(where, look=False)  # type: ignore[arg-type]  # a bucket
         self.location = self.store.location
+        self.places = (self.location,)
         self._resumes = bool(options.resume)
         self._outbox = Outbox()
         self._delivery = Delivery(self.store, self._outbox, self._arrived)
@@ -57,6 +61,15 @@ class RemoteDestination:
         words = Words(f"the store {self.location}", self._outbox.folder, later)
         self._courier = Courier(self._send, words, print_text)
         self._files: Files = []
+
+    @property
+    def is_named(self) -> bool:
+        """See Destination."""
+        return is_named()
+
+    def default_name(self) -> str:
+        """See Destination."""
+        return default_artifact_name()
 
     def begin(self, name: str) -> None:  # noqa: ARG002 - as Destination has it
         """Find out whether the store can be written, and send what an earlier run has left."""
@@ -85,7 +98,8 @@ class RemoteDestination:
         describe: Describe,
     ) -> str:
         """Put the checkpoint in the outbox, durably, and have it sent."""
-        found = find_sources([written, *self._files[1:]])
+        pieces: list[MemoryFile | str] = [*paths_of(written)]
+        found = find_sources([*pieces, *(f for f in self._files[1:] if f not in pieces)])
         files = {source.path: str(source.file) for source in found}
         label = {"type": "model", "aliases": list(due.aliases), "metadata": describe(None)}
         self._delivery.add(due.name, files, label, os.path.dirname(due.path))

@@ -9,14 +9,17 @@ import re
 
 def default_artifact_name() -> str:
     """Return run_<run id>_model, as W&B's callback names its artifact."""
-    return f"run_{run_id()}_model"
+    return artifact_name_of(run_id())
+
+
+def artifact_name_of(run_id: str) -> str:
+    """Return the artifact's name for a run, whose id W&B allows a few more characters."""
+    return f"run_{re.sub(r'[^A-Za-z0-9._-]', '-', run_id)[:100]}_model"
 
 
 def run_id() -> str:
     """Return $WANDB_RUN_ID, or an id of eight characters made up once for this process."""
-    given = os.environ.get("WANDB_RUN_ID")
-    # W&B allows a few characters in an id that a name here may not have.
-    return re.sub(r"[^A-Za-z0-9._-]", "-", given)[:100] if given else _made_up()
+    return os.environ.get("WANDB_RUN_ID") or _made_up()
 
 
 def is_named() -> bool:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from kept.errors import SaveFailed
 from kept.training.filepath import beside, bring_to_disk, publish
-from kept.training.keras_file import write_checkpoint, write_snapshot
+from kept.training.keras_file import write_snapshot
+from kept.training.pieces import paths_of
 from kept.training.snapshot import Snapshot, SnapshotPool, variables_of
 from kept.training.writer import Writer, wait_with_notice
 
@@ -49,11 +50,12 @@ class Due:
 class Saver:
     """Saves checkpoints in the order they come, in the background or on the spot."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one caller
         self,
         destination: Destination,
         framework: str,
         *,
+        write_live: Callable[[keras.Model, str], None],
         weights_only: bool,
         background: bool,
         wait: bool,
@@ -62,6 +64,7 @@ class Saver:
         self.skipped = 0
         self.messages: deque[str] = deque()  # of the writer, for the training thread to show
         self._framework = framework
+        self._write_live = write_live
         self._weights_only = weights_only
         self._background = background
         self._wait = wait
@@ -130,7 +133,8 @@ class Saver:
                 file = self._write_file(due.model, place, snapshot)
                 if due.publish:  # also when the commit fails: the file is good
                     at_the_end.callback(publish, file, place, due.path)
-                files = [file, *self._write_state(due, place, snapshot)]
+                pieces = paths_of(place) if isinstance(file, str) else [file]
+                files = [*pieces, *self._write_state(due, place, snapshot)]
                 describe = self._describer(due, started)
                 version = self._destination.commit(due, files, describe)
                 if self._destination.takes_files:
@@ -148,7 +152,7 @@ class Saver:
         self, model: keras.Model, place: str, snapshot: Snapshot | None
     ) -> MemoryFile | str:
         if snapshot is None:
-            write_checkpoint(model, place, weights_only=self._weights_only)
+            self._write_live(model, place)
             return place
         written = write_snapshot(model, snapshot, place, weights_only=self._weights_only)
         self._extra += written.missing

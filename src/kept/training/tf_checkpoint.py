@@ -27,7 +27,8 @@ class ModelCheckpoint(CheckpointHooks, tf_keras.callbacks.ModelCheckpoint):  # t
     Args:
         filepath: Where to save, with options such as {epoch:02d} and {val_loss:.2f}; epoch and
             batch count from 1 there, as Keras counts. Ends in .keras or .h5, or in .weights.h5
-            with save_weights_only=True.
+            with save_weights_only=True. Without an ending it is a SavedModel, or a TensorFlow
+            checkpoint of the weights.
         monitor: Name of the metric that says which checkpoint is the best.
         verbose: 0 is silent, 1 tells of every checkpoint.
         save_best_only: Save only what is better by the metric than everything before.
@@ -60,9 +61,16 @@ class ModelCheckpoint(CheckpointHooks, tf_keras.callbacks.ModelCheckpoint):  # t
         **more: Any,
     ) -> None:
         legacy, own = split_legacy(more)
-        checked = check_options(self, own)
+        checked = check_options(self, own, self.options_type)
         check_save_freq(save_freq)
-        path = FilePath(filepath, weights_only=save_weights_only, has_batch=save_freq != "epoch")
+        edition = TfKeras()
+        path = FilePath(
+            filepath,
+            edition,
+            options,
+            weights_only=save_weights_only,
+            has_batch=save_freq != "epoch",
+        )
         super().__init__(
             filepath=path.template,
             monitor=monitor,
@@ -71,12 +79,11 @@ class ModelCheckpoint(CheckpointHooks, tf_keras.callbacks.ModelCheckpoint):  # t
             save_weights_only=save_weights_only,
             mode=mode,
             save_freq=save_freq,
-            options=options,
             initial_value_threshold=initial_value_threshold,
             **legacy,
         )
         self.mode = mode
-        self._checkpointing = Checkpointing(self, TfKeras(), path, checked)
+        self._checkpointing = Checkpointing(self, edition, path, checked, self._destination)
 
     def _implements_train_batch_hooks(self) -> bool:
         return True  # for saves by the clock and at SIGTERM

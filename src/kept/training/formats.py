@@ -1,0 +1,121 @@
+"""The formats of a checkpoint: chosen by the ending of filepath, refused where they cannot work."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kept.errors import InvalidCheckpoint
+
+if TYPE_CHECKING:
+    from kept.training.editions import Edition
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a checkpoint lies on the disk."""
+
+    name: str  # in the metadata
+    noun: str  # in messages
+    is_folder: bool = False
+    is_prefix: bool = False  # several files whose names begin alike
+    options: str | None = None  # the class in tf of what Keras's argument options may be
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is one file; only those can be written from a snapshot and be resumed from."""
+        return not self.is_folder and not self.is_prefix
+
+
+KERAS = Format("keras", "a .keras file")
+H5 = Format("h5", "an .h5 file")
+WEIGHTS = Format("weights.h5", "a .weights.h5 file")
+H5_WEIGHTS = Format("h5_weights", "an .h5 file of weights")  # of Keras 2
+SAVED_MODEL = Format(
+    "saved_model", "a SavedModel", is_folder=True, options="saved_model.SaveOptions"
+)
+TF_CHECKPOINT = Format(
+    "tf_checkpoint", "a TensorFlow checkpoint", is_prefix=True, options="train.CheckpointOptions"
+)
+_TF_ENDINGS = ("", ".ckpt")  # as the tutorials of Keras 2 have it
+
+
+def choose_format(template: str, edition: Edition, *, weights_only: bool) -> Format:
+    """Return the format of a filepath; raises InvalidCheckpoint with the nearest that works."""
+    ending = _ending(template)
+    if weights_only:
+        return _of_weights(template, ending, edition)
+    return _of_model(template, ending, edition)
+
+
+def check_options(options: Any, format: Format) -> None:
+    """Raise InvalidCheckpoint if the format does not take what was passed as options."""
+    if options is None:
+        return
+    received = f"Received: options={options!r}"
+    if format.options is None:
+        raise InvalidCheckpoint(
+            f"{format.noun} takes no options. A SavedModel (filepath without an ending) takes a "
+            "tf.saved_model.SaveOptions, and a TensorFlow checkpoint (the same with "
+            f"save_weights_only=True) a tf.train.CheckpointOptions. {received}"
+        )
+    import tensorflow as tf
+
+    module, name = format.options.split(".")
+    if not isinstance(options, getattr(getattr(tf, module), name)):
+        raise InvalidCheckpoint(
+            f"For {format.noun}, options is a tf.{format.options} or None. {received}"
+        )
+
+
+def _ending(template: str) -> str:
+    """Return what the file's name ends in, apart from what is filled in: {val_loss:.2f}."""
+    return os.path.splitext("x" + re.sub(r"\{[^{}]*\}", "", os.path.basename(template)))[1]
+
+
+def _of_model(template: str, ending: str, edition: Edition) -> Format:
+    known = {".keras": KERAS, ".h5": H5}
+    if ending in known and not template.endswith(".weights.h5"):
+        return known[ending]
+    is_legacy = edition.package == "tf_keras"
+    if ending == "" or (is_legacy and ending in (*_TF_ENDINGS, ".tf")):
+        return _saved_model(template, edition)
+    raise InvalidCheckpoint(
+        "The filepath provided must end in .keras (or .h5), or in nothing for a SavedModel; with "
+        f"save_weights_only=True in .weights.h5. Received: filepath={template!r}"
+    )
+
+
+def _saved_model(template: str, edition: Edition) -> Format:
+    reason = None
+    if edition.framework not in ("tensorflow", "jax"):
+        reason = f"Keras cannot export one from {edition.framework} dependably"
+    elif importlib.util.find_spec("tensorflow") is None:
+        reason = "TensorFlow, which writes it, is not installed"
+    if reason is not None:
+        raise InvalidCheckpoint(
+            f"A filepath without an ending is a SavedModel, and {reason}. It must end in .keras "
+            f"here, such as {template + '.keras'!r}. Received: filepath={template!r}"
+        )
+    return SAVED_MODEL
+
+
+def _of_weights(template: str, ending: str, edition: Edition) -> Format:
+    if template.endswith(".weights.h5"):
+        return WEIGHTS
+    if edition.package == "tf_keras" and ending == ".h5":
+        return H5_WEIGHTS
+    if edition.framework == "tensorflow" and ending in _TF_ENDINGS:
+        return TF_CHECKPOINT
+    also = hint = ""
+    if edition.framework == "tensorflow":
+        also = " (or in nothing, for a TensorFlow checkpoint)"
+    elif ending in _TF_ENDINGS:
+        hint = f" {edition.framework} has no TensorFlow checkpoints."
+    raise InvalidCheckpoint(
+        f"With save_weights_only=True the filepath provided must end in .weights.h5{also}.{hint} "
+        f"Received: filepath={template!r}"
+    )
