@@ -186,17 +186,3 @@ def test_without_tensorflow_there_is_no_saved_model(monkeypatch):
 def test_tensorflow_checkpoints_are_of_tensorflow():
     with pytest.raises(InvalidCheckpoint, match=f"{FRAMEWORK} has no TensorFlow checkpoints"):
         kept.ModelCheckpoint("w-{epoch:02d}", save_weights_only=True)
-
-
-def test_saved_to_wandb_as_files_at_the_root(own_model, monkeypatch):
-    """As W&B's add_dir does it."""
-    if FRAMEWORK == "torch":
-        pytest.skip("Keras exports none from torch")
-    wandb = pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    with wandb.init(project="p"):
-        callback = kept.WandbModelCheckpoint("m")
-        play([callback], [{}], model=own_model)
-        (entry,) = callback.logged
-    assert {file.path: Path(file.file).read_bytes() for file in entry.files} == files("m")
