@@ -93,7 +93,7 @@ def measure(*, quick: bool) -> Outcome:
     outcome = Outcome()
     model = dense(30 if quick else 300)
     data = samples(model, 1)
-    step, saved = _calibrate(model, data)
+    step, saved = calibrate(model, data)
     epochs = 4 if quick else 10
     long = max(4, round(LONG * saved / step))
     plans = (
@@ -103,13 +103,13 @@ def measure(*, quick: bool) -> Outcome:
     )
     copy = WarmCopy(values(model))
     for plan in plans:
-        runs = {c.name: _run(c, model, plan) for c in (Floor(copy), Kept(), *peers())}
+        runs = {c.name: run_fit(c, model, plan) for c in (Floor(copy), Kept(), *peers())}
         _report(outcome, plan, runs)
     outcome.raw["calibration"] = {"step": step, "Keras save": saved, "steps": long}
     return outcome
 
 
-def _calibrate(model: keras.Model, data: Data) -> tuple[float, float]:
+def calibrate(model: keras.Model, data: Data) -> tuple[float, float]:
     """Compile; return the seconds of a step and of a Keras save."""
     clock = Clock(Contender())
     with workspace() as folder:
@@ -120,7 +120,7 @@ def _calibrate(model: keras.Model, data: Data) -> tuple[float, float]:
     return statistics.median(steps), statistics.median(hooks["on_epoch_end"][1:])
 
 
-def _run(contender: Contender, model: keras.Model, plan: Plan) -> Run:
+def run_fit(contender: Contender, model: keras.Model, plan: Plan) -> Run:
     clock = Clock(contender)
     x, y = _repeated(samples(model, 1), plan.steps)
     with workspace() as folder:
