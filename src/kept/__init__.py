@@ -78,7 +78,7 @@ def _uses_tf_keras() -> bool:
     import sys
 
     told = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")  # as TensorFlow reads it
-    return told or "tf_keras" in sys.modules
+    return told or sys.modules.get("tf_keras") is not None
 
 
 def __dir__() -> list[str]:
