@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 import kept
@@ -82,6 +84,28 @@ def test_the_reader_of_the_format_page_reads_a_checkpoint(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "store"), "m", "best", str(target)]
     subprocess.run(command, check=True)
     assert (target / "model.bin").read_bytes() == source.read_bytes()
+
+
+def test_the_reader_of_the_format_page_reads_coded_blobs(tmp_path):
+    """Floats of either byte order, halves and small tensors, each with and without a base."""
+    code = next(text for language, _, text in blocks("docs/format.md") if language == "python")
+    random = np.random.default_rng(0)
+    names = {"a": "<f4", "b": ">f4", "c": "<f8", "d": "<f2", "e": "<i8", "f": "u1"}
+    state = {name: random.normal(0, 9, 400_000) for name in names} | {"g": random.normal(0, 9, 99)}
+    store, files = kept.open_store(tmp_path / "store"), []
+    for epoch in range(3):
+        with h5py.File(tmp_path / "m.h5", "w") as file:
+            for name, tensor in state.items():
+                file[name] = tensor.astype(names.get(name, "<f4"))
+                state[name] = tensor + random.normal(0, 0.001, tensor.shape)
+        store.log_artifact("m", tmp_path / "m.h5", aliases=[f"e{epoch}"])
+        files.append((tmp_path / "m.h5").read_bytes())
+    assert store.compact().blobs > 10
+    for epoch, content in enumerate(files):
+        target = tmp_path / f"restored{epoch}"
+        arguments = [str(tmp_path / "store"), "m", f"e{epoch}", str(target)]
+        subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+        assert (target / "m.h5").read_bytes() == content
 
 
 _PRELUDE = """

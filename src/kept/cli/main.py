@@ -40,6 +40,7 @@ _MODULES = {
     "alias": "change",
     "rm": "change",
     "verify": "check",
+    "compact": "space",
     "sync": "sync",
     "completion": "completion",
 }

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from kept.bucket.base import Buffer
 
 Array = np.ndarray[Any, Any]
-_LEVEL = 1  # 3 is slower and, on planes, not smaller
+# Level 1 with a table of 256 places: matches far back in a plane are chance, and make it slow to
+# read. 1.4 times as fast as level 1 itself, and as small; level 3 is slower and not smaller.
+_FAST = zstandard.ZstdCompressionParameters(
+    window_log=19, hash_log=8, chain_log=6, search_log=1, min_match=7, target_length=0,
+    strategy=zstandard.STRATEGY_FAST,
+)  # fmt: skip
 _PIECE = 64 * 1024  # elements
 
 
@@ -48,7 +53,7 @@ def encode(
         end = at + elements.nbytes
         _to_planes(elements, out[at:end].reshape(kind[0], -1))
         at = end
-    frame = zstandard.ZstdCompressor(level=_LEVEL).compress(out.data)
+    frame = zstandard.ZstdCompressor(compression_params=_FAST).compress(out.data)
     return [pack_head(len(raw), generation, base and base[0], sections, len(frame)), frame]
 
 
@@ -62,12 +67,20 @@ def decode(head: Head, stored: Buffer, base: Buffer, key: str) -> memoryview:
     raw = np.empty(head.raw_size, np.uint8)
     at = 0
     for kind, members in _by_kind(sections):
+        width, flags = kind
         end = at + sum(section.size for _, section in members)
-        elements = _from_planes(planes[at:end].reshape(kind[0], -1))
-        if kind[1] & DELTA:
-            places = [(section.offset, section.size) for _, section in members]
-            _unfold(elements, _gathered(base, places, kind))
-        _scatter(elements, raw, members, kind)
+        old = None
+        if flags & DELTA:
+            old = _gathered(base, [(s.offset, s.size) for _, s in members], kind)
+        ranges = [raw[start : start + section.size] for start, section in members]
+        # One range, the rule for large tensors, is written in place: a copy less.
+        target = ranges[0] if len(ranges) == 1 else np.empty(end - at, np.uint8)
+        elements = target.view(f"<u{width}")
+        _from_planes(planes[at:end].reshape(width, -1), elements, old)
+        if flags & BIG_ENDIAN:
+            elements.byteswap(inplace=True)
+        if len(ranges) > 1:
+            _scatter(target, ranges)
         at = end
     return memoryview(raw.data)
 
@@ -93,14 +106,11 @@ def _gathered(data: Buffer, places: list[tuple[int, int]], kind: tuple[int, int]
     return joined.view(f"{'>' if flags & BIG_ENDIAN else '<'}u{width}")
 
 
-def _scatter(
-    elements: Array, raw: Array, members: list[tuple[int, Section]], kind: tuple[int, int]
-) -> None:
-    data = elements.byteswap(inplace=True) if kind[1] & BIG_ENDIAN else elements
-    view, at = data.view(np.uint8), 0
-    for start, section in members:
-        raw[start : start + section.size] = view[at : at + section.size]
-        at += section.size
+def _scatter(data: Array, ranges: list[Array]) -> None:
+    at = 0
+    for target in ranges:
+        target[:] = data[at : at + len(target)]
+        at += len(target)
 
 
 def _folded(new: Array, old: Array) -> Array:
@@ -117,18 +127,6 @@ def _folded(new: Array, old: Array) -> Array:
     return out
 
 
-def _unfold(folded: Array, old: Array) -> None:
-    """Undo _folded, in place."""
-    sign = np.empty(min(_PIECE, len(folded)), folded.dtype)
-    for start in range(0, len(folded), _PIECE):
-        piece = folded[start : start + _PIECE]
-        high = np.bitwise_and(piece, 1, out=sign[: len(piece)])
-        np.negative(high, out=high)
-        np.right_shift(piece, 1, out=piece)
-        np.bitwise_xor(piece, high, out=piece)
-        np.add(piece, old[start : start + _PIECE], out=piece)
-
-
 def _to_planes(elements: Array, planes: Array) -> None:
     """Write the byte planes of the elements, the lowest bytes first."""
     shifted = np.empty(min(_PIECE, len(elements)), f"<u{elements.itemsize}")
@@ -140,17 +138,25 @@ def _to_planes(elements: Array, planes: Array) -> None:
             np.copyto(plane[start : start + _PIECE], part, casting="unsafe")
 
 
-def _from_planes(planes: Array) -> Array:
-    """Return the elements whose byte planes these are."""
-    width, count = planes.shape
-    out = np.empty(count, f"<u{width}")
-    for start in range(0, count, _PIECE):
+def _from_planes(planes: Array, out: Array, old: Array | None) -> None:
+    """Write the elements whose byte planes these are; with old, undo _folded too."""
+    sign = np.empty(min(_PIECE, len(out)), out.dtype)
+    for start in range(0, len(out), _PIECE):
         piece = out[start : start + _PIECE]
         np.copyto(piece, planes[-1, start : start + _PIECE])
         for plane in planes[-2::-1]:
             np.left_shift(piece, 8, out=piece)
             np.bitwise_or(piece, plane[start : start + _PIECE], out=piece)
-    return out
+        if old is not None:
+            _unfold(piece, old[start : start + _PIECE], sign[: len(piece)])
+
+
+def _unfold(piece: Array, old: Array, sign: Array) -> None:
+    np.bitwise_and(piece, 1, out=sign)
+    np.negative(sign, out=sign)
+    np.right_shift(piece, 1, out=piece)
+    np.bitwise_xor(piece, sign, out=piece)
+    np.add(piece, old, out=piece)
 
 
 def _decompressed(frame: memoryview, size: int, key: str) -> Array:

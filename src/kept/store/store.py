@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kept.bucket.base import Bucket
+    from kept.store.compacting import Compacted
     from kept.store.gc import Collection
     from kept.store.keep import Keep
     from kept.store.manifest import Manifest
@@ -255,6 +256,20 @@ class Store:
             if progress:
                 progress(done, len(due))
         return verifier.report
+
+    def compact(self, name: str | None = None, *, progress: Progress | None = None) -> Compacted:
+        """Store the versions of an artifact, or all, in less room; return what was done.
+
+        What versions hold stays as it is; any thread or process may work with the store meanwhile,
+        and a crash does no harm. progress is called with the versions done and those in all.
+
+        Raises ArtifactNotFound.
+        """
+        from kept.store.compacting import Compactor
+
+        due = [(each, list(live(self._view(each).backwards()))[::-1])
+               for each in ([name] if name else self._names())]  # fmt: skip
+        return Compactor(self.bucket).compact_all(due, progress)
 
     def create(self) -> None:
         """Make the store now instead of with the first version; raises OSError if it cannot be."""
