@@ -10,7 +10,7 @@ import pytest
 
 import kept
 from kept.errors import InvalidCheckpoint, InvalidInput
-from kept.training import checkpointing, formats
+from kept.training import formats, messages
 from tests.training.helpers import (
     AtTheEnd,
     assert_same_state,
@@ -93,7 +93,7 @@ class TestSavedModel:
     def test_it_is_said_once_that_it_is_written_on_the_training_thread(
         self, own_model, capsys, monkeypatch
     ):
-        monkeypatch.setattr(checkpointing, "_said", set())
+        monkeypatch.setattr(messages, "_said", set())
         for _ in range(2):
             play([kept.ModelCheckpoint("m", name="m")], [{}], model=own_model)
         assert capsys.readouterr().out.count("on the training thread: a SavedModel") == 1

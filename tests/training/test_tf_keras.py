@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 import kept
 from kept.errors import InvalidCheckpoint, InvalidInput, SaveFailed
-from kept.training import checkpointing
+from kept.training import messages
 from tests.training.helpers import by_alias, epochs_of, leftovers, make_data, make_model
 
 if keras.backend.backend() != "tensorflow":
@@ -181,7 +182,7 @@ def test_a_save_that_fails_is_raised(legacy):
 
 
 def test_it_is_said_once_that_files_are_written_on_the_training_thread(legacy, capsys, monkeypatch):
-    monkeypatch.setattr(checkpointing, "_said", set())
+    monkeypatch.setattr(messages, "_said", set())
     fit(legacy, checkpoint())
     fit(legacy, checkpoint())
     assert (
@@ -216,6 +217,57 @@ def test_a_model_of_the_other_keras_is_refused_before_training(legacy, data):
         make_model().fit(*data, callbacks=[checkpoint()], verbose=0)
 
 
+@pytest.fixture
+def run(wandb_server):
+    import wandb
+
+    with wandb.init(project="p") as run:
+        yield run
+
+
+def own_aliases(versions):
+    return [set(version.aliases) - {"latest", "best"} for version in versions]
+
+
+def test_wandb_has_the_arguments_of_the_page_and_of_tf_keras(run, wandb_server, legacy):
+    parameters = inspect.signature(kept.tf_keras.WandbModelCheckpoint).parameters
+    assert list(parameters)[:9] == [
+        "filepath", "monitor", "verbose", "save_best_only", "save_weights_only", "mode",
+        "save_freq", "options", "initial_value_threshold",
+    ]  # fmt: skip
+    callback = kept.tf_keras.WandbModelCheckpoint("m-{epoch}.keras", period=2)
+    assert isinstance(callback, tf_keras.callbacks.ModelCheckpoint)
+    fit(legacy, callback, epochs=4)
+    versions = wandb_server.versions(f"run_{run.id}_model")
+    assert own_aliases(versions) == [{"epoch_1"}, {"epoch_3"}]
+    contents = [wandb_server.content(version) for version in versions]
+    assert contents == [{f"m-{n}.keras": Path(f"m-{n}.keras").read_bytes()} for n in (2, 4)]
+    assert not Path("kept-store").exists()
+
+
+@pytest.mark.parametrize(
+    ("filepath", "weights_only"), [("model-{epoch:02d}-{val_loss:.2f}", False), ("w/cp", True)]
+)
+def test_wandb_takes_what_is_more_than_a_file(run, wandb_server, legacy, filepath, weights_only):
+    callback = kept.tf_keras.WandbModelCheckpoint(filepath, save_weights_only=weights_only)
+    fit(legacy, callback, epochs=1)
+    (version,) = wandb_server.versions(f"run_{run.id}_model")
+    (folder,) = [path for path in Path().iterdir() if path.is_dir()]
+    assert wandb_server.content(version) == {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_wandb_saves_nothing_for_an_epoch_that_is_not_better(run, wandb_server, legacy):
+    legacy.optimizer.learning_rate = 0.0
+    callback = kept.tf_keras.WandbModelCheckpoint("m-{epoch}.keras", save_best_only=True)
+    fit(legacy, callback, epochs=3)
+    assert own_aliases(wandb_server.versions(f"run_{run.id}_model")) == [{"epoch_0"}]
+    assert [path.name for path in Path().glob("m-*")] == ["m-1.keras"]
+
+
 WHICH = """
 import json, sys
 {imports}
@@ -223,7 +275,8 @@ import kept
 import tensorflow as tf
 print(json.dumps([
     kept.ModelCheckpoint.__module__,
-    issubclass(kept.ModelCheckpoint, tf.keras.callbacks.ModelCheckpoint),
+    issubclass(kept.ModelCheckpoint, tf.keras.callbacks.ModelCheckpoint)
+    and issubclass(kept.WandbModelCheckpoint, tf.keras.callbacks.ModelCheckpoint),
     "keras" in sys.modules,
 ]))
 """

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kept.errors import InvalidCheckpoint
 from kept.training.artifact_name import ArtifactName
 from kept.training.interval import Interval
-from kept.training.messages import print_text, show
+from kept.training.messages import print_text, show, show_once
 from kept.training.metadata import numbers_or_texts
 from kept.training.monitor import as_text, find_mode, is_better, monitored
 from kept.training.preemption import Preemption, leave
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     Logs = Mapping[str, Any]
 
-_said: set[str] = set()  # reasons for saving on the training thread that the user was told
-
 
 class Checkpointing:
     """Saves the checkpoints of its owner; the owner hands it the hooks of the fit."""
@@ -51,7 +49,7 @@ class Checkpointing:
     ) -> None:
         """Raises InvalidCheckpoint, NotAStore or NewerFormat."""
         self._owner = owner
-        self._edition = edition
+        self.edition = edition
         self._path = path
         self._options = options
         self.name = ArtifactName(options.name)
@@ -79,23 +77,11 @@ class Checkpointing:
         self._epochs_since_save = 0
         self._last_saved: tuple[int, int | None] | None = None  # epoch, batch
 
-    def check_model(self, model: Any) -> None:
-        """Raise InvalidCheckpoint for a model of another Keras."""
-        mine = self._edition.package
-        if not self._edition.owns(model):
-            other = "tf_keras" if mine == "keras" else "keras"
-            raise InvalidCheckpoint(
-                f"This callback is one of {mine}, and the model is not. Use "
-                f"kept.{other}.{type(self._owner).__name__}, or import {other} before the callback "
-                f"is used first. Received: {type(model).__module__}.{type(model).__name__}"
-            )
-
     def train_begin(self) -> None:
         """Settle the artifact's name, and find out now whether the store can be written."""
         self._tell()
-        if self._why_on_the_spot is not None and self._why_on_the_spot not in _said:
-            _said.add(self._why_on_the_spot)
-            show(f"files are written on the training thread: {self._why_on_the_spot}")
+        if self._why_on_the_spot is not None:
+            show_once(f"files are written on the training thread: {self._why_on_the_spot}")
         # Keras hands the same params dict to every callback of one fit.
         default = self.destination.default_name()
         name = self.name.begin(self._owner.params, self.destination.places, default, show)
@@ -175,7 +161,7 @@ class Checkpointing:
 
     def _first_batch_done(self) -> None:
         """Do what needs the metrics and the optimizer's variables to be there."""
-        self._mode = find_mode(self._owner, self._edition)
+        self._mode = find_mode(self._owner, self.edition)
         if self._is_named:
             self._go_on(self._mode)
         self.saver.prepare(self._owner.model)
@@ -221,8 +207,8 @@ class Checkpointing:
             self._save_aside(batch, logs)
         if not self.saver.wait(self._preemption.seconds_left):
             show("the grace is over before the last checkpoint is durable")
-        elif self.versions:
-            show(f"saved as {self.versions[-1].reference}, leaving")
+        elif self.saver.known_as:
+            show(f"saved as {self.saver.known_as}, leaving")
         leave()
 
     def _save(  # noqa: PLR0913 - what a checkpoint is made of
@@ -271,22 +257,20 @@ class Checkpointing:
     def _metadata(
         self, epoch: int, batch: int | None, value: float | None, logs: Logs
     ) -> dict[str, Any]:
-        return (
-            dict(self._options.metadata or {})
-            | {
-                "epoch": epoch,
-                "batch": batch,
-                "step": self._edition.step(self._owner.model),
-                "monitor": self._owner.monitor,
-                "mode": self._mode,
-                "value": value,
-                "metrics": numbers_or_texts(logs),
-                "format": self._path.format.name,
-                "framework": self._edition.framework,
-                "keras_version": self._edition.version,
-            }
-            | ({"parent": self._resumer.parent} if self._resumer.parent else {})
-        )
+        told = {
+            "epoch": epoch,
+            "batch": batch,
+            "step": self.edition.step(self._owner.model),
+            "monitor": self._owner.monitor,
+            "mode": self._mode,
+            "value": value,
+            "metrics": numbers_or_texts(logs),
+        }
+        return {**(self._options.metadata or {}), **told, **self._path.told, **self._parent}
+
+    @property
+    def _parent(self) -> dict[str, Any]:
+        return {"parent": self._resumer.parent} if self._resumer.parent else {}
 
     def _tell(self, text: str | None = None) -> None:
         """Raise what has failed in the background; show its messages, then text."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kept.errors import InvalidCheckpoint
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -63,3 +65,14 @@ class Edition(Protocol):
         self, owner: Any, options: Options, tell: Callable[[str], None], *, named: bool
     ) -> Resuming:
         """Return what resumes the owner's fits; raises InvalidCheckpoint."""
+
+
+def check_model(edition: Edition, callback: Any, model: Any) -> None:
+    """Raise InvalidCheckpoint for a model of the other Keras."""
+    if not edition.owns(model):
+        other = "tf_keras" if edition.package == "keras" else "keras"
+        raise InvalidCheckpoint(
+            f"This callback is one of {edition.package}, and the model is not. Use "
+            f"kept.{other}.{type(callback).__name__}, or import {other} before the callback is "
+            f"used first. Received: {type(model).__module__}.{type(model).__name__}"
+        )

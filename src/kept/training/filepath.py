@@ -69,6 +69,15 @@ class FilePath:
             return self._edition.cannot_snapshot
         return f"{self.format.noun} cannot be written of a model as it was a moment ago"
 
+    @property
+    def told(self) -> dict[str, str]:
+        """What the metadata of every version tell of the files."""
+        return {
+            "format": self.format.name,
+            "framework": self._edition.framework,
+            "keras_version": self._edition.version,
+        }
+
     def write(self, model: Any, path: str) -> None:
         """Save the live model to a path that this one was filled in to, or one beside it."""
         self._edition.write(model, path, self.format, self._options)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kept.training.destination import destination_of
+from kept.training.editions import check_model
 from kept.training.options import Options
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class CheckpointHooks:
 
     def set_model(self, model: Any) -> None:
         """Take the model that is trained; raises InvalidCheckpoint for one of another Keras."""
-        self._checkpointing.check_model(model)
+        check_model(self._checkpointing.edition, self, model)
         super().set_model(model)  # type: ignore[misc]  # Keras's, the next base
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

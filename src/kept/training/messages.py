@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import sys
 
+_said: set[str] = set()
+
 
 def show(text: str) -> None:
     """Show a message of kept to the user."""
     print_text(f"kept: {text}")
+
+
+def show_once(text: str) -> None:
+    """Show a message unless this process has shown it already."""
+    if text not in _said:
+        _said.add(text)
+        show(text)
 
 
 def print_text(text: str) -> None:

@@ -68,6 +68,7 @@ class Saver:
         self._weights_only = weights_only
         self._background = background
         self._wait = wait
+        self.known_as = ""  # what the newest checkpoint is
         self._writer = Writer()
         self._pool = SnapshotPool(framework)
         self._extra: list[Variable] = []  # that Keras saves and no list of the model's holds
@@ -146,6 +147,7 @@ class Saver:
                 f"{due.label}: the checkpoint {due.path} could not be saved in "
                 f"{self._destination.location}: {type(error).__name__}: {error}"
             ) from error
+        self.known_as = known_as
         self.messages.append(f"{due.label}: finished saving model to {due.path} ({known_as})")
 
     def _write_file(
