@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-integration lint bench format clean
+.PHONY: demo test test-integration test-oldest-wandb lint bench format clean
 
 ## Train a small network on real images and look at the versions it leaves.
 demo: $(VENV)/demo.done
@@ -18,6 +18,15 @@ test: $(VENV)/test.done
 test-integration: $(VENV)/test.done
 	tests/integration/install.sh $(BIN)/python
 	$(BIN)/python -m pytest -m integration -rs tests
+
+## Uploads to W&B with the oldest SDK that is supported, in an environment of its own.
+test-oldest-wandb: $(VENV)-oldest-wandb/done
+	KERAS_BACKEND=jax $(VENV)-oldest-wandb/bin/python -m pytest tests/mirrors/test_wandb_upload.py tests/wandb
+
+$(VENV)-oldest-wandb/done: requirements/oldest-wandb.txt requirements/demo.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)-oldest-wandb
+	$(VENV)-oldest-wandb/bin/pip install --quiet --disable-pip-version-check -r requirements/oldest-wandb.txt -e .
+	touch $@
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .
@@ -41,4 +50,4 @@ $(VENV)/%.done: requirements/%.txt requirements/demo.txt requirements/test.txt r
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest-wandb build dist .pytest_cache .mypy_cache .ruff_cache

@@ -143,8 +143,8 @@ class Checkpointing:
         self._resumer.end()
         self.saver.finish()
         self._tell()
+        self._preemption.stop()  # all is durable: SIGTERM need not wait for what follows
         self.destination.finish()
-        self._preemption.stop()
 
     def close(self) -> None:
         """Wait until every checkpoint is durable, and let go of the memory of the snapshots."""

@@ -72,7 +72,7 @@ class Blobs:
         paths = [self.path(md5) for md5 in parts]
         with temporary.open("xb") as file:
             for path in paths:
-                data = path.read_bytes()
+                data = path.read_bytes()  # of a part, 100 MiB in the SDK
                 file.write(data)
                 digest.update(data)
         os.replace(temporary, self.path(digest.hexdigest()))

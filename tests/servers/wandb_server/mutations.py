@@ -132,7 +132,7 @@ class Mutations:
         if given["completeMultipartAction"] != "Complete":
             raise QueryError(f"unknown action {given['completeMultipartAction']!r}")
         parts = sorted(given["completedParts"], key=lambda part: part["partNumber"])
-        md5 = self._blobs.join([part["hexMD5"] for part in parts])
+        md5 = self._blobs.join([part["hexMD5"].strip('"') for part in parts])
         if md5 != given["uploadID"]:
             raise QueryError(f"The parts make a file of MD5 {md5}, announced {given['uploadID']}")
         return {"digest": md5}
