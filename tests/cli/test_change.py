@@ -47,10 +47,10 @@ def test_rm_refuses_a_version_with_aliases(run, store):
     assert len(store.versions("mnist")) == 3
 
 
-def test_rm_deletes_and_says_that_the_number_is_gone(run, store):
+def test_rm_deletes_and_says_how_to_take_it_back(run, store):
     store.remove_alias("mnist", "epoch_0")
     text = run("rm", "mnist:v0").stdout
-    assert text == "Deleted mnist:v0. The number v0 is never used again.\n"
+    assert text == "Deleted mnist:v0; until gc, kept undelete mnist:v0 takes that back.\n"
     assert [version.version for version in store.versions("mnist")] == ["v1", "v2"]
     assert "was deleted" in run("show", "mnist:v0", exit=3).stderr
 

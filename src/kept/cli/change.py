@@ -62,7 +62,7 @@ def _take_away(location: str | None, ref: str, *, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def rm(location: str | None, ref: str, *, force: bool, yes: bool, as_json: bool) -> None:
-    """Delete a version. Its number is never used again.
+    """Delete a version. Its number is never used again; until gc it can be undeleted.
 
     A version that has aliases is refused unless --force is given. On a terminal you are asked
     first.
@@ -74,7 +74,9 @@ def rm(location: str | None, ref: str, *, force: bool, yes: bool, as_json: bool)
         click.confirm(f"Delete {version.reference} ({size})?", abort=True, err=True)
     # By its number: what an alias named a moment ago is not what it names now.
     store.delete(version.reference, force=force)
-    told = f"Deleted {version.reference}. The number {version.version} is never used again."
+    told = (
+        f"Deleted {version.reference}; until gc, kept undelete {version.reference} takes that back."
+    )
     _tell(told, version_shape(version) | {"deleted": True}, as_json=as_json)
 
 

@@ -38,13 +38,16 @@ _EPOCH = re.compile(r"epoch_\d+(_batch_\d+)?")  # the callback gives one to ever
 
 @click.command()
 @click.argument("name", required=False, shell_complete=artifact_names)
+@click.option("--all", "with_deleted", is_flag=True, help="Show the deleted versions of NAME, too.")
 @json_option
 @click.pass_obj
-def ls(location: str | None, name: str | None, *, as_json: bool) -> None:
+def ls(location: str | None, name: str | None, *, with_deleted: bool, as_json: bool) -> None:
     """List the artifacts, or the versions of one, oldest first."""
     store = opened(location)
     if name is None:
         _list_artifacts(store, as_json=as_json)
+    elif with_deleted:
+        _list_all(store, name, as_json=as_json)
     elif as_json:
         mirrors = _receipts(store, name)
         shape = (lambda v: version_shape(v) | _mirrored(v, mirrors)) if mirrors else version_shape
@@ -65,6 +68,22 @@ def show(location: str | None, ref: str, *, as_json: bool) -> None:
         print_json(version_shape(version) | {"files": files_shape(version)})
     else:
         _print_version(version)
+
+
+def _list_all(store: Store, name: str, *, as_json: bool) -> None:
+    every = sorted([*store.versions(name), *store.deleted(name)], key=lambda v: v.index)
+    if as_json:
+        print_json_list(
+            version_shape(v) | {"deleted_at": v.entry.deleted_at} for v in reversed(every)
+        )
+        return
+    columns = [Column("version"), Column("aliases", wraps=True), Column("size", right=True),
+               Column("created"), Column("deleted")]  # fmt: skip
+    print_table(columns, [
+        [v.version, ", ".join(v.aliases), size_text(v.size), time_text(v.entry.created_at),
+         time_text(v.entry.deleted_at) if v.entry.deleted_at else ""]
+        for v in every
+    ])  # fmt: skip
 
 
 def _receipts(store: Store, name: str) -> list[Receipt]:
