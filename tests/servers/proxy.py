@@ -38,6 +38,7 @@ class Proxy:
     reset    breaks off in the middle of the answer's body
     expired  answers 400 ExpiredToken
     away     breaks off at once
+    echo     answers 403 and repeats the request's credentials
     unknown  passes a deletion on, and answers that it went wrong for a key (Ceph does, in races)
     """
 
@@ -179,6 +180,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _do_expired(self, body):
         text = _ERROR % ("ExpiredToken", "The provided token has expired.")
         return self._answer(400, [], text.encode())
+
+    def _do_echo(self, _):
+        said = f"Your request said {self.headers.get('Authorization')}, and its token was"
+        said += f" {self.headers.get('x-amz-security-token')}"
+        return self._answer(403, [], (_ERROR % ("SignatureDoesNotMatch", said)).encode())
 
     def _do_unknown(self, body):
         self._forward(body)

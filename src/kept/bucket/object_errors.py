@@ -17,6 +17,8 @@ _CODE = re.compile(r"<Code>([^<]{1,80})</Code>|\"code\":\s*\"?([\w.-]{1,80})")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})|\"message\":\s*\"([^\"]{1,300})")
 _SECRET_NAMES = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL|SAS", re.IGNORECASE)
 _SIGNED = re.compile(r"(sig|X-Amz-[\w-]+|AWSAccessKeyId|Signature|token)=[^&\s\"']+", re.IGNORECASE)
+# What a server may repeat of a request whose credentials are not from the environment.
+_REPEATED = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|(?<=Credential=)[^,\s]+|(?<=Bearer )\S+")
 _SHORTEST_SECRET = 6
 
 
@@ -77,7 +79,7 @@ def scrub(text: str) -> str:
     }
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "…")
-    return _SIGNED.sub(r"\1=…", text)
+    return _REPEATED.sub("…", _SIGNED.sub(r"\1=…", text))
 
 
 def _fits(cause: _Cause, status: str, code: str, text: str) -> bool:

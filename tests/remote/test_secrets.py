@@ -1,0 +1,87 @@
+"""No credential is shown or stored: recognisable ones are planted, and everything is searched."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import kept
+from kept.bucket.object_errors import scrub
+from tests.conftest import KEY_ID, SECRET
+from tests.helpers import write
+
+PLANTED = {
+    "AWS_SESSION_TOKEN": "fakeSessionTokenFakeSessionToken",
+    "AZURE_STORAGE_SAS_TOKEN": "sv=2024&sig=fakeSasSignatureFakeSas",
+    "AZURE_STORAGE_ACCOUNT_KEY": "ZmFrZUFjY291bnRLZXlGYWtlQWNjb3VudEtleQ==",
+    "GOOGLE_BEARER_TOKEN": "ya29.fakeBearerTokenFakeBearerToken",
+}
+SECRETS = [KEY_ID, SECRET, "hiddenPassword", "fakeSasSignature", *PLANTED.values()]
+
+RUN = """
+import logging, os, sys, traceback, kept
+from kept.mirrors.background import Mirror
+from kept.mirrors.delivery import Delivery
+from kept.mirrors.outbox import Outbox
+from kept.bucket import object as object_bucket
+logging.basicConfig(level=logging.DEBUG)
+object_bucket.RETRIES = 1
+location, path = sys.argv[1:]
+def attempt(work):
+    try:
+        print(work())
+    except kept.KeptError:
+        traceback.print_exc()
+attempt(lambda: kept.open_store("s3://AKIAFAKEFAKEFAKE1234:hiddenPassword@bucket/p"))
+attempt(lambda: kept.open_store("az://container/p?sig=fakeSasSignatureFakeSas"))
+attempt(lambda: kept.open_store(location).log_artifact("m", path, metadata={"a": 1}))
+local = kept.open_store("local")
+local.log_artifact("m", path)
+mirror = Mirror(local, location, print)
+attempt(lambda: (mirror.begin("m"), mirror.courier.finish(5)))
+attempt(lambda: repr((mirror, vars(mirror), kept.open_store(location).bucket)))
+delivery = Delivery(kept.Store(mirror._bucket, look=False), Outbox())
+delivery.add("m", {"f": path}, {"type": "model", "aliases": ["a"], "metadata": {}})
+attempt(delivery.send)
+attempt(lambda: kept.open_store(location)["m"].download("out"))
+os.environ["AWS_ENDPOINT_URL"] = "http://someone:hiddenPassword@127.0.0.1:9"
+attempt(lambda: kept.open_store(location))
+"""
+
+
+@pytest.mark.parametrize("fault", [None, "echo", "expired", "away"])
+def test_nothing_planted_is_found_again(proxy, s3, tmp_path, monkeypatch, fault):
+    for name, value in PLANTED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("RUST_LOG", "trace")
+    folder = tmp_path / "work"
+    path = write(folder / "model.bin", b"x" * 5000)
+    proxy.fault = lambda *_: fault
+    command = [sys.executable, "-c", RUN, s3, str(path)]
+    done = subprocess.run(command, capture_output=True, cwd=folder, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"holds no credentials" in done.stderr
+    assert fault is None or b"AccessDenied" in done.stderr or b"Unreachable" in done.stderr
+    everything = {"stdout": done.stdout, "stderr": done.stderr}
+    for found in folder.rglob("*"):
+        everything[str(found)] = found.read_bytes() if found.is_file() else b""
+    proxy.fault = lambda *_: None
+    bucket = kept.open_store(s3).bucket
+    everything |= {key: bytes(bucket.get(key)) for key in bucket.keys("")}
+    assert len(everything) > 5
+    for secret in SECRETS:
+        for where, data in everything.items():
+            assert secret.encode() not in data, where
+            assert secret not in where
+
+
+def test_credentials_that_are_not_in_the_environment_are_scrubbed_too(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("AWS_", "GOOGLE_"))]:
+        monkeypatch.delenv(name)
+    said = f"{KEY_ID} Credential={KEY_ID}/2026/s3, Signature=abcdef1234, Bearer abcdef of log/1"
+    text = scrub(said)
+    assert not any(part in text for part in (KEY_ID, "abcdef"))
+    assert text.endswith("of log/1")
