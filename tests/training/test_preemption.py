@@ -8,6 +8,7 @@ import threading
 from datetime import timedelta
 from pathlib import Path
 
+import keras
 import pytest
 
 import kept
@@ -53,6 +54,25 @@ def test_ctrl_c_leaves_the_last_version_durable(tmp_path):
 
 def test_sigterm_after_a_fit_that_broke_off_ends_the_process(tmp_path):
     assert train(tmp_path / "run", "late").returncode == -signal.SIGTERM
+
+
+class SignalAt(keras.callbacks.Callback):
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == self.batch:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_second_fit_is_saved_where_the_first_was_saved_last():
+    own, model = checkpoint(save_freq=8), make()
+    fit(model, own, epochs=2)
+    assert [v.metadata["batch"] for v in own.versions] == [2]
+    with pytest.raises(SystemExit):
+        fit(model, own, SignalAt(2), epochs=2, initial_epoch=1)
+    assert [v.metadata["step"] for v in own.versions] == [8, 13]
 
 
 def test_another_handler_is_left_alone():

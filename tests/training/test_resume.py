@@ -124,6 +124,20 @@ def test_a_finished_run_trains_nothing_and_says_so(capsys):
     assert more.epoch == [0, 1, 2, 3, 4]
 
 
+def test_callbacks_after_the_checkpoint_change_the_logs_for_those_after_them():
+    def train(model, *first):
+        plateau = keras.callbacks.ReduceLROnPlateau("loss", patience=0, min_delta=10.0)
+        return fit(model, *first, plateau).history
+
+    wanted = train(make())
+    with pytest.raises(Stopped):
+        fit(make(), own := checkpoint(), keras.callbacks.ReduceLROnPlateau(
+            "loss", patience=0, min_delta=10.0), Stop(9))  # fmt: skip
+    own.close()
+    assert train(make(seed=2), checkpoint(resume=True)) == wanted
+    assert len(set(wanted["learning_rate"])) == 2, "it did nothing"
+
+
 def test_a_run_that_stopped_early_stays_stopped(capsys):
     def callbacks(**options):
         stopping = keras.callbacks.EarlyStopping("loss", patience=0, min_delta=10.0)

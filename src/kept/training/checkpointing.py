@@ -86,7 +86,7 @@ class Checkpointing:
         default = self.destination.default_name()
         name = self.name.begin(self._owner.params, self.destination.places, default, show)
         self.destination.begin(name)
-        self._mode, self._last_batch = None, -1
+        self._mode, self._last_batch, self._last_saved = None, -1, None
         if self._resume and self.destination.store is not None:
             reference = self._resume if isinstance(self._resume, str) else name
             self._resumer.prepare(self.destination.store, reference)

@@ -111,9 +111,10 @@ class Resumption:
         model.stop_training = state.stopped
         self._set_callbacks(state)
         randomness.restore(state.random)
+        logs = dict(state.logs)  # one for all: ReduceLROnPlateau adds to it what History keeps
         for name in state.unfinished:
             if name in known and name in state.callbacks:
-                known[name].on_epoch_end(state.epoch, dict(state.logs))
+                known[name].on_epoch_end(state.epoch, logs)
         self._keep_later()
         self._random = randomness.capture()
         if model.stop_training:
