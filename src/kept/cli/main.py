@@ -45,6 +45,7 @@ _MODULES = {
     "gc": "retain",
     "verify": "check",
     "compact": "space",
+    "du": "space",
     "sync": "sync",
     "completion": "completion",
 }

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kept.cli.common import json_option, opened
 from kept.cli.completion import artifact_names
-from kept.cli.output import counted, print_json, size_text
+from kept.cli.output import (
+    Column,
+    counted,
+    print_json,
+    print_pairs,
+    print_table,
+    size_text,
+)
 from kept.cli.progress import progress
 
 if TYPE_CHECKING:
     from kept.store.compacting import Compacted
+    from kept.store.usage import Usage
 
 
 @click.command()
@@ -32,6 +40,59 @@ def compact(location: str | None, name: str | None, *, as_json: bool) -> None:
         print_json({"blobs": done.blobs, "bytes_before": done.before, "bytes_after": done.after})
     else:
         click.echo(_told(done))
+
+
+@click.command()
+@click.argument("name", required=False, shell_complete=artifact_names)
+@json_option
+@click.pass_obj
+def du(location: str | None, name: str | None, *, as_json: bool) -> None:
+    """Show how much room an artifact takes, or all, and what deleting versions would free.
+
+    What is freed by deleting a version is free after gc; bytes that other versions need too are
+    not in it.
+    """
+    store = opened(location)
+    with progress(f"Looking at {name or 'all artifacts'}"):
+        found = store.usage(name)
+    if as_json:
+        print_json(_shape(found))
+        return
+    print_pairs(name or store.location, _facts(found))
+    if found.frees:
+        click.echo()
+        columns = [Column("version"), Column("deleting it frees", right=True)]
+        rows = [[f"{of}:v{index}", size_text(size)] for (of, index), size in found.frees.items()]
+        print_table(columns, rows)
+
+
+def _facts(found: Usage) -> list[tuple[str, str]]:
+    part = f" ({found.stored / found.logical:.0%})" if found.logical else ""
+    return [
+        ("versions hold", size_text(found.logical)),
+        ("stored", size_text(found.stored) + part),
+        ("saved by deduplication", size_text(found.dedup)),
+        ("saved by differences", size_text(found.deltas)),
+        ("saved by compression", size_text(found.compression)),
+        ("bases, neighbours, manifests", size_text(found.overhead)),
+    ]
+
+
+def _shape(found: Usage) -> dict[str, Any]:
+    return {
+        "logical": found.logical,
+        "stored": found.stored,
+        "saved": {
+            "dedup": found.dedup,
+            "deltas": found.deltas,
+            "compression": found.compression,
+        },
+        "overhead": found.overhead,
+        "versions": [
+            {"reference": f"{of}:v{index}", "frees": size}
+            for (of, index), size in found.frees.items()
+        ],
+    }
 
 
 def _told(done: Compacted) -> str:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from kept.store.restore import Progress
     from kept.store.retention import Decision
     from kept.store.sources import Storable
+    from kept.store.usage import Usage
     from kept.store.verify import Report
 
 _ATTEMPTS = 8  # for an answer "exists" to the first creation where there is nothing
@@ -270,6 +271,15 @@ class Store:
         due = [(each, list(live(self._view(each).backwards()))[::-1])
                for each in ([name] if name else self._names())]  # fmt: skip
         return Compactor(self.bucket).compact_all(due, progress)
+
+    def usage(self, name: str | None = None) -> Usage:
+        """Return what the versions of an artifact, or all, take; raises ArtifactNotFound."""
+        from kept.store.usage import usage
+
+        if name is not None:
+            self._view(name)
+        every = [(each, list(live(self._view(each).backwards()))[::-1]) for each in self._names()]
+        return usage(self.bucket, every, name)
 
     def create(self) -> None:
         """Make the store now instead of with the first version; raises OSError if it cannot be."""

@@ -1,0 +1,108 @@
+"""What versions take: bytes they hold, bytes stored for them, and why these are fewer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kept.bucket.parallel import mapped
+from kept.errors import Damaged
+from kept.store.blobs import RAW, bases_of, read_head, stored_size
+from kept.store.commit import manifest_key, read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kept.bucket.base import Bucket
+    from kept.store.history import Entry
+    from kept.store.manifest import Manifest
+
+_AT_ONCE = 8  # reads, in object storage
+
+
+@dataclass(slots=True)
+class Usage:
+    """What versions take together; bytes.
+
+    logical = stored + dedup + deltas + compression, but for what blobs hold beside the versions
+    (bases, neighbours in a blob, heads), which is in overhead: logical + overhead = that sum.
+    """
+
+    logical: int = 0  # all files of all versions
+    stored: int = 0  # all blobs that the versions need, and their manifests
+    dedup: int = 0  # saved since versions share chunks
+    deltas: int = 0  # saved in blobs that are stored as differences
+    compression: int = 0  # saved in other coded blobs
+    overhead: int = 0
+    frees: dict[tuple[str, int], int] = field(default_factory=dict)  # version -> by deleting it
+
+
+def usage(bucket: Bucket, artifacts: Iterable[tuple[str, list[Entry]]], name: str | None) -> Usage:
+    """Return what the versions of an artifact take, or those of all.
+
+    artifacts are all of the store: what several of them need no deletion frees. Versions whose
+    manifest is damaged are left out. Deleted bytes are free after gc only.
+    """
+    versions = {(name, e.index): e for name, entries in artifacts for e in entries}
+    read = mapped(lambda e: _manifest(bucket, e), versions.values(), _at_once(bucket))
+    manifests = {key: m for key, m in zip(versions, read, strict=True) if m is not None}
+    wanted = {key: m for key, m in manifests.items() if name in (None, key[0])}
+    blobs = _Blobs(bucket, {c.blob for m in manifests.values() for c in m.chunks()})
+    needs = {key: _needs(m, versions[key], blobs) for key, m in manifests.items()}
+    users = Counter(item for need in needs.values() for item in need)
+    found = Usage(logical=sum(m.size for m in wanted.values()))
+    for item, size in {i: s for key in wanted for i, s in needs[key].items()}.items():
+        found.stored += size
+        if item in blobs.saved:
+            is_delta, saved = blobs.saved[item]
+            found.deltas += saved if is_delta else 0
+            found.compression += 0 if is_delta else saved
+    unique = {c.digest: c.size for m in wanted.values() for c in m.chunks()}
+    found.dedup = found.logical - sum(unique.values())
+    saved = found.dedup + found.deltas + found.compression
+    found.overhead = found.stored + saved - found.logical
+    for key in wanted:
+        found.frees[key] = sum(size for item, size in needs[key].items() if users[item] == 1)
+    return found
+
+
+class _Blobs:
+    """The sizes of blobs and of their bases, as stored, and what their form saves."""
+
+    def __init__(self, bucket: Bucket, names: set[str]) -> None:
+        self.size: dict[str, int] = {}
+        self.saved: dict[str, tuple[bool, int]] = {}  # is it a difference, how many bytes
+        ordered = sorted(names)
+        found = mapped(lambda name: bases_of(bucket, name), ordered, _at_once(bucket))
+        self.bases = dict(zip(ordered, found, strict=True))
+        for name in {*names, *(base for bases in self.bases.values() for base in bases)}:
+            with contextlib.suppress(Damaged):
+                head = read_head(bucket, name)
+                if head is not None and head.codec == RAW:
+                    self.size[name] = stored_size(head.raw_size)
+                elif head is not None:
+                    self.size[name] = head.stored_size
+                    saved = stored_size(head.raw_size) - head.stored_size
+                    self.saved[name] = (head.base is not None, saved)
+
+
+def _needs(manifest: Manifest, entry: Entry, blobs: _Blobs) -> dict[str, int]:
+    """Return the stored size of all that a version needs, by key or blob."""
+    needed = {manifest_key(entry.manifest): len(manifest.encode())}
+    for blob in {chunk.blob for chunk in manifest.chunks()}:
+        for name in (blob, *blobs.bases[blob]):
+            needed[name] = blobs.size.get(name, 0)
+    return needed
+
+
+def _manifest(bucket: Bucket, entry: Entry) -> Manifest | None:
+    try:
+        return read_manifest(bucket, entry)
+    except Damaged:  # verify tells of it
+        return None
+
+
+def _at_once(bucket: Bucket) -> int:
+    return _AT_ONCE if bucket.is_remote else 1

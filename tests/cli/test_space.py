@@ -1,0 +1,48 @@
+"""kept compact and kept du."""
+
+import numpy as np
+import pytest
+
+import kept
+from tests.helpers import hdf5, write
+
+
+@pytest.fixture
+def trained(run, tmp_path):
+    store, random = kept.open_store(), np.random.default_rng(0)
+    base = random.normal(0, 0.02, 300_000).astype("f4")
+    for n in range(3):
+        head = (base[:100_000] + n * 1e-5).astype("f4")
+        store.log_artifact("m", write(tmp_path / "m.h5", hdf5({"base": base, "head": head})))
+    return store
+
+
+def test_compact_says_what_it_has_done(run, trained):
+    assert "blobs compacted: " in run("compact", "m").stdout
+    assert run("compact").stdout == "Nothing to compact.\n"
+    assert run.json("compact")["blobs"] == 0
+    run("compact", "nothing", exit=3)
+    assert trained.verify().ok
+
+
+def test_du_adds_up_to_what_is_on_the_disk(run, trained):
+    for _ in range(2):
+        found = run.json("du", "m")
+        held = [i.size for kind in ("blobs/", "manifests/") for i in trained.bucket.items(kind)]
+        assert found["stored"] == sum(held)
+        assert found["logical"] == sum(version.size for version in trained.versions("m"))
+        assert found["saved"]["dedup"] > 2 * 1_200_000
+        saved = sum(found["saved"].values())
+        assert found["logical"] + found["overhead"] == found["stored"] + saved
+        run("compact")
+    assert found["saved"]["deltas"] > 0 < found["saved"]["compression"]
+    assert "saved by differences" in run("du").stdout
+    assert run("du", "nothing", exit=3)
+
+
+def test_deleting_a_version_frees_what_du_says(run, trained):
+    run("compact")
+    frees = {v["reference"]: v["frees"] for v in run.json("du")["versions"]}
+    before = run.json("du")["stored"]
+    trained.delete("m:v2")
+    assert before - run.json("du")["stored"] == frees["m:v2"] > 0
