@@ -11,6 +11,7 @@ import pytest
 
 import kept
 from kept.bucket import object as object_bucket
+from kept.bucket.memory import MemoryBucket
 from kept.bucket.object import ObjectBucket
 from kept.errors import AccessDenied, KeptError, Unreachable
 from tests.conftest import KEY_ID, SECRET
@@ -195,6 +196,42 @@ def test_a_frozen_base_moves_only_what_changed(store, proxy, tmp_path):
     with proxy.counted() as made:  # nothing new: no blob, no manifest, no record
         store.log_artifact("m", path)
     assert sum(request.sent for request in made) < 10_000
+
+
+def test_requests_of_a_version_grow_with_its_changed_chunks_only(store, proxy, tmp_path):
+    tensors = {f"t{n}": np.random.default_rng(n).random(300_000, np.float32) for n in range(12)}
+    store.log_artifact("m", write(tmp_path / "model.h5", hdf5(tensors)))
+    requests = []
+    for changed in (1, 4, 8):
+        for n in range(changed):
+            tensors[f"t{n}"] = tensors[f"t{n}"] + 1
+        path = write(tmp_path / "model.h5", hdf5(tensors))
+        with proxy.counted() as made:
+            store.log_artifact("m", path)
+        requests.append(len(made))
+    for changed, count in zip((1, 4, 8), requests, strict=True):
+        assert count <= 2 * changed + 2 + 6  # two for each blob, with a pack of the rest
+
+
+def test_what_listing_costs_does_not_grow_with_the_artifact(proxy, s3, tmp_path):
+    source = kept.Store(MemoryBucket())
+    version = source.log_artifact("m", write(tmp_path / "f", b"x"))
+    made = {"event": "version", "type": "model", "digest": version.digest, "size": 1}
+    made |= {"manifest": version.entry.manifest, "aliases": [], "metadata": {}}
+    target, log, costs = ObjectBucket(s3), source.log("m"), []
+    for length in (100, 612, 1124):  # each 36 records after a page
+        while (head := log.view().head) < length:
+            log.append(lambda _, index=head: made | {"index": index})
+        last = [log.record_key(number) for number in range(length - 35, length + 1)]
+        for key in ["kept.json", *source.bucket.keys("artifacts/m/state/"), *last]:
+            target.put(key, [source.bucket.get(key)])
+        with proxy.counted() as newest:
+            assert kept.open_store(s3)["m"].index == length - 1
+        with proxy.counted() as every:
+            assert len(kept.open_store(s3).versions("m")) == length
+        costs.append((len(newest), len(every)))
+    assert len({newest for newest, _ in costs}) == 1
+    assert [every - costs[0][1] for _, every in costs] == [0, 1, 2]  # a page of 512 is one
 
 
 def test_no_credential_is_written_anywhere(s3, tmp_path):
