@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import functools
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
-from kept.errors import InvalidCheckpoint
+from kept.errors import InvalidCheckpoint, KeptError, SaveFailed
 from kept.training.artifact_name import ArtifactName
 from kept.training.interval import Interval
 from kept.training.messages import print_text, show, show_once
@@ -54,7 +55,7 @@ class Checkpointing:
         self._options = options
         self.name = ArtifactName(options.name)
         self.versions: list[Version] = []
-        self.destination = destination(options, self.versions.append)
+        self.destination = destination(options, self._committed)
         why = path.cannot_snapshot
         self.saver = Saver(
             self.destination,
@@ -63,6 +64,7 @@ class Checkpointing:
             weights_only=owner.save_weights_only,
             background=options.background and why is None,
             wait=options.on_busy == "wait",
+            keep_local=options.keep_local,
         )
         self._is_named = options.name is not None or self.destination.is_named
         self._why_on_the_spot = why if options.background else None
@@ -141,7 +143,7 @@ class Checkpointing:
         """Wait until every checkpoint is durable, and a while for mirrors that answer."""
         self.name.end()
         self._resumer.end()
-        self.saver.finish()
+        self._or_warn(self.saver.finish)
         self._tell()
         self._preemption.stop()  # all is durable: SIGTERM need not wait for what follows
         self.destination.finish()
@@ -158,6 +160,25 @@ class Checkpointing:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Put back what get_state returned."""
         self._owner.best, self._since_save = state["best"], state["since_save"]
+
+    def _committed(self, version: Version) -> None:
+        """Take note of a version, and delete those that are no longer to be kept."""
+        self.versions.append(version)
+        if self._options.keep is None:
+            return
+        try:
+            version.store.prune(version.name, self._options.keep)
+        except (KeptError, OSError) as error:  # the version is safe; the next commit tries again
+            show(f"old versions of {version.name} could not be deleted, they stay: {error}")
+
+    def _or_warn(self, call: Callable[[], object]) -> None:
+        """Call, and with on_error="warn" only warn of a checkpoint that could not be saved."""
+        try:
+            call()
+        except SaveFailed as error:
+            if self._options.on_error == "raise":
+                raise
+            warnings.warn(f"training goes on without it: {error}", stacklevel=2)
 
     def _first_batch_done(self) -> None:
         """Do what needs the metrics and the optimizer's variables to be there."""
@@ -228,20 +249,19 @@ class Checkpointing:
         aliases = (alias, "best") if is_best else (alias,)
         self._interval.begin()
         self._last_saved = (epoch, batch)
-        self.saver.save(
-            Due(
-                model=self._owner.model,  # on JAX this also puts the step's results into it
-                name=str(self.name.value),
-                path=path,
-                aliases=tuple(dict.fromkeys((*aliases, *self._options.aliases))),
-                metadata=self._metadata(epoch, batch, value, logs),
-                label=f"Epoch {epoch + 1}",
-                started=started,
-                undo=undo,
-                state=self._state(epoch, batch, logs),
-                publish=publish,
-            )
+        due = Due(
+            model=self._owner.model,  # on JAX this also puts the step's results into it
+            name=str(self.name.value),
+            path=path,
+            aliases=tuple(dict.fromkeys((*aliases, *self._options.aliases))),
+            metadata=self._metadata(epoch, batch, value, logs),
+            label=f"Epoch {epoch + 1}",
+            started=started,
+            undo=undo,
+            state=self._state(epoch, batch, logs),
+            publish=publish,
         )
+        self._or_warn(lambda: self.saver.save(due))
 
     def _state(self, epoch: int, batch: int | None, logs: Logs) -> State | None:
         """Return the run's state; W&B alone gets none, since nothing is resumed from there."""
@@ -274,7 +294,7 @@ class Checkpointing:
 
     def _tell(self, text: str | None = None) -> None:
         """Raise what has failed in the background; show its messages, then text."""
-        self.saver.raise_failure()
+        self._or_warn(self.saver.raise_failure)
         while self.saver.messages:
             self._show(self.saver.messages.popleft())
         if text is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from kept.errors import InvalidCheckpoint
 from kept.names import check_aliases, check_name
 from kept.store.encoding import check_metadata
+from kept.store.keep import Keep
 from kept.training.interval import Interval
 
 if TYPE_CHECKING:
@@ -53,6 +54,12 @@ OPTIONS_DOC = """\
             fit that have one.
         aliases: More aliases for every version, beside those that it has by itself.
         metadata: More metadata for every version; what kept notes itself comes first.
+        keep: Which versions stay, a kept.Keep; it is applied after each commit, in the background.
+            The others are deleted; kept gc frees their bytes. Without it all stay.
+        keep_local: False leaves no file at filepath once its version is safe; a file is there only
+            where that has failed.
+        on_error: "raise" ends the training when a checkpoint cannot be saved, on a full disk, say;
+            "warn" goes on, and the next one is tried. Versions committed before are safe.
         on_busy: What to do while both snapshots are being written: "wait", or "skip" the
             checkpoint (the attribute skipped counts them).
 """
@@ -77,6 +84,9 @@ class CheckpointOptions(TypedDict, total=False):
     state_of: Sequence[Any] | None
     save_every: str | float | timedelta | None
     grace_seconds: float | None
+    keep: Keep | None
+    keep_local: bool
+    on_error: str
     aliases: Sequence[str]
     metadata: Mapping[str, Any] | None
 
@@ -101,6 +111,9 @@ class Options:
     state_of: Sequence[Any] | None = None
     save_every: str | float | timedelta | None = None
     grace_seconds: float | None = 30.0
+    keep: Keep | None = None
+    keep_local: bool = True
+    on_error: str = "raise"
     aliases: Sequence[str] = ()
     metadata: Mapping[str, Any] | None = None
 
@@ -111,6 +124,18 @@ class Options:
         if self.on_busy not in ("wait", "skip"):
             raise InvalidCheckpoint(
                 f"on_busy is 'wait' or 'skip'. Received: on_busy={self.on_busy!r}"
+            )
+        if self.keep is not None and not isinstance(self.keep, Keep):
+            raise InvalidCheckpoint(
+                f"keep is a kept.Keep, such as kept.Keep(last=3). Received: keep={self.keep!r}"
+            )
+        if not isinstance(self.keep_local, bool):
+            raise InvalidCheckpoint(
+                f"keep_local is True or False. Received: keep_local={self.keep_local!r}"
+            )
+        if self.on_error not in ("raise", "warn"):
+            raise InvalidCheckpoint(
+                f"on_error is 'raise' or 'warn'. Received: on_error={self.on_error!r}"
             )
         Interval(self.save_every)
         check_aliases(self.aliases)

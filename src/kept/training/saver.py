@@ -59,6 +59,7 @@ class Saver:
         weights_only: bool,
         background: bool,
         wait: bool,
+        keep_local: bool = True,
     ) -> None:
         self._destination = destination
         self.skipped = 0
@@ -68,6 +69,7 @@ class Saver:
         self._weights_only = weights_only
         self._background = background
         self._wait = wait
+        self._keep_local = keep_local
         self.known_as = ""  # what the newest checkpoint is
         self._writer = Writer()
         self._pool = SnapshotPool(framework)
@@ -141,6 +143,8 @@ class Saver:
                 if self._destination.takes_files:
                     bring_to_disk(file, place)
                 known_as = self._destination.hand_over(due, place, version, describe)
+                if not self._keep_local:
+                    at_the_end.pop_all()  # nothing is published
         except Exception as error:
             due.undo()
             raise SaveFailed(
