@@ -69,8 +69,10 @@ def _noting(call: Callable[..., Any], times: list[float]) -> Callable[..., None]
 
 
 @contextmanager
-def timing(owner: Any, name: str, times: list[float]) -> Iterator[None]:
-    """Note how long each call of a function takes, for a look inside."""
+def timing(
+    owner: Any, name: str, times: list[float], ends: list[float] | None = None
+) -> Iterator[None]:
+    """Note how long each call of a function takes, and when it ends, for a look inside."""
     original = getattr(owner, name)
 
     def noting(*args: Any, **kwargs: Any) -> Any:
@@ -78,7 +80,10 @@ def timing(owner: Any, name: str, times: list[float]) -> Iterator[None]:
         try:
             return original(*args, **kwargs)
         finally:
-            times.append(time.perf_counter() - start)
+            end = time.perf_counter()
+            times.append(end - start)
+            if ends is not None:
+                ends.append(end)
 
     setattr(owner, name, noting)
     try:

@@ -40,10 +40,10 @@ that this run did not see kept. Absolute times are at the end and mean little el
   it. *Short steps*: three steps an epoch, so the disk is what a run waits for. Runs have ten epochs
   with a save each, and end when fit returns: with kept every version is durable then (fsync); the
   peers have left their last bytes to the system's cache.
-* kept writes the bytes twice, as the file that Keras would write and as a version in its store;
+* kept writes the bytes twice, as a version in its store and as the file that Keras would write;
   Keras's callback writes them once and W&B's twice.
-* *Save to durable* begins with the hook and ends when the version is committed and the file is
-  under its name, all of it fsynced.
+* *Save to durable version* begins with the hook and ends when the version is committed, fsynced.
+  *And file*: until the file is under its name as well, fsynced too.
 
 `make bench` runs all of it again and writes this page.
 """

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from kept.bucket import local
+from kept.bucket import disk, local
 from kept.bucket.local import LocalBucket
 from kept.errors import KeyExists
 from tests.bucket.bucket_contract import BucketContract
@@ -214,9 +214,9 @@ def test_whatever_was_put_outlives_a_power_cut(bucket, monkeypatch, links):
 
 
 @linux
-@pytest.mark.parametrize("broken", ["_sync", "sync_folder"])
+@pytest.mark.parametrize("broken", [(disk, "sync"), (local, "sync_folder")])
 def test_the_power_cut_catches_a_writer_that_does_not_sync(bucket, monkeypatch, broken):
-    monkeypatch.setattr(local, broken, lambda _: None)
+    monkeypatch.setattr(*broken, lambda _: None)
     watch = PowerCut(monkeypatch, bucket.root)
     bucket.put("a/k", [b"value"])
     assert (watch.lazy(), watch.eager()) != ({"a/k": b"value"}, {"a/k": b"value"})

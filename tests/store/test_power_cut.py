@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import kept
-from kept.bucket import local
+from kept.bucket import disk, local
 from kept.bucket.local import LocalBucket
 from kept.bucket.memory import MemoryBucket
 from tests.bucket.power_cut import PowerCut
@@ -60,9 +60,9 @@ def test_every_moment_is_a_good_one(tmp_path, monkeypatch, small_pages):
     assert store["m:best"].index == 0
 
 
-@pytest.mark.parametrize("broken", ["_sync", "sync_folder"])
+@pytest.mark.parametrize("broken", [(disk, "sync"), (local, "sync_folder")])
 def test_a_writer_that_does_not_sync_is_caught(tmp_path, monkeypatch, broken):
-    monkeypatch.setattr(local, broken, lambda _: None)
+    monkeypatch.setattr(*broken, lambda _: None)
     with pytest.raises((AssertionError, kept.KeptError)):
         check(run_and_cut(tmp_path, monkeypatch))
 

@@ -10,7 +10,6 @@ import keras
 import pytest
 
 import kept
-from kept.bucket import local
 from kept.errors import SaveFailed
 from tests.training.helpers import (
     content,
@@ -46,15 +45,18 @@ def disk(monkeypatch):
 
     for name in real:
         monkeypatch.setattr(keras.Model, name, failing(name))
-    real_write = local._write
 
-    def write(fd, parts):
-        if not Disk.full or sum(map(len, parts)) < 1024:
-            return real_write(fd, parts)
-        os.write(fd, b"half a file")
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def filling(call):
+        def write(fd, data, *offset):
+            if not Disk.full or sum(map(len, data if call is writev else [data])) < 1024:
+                return call(fd, data, *offset)
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(local, "_write", write)
+        return write
+
+    writev, pwrite = os.writev, os.pwrite
+    monkeypatch.setattr(os, "writev", filling(writev))
+    monkeypatch.setattr(os, "pwrite", filling(pwrite))
     return Disk
 
 

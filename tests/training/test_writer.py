@@ -293,13 +293,13 @@ class TestPublish:
         assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("m.keras", "whole")]
 
     def test_a_disk_that_is_full_leaves_the_file_of_before(self, tmp_path, monkeypatch):
-        def full(fd, views):
-            os.write(fd, b"half")
+        def full(fd, data, offset):
+            os.write(fd, data[:2])
             raise OSError(errno.ENOSPC, "No space left on device")
 
         (tmp_path / "m.keras").write_text("before")
         file, path = MemoryFile("m.keras", [b"whole"]), str(tmp_path / "m.keras")
-        monkeypatch.setattr(os, "writev", full)
+        monkeypatch.setattr(os, "pwrite", full)
         with beside(path) as place:
             for _ in range(2):  # half a file is not taken for one that was written
                 with pytest.raises(OSError, match="No space"):

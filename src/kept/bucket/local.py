@@ -20,7 +20,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from kept.bucket import disk
 from kept.bucket.base import Item
+from kept.bucket.disk import sync_folder
 from kept.bucket.parallel import in_threads
 from kept.errors import KeyExists, KeyNotFound
 
@@ -33,7 +35,6 @@ _TMP = "tmp"
 _WRITERS = 4
 _SWEEP_AFTER = 60.0  # seconds; a younger temporary file may not have its lock yet
 _NAME_IS_YOUNG = 600.0  # seconds; far more than a writer needs from the name to the fsync
-_MAX_IOV = 512  # Linux and macOS take 1024 buffers in one writev
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
@@ -83,7 +84,9 @@ class LocalBucket:
         try:
             with open(self._path(key), "rb", buffering=0) as file:
                 left = max(os.fstat(file.fileno()).st_size - start, 0)
-                return _read(file.fileno(), start, left if length is None else min(length, left))
+                return disk.read(
+                    file.fileno(), start, left if length is None else min(length, left)
+                )
         except _MISSING:
             raise KeyNotFound(f"No such key in {self.root}. Received: {key!r}") from None
 
@@ -168,9 +171,9 @@ class LocalBucket:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             _try_lock(fd)  # held until the file has its final name: says that the writer lives
-            _write(fd, parts)
-            _sync(fd)
-            _forget(fd)
+            disk.write(fd, parts)
+            disk.sync(fd)
+            disk.forget(fd)
             yield path
         finally:
             os.close(fd)
@@ -240,76 +243,3 @@ def _is_abandoned(entry: os.DirEntry[str]) -> bool:
         return False
     with open(entry.path, "rb") as file:
         return _try_lock(file.fileno())
-
-
-def _write(fd: int, parts: Parts) -> None:
-    views = [memoryview(part).cast("B") for part in parts if len(part)]
-    while views:
-        written = os.writev(fd, views[:_MAX_IOV])
-        while written:
-            taken = min(written, len(views[0]))
-            views[0] = views[0][taken:]
-            written -= taken
-            if not len(views[0]):
-                views.pop(0)
-
-
-def _read(fd: int, start: int, length: int) -> bytes:
-    data = os.pread(fd, length, start)
-    if len(data) == length:
-        return data
-    # One pread gives at most 2 GiB, and may give less on a network file system.
-    pieces = [data]
-    while data and (done := sum(map(len, pieces))) < length:
-        data = os.pread(fd, length - done, start + done)
-        pieces.append(data)
-    return b"".join(pieces)
-
-
-def _forget(fd: int) -> None:
-    """Have the kernel drop a synced file from its cache: it will hardly be read again soon.
-
-    So a run that saves gigabytes does not push its training data out of memory, and the next
-    save gets pages that are warm: on a virtual machine new ones cost several times the write.
-    """
-    if hasattr(os, "posix_fadvise"):  # not on macOS
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _sync(fd: int) -> None:
-    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync alone stops at the drive's own cache
-        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(fd)
-
-
-def write_file(path: str, parts: Parts) -> None:
-    """Write a new file; return when its bytes are on the disk. If it fails there is no file."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        _write(fd, parts)
-        _sync(fd)
-        _forget(fd)
-    except BaseException:
-        os.unlink(path)
-        raise
-    finally:
-        os.close(fd)
-
-
-def sync_file(path: str) -> None:
-    """Return when the bytes of a file are on the disk."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        _sync(fd)
-    finally:
-        os.close(fd)
-
-
-def sync_folder(path: str) -> None:
-    """Return when the names in a folder are on the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        _sync(fd)
-    finally:
-        os.close(fd)

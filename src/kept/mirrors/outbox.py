@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from kept.bucket.local import sync_file, sync_folder
+from kept.bucket.disk import sync_file, sync_folder
 from kept.digest import digest
 from kept.errors import Damaged
 from kept.mirrors.lock import locked

@@ -13,7 +13,7 @@ import string
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from kept.bucket.local import sync_folder, write_file
+from kept.bucket.disk import sync_folder, write_file
 from kept.errors import InvalidCheckpoint, InvalidPath
 from kept.names import check_path
 from kept.training import pieces

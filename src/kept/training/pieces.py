@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import os
 
-from kept.bucket.local import sync_file, sync_folder
+from kept.bucket.disk import sync_file, sync_folder
 from kept.errors import InvalidPath
 
 _SIGN = "saved_model.pb"  # what makes a folder a SavedModel
