@@ -41,7 +41,7 @@ def test_every_checkpoint_arrives_and_nothing_is_left(model, data, s3, tmp_path)
 def test_a_store_that_is_away_for_the_whole_run(model, data, s3, proxy, quick, capsys):
     proxy.fault = lambda *_: "away"
     checkpoint = kept.ModelCheckpoint("m.keras", monitor="loss", store=s3, name="m")
-    model.fit(*data, epochs=3, verbose=0, callbacks=[checkpoint])
+    losses = model.fit(*data, epochs=3, verbose=0, callbacks=[checkpoint]).history["loss"]
     told = capsys.readouterr().out
     assert "Training goes on" in told
     assert "kept sync" in told
@@ -53,7 +53,7 @@ def test_a_store_that_is_away_for_the_whole_run(model, data, s3, proxy, quick, c
     assert any("3 checkpoints" in line for line in lines)
     store = kept.open_store(s3)
     assert [v.index for v in store.versions("m")] == [0, 1, 2]
-    assert store["m:best"].index == 2
+    assert store["m:best"].index == np.argmin(losses)
     assert store.verify().problems == []
     assert not os.path.exists(Outbox().folder)
 
