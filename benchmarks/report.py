@@ -23,6 +23,7 @@ TITLES = {
     "idle": "Nothing else running, 300 MB of weights and Adam state",
     "training": "During training, 300 MB of weights and Adam state",
     "wandb_stall": "The same with W&B",
+    "away": "The same with a mirror that is away",
     "layers": "Many small layers",
     "frozen": "A frozen base of 50 MB and a small head",
     "restore_s3": "Restoring from object storage, on an S3 server of the same machine",

@@ -1,0 +1,74 @@
+"""What a mirror that is away adds to training: nothing.
+
+The mirror's address is a port of this machine at which nobody listens.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+from typing import TYPE_CHECKING
+
+import kept
+from benchmarks.contenders import Callback, Kept
+from benchmarks.models import dense, samples
+from benchmarks.rows import Outcome
+from benchmarks.training import LONG, Plan, calibrate, run_fit
+
+if TYPE_CHECKING:
+    from benchmarks.training import Run
+
+_LIMIT = 1.5  # of a median of few saves
+
+
+class KeptMirrored(Kept):
+    """kept.ModelCheckpoint with a mirror in object storage that does not answer."""
+
+    name = "mirror away"
+
+    def callback(self, folder: str, save_freq: str | int) -> Callback:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
+        os.environ |= {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "nobody",
+            "AWS_SECRET_ACCESS_KEY": "nothing",
+            "AWS_REGION": "us-east-1",
+        }
+        self._callback = kept.ModelCheckpoint(
+            os.path.join(folder, "model.keras"),
+            monitor="loss",
+            save_freq=save_freq,
+            store=os.path.join(folder, "store"),
+            name="bench",
+            mirror="s3://bench/mirror",
+        )
+        return self._callback
+
+
+def measure(*, quick: bool) -> Outcome:
+    """Run the same fit without a mirror, and with one that is away."""
+    from kept.mirrors import courier
+
+    courier.FINISH_SECONDS = 5.0  # what the end of a fit waits is not compared
+    outcome = Outcome()
+    model = dense(30 if quick else 300)
+    step, saved = calibrate(model, samples(model, 1))
+    plan = Plan("long steps", max(4, round(LONG * saved / step)), 4 if quick else 6)
+    runs = {c.name: run_fit(c, model, plan) for c in (Kept(), KeptMirrored())}
+    base, away = runs["kept"], runs["mirror away"]
+    outcome.add("stall with a mirror that is away / without", away.stall, base.stall, _LIMIT)
+    rate = _rate(away), _rate(base)
+    outcome.add("steps/s with a mirror that is away / without", *rate, 0.9, least=True)
+    for name, run in runs.items():
+        outcome.seconds[f"{name}: stall per save"] = run.stall
+        outcome.raw[name] = {"stalls": run.stalls, "total": run.total}
+    return outcome
+
+
+def _rate(run: Run) -> float:
+    """Return steps per second, by the median step."""
+    return 1 / statistics.median(seconds for seconds, *_ in run.steps)
