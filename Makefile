@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-integration test-oldest-wandb lint bench format clean
+.PHONY: demo test test-integration test-oldest-keras test-oldest-wandb lint bench format clean
 
 ## Train a small network on real images and look at the versions it leaves.
 demo: $(VENV)/demo.done
@@ -19,13 +19,20 @@ test-integration: $(VENV)/test.done
 	tests/integration/install.sh $(BIN)/python
 	$(BIN)/python -m pytest -m integration -rs tests
 
+# Keras's own tests of its callback, which are not in the wheels of Keras 3.13.
+KERAS_SUITE := tests/training/test_keras_suite.py
+
+## Training with the oldest Keras that is supported, on JAX, in an environment of its own.
+test-oldest-keras: $(VENV)-oldest-keras/done
+	KERAS_BACKEND=jax $(VENV)-oldest-keras/bin/python -m pytest tests/training --ignore $(KERAS_SUITE)
+
 ## Uploads to W&B with the oldest SDK that is supported, in an environment of its own.
 test-oldest-wandb: $(VENV)-oldest-wandb/done
 	KERAS_BACKEND=jax $(VENV)-oldest-wandb/bin/python -m pytest tests/mirrors/test_wandb_upload.py tests/wandb
 
-$(VENV)-oldest-wandb/done: requirements/oldest-wandb.txt requirements/demo.txt pyproject.toml
-	$(PYTHON) -m venv $(VENV)-oldest-wandb
-	$(VENV)-oldest-wandb/bin/pip install --quiet --disable-pip-version-check -r requirements/oldest-wandb.txt -e .
+$(VENV)-oldest-%/done: requirements/oldest-%.txt requirements/demo.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)-oldest-$*
+	$(VENV)-oldest-$*/bin/pip install --quiet --disable-pip-version-check -r $< -e .
 	touch $@
 
 lint: $(VENV)/test.done
@@ -50,4 +57,4 @@ $(VENV)/%.done: requirements/%.txt requirements/demo.txt requirements/test.txt r
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest-wandb build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest-keras $(VENV)-oldest-wandb build dist .pytest_cache .mypy_cache .ruff_cache

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+import tomllib
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -126,3 +128,12 @@ def test_a_model_that_saves_in_its_own_way_does_so(tmp_path):
 
 def test_the_installed_keras_is_known():
     assert keras_parts.can_compose(compiled_wide(), "m.keras")
+
+
+def test_the_oldest_keras_that_is_tested_is_the_one_that_is_asked_for():
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    (asked,) = project["optional-dependencies"]["keras"]
+    oldest = asked.removeprefix("keras>=")
+    assert f"keras=={oldest}" in (root / "requirements/oldest-keras.txt").read_text().split()
+    assert keras_parts.KNOWN[0] == tuple(map(int, oldest.split(".")[:2]))
