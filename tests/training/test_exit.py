@@ -130,6 +130,7 @@ def test_a_fit_that_ends_badly_finishes_its_saves():
         assert "own threads [] pending" in out
         assert "pending 0" not in out
         assert "kept: writing the last checkpoints, " in err
+        assert "kept: the last checkpoints are written" in err
         (version,) = kept.open_store(f"{how}/kept-store").versions("m")
         assert version.aliases == ("latest", "epoch_0_batch_1")
         assert version.verify().ok

@@ -187,6 +187,30 @@ stuck.submit(print)
         last = finish(start(code))[-1]
         assert last.startswith("kept: gave up after 0 s with 2 checkpoints unwritten")
 
+    def test_a_second_interrupt_gives_up_in_words(self):
+        code = """
+import contextlib, signal, sys, threading
+from kept.training import writer
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.stderr, writer._NOTICE_AFTER = sys.stdout, 0.0
+real_notice = writer._notice
+
+@contextlib.contextmanager
+def notice(*args):
+    with real_notice(*args) as show:
+        signal.raise_signal(signal.SIGINT)  # of a user who was told how to give up
+        yield show
+
+writer._notice = notice
+stuck = writer.Writer()
+stuck.submit(threading.Event().wait)
+"""
+        told, last = finish(start(code))
+        assert told.startswith(
+            "kept: writing the last checkpoints, at most 300 s (Ctrl-C gives up)"
+        )
+        assert last.startswith("kept: interrupted with 1 checkpoint unwritten")
+
 
 class Variable:
     """As much of a Keras variable as a snapshot needs, with a value as JAX and NumPy have it."""

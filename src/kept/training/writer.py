@@ -164,17 +164,31 @@ def _listen_for_exit() -> None:
 def _finish_all() -> None:
     """At exit: give pending checkpoints the time they may have, and tell what was not written."""
     for writer in list(_writers):
-        while writer.pending or writer._failures:  # noqa: SLF001 - this module's own
-            try:
-                if not wait_with_notice(writer, "writing the last checkpoints", EXIT_SECONDS):
-                    sys.stderr.write(
-                        f"kept: gave up after {EXIT_SECONDS:.0f} s with {writer.pending} "
-                        "checkpoints unwritten; those committed before are safe\n"
-                    )
-                    break
-            except Exception as error:  # noqa: BLE001 - nobody is left to catch it
-                sys.stderr.write(f"kept: {error}\n")
+        _finish(writer)
     _let_threads_end()
+
+
+def _finish(writer: Writer) -> None:
+    what = f"writing the last checkpoints, at most {EXIT_SECONDS:.0f} s (Ctrl-C gives up)"
+    start, failed = time.monotonic(), False
+    while writer.pending or writer._failures:  # noqa: SLF001 - this module's own
+        try:
+            if not wait_with_notice(writer, what, EXIT_SECONDS):
+                _tell_unwritten(f"gave up after {EXIT_SECONDS:.0f} s", writer.pending)
+                return
+        except KeyboardInterrupt:
+            _tell_unwritten("interrupted", writer.pending)
+            return
+        except Exception as error:  # noqa: BLE001 - nobody is left to catch it
+            sys.stderr.write(f"kept: {error}\n")
+            failed = True
+    if not failed and time.monotonic() - start > _NOTICE_AFTER:  # of what was told is the end told
+        sys.stderr.write("kept: the last checkpoints are written\n")
+
+
+def _tell_unwritten(why: str, count: int) -> None:
+    checkpoints = "1 checkpoint" if count == 1 else f"{count} checkpoints"
+    sys.stderr.write(f"kept: {why} with {checkpoints} unwritten; those committed before are safe\n")
 
 
 def _let_threads_end(seconds: float = 1.0) -> None:
