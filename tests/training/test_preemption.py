@@ -75,6 +75,21 @@ def test_a_second_fit_is_saved_where_the_first_was_saved_last():
     assert [v.metadata["step"] for v in own.versions] == [8, 13]
 
 
+def test_sigterm_does_not_skip_the_last_save_while_others_are_written(gate):
+    class Open(keras.callbacks.Callback):
+        """Opens the gate once SIGTERM has come, so that all snapshots are busy until then."""
+
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 3:
+                threading.Timer(0.5, gate.open).start()
+
+    own = checkpoint(save_freq=1, on_busy="skip")
+    with pytest.raises(SystemExit):
+        fit(make(), own, SignalAt(3), Open())
+    assert own.skipped >= 1
+    assert own.versions[-1].metadata["step"] == 4
+
+
 def test_another_handler_is_left_alone():
     before = signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, handler := (lambda *_: None))

@@ -1,8 +1,10 @@
 """What a resumed run restores, what it says, and what it refuses before training starts."""
 
+import io
 import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import keras
@@ -485,5 +487,15 @@ def test_arrays_come_back(kind):
 
 def test_a_pickle_among_the_arrays_is_not_opened():
     np.savez("a.npz", a=np.array([print], dtype=object))
+    with pytest.raises(Damaged, match="cannot be read"):
+        read_arrays(Path("a.npz").read_bytes())
+
+
+def test_arrays_that_claim_to_be_huge_are_damaged():
+    header = io.BytesIO()
+    shape = {"descr": "<f8", "fortran_order": False, "shape": (2**45,)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with zipfile.ZipFile("a.npz", "w") as archive:
+        archive.writestr("a0.npy", header.getvalue())
     with pytest.raises(Damaged, match="cannot be read"):
         read_arrays(Path("a.npz").read_bytes())

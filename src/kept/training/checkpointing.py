@@ -225,6 +225,7 @@ class Checkpointing:
 
     def _save_and_leave(self, batch: int | None, logs: Logs) -> None:
         if self._last_saved != (self._epoch, batch):
+            self.saver.wait(self._preemption.seconds_left)  # on_busy="skip" must not skip this one
             self._save_aside(batch, logs)
         if not self.saver.wait(self._preemption.seconds_left):
             show("the grace is over before the last checkpoint is durable")
@@ -248,7 +249,7 @@ class Checkpointing:
         alias = f"epoch_{epoch}" if batch is None else f"epoch_{epoch}_batch_{batch}"
         aliases = (alias, "best") if is_best else (alias,)
         self._interval.begin()
-        self._last_saved = (epoch, batch)
+        skipped = self.saver.skipped
         due = Due(
             model=self._owner.model,  # on JAX this also puts the step's results into it
             name=str(self.name.value),
@@ -262,6 +263,8 @@ class Checkpointing:
             publish=publish,
         )
         self._or_warn(lambda: self.saver.save(due))
+        if self.saver.skipped == skipped:
+            self._last_saved = (epoch, batch)
 
     def _state(self, epoch: int, batch: int | None, logs: Logs) -> State | None:
         """Return the run's state; W&B alone gets none, since nothing is resumed from there."""

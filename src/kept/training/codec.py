@@ -72,7 +72,7 @@ def read_arrays(data: bytes) -> Arrays:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, KeyError, MemoryError, zipfile.BadZipFile) as error:
         raise Damaged(f"The arrays of a state cannot be read: {error}") from error
 
 
