@@ -19,7 +19,7 @@ from kept.errors import InvalidCheckpoint, KeptError, SaveFailed
 from kept.training.artifact_name import ArtifactName
 from kept.training.interval import Interval
 from kept.training.messages import print_text, show, show_once
-from kept.training.metadata import numbers_or_texts
+from kept.training.metadata import checkpoint_told
 from kept.training.monitor import as_text, find_mode, is_better, monitored
 from kept.training.preemption import Preemption, leave
 from kept.training.saver import Due, Saver
@@ -280,20 +280,11 @@ class Checkpointing:
     def _metadata(
         self, epoch: int, batch: int | None, value: float | None, logs: Logs
     ) -> dict[str, Any]:
-        told = {
-            "epoch": epoch,
-            "batch": batch,
-            "step": self.edition.step(self._owner.model),
-            "monitor": self._owner.monitor,
-            "mode": self._mode,
-            "value": value,
-            "metrics": numbers_or_texts(logs),
-        }
-        return {**(self._options.metadata or {}), **told, **self._path.told, **self._parent}
-
-    @property
-    def _parent(self) -> dict[str, Any]:
-        return {"parent": self._resumer.parent} if self._resumer.parent else {}
+        step, parent = self.edition.step(self._owner.model), self._resumer.parent
+        monitor = self._owner.monitor
+        told = checkpoint_told(epoch, batch, step, (monitor, self._mode, value), logs)
+        origin = {"parent": parent} if parent else {}
+        return {**(self._options.metadata or {}), **told, **self._path.told, **origin}
 
     def _tell(self, text: str | None = None) -> None:
         """Raise what has failed in the background; show its messages, then text."""

@@ -28,7 +28,7 @@ class WandbModelCheckpoint(WandbHooks, ModelCheckpoint):
     local files are written.
 
     Without store= that is all: no store of kept is written. With it each checkpoint is a version
-    there too, from which the best value carries over to a run that goes on, and resume works.
+    there too, from which the best value carries over to a run that goes on.
 
     The file is written on the training thread, and versions hold no state.
 
