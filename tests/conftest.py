@@ -109,6 +109,9 @@ def wandb_of_session(tmp_path_factory):
             "WANDB_ARTIFACT_DIR": str(folder / "artifacts"),
         }
         yield server
+        import wandb
+
+        wandb.teardown()  # while there is a server: its service would wait for one for long
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from kept.errors import Damaged, NoActiveRun
 from kept.mirrors import courier, wandb_run, wandb_upload
 from kept.mirrors.outbox import Outbox
-from kept.mirrors.wandb_upload import Label, WandbUploads, send_left
+from kept.mirrors.wandb_upload import Label, WandbUploads, send_left, uploads_of
 from tests.helpers import write
 
 wandb = pytest.importorskip("wandb")
@@ -301,3 +301,11 @@ def test_no_run(wandb_server):
 def sync(outbox):
     for destination in {entry.destination for entry in outbox.entries()}:
         assert send_left(outbox, destination, lambda entry: None)
+
+
+def test_all_who_upload_to_a_run_share_one_sender(wandb_server):
+    run = wandb.init(project="p")
+    first, second = (uploads_of(run, lambda text: None) for _ in range(2))
+    assert first is second
+    run.finish()
+    assert uploads_of(wandb.init(project="p"), lambda text: None) is not first

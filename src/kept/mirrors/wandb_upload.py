@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +58,11 @@ class Label:
 
 
 class WandbUploads:
-    """The uploads of a run, while it trains."""
+    """The uploads of a run, while it trains; all callbacks of a fit share them, see uploads_of."""
 
     def __init__(self, run: Any, tell: Tell, outbox: Outbox | None = None) -> None:
         """Take a run of wandb.init, online, offline or disabled; nothing is sent yet."""
+        self._run = run  # held, so that its id in _uploads is not given to another
         self._tell = tell
         self._outbox = outbox or Outbox()
         place = wandb_run.place_of(run)
@@ -134,6 +136,19 @@ class WandbUploads:
     def _let_go(self) -> None:
         self._has_claim = False
         self._claim.close()
+
+
+_uploads: weakref.WeakValueDictionary[tuple[int, str], WandbUploads] = weakref.WeakValueDictionary()
+
+
+def uploads_of(run: Any, tell: Tell) -> WandbUploads:
+    """Return the uploads of a run, the same to all who ask: a run has one sender."""
+    outbox = Outbox()
+    key = (id(run), outbox.folder)
+    found = _uploads.get(key)
+    if found is None:
+        found = _uploads[key] = WandbUploads(run, tell, outbox)
+    return found
 
 
 class Sender:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
 from kept.mirrors.wandb_run import active_run, place_of
-from kept.mirrors.wandb_upload import Label, WandbUploads
+from kept.mirrors.wandb_upload import Label, uploads_of
 from kept.store.commit import manifest_key
 from kept.training.destination import StoreDestination, destination_of
 from kept.training.messages import print_text
@@ -112,7 +112,7 @@ class WandbDestination:
 
     def _bind(self, run: Any) -> None:
         self._run = run
-        self._uploads = WandbUploads(run, print_text)
+        self._uploads = uploads_of(run, print_text)
         place = place_of(run)
         self._label = f"the W&B run {place.label}" if place else "W&B (disabled)"
 
