@@ -198,7 +198,7 @@ real_notice = writer._notice
 @contextlib.contextmanager
 def notice(*args):
     with real_notice(*args) as show:
-        signal.raise_signal(signal.SIGINT)  # of a user who was told how to give up
+        signal.raise_signal(signal.SIGINT)  # of a user who does not want to wait
         yield show
 
 writer._notice = notice
@@ -206,9 +206,7 @@ stuck = writer.Writer()
 stuck.submit(threading.Event().wait)
 """
         told, last = finish(start(code))
-        assert told.startswith(
-            "kept: writing the last checkpoints, at most 300 s (Ctrl-C gives up)"
-        )
+        assert told.startswith("kept: writing the last checkpoints, 300 s at most")
         assert last.startswith("kept: interrupted with 1 checkpoint unwritten")
 
 

@@ -169,7 +169,7 @@ def _finish_all() -> None:
 
 
 def _finish(writer: Writer) -> None:
-    what = f"writing the last checkpoints, at most {EXIT_SECONDS:.0f} s (Ctrl-C gives up)"
+    what = f"writing the last checkpoints, {EXIT_SECONDS:.0f} s at most"
     start, failed = time.monotonic(), False
     while writer.pending or writer._failures:  # noqa: SLF001 - this module's own
         try:
