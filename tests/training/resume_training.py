@@ -23,14 +23,20 @@ EPOCHS = 6
 
 
 class KillAfter(keras.callbacks.Callback):
-    """Kills the process at the end of a batch."""
+    """Kills the process at the end of a batch, but never before anything was saved at all."""
 
     left = None
+
+    def __init__(self, checkpoint):
+        super().__init__()
+        self.checkpoint = checkpoint
 
     def on_train_batch_end(self, batch, logs=None):
         if KillAfter.left is not None:
             KillAfter.left -= 1
             if KillAfter.left <= 0:
+                if not self.checkpoint.store.artifacts():
+                    self.checkpoint.wait()
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -81,7 +87,7 @@ def train(name, folder, model, data, before, after, **options):
         folder / f"{name}.keras", store=folder / "store", name=name, resume=True, **options
     )
     csv = keras.callbacks.CSVLogger(folder / f"{name}.csv")
-    callbacks = [*before, csv, checkpoint, meter, *after, KillAfter()]
+    callbacks = [*before, csv, checkpoint, meter, *after, KillAfter(checkpoint)]
     x, y = make_data()
     options = {"x": x, "y": y, "batch_size": 8} if data is None else {"x": data}
     history = model.fit(

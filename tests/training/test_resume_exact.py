@@ -43,7 +43,8 @@ def test_killed_and_resumed_is_the_same_run(straight, tmp_path):
         assert done.returncode == -signal.SIGKILL, (kills, done.stdout, done.stderr[-3000:])
         said += done.stdout.splitlines()
     last = train(tmp_path / "run")
-    assert any("going on from" in line for line in last.stdout.splitlines()), (kills, said)
+    # If the kills came late, the first training is done and the second may have saved nothing yet.
+    assert "going on from" in last.stdout or "nothing is left" in last.stdout, (kills, said)
     resumed = outcome(last)
     for name, part in straight.items():
         for what in part:
