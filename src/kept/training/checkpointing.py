@@ -22,6 +22,7 @@ from kept.training.messages import print_text, show, show_once
 from kept.training.metadata import checkpoint_told
 from kept.training.monitor import as_text, find_mode, is_better, monitored
 from kept.training.preemption import Preemption, leave
+from kept.training.preflight import Preflight
 from kept.training.saver import Due, Saver
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ class Checkpointing:
         self._resumer.begin()
         self._interval.begin()
         self._preemption.listen()
+        self._preflight = Preflight(self._owner, self._path.template, self._options)
+        self._preflight.check(self.destination.store)
 
     def epoch_begin(self, epoch: int) -> None:
         """Note the epoch, for saves after batches."""
@@ -185,6 +188,7 @@ class Checkpointing:
         self._mode = find_mode(self._owner, self.edition)
         if self._is_named:
             self._go_on(self._mode)
+        self._preflight.check(self.destination.store)
         self.saver.prepare(self._owner.model)
 
     def _go_on(self, mode: str) -> None:
