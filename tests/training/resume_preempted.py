@@ -1,4 +1,7 @@
-"""A training that is told to end: python resume_preempted.py FOLDER term|int|late|hang|none"""
+"""A training that is told to end.
+
+python resume_preempted.py FOLDER term|twice|int|late|hang|none
+"""
 
 import os
 import signal
@@ -21,8 +24,11 @@ class Ask(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         Ask.seen += 1
-        if Ask.seen == 8 and HOW in ("term", "int"):
-            os.kill(os.getpid(), signal.SIGTERM if HOW == "term" else signal.SIGINT)
+        if Ask.seen == 8 and HOW in ("term", "twice", "int"):
+            if HOW == "twice":
+                checkpoint.wait()
+            for _ in range(1 + (HOW == "twice")):
+                os.kill(os.getpid(), signal.SIGINT if HOW == "int" else signal.SIGTERM)
             time.sleep(0.05)
 
 

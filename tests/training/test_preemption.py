@@ -15,7 +15,7 @@ import kept
 from kept.errors import InvalidCheckpoint
 from kept.training import preemption
 from kept.training.interval import Interval
-from tests.training.test_resume import checkpoint, fit, make
+from tests.training.test_resume import checkpoint, fit, make, rows
 
 SCRIPT = Path(__file__).with_name("resume_preempted.py")
 
@@ -54,6 +54,40 @@ def test_ctrl_c_leaves_the_last_version_durable(tmp_path):
 
 def test_sigterm_after_a_fit_that_broke_off_ends_the_process(tmp_path):
     assert train(tmp_path / "run", "late").returncode == -signal.SIGTERM
+
+
+def test_sigterm_twice_ends_the_process_at_once_and_leaves_what_was_saved(tmp_path):
+    assert train(tmp_path / "run", "twice").returncode == -signal.SIGTERM
+    (version,) = kept.open_store(tmp_path / "run/store").versions("m")
+    version.verify()
+
+
+class SignalIn(keras.callbacks.Callback):
+    """Sends SIGTERM in a hook, the first time it is called."""
+
+    def __init__(self, hook):
+        super().__init__()
+        self.sent = False
+        setattr(self, hook, self.send)
+
+    def send(self, *args, **options):
+        if not self.sent:
+            self.sent = True
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("hook", "epoch", "batch", "step"),
+    [("on_train_begin", 0, 0, 1), ("on_epoch_begin", 0, 0, 1), ("on_test_batch_begin", 0, None, 5)],
+)
+def test_sigterm_outside_the_batches(hook, epoch, batch, step):
+    own = checkpoint()
+    with pytest.raises(SystemExit) as left:
+        fit(make(), own, SignalIn(hook), validation_data=rows())
+    assert left.value.code == 143
+    (version,) = own.versions
+    told = version.metadata
+    assert (told["epoch"], told["batch"], told["step"]) == (epoch, batch, step)
 
 
 class SignalAt(keras.callbacks.Callback):

@@ -35,6 +35,30 @@ class Drift(keras.callbacks.Callback):
         self.change(self.model, self.count)
 
 
+class LateDrift(Drift):
+    """Changes after the step, which then had nothing to do with it."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        pass
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_begin(batch, logs)
+
+
+def slot(model, count):
+    moment = model.optimizer.variables[-1]
+    moment.assign(keras.ops.convert_to_numpy(moment) + count)
+
+
+def seed_of_layer(model, count):
+    state = model.layers[1].seed_generator.state
+    state.assign(keras.ops.convert_to_numpy(state) + count)
+
+
+def global_seed(model, count):
+    np.random.seed(count)
+
+
 def learning_rate(model, count):
     model.optimizer.learning_rate = 0.01 / count
 
@@ -60,6 +84,19 @@ def test_what_differs_first_is_named(change, blamed):
     assert not found.same
     with pytest.raises(CannotResume, match=f"not the same: {blamed}.* after epoch 2, batch 2"):
         found.raise_if_different()
+
+
+@pytest.mark.parametrize(
+    ("change", "blamed"),
+    [
+        (slot, "optimizer slot .*velocity"),
+        (seed_of_layer, "random state of .*seed"),
+        (global_seed, "random state of numpy"),
+    ],
+)
+def test_a_slot_or_a_random_state_is_named_though_the_weights_are_the_same(change, blamed):
+    found = kept.verify_resume(trainer(lambda: [LateDrift(change)]), after=6, then=4)
+    assert re.fullmatch(f"{blamed}.* after epoch 2, batch 2", found.difference)
 
 
 def test_another_order_of_batches_is_named():
