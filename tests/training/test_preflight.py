@@ -56,7 +56,7 @@ def test_a_fit_that_does_not_fit_is_told_of_once_before_its_first_save(free, mod
 
 def test_what_needs_less_is_seen_to_need_less(free, model, data, store):
     size = preflight.size_of(model)
-    free(10 * size)
+    free(10 * size)  # versions and a file of eight epochs
     for options in ({"keep": kept.Keep(last=3)}, {"keep_local": False}, {"path": "m.keras"}):
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
@@ -64,6 +64,12 @@ def test_what_needs_less_is_seen_to_need_less(free, model, data, store):
             fit(model, data, checkpoint(store, path, **options), epochs=8)
     with pytest.warns(UserWarning, match="bytes are to come"):
         fit(model, data, checkpoint(store), epochs=8)
+
+
+def test_what_is_deleted_takes_room_until_a_gc(free, model, data, store):
+    free(7 * preflight.size_of(model))
+    with pytest.warns(UserWarning, match="Unless `kept gc` runs beside the training"):
+        fit(model, data, checkpoint(store, "m.keras", keep=kept.Keep(last=3)), epochs=8)
 
 
 def test_a_store_in_memory_needs_no_disk(free, model, data):

@@ -1,7 +1,8 @@
 """Whether what a fit is about to save fits the disk: told at its beginning, once.
 
-It is a forecast and errs on the large side: tensors that do not change are stored once, and with
-save_best_only fewer checkpoints come than could. So it warns, and stops nothing.
+It is a forecast, mostly on the large side: tensors that do not change are stored once, and with
+save_best_only fewer checkpoints come than could. Saves by the clock are not foreseen. So it warns,
+and stops nothing.
 """
 
 from __future__ import annotations
@@ -40,18 +41,30 @@ class Preflight:
         if self._done or not owner.model.built or not getattr(optimizer, "built", True):
             return
         self._done = True
-        saves = planned_saves(owner.params, owner.save_freq)
+        saves = planned_saves(owner.params or {}, owner.save_freq)
         if saves is None:
             return
-        size = size_of(owner.model)
+        size, keep = size_of(owner.model), self._options.keep
+        told = list(shortages(self._needs(store, saves, size, bytes_kept(saves, size, keep))))
+        if keep is not None and not told:  # what is deleted takes room until a gc
+            every = shortages(self._needs(store, saves, size, saves * size))
+            told = [f"Unless `kept gc` runs beside the training: {text}" for text in every]
+        if told:
+            warnings.warn(  # noqa: B028 - Keras calls
+                f"{saves} checkpoints of up to {size:,} bytes are to come. {' '.join(told)} "
+                "keep=kept.Keep(last=3) with `kept gc` beside it, keep_local=False or a store "
+                "elsewhere need less."
+            )
+
+    def _needs(self, store: Store | None, saves: int, size: int, versions: int) -> Counter[str]:
+        """Return the bytes that are needed in each folder; versions is those of the store."""
         needs: Counter[str] = Counter()
         if store is not None and isinstance(store.bucket, LocalBucket):
-            needs[store.bucket.root] += bytes_kept(saves, size, self._options.keep)
+            needs[store.bucket.root] += versions
         if self._options.keep_local:
             files = saves if "{" in self._template else 1
             needs[os.path.dirname(self._template.partition("{")[0]) or "."] += files * size
-        for text in shortages(needs):
-            warnings.warn(f"{saves} checkpoints of up to {size:,} bytes are to come. {text}")  # noqa: B028 - Keras calls
+        return needs
 
 
 def size_of(model: Any) -> int:
@@ -86,11 +99,7 @@ def shortages(needs: Mapping[str, int]) -> Iterator[str]:
         free = shutil.disk_usage(_existing(folders[0])).free
         need = sum(needs[folder] for folder in folders)
         if need > free:
-            yield (
-                f"They need up to {need:,} bytes in {' and '.join(folders)}; {free:,} are free. "
-                "keep=kept.Keep(last=3) with `kept gc` beside it, keep_local=False or a store "
-                "elsewhere need less."
-            )
+            yield (f"They need up to {need:,} bytes in {' and '.join(folders)}; {free:,} are free.")
 
 
 def _existing(folder: str) -> str:

@@ -7,6 +7,7 @@ as it is durable; a file is published also when the commit failed, since it is g
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections import deque
@@ -150,6 +151,7 @@ class Saver:
             raise SaveFailed(
                 f"{due.label}: the checkpoint {due.path} could not be saved in "
                 f"{self._destination.location}: {type(error).__name__}: {error}"
+                f"{_advice(error)}"
             ) from error
         self.known_as = known_as
         self.messages.append(f"{due.label}: finished saving model to {due.path} ({known_as})")
@@ -187,3 +189,13 @@ class Saver:
             return times | due.metadata | new
 
         return describe
+
+
+def _advice(error: Exception) -> str:
+    """Return what to do about a full disk."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            ". Free some space: `kept gc --grace 0s` removes what deleted versions and saves that "
+            "failed have left. Versions committed before are safe"
+        )
+    return ""
