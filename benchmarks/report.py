@@ -26,6 +26,7 @@ TITLES = {
     "away": "The same with a mirror that is away",
     "layers": "Many small layers",
     "frozen": "A frozen base of 50 MB and a small head",
+    "space": "Bytes on the disk, twenty versions of a real training",
     "restore_s3": "Restoring from object storage, on an S3 server of the same machine",
     "command": 'A fresh process, against a bare `python -c "import json"`',
 }
