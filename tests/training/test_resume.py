@@ -1,10 +1,8 @@
 """What a resumed run restores, what it says, and what it refuses before training starts."""
 
-import io
 import json
 import re
 import shutil
-import zipfile
 from pathlib import Path
 
 import keras
@@ -461,41 +459,25 @@ def _draw_tensorflow():
             tf.random.get_global_generator().normal((2,)).numpy().tolist()]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "value",
-    [None, True, 3, 1.5, float("inf"), "é", [1, [2]], (1, (2.0,)), {"a": 1, 2: [3]}, {"$tuple": 1}],
-)
-def test_plain_values_come_back(value):
-    assert decode(json.loads(json.dumps(encode(value, {}))), {}) == value
+def put_again(version, *, inside):
+    """Store what a version holds as a folder of another version; return that one."""
+    folder = version.download("again") if inside is None else version.download("again/" + inside)
+    return kept.open_store().log_artifact("again", folder if inside is None else folder.parent)
 
 
-@pytest.mark.parametrize("kind", ["float32", "int8", "bool", "complex64", "bfloat16"])
-def test_arrays_come_back(kind):
-    ml_dtypes = pytest.importorskip("ml_dtypes")
-    kind = getattr(ml_dtypes, kind, kind)
-    arrays = {}
-    given = [np.arange(6).reshape(2, 3).astype(kind), np.ones((), kind), np.ones(2, kind)[0]]
-    encoded = json.loads(json.dumps(encode(given, arrays)))
-    write_arrays("a.npz", arrays)
-    for before, after in zip(given, decode(encoded, read_arrays(Path("a.npz").read_bytes())),
-                             strict=True):  # fmt: skip
-        assert before.dtype == after.dtype
-        assert before.shape == after.shape
-        assert (before == after).all()
-        assert type(before) is type(after)
+@pytest.mark.parametrize("inside", [None, "deeper"])
+def test_a_folder_that_was_put_is_resumed_from_with_its_state(straight, capsys, inside):
+    interrupted(9, own := checkpoint(save_freq=4))
+    put_again(own.versions[0], inside=inside)
+    fit(model := make(seed=2), checkpoint(save_freq=4, resume="again"))
+    assert "going on from again:v0 in epoch 1, after batch 4" in capsys.readouterr().out
+    assert same(model, straight)
 
 
-def test_a_pickle_among_the_arrays_is_not_opened():
-    np.savez("a.npz", a=np.array([print], dtype=object))
-    with pytest.raises(Damaged, match="cannot be read"):
-        read_arrays(Path("a.npz").read_bytes())
-
-
-def test_arrays_that_claim_to_be_huge_are_damaged():
-    header = io.BytesIO()
-    shape = {"descr": "<f8", "fortran_order": False, "shape": (2**45,)}
-    np.lib.format.write_array_header_1_0(header, shape)
-    with zipfile.ZipFile("a.npz", "w") as archive:
-        archive.writestr("a0.npy", header.getvalue())
-    with pytest.raises(Damaged, match="cannot be read"):
-        read_arrays(Path("a.npz").read_bytes())
+def test_a_state_that_is_not_beside_its_checkpoint_is_refused():
+    fit(make(), own := checkpoint(), epochs=1)
+    folder = own.versions[0].download("again/one")
+    (folder / "c.weights.h5").rename(folder.parent / "c.weights.h5")
+    kept.open_store().log_artifact("again", folder.parent)
+    with pytest.raises(CannotResume, match=r"again/one/kept-state\.json, and the check"):
+        kept.resume(make(), "again")

@@ -35,7 +35,7 @@ def parse(data: Buffer, key: str) -> Json:
     """Parse JSON read from key; raises Damaged."""
     try:
         return json.loads(bytes(data))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Damaged(f"{key} is not JSON: {error}") from None
 
 

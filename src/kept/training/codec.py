@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 Arrays = dict[str, np.ndarray[Any, Any]]
 _PLAIN = (str, int, bool, type(None))
 _FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_MEMBER = re.compile(r"a[0-9]+\.npy")
 _KINDS = "biufc"  # what .npy files hold without help; bfloat16 and float8 are stored as integers
 
 
@@ -68,12 +70,22 @@ def write_arrays(path: str, arrays: Arrays) -> None:
 
 
 def read_arrays(data: bytes) -> Arrays:
-    """Return the arrays of an .npz file; raises Damaged."""
+    """Return the arrays of an .npz file, by their names, which are never paths; raises Damaged."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            _check_names(file.zip.namelist())
             return {name: file[name] for name in file.files}
     except (ValueError, OSError, KeyError, MemoryError, zipfile.BadZipFile) as error:
         raise Damaged(f"The arrays of a state cannot be read: {error}") from error
+
+
+def _check_names(members: list[str]) -> None:
+    """Raise ValueError unless the members are what write_arrays names them, each once."""
+    strange = [name for name in members if not _MEMBER.fullmatch(name)]
+    if strange:
+        raise ValueError(f"{strange[0]!r} is no array of a state")
+    if len(set(members)) < len(members):
+        raise ValueError("two arrays have the same name")
 
 
 def _encode_array(value: Any, arrays: Arrays) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import CannotResume, Damaged, NotFound
@@ -14,6 +14,7 @@ from kept.training import state as states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     import keras
 
@@ -94,8 +95,14 @@ def put(variables: Iterable[Variable], values: Iterable[Any], what: str) -> None
 
 
 def _open(version: Version) -> Found:
+    path = _path_of_checkpoint(version)
     folder = tempfile.TemporaryDirectory(prefix="kept-", ignore_cleanup_errors=True)
-    root = version.download(folder.name)
+    checkpoint = version.download(folder.name) / path
+    return Found(version, states.read_state(checkpoint.parent), checkpoint, folder)
+
+
+def _path_of_checkpoint(version: Version) -> str:
+    """Return it within the version; raises CannotResume if it is not one, its state beside it."""
     paths = [file.path for file in version.files]
     found = [p for p in paths if p.endswith(_WEIGHTS)] or [p for p in paths if p.endswith(_ENDINGS)]
     if len(found) != 1:
@@ -103,7 +110,14 @@ def _open(version: Version) -> Found:
             f"{version.reference} does not hold exactly one checkpoint (.keras, .h5 or "
             f".weights.h5). It holds: {', '.join(paths)}"
         )
-    return Found(version, states.read_state(root), Path(root) / found[0], folder)
+    beside = str(PurePosixPath(found[0]).with_name(states.JSON_FILE))
+    elsewhere = [p for p in paths if PurePosixPath(p).name == states.JSON_FILE and p != beside]
+    if elsewhere:
+        raise CannotResume(
+            f"{version.reference} holds a state that does not lie beside its checkpoint: "
+            f"{elsewhere[0]}, and the checkpoint is {found[0]}. Put them into one folder"
+        )
+    return found[0]
 
 
 def _check_fits(found: Found, model: keras.Model) -> None:

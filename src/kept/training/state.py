@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 JSON_FILE = "kept-state.json"
 ARRAYS_FILE = "kept-state.npz"
+_NOT_A_STATE = (ValueError, KeyError, TypeError, RecursionError)
 
 
 @dataclass(slots=True)
@@ -190,7 +191,7 @@ def read_state(folder: Path) -> State | None:
         content.pop("format")
         known = {name: content[name] for name in content if name in State.__dataclass_fields__}
         return State(**known, **decoded, callbacks=states)
-    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+    except (*_NOT_A_STATE, AttributeError, OSError) as error:
         raise Damaged(f"{JSON_FILE} is not a state: {type(error).__name__}: {error}") from error
 
 
@@ -240,11 +241,19 @@ def _is_encodable(value: Any) -> bool:
     return True
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object; raises ValueError where a name stands twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"a name stands twice in {[name for name, _ in pairs]}")
+    return found
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
+        content: dict[str, Any] = json.loads(path.read_bytes(), object_pairs_hook=_unique)
         number = content["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except _NOT_A_STATE as error:
         raise Damaged(f"{JSON_FILE} is not a state: {error}") from error
     if number != FORMAT:
         raise CannotResume(
