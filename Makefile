@@ -14,7 +14,7 @@ demo: $(VENV)/demo.done
 test: $(VENV)/test.done
 	$(BIN)/python tests/run_all.py
 
-## The store on real servers (Ceph, Azurite), started on the loopback; installs them, for Ceph as root.
+## What takes minutes, and the store on real servers (Ceph, Azurite) on the loopback; installs these, for Ceph as root.
 test-integration: $(VENV)/test.done
 	tests/integration/install.sh $(BIN)/python
 	$(BIN)/python -m pytest -m integration -rs tests

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -70,19 +71,40 @@ class Wrapped:
         return getattr(self.inner, name)
 
 
-def start(code: str, *args: object) -> subprocess.Popen[str]:
+class Child(subprocess.Popen[str]):
+    """A Python process that is given code; what it says on stderr goes to a file."""
+
+    def __init__(self, code: str, *args: object) -> None:
+        # Not a pipe: nobody reads it while the process runs, and a full one would stop it.
+        self.complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 - goes with the object
+        super().__init__(
+            [sys.executable, "-c", code, *map(str, args)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.complaints,
+            text=True,
+            env={key: value for key, value in os.environ.items() if not key.startswith("KEPT")},
+        )
+
+    def said(self) -> str:
+        """Return what it has written to stderr up to now."""
+        self.complaints.seek(0)
+        return self.complaints.read()
+
+    def line(self) -> str:
+        """Return the next line that it prints; one that has ended instead fails the test."""
+        found = self.stdout.readline() if self.stdout else ""
+        assert found, f"ended with {self.wait()}:\n{self.said()}"
+        return found
+
+
+def start(code: str, *args: object) -> Child:
     """Run Python code in a fresh process, its standard streams piped."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, args)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={key: value for key, value in os.environ.items() if not key.startswith("KEPT")},
-    )
+    return Child(code, *args)
 
 
-def finish(process: subprocess.Popen[str]) -> list[str]:
+def finish(process: Child) -> list[str]:
     """Wait for a process that has to succeed; return the lines it printed."""
     out, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, out
+    assert process.returncode == 0, f"{out[-2000:]}\n{process.said()}"
     return out.splitlines()

@@ -14,14 +14,12 @@ AZURE_KEY = (
 )
 
 
-def pytest_collection_modifyitems(config, items):
-    """Mark what is in this folder; it runs only where -m asks for it."""
-    wanted = "integration" in (config.option.markexpr or "")
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what -m does not name
+def pytest_collection_modifyitems(items):
+    """Mark what is in this folder."""
     for item in items:
         if "integration" in item.path.parts:
             item.add_marker(pytest.mark.integration)
-            if not wanted:
-                item.add_marker(pytest.mark.skip(reason="run by make test-integration"))
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,27 @@ def test_entries_become_versions_in_order(s3, outbox, tmp_path):
     assert not os.path.exists(outbox.folder)
 
 
+def test_one_that_is_deleted_before_its_arrival_is_told_holds_nothing_up(
+    s3, outbox, tmp_path, monkeypatch
+):
+    arrived = []
+    delivery = Delivery(kept.open_store(s3), outbox, arrived.append)
+    for n in range(2):
+        add(delivery, tmp_path, n)
+    commit = Delivery._commit
+
+    def delete_at_once(self, entry):
+        index = commit(self, entry)
+        if not index:
+            kept.open_store(s3).delete("m:v0", force=True)
+        return index
+
+    monkeypatch.setattr(Delivery, "_commit", delete_at_once)
+    assert delivery.send() == Sent(2, 2000)
+    assert [(v.reference, v.entry.deleted) for v in arrived] == [("m:v0", True), ("m:v1", False)]
+    assert delivery.left() == []
+
+
 CRASH = """
 import os, sys, kept
 from kept.mirrors.delivery import Delivery

@@ -10,7 +10,7 @@ import kept
 from kept.errors import ArtifactNotFound, InvalidInput, VersionGone, VersionNotFound
 from kept.mirrors.receipts import Receipts
 from kept.store.commit import manifest_key
-from tests.helpers import tree
+from tests.helpers import Wrapped, tree
 
 
 @pytest.fixture
@@ -117,6 +117,27 @@ def test_the_same_content_again_takes_the_new_ttl(store, file):
     store.log_artifact("m", path)
     assert store.log_artifact("m", path, ttl="1d").entry.expires is not None
     assert indexes(store) == [0]
+
+
+class DeletesAtOnce(Wrapped):
+    """Another process, that deletes m:v1 in the moment of its commit or its being found again."""
+
+    def put_if_absent(self, key, parts):
+        self.inner.put_if_absent(key, parts)
+        if key.endswith("/log/00000000000000000002.json"):
+            kept.Store(self.inner).delete("m:v1")
+
+
+def test_a_version_that_is_deleted_right_after_its_commit_was_logged_all_the_same(store, file):
+    store.log_artifact("m", file(b"first"))
+    version = kept.Store(DeletesAtOnce(store.bucket)).log_artifact("m", file(b"second"))
+    assert (version.reference, version.aliases) == ("m:v1", ())
+    assert version.entry.deleted
+    assert indexes(store) == [0]
+    with pytest.raises(VersionNotFound, match="v1 was deleted"):
+        store.version(version.reference)
+    with pytest.raises(VersionNotFound, match="v9"):
+        store.logged("m", 9)
 
 
 def test_undelete_brings_back_content_and_aliases(five, tmp_path):

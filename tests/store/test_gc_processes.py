@@ -84,36 +84,53 @@ def nothing_else_is_there(store, monkeypatch):
 
 def run(location, tmp_path, monkeypatch, seconds, writers=8, most_killed=0.4):
     """Let writers and a collector work together; kill one or the other now and then."""
-    choose = random.Random(7)
     folder = tmp_path / "words"
     started = {str(n): start(WRITER, location, folder, n) for n in range(writers)}
-    for writer in started.values():
-        assert writer.stdout.readline() == "ready\n"
-    collections = killed = 0
-    end = time.monotonic() + seconds
-    while time.monotonic() < end or not collections or not killed:
-        collector = start(COLLECTOR, location, choose.choice([0, 0, 0.05]))
-        assert collector.stdout.readline() == "ready\n"
-        if choose.random() < 0.5:
-            collector.stdout.readline()  # at least one that comes to its end
-            collections += 1
-        time.sleep(choose.uniform(0, most_killed))
-        collector.send_signal(signal.SIGKILL)
-        collector.communicate()
-        if choose.random() < 0.3:
-            who = choose.choice(sorted(started))
-            started[who].send_signal(signal.SIGKILL)
-            started[who].communicate()
-            killed += 1
-            started[who] = start(WRITER, location, folder, who)
-    for who in started:
-        write(folder / who / "stop", b"")
-    logged = [line for writer in started.values() for line in finish(writer)]
+    try:
+        for writer in started.values():
+            assert writer.line() == "ready\n"
+        disturb(started, location, folder, seconds, most_killed)
+        for who in started:
+            write(folder / who / "stop", b"")
+        logged = [line for writer in started.values() for line in finish(writer)]
+    finally:
+        for writer in started.values():
+            writer.kill()
     assert len(logged) > writers
     store = kept.open_store(location)
     assert everything_is_there(store, tmp_path) >= 1
     nothing_else_is_there(store, monkeypatch)
     everything_is_there(store, tmp_path)
+
+
+def disturb(started, location, folder, seconds, most_killed):
+    """Run one collector after the other, and kill these and writers, until each was done once."""
+    choose = random.Random(7)
+    collections = killed = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or not collections or not killed:
+        collector = start(COLLECTOR, location, choose.choice([0, 0, 0.05]))
+        try:
+            assert collector.line() == "ready\n"
+            if choose.random() < 0.5:
+                collector.line()  # at least one that comes to its end
+                collections += 1
+            time.sleep(choose.uniform(0, most_killed))
+            assert collector.poll() is None, collector.said()
+        finally:
+            kill(collector)
+        for writer in started.values():
+            assert writer.poll() is None, writer.said()
+        if choose.random() < 0.3:
+            who = choose.choice(sorted(started))
+            kill(started[who])
+            killed += 1
+            started[who] = start(WRITER, location, folder, who)
+
+
+def kill(process):
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
 
 
 def test_gc_beside_eight_writers_for_some_seconds(tmp_path, monkeypatch):

@@ -107,7 +107,7 @@ class Delivery:
         self._untried.discard(entry.write_id)
         index = _index(recorded) if recorded else self._commit(entry)
         if entry.write_id in self._own:
-            self._arrived(self.store.version(f"{entry.artifact}:v{index}"))
+            self._arrived(self.store.logged(entry.artifact, index))
             del self._own[entry.write_id]
         self.outbox.confirm(entry)
 
@@ -150,7 +150,7 @@ class Delivery:
         for write_id, event in sorted(
             self._records(gone).items(), key=lambda item: int(item[1]["number"])
         ):
-            self._arrived(self.store.version(f"{gone[write_id]}:v{_index(event)}"))
+            self._arrived(self.store.logged(gone[write_id], _index(event)))
         for write_id in gone:
             self._own.pop(write_id, None)
 

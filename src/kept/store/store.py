@@ -99,7 +99,18 @@ class Store:
         sources = find_sources(paths)
         self.create()
         index = commit(self.bucket, name, self._log(name), sources, label)
-        return self._by_reference(Reference(name, index=index))
+        return self.logged(name, index)
+
+    def logged(self, name: str, index: int) -> Version:
+        """Return a version that a commit has told of, also if somebody has deleted it since.
+
+        Raises VersionNotFound if there never was one, and Damaged.
+        """
+        view = self._log(name).view()
+        for entry in entries(view.backwards()):
+            if entry.index == index:
+                return Version(self, name, entry)
+        raise VersionNotFound(not_found(view, Reference(name, index=index)))
 
     def artifacts(self) -> list[Artifact]:
         """Return the artifacts, by name."""
