@@ -160,6 +160,22 @@ def test_a_blob_that_is_stored_anew_while_its_base_goes_is_still_read():
     assert read_blob(bucket, digest(new)) == new
 
 
+def test_a_head_is_read_while_the_blob_is_stored_anew():
+    """Size and head are two questions; the blob may be given another form between them."""
+    bucket, raw = MemoryBucket(), bytes(5000)
+    name, size = put(bucket, raw, [Section(5000)]), bucket.size
+    coded = bucket.get(blob_key(name))
+    bucket.put(blob_key(name), encode_blob([raw]))
+
+    def race(key):
+        found = size(key)
+        bucket.put(key, [coded])
+        return found
+
+    bucket.size = race
+    assert read_head(bucket, name).codec == 1
+
+
 def test_no_damage_is_taken_for_good_bytes():
     """Every byte of a coded blob changed, and the blob cut at every place."""
     bucket = MemoryBucket()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import orjson
 
+from kept.store.quantities import size_text as size_text  # noqa: PLC0414 - all of output
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -91,17 +93,6 @@ def clean(text: str) -> str:
 def value_text(value: Any) -> str:
     """Return a metadata value as a person reads it."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def size_text(size: float) -> str:
-    """Return 3400000 as 3.4 MB."""
-    if size < 1000:
-        return f"{size:.0f} B"
-    for unit in ("kB", "MB", "GB", "TB"):
-        size /= 1000
-        if size < 999.95:
-            return f"{size:.1f} {unit}"
-    return f"{size / 1000:.1f} PB"
 
 
 def time_text(created_at: str) -> str:

@@ -79,13 +79,18 @@ def read_head(bucket: Bucket, name: str) -> Head | None:
     A head is returned only if the value is as long as its head says.
     """
     key = blob_key(name)
-    size = bucket.size(key)
-    if size is None:
-        return None
-    try:
-        return _head(bucket.get(key, 0, HEAD_SIZE), size, key)
-    except KeyNotFound:
-        return None
+    while (size := bucket.size(key)) is not None:
+        try:
+            stored = bucket.get(key, 0, HEAD_SIZE)
+        except KeyNotFound:
+            return None
+        try:
+            return _head(stored, size, key)
+        except Damaged:
+            # Size and bytes are of two forms if the blob was stored anew between the two questions.
+            if bucket.size(key) == size:
+                raise
+    return None
 
 
 def is_whole(bucket: Bucket, name: str, raw_size: int | None = None, *, least: int = 0) -> bool:

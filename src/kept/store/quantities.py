@@ -47,6 +47,17 @@ def parse_bytes(size: str | int, what: str) -> int:
     )
 
 
+def size_text(size: float) -> str:
+    """Return 3400000 as 3.4 MB."""
+    if size < 1000:
+        return f"{size:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB"):
+        size /= 1000
+        if size < 999.95:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1000:.1f} PB"
+
+
 def time_text(moment: datetime) -> str:
     """Return a moment as logs write it: UTC, ISO 8601."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

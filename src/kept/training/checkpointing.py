@@ -23,6 +23,7 @@ from kept.training.metadata import checkpoint_told
 from kept.training.monitor import as_text, find_mode, is_better, monitored
 from kept.training.preemption import Preemption, leave
 from kept.training.preflight import Preflight
+from kept.training.recoder import Recoder
 from kept.training.saver import Due, Saver
 
 if TYPE_CHECKING:
@@ -58,8 +59,10 @@ class Checkpointing:
         self.versions: list[Version] = []
         self.destination = destination(options, self._committed)
         why = path.cannot_snapshot
+        self.recoder = Recoder(options.compression, self.destination.store)
         self.saver = Saver(
             self.destination,
+            self.recoder,
             edition.framework,
             write_live=path.write,
             weights_only=owner.save_weights_only,
@@ -96,6 +99,7 @@ class Checkpointing:
             self._resume = False  # a second fit goes on from where the first has ended
         self._resumer.begin()
         self._interval.begin()
+        self.recoder.begin()
         self._preemption.listen()
         self._preflight = Preflight(self._owner, self._path.template, self._options)
         self._preflight.check(self.destination.store)
@@ -150,11 +154,16 @@ class Checkpointing:
         self._tell()
         self._preemption.stop()  # all is durable: SIGTERM need not wait for what follows
         self.destination.finish()
+        if told := self.recoder.finish():
+            self._tell(told)
 
     def close(self) -> None:
         """Wait until every checkpoint is durable, and let go of the memory of the snapshots."""
         self.name.end()
-        self.saver.close()
+        try:
+            self.saver.close()
+        finally:
+            self.recoder.close()
 
     def get_state(self) -> dict[str, Any]:
         """Return what a resumed run needs to know."""
@@ -167,6 +176,7 @@ class Checkpointing:
     def _committed(self, version: Version) -> None:
         """Take note of a version, and delete those that are no longer to be kept."""
         self.versions.append(version)
+        self.recoder.committed(version)
         if self._options.keep is None:
             return
         try:

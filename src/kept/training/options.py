@@ -16,6 +16,7 @@ from kept.names import check_aliases, check_name
 from kept.store.encoding import check_metadata
 from kept.store.keep import Keep
 from kept.training.interval import Interval
+from kept.training.recoder import check_compression
 
 if TYPE_CHECKING:
     import os
@@ -58,6 +59,10 @@ OPTIONS_DOC = """\
             The others are deleted; kept gc frees their bytes. Without it all stay.
         keep_local: False leaves no file at filepath once its version is safe; a file is there only
             where that has failed.
+        compression: "auto" stores versions in less room while nothing else wants the processor, in
+            a process of its own; "max" also finishes that at the end of the fit, in five minutes at
+            most; "none" leaves it to kept compact. Commits take as long with any of them. Only for
+            a store in a folder. docs/space.md has figures.
         on_error: "raise" ends the training when a checkpoint cannot be saved, on a full disk, say;
             "warn" goes on, and the next one is tried. Versions committed before are safe.
         on_busy: What to do while both snapshots are being written: "wait", or "skip" the
@@ -86,6 +91,7 @@ class CheckpointOptions(TypedDict, total=False):
     grace_seconds: float | None
     keep: Keep | None
     keep_local: bool
+    compression: str
     on_error: str
     aliases: Sequence[str]
     metadata: Mapping[str, Any] | None
@@ -113,6 +119,7 @@ class Options:
     grace_seconds: float | None = 30.0
     keep: Keep | None = None
     keep_local: bool = True
+    compression: str = "auto"
     on_error: str = "raise"
     aliases: Sequence[str] = ()
     metadata: Mapping[str, Any] | None = None
@@ -133,6 +140,7 @@ class Options:
             raise InvalidCheckpoint(
                 f"keep_local is True or False. Received: keep_local={self.keep_local!r}"
             )
+        check_compression(self.compression)
         if self.on_error not in ("raise", "warn"):
             raise InvalidCheckpoint(
                 f"on_error is 'raise' or 'warn'. Received: on_error={self.on_error!r}"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kept.store.content import MemoryFile
     from kept.training.destination import Describe, Destination
     from kept.training.frameworks import Variable
+    from kept.training.recoder import Recoder
     from kept.training.state import State
 
 
@@ -54,6 +55,7 @@ class Saver:
     def __init__(  # noqa: PLR0913 - one caller
         self,
         destination: Destination,
+        recoder: Recoder,
         framework: str,
         *,
         write_live: Callable[[keras.Model, str], None],
@@ -63,6 +65,7 @@ class Saver:
         keep_local: bool = True,
     ) -> None:
         self._destination = destination
+        self._recoder = recoder
         self.skipped = 0
         self.messages: deque[str] = deque()  # of the writer, for the training thread to show
         self._framework = framework
@@ -87,12 +90,17 @@ class Saver:
 
         Raises SaveFailed where it saves on the spot.
         """
+        self._recoder.save_begins()
         if not self._background:
-            self._write(due, None, due.started)
+            try:
+                self._write(due, None, due.started)
+            finally:
+                self._recoder.save_ends()
             return
         snapshot = self._pool.borrow(wait=self._wait)
         if snapshot is None:
             due.undo()
+            self._recoder.save_ends()
             self.skipped += 1
             self.messages.append(f"{due.label}: skipped, two are still being written")
             return
@@ -100,7 +108,7 @@ class Saver:
             snapshot.take(variables_of(due.model, self._extra))
         except BaseException:
             due.undo()
-            self._pool.give_back(snapshot)
+            self._give_back(snapshot)
             raise
         due.metadata["stall_seconds"] = time.perf_counter() - due.started
         due.metadata["snapshot_bytes"] = snapshot.size
@@ -129,7 +137,11 @@ class Saver:
         try:
             self._write(due, snapshot, time.perf_counter())
         finally:
-            self._pool.give_back(snapshot)
+            self._give_back(snapshot)
+
+    def _give_back(self, snapshot: Snapshot) -> None:
+        self._pool.give_back(snapshot)
+        self._recoder.save_ends()
 
     def _write(self, due: Due, snapshot: Snapshot | None, started: float) -> None:
         try:
