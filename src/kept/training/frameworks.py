@@ -39,6 +39,9 @@ class Framework(Protocol):
     def memory(self, buffer: HostBuffer) -> memoryview:
         """Return the buffer's own bytes, for reading."""
 
+    def array(self, buffer: HostBuffer) -> np.ndarray[Any, Any] | None:
+        """Return the buffer as an array without a copy, None if NumPy lacks its type."""
+
 
 class _NumPy:
     """JAX: its arrays in host memory are NumPy arrays without a copy."""
@@ -59,6 +62,10 @@ class _NumPy:
 
     def memory(self, buffer: HostBuffer) -> memoryview:
         return memoryview(buffer.reshape(-1).view(np.uint8)).toreadonly()
+
+    def array(self, buffer: HostBuffer) -> np.ndarray[Any, Any] | None:
+        array: np.ndarray[Any, Any] = buffer.view(np.ndarray)
+        return array if array.dtype.isbuiltin == 1 else None  # bfloat16 is 2: somebody else's
 
 
 class _TensorFlow(_NumPy):
@@ -108,6 +115,13 @@ class _Torch:
         import torch
 
         return memoryview(buffer.reshape(-1).view(torch.uint8).numpy()).toreadonly()
+
+    def array(self, buffer: HostBuffer) -> np.ndarray[Any, Any] | None:
+        try:
+            array: np.ndarray[Any, Any] = buffer.numpy()
+        except TypeError:  # bfloat16 and float8
+            return None
+        return array
 
 
 def framework(name: str) -> Framework:

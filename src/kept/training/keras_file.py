@@ -59,7 +59,7 @@ def write_snapshot(
     with SnapshotScope(snapshot) as scope:
         if not weights_only and keras_parts.can_compose(model, path):
             with _saving:
-                file = keras_parts.compose_model(model, os.path.basename(path), scope.find)
+                file = keras_parts.compose_model(model, os.path.basename(path), scope)
             return Written(file, scope.missing)
         write_checkpoint(model, path, weights_only=weights_only)
         return Written(path, scope.missing)

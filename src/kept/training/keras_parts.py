@@ -19,9 +19,10 @@ from kept.store.content import MemoryFile
 from kept.training.composed import ComposedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from kept.bucket.base import Buffer
+    from kept.training.snapshot_scope import SnapshotScope
 
 KNOWN = ((3, 13), (3, 15))  # oldest and newest minor version whose code this is
 _SAVEABLES = ("Operation", "Layer", "Functional", "Sequential", "Metric", "Optimizer", "Loss")
@@ -33,10 +34,8 @@ def can_compose(model: keras.Model, path: str) -> bool:
     return path.endswith(".keras") and is_plain and model.built and _is_known(keras.__version__)
 
 
-def compose_model(
-    model: keras.Model, name: str, find: Callable[[memoryview], memoryview | None]
-) -> MemoryFile:
-    """Make a .keras file; find as for ComposedFile."""
+def compose_model(model: keras.Model, name: str, scope: SnapshotScope) -> MemoryFile:
+    """Make a .keras file of a snapshot, in its scope."""
     from keras.src.saving import saving_lib as lib
 
     config, metadata = lib._serialize_model_as_json(model)  # noqa: SLF001
@@ -46,8 +45,8 @@ def compose_model(
             with archive.open(member, "w") as out:
                 out.write(text.encode())
         with _assets(lib, archive) as assets:
-            weights = ComposedFile(find)
-            _write_state(lib, model, weights, assets)
+            weights = ComposedFile(scope.find)
+            _write_state(lib, model, weights, assets, scope)
             _add(archive, lib._VARS_FNAME_H5, weights.parts())  # noqa: SLF001
     return MemoryFile(name, file.parts())
 
@@ -86,13 +85,25 @@ def _assets(lib: Any, archive: zipfile.ZipFile) -> Iterator[Any]:
         assets.close()
 
 
-def _write_state(lib: Any, model: keras.Model, file: ComposedFile, assets: Any) -> None:
+def _write_state(
+    lib: Any, model: keras.Model, file: ComposedFile, assets: Any, scope: SnapshotScope
+) -> None:
     """Write the HDF5 file of all variables."""
     import h5py
 
     class Store(lib.H5IOStore):  # type: ignore[misc]  # Keras is untyped
         def _get_h5_file(self, *_: Any, **__: Any) -> h5py.File:
             return h5py.File(file, "w")
+
+        def __setitem__(self, key: str, value: Any) -> None:
+            array = scope.array(value)
+            if array is None:
+                super().__setitem__(key, value)
+                return
+            # What Keras does, but for a copy into new memory.
+            if not self._h5_entry_initialized:
+                self._create_h5_group(self._h5_entry_path)
+            self._h5_entry_group[key] = array
 
     store = Store(lib._VARS_FNAME_H5, mode="w")  # noqa: SLF001
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kept.training.frameworks import framework
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import keras
+    import numpy as np
 
     from kept.training.frameworks import HostBuffer, Variable
 
@@ -65,6 +66,11 @@ class Snapshot:
         """Return the bytes of a variable's copy, None if it is not in the snapshot."""
         buffer = self.value(variable)
         return None if buffer is None else self._framework.memory(buffer)
+
+    def array(self, variable: Variable) -> np.ndarray[Any, Any] | None:
+        """Return a variable's copy as it lies there; None without one, or without such a type."""
+        buffer = self.value(variable)
+        return None if buffer is None else self._framework.array(buffer)
 
     @property
     def size(self) -> int:
