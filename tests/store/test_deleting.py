@@ -120,12 +120,16 @@ def test_the_same_content_again_takes_the_new_ttl(store, file):
 
 
 class DeletesAtOnce(Wrapped):
-    """Another process, that deletes m:v1 in the moment of its commit or its being found again."""
+    """Another process deletes a version in the moment in which the second record is there."""
+
+    def __init__(self, inner, reference="m:v1"):
+        super().__init__(inner)
+        self._reference = reference
 
     def put_if_absent(self, key, parts):
         self.inner.put_if_absent(key, parts)
         if key.endswith("/log/00000000000000000002.json"):
-            kept.Store(self.inner).delete("m:v1")
+            kept.Store(self.inner).delete(self._reference, force=True)
 
 
 def test_a_version_that_is_deleted_right_after_its_commit_was_logged_all_the_same(store, file):
@@ -138,6 +142,17 @@ def test_a_version_that_is_deleted_right_after_its_commit_was_logged_all_the_sam
         store.version(version.reference)
     with pytest.raises(VersionNotFound, match="v9"):
         store.logged("m", 9)
+
+
+@pytest.mark.parametrize("change", ["alias", "ttl"])
+def test_what_is_changed_of_a_version_that_is_deleted_right_after_was_changed(store, file, change):
+    store.log_artifact("m", file(b"only"))
+    other = kept.Store(DeletesAtOnce(store.bucket, "m:v0"))
+    if change == "alias":
+        assert other.set_alias("m:v0", "prod").aliases == ("prod",)
+    else:
+        assert other.set_ttl("m:v0", "1d").entry.expires is not None
+    assert indexes(store) == []
 
 
 def test_undelete_brings_back_content_and_aliases(five, tmp_path):

@@ -11,7 +11,8 @@ import kept
 from kept.bucket.memory import MemoryBucket
 from kept.errors import BeingCollected, Damaged, InvalidInput, KeptError, VersionGone
 from kept.mirrors.sync import Sync
-from kept.store import gc, packing
+from kept.store import blobs, gc, packing
+from kept.store.gc import collect_ruled_out
 from kept.store.ground import LISTS, OPENINGS
 from tests.helpers import Wrapped, tree, write
 
@@ -176,6 +177,83 @@ def test_a_manifest_without_chunks_stays(store, tmp_path):
     assert store.undelete("m:v0").files[0].size == 0
 
 
+# --- of what rules have deleted of one artifact, only ---------------------------------------------
+
+
+def ruled_out(store, name="m", grace=0):
+    return collect_ruled_out(store.bucket, store.log, name, timedelta(seconds=grace))
+
+
+@pytest.fixture
+def pruned(log):
+    """Make a bucket: rules have deleted A B x and A F of m, and D of other, a person A G of m."""
+
+    def make():
+        store = kept.Store(MemoryBucket())
+        for words in (["A", "B", "x"], ["A", "G"], ["A", "F"], ["A", "C"]):
+            log(store, *words)
+        log(store, "D", name="other")
+        log(store, "E", name="other")
+        store.delete("m:v1")
+        store.prune("m", kept.Keep(last=1))
+        store.prune("other", kept.Keep(last=1))
+        store.bucket.put("blobs/ab/" + "ab" * 32, [b"12345"])
+        return store.bucket
+
+    return make
+
+
+def test_what_a_person_deleted_others_and_left_overs_stay(pruned, tmp_path):
+    store = kept.Store(pruned())
+    before = set(data(store))
+    found = ruled_out(store)
+    gone = before - set(data(store))
+    assert gone == {doomed.key for doomed in found.doomed}
+    assert len(gone) == 2 + 2 + 1  # manifests, B and F, the pack with x
+    assert {doomed.why.partition(",")[0] for doomed in found.doomed} == {"m:v0", "m:v2"}
+    for reference, words in (("m:v1", "AG"), ("other:v0", "D")):
+        store.undelete(reference)
+        assert holds(store, reference, *words, tmp_path=tmp_path)
+    assert holds(store, "m:v3", "A", "C", tmp_path=tmp_path)
+    for reference in ("m:v0", "m:v2"):
+        with pytest.raises(VersionGone):
+            store.undelete(reference)
+    assert store.verify().problems == []
+    assert (rest(store), ruled_out(store).doomed) == ([], ())
+    assert "blobs/ab/" + "ab" * 32 in data(store)
+
+
+def test_of_what_rules_have_deleted_a_moment_ago_nothing_goes(pruned):
+    store = kept.Store(pruned())
+    before, head = data(store), store.log("m").view().head
+    assert ruled_out(store, grace=60).doomed == ()
+    assert (data(store), store.log("m").view().head) == (before, head)
+    assert store.undelete("m:v0").index == 0
+
+
+def test_what_is_deleted_anew_by_a_person_is_a_persons_deletion(pruned):
+    store = kept.Store(pruned())
+    store.undelete("m:v0")
+    store.delete("m:v0")
+    ruled_out(store)
+    assert store.undelete("m:v0").index == 0
+
+
+def test_a_base_of_what_stays_stays(pruned, monkeypatch):
+    store = kept.Store(pruned())
+    [base] = {d.key for d in ruled_out(kept.Store(pruned())).doomed if "v2" in d.why} & {
+        key for key in data(store) if key.startswith("blobs/")
+    }
+    left_over = "blobs/ab/" + "ab" * 32
+    real = blobs.bases_of
+    monkeypatch.setattr(
+        "kept.store.marking.bases_of",
+        lambda bucket, name: (base[9:],) if name == left_over[9:] else real(bucket, name),
+    )
+    ruled_out(store)
+    assert base in data(store)
+
+
 # --- with others at work --------------------------------------------------------------------------
 
 
@@ -306,6 +384,25 @@ def test_a_gc_that_is_killed_at_any_moment(prepared, works, what, tmp_path):
             kept.Store(Stopping(inner, at, kill)).gc(grace=0)
         assert kept.Store(inner).verify().problems == []
         check(inner, do(kept.Store(inner), work), wanted, tmp_path)
+
+
+@pytest.mark.parametrize("what", WORKS)
+def test_that_of_rules_in_every_moment_of_another(prepared, works, what, tmp_path):
+    def make():
+        store = kept.Store(prepared())
+        store.undelete("m:v0")
+        store.prune("m", kept.Keep(last=1))
+        return store.bucket
+
+    work, wanted = works[what]
+    freed = 0
+    for at in range(count(make, work)):
+        inner = make()
+        collect = lambda inner=inner: ruled_out(kept.Store(inner))  # noqa: E731
+        done = do(kept.Store(Stopping(inner, at, collect)), work)
+        freed += ruled_out(kept.Store(inner)).bytes == 0
+        check(inner, done, wanted, tmp_path)
+    assert freed
 
 
 class Paused(threading.Thread):

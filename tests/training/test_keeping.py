@@ -1,15 +1,19 @@
-"""keep, keep_local and on_error: what stays, and what a full disk does."""
+"""keep, gc and on_error: which versions stay, when their bytes go, and what a full disk does."""
 
 from __future__ import annotations
 
 import errno
 import os
+import threading
 
 import pytest
 
 import kept
 from kept.bucket.local import LocalBucket
-from kept.errors import InvalidCheckpoint, SaveFailed
+from kept.errors import InvalidCheckpoint, InvalidInput, KeptError, SaveFailed, VersionGone
+from kept.mirrors.receipts import Receipts
+from kept.training import freeing
+from tests.training.helpers import fit
 
 
 def test_versions_that_no_rule_keeps_go_after_each_commit(model, data, store):
@@ -29,14 +33,122 @@ def test_versions_that_no_rule_keeps_go_after_each_commit(model, data, store):
     assert {v.index for v in store.versions("m")} == {5, store["m:best"].index}
 
 
-def test_without_local_files(model, data, store):
-    checkpoint = kept.ModelCheckpoint(
-        "files/{epoch}.keras", monitor="loss", name="m", store=store, keep_local=False
+def keeping(store, keep, **options):
+    return kept.ModelCheckpoint(
+        "m.keras", monitor="loss", name="m", store=store, keep=keep, **options
     )
-    model.fit(*data, epochs=2, verbose=0, callbacks=[checkpoint])
-    assert os.listdir("files") == []
-    assert len(store.versions("m")) == 2
-    store["m"].load_model()
+
+
+def manifests(store):
+    return len(list(store.bucket.keys("manifests/")))
+
+
+def test_the_bytes_of_what_keep_deletes_are_freed_by_the_end(model, data, store):
+    fit(model, data, keeping(store, kept.Keep(last=1), gc="0s"), epochs=4)
+    assert manifests(store) == len(store.versions("m"))
+    with pytest.raises(VersionGone):
+        store.undelete("m:v0")
+    assert store.verify().problems == []
+    assert list(store.bucket.keys("gc/")) == []
+
+
+def test_they_are_freed_while_the_model_trains_and_off_its_thread(model, data, store, monkeypatch):
+    monkeypatch.setattr(freeing, "_PAUSE", 0.0)
+    monkeypatch.setattr(freeing, "_SHARE", 0)
+    real, threads = freeing.collect_ruled_out, []
+
+    def collect(*args):
+        threads.append(threading.current_thread().name)
+        return real(*args)
+
+    monkeypatch.setattr(freeing, "collect_ruled_out", collect)
+    callback = keeping(store, kept.Keep(last=1), gc=0)
+    for _ in range(3):
+        fit(model, data, callback, epochs=2)
+    assert len(threads) >= 3
+    assert set(threads) == {"kept-gc"}
+    assert manifests(store) == len(store.versions("m"))
+
+
+@pytest.mark.parametrize("wait", ["1h", None])
+def test_until_then_a_deletion_can_be_taken_back(model, data, store, wait):
+    fit(model, data, keeping(store, kept.Keep(last=1), gc=wait), epochs=3)
+    assert manifests(store) == 3
+    assert store.undelete("m:v0").index == 0
+    store["m:v0"].load_model()
+
+
+def test_what_a_person_or_another_run_has_deleted_is_not_freed(model, data, store):
+    for name in ("m", "other"):
+        fit(model, data, kept.ModelCheckpoint("m.keras", monitor="loss", store=store, name=name),
+            epochs=2)  # fmt: skip
+        store.delete(f"{name}:v0", force=True)
+    fit(model, data, keeping(store, kept.Keep(last=1), gc=0), epochs=3)
+    for name in ("m", "other"):
+        assert store.undelete(f"{name}:v0").index == 0
+    assert store.verify().problems == []
+
+
+def test_what_the_last_confirmation_of_a_mirror_allows_goes_at_the_end(
+    model, data, store, tmp_path
+):
+    mirror = tmp_path / "mirror"
+    fit(model, data, keeping(store, kept.Keep(last=1), gc=0, mirror=mirror), epochs=4)
+    left = {v.index for v in store.versions("m")}
+    assert left == {3, store["m:best"].index}
+    assert manifests(store) == len(left)
+
+
+def test_what_no_retention_may_take_stays(model, data, store):
+    """A pinned version, the best, another artifact, and what a mirror has not confirmed."""
+    fit(model, data, kept.ModelCheckpoint("m.keras", monitor="loss", store=store, name="other"))
+    fit(
+        model,
+        data,
+        kept.ModelCheckpoint("m.keras", monitor="loss", store=store, name="m"),
+        epochs=3,
+    )
+    store.set_alias("m:v1", "pinned")
+    fit(model, data, keeping(store, kept.Keep(last=1), gc=0))
+    assert {v.index for v in store.versions("m")} == {1, 3, store["m:best"].index}
+    Receipts(store.bucket, "s3://b/p").register("m")
+    fit(model, data, keeping(store, kept.Keep(last=1), gc=0), epochs=2)
+    assert {3, 4, 5} < {v.index for v in store.versions("m")}
+    assert len(store.versions("other")) == 1
+    assert store.verify().problems == []
+
+
+def test_a_gc_that_fails_ends_no_training_and_is_told_of_once(
+    model, data, store, monkeypatch, capsys
+):
+    def fail(*_):
+        raise KeptError("no gc today")
+
+    monkeypatch.setattr(freeing, "collect_ruled_out", fail)
+    monkeypatch.setattr(freeing, "_PAUSE", 0.0)
+    callback = keeping(store, kept.Keep(last=1), gc=0)
+    fit(model, data, callback, epochs=4)
+    assert capsys.readouterr().out.count("stay for now: no gc today") == 1
+    assert len(callback.versions) == 4
+
+
+def test_a_full_disk_gets_room_at_once_from_what_keep_has_deleted(model, data, store, monkeypatch):
+    """The disk is full as long as there are more than three manifests."""
+    real = LocalBucket.put_many
+
+    def put_many(self, items):
+        if manifests(store) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(self, items)
+
+    monkeypatch.setattr(LocalBucket, "put_many", put_many)
+    callback = keeping(store, kept.Keep(last=1))
+    fit(model, data, callback, epochs=8)
+    assert len(callback.versions) == 8
+    assert manifests(store) <= 4
+    with pytest.raises(SaveFailed, match="No space left"):
+        fit(model, data, keeping(store, kept.Keep(last=1), gc=None), epochs=8)
+    assert store.verify().problems == []
 
 
 @pytest.fixture
@@ -82,8 +194,14 @@ def test_a_full_disk_ends_the_training_otherwise(model, data, store, full_disk):
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("keep", 3), ("keep_local", "no"), ("on_error", "ignore")]
+    ("option", "value"),
+    [("keep", 3), ("on_error", "ignore")],
 )
 def test_bad_options(option, value):
     with pytest.raises(InvalidCheckpoint, match=f"Received: {option}={value!r}"):
         kept.ModelCheckpoint("m.keras", **{option: value})
+
+
+def test_a_bad_time_for_gc():
+    with pytest.raises(InvalidInput, match=r"gc is a time.*Received: 'never'"):
+        kept.ModelCheckpoint("m.keras", gc="never")

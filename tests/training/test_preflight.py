@@ -6,6 +6,7 @@ import shutil
 import warnings
 from typing import NamedTuple
 
+import keras
 import pytest
 
 import kept
@@ -42,41 +43,98 @@ def test_the_size_is_that_of_what_a_checkpoint_holds(model, data, store):
     assert 0.5 * held < preflight.size_of(model) <= held  # a snapshot has metrics and seeds too
 
 
+def silent(model, data, *callbacks, **options):
+    """Train without being warned."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        fit(model, data, *callbacks, **options)
+
+
 def test_a_fit_that_does_not_fit_is_told_of_once_before_its_first_save(free, model, data, store):
-    needed = 2 * 3 * preflight.size_of(model)  # versions and files
+    needed = 2 * 4 * preflight.size_of(model)  # versions and files, also at SIGTERM
     free(needed - 1)
-    with pytest.warns(UserWarning, match=f"3 checkpoints .* need up to {needed:,} bytes") as told:
+    with pytest.warns(UserWarning, match=f"4 checkpoints .* need up to {needed:,} bytes") as told:
         fit(model, data, checkpoint(store), epochs=3)
     assert len([w for w in told if "checkpoints of up to" in str(w.message)]) == 1
     free(needed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        fit(model, data, checkpoint(store), epochs=3)
+    silent(model, data, checkpoint(store), epochs=3)
 
 
 def test_what_needs_less_is_seen_to_need_less(free, model, data, store):
     size = preflight.size_of(model)
     free(10 * size)  # versions and a file of eight epochs
     for options in ({"keep": kept.Keep(last=3)}, {"keep_local": False}, {"path": "m.keras"}):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)
-            path = options.pop("path", "m.keras")
-            fit(model, data, checkpoint(store, path, **options), epochs=8)
+        path = options.pop("path", "m.keras")
+        silent(model, data, checkpoint(store, path, **options), epochs=8)
     with pytest.warns(UserWarning, match="bytes are to come"):
         fit(model, data, checkpoint(store), epochs=8)
+    free(9 * size + 3 * size)  # nine versions; two files and the next one
+    silent(model, data, checkpoint(store, keep_local=kept.Keep(bytes=2 * size)), epochs=8)
+    free(9 * size + 3 * size - 1)
+    with pytest.warns(UserWarning, match=f"need up to {12 * size:,} bytes"):
+        fit(model, data, checkpoint(store, keep_local=kept.Keep(bytes=2 * size)), epochs=8)
 
 
 def test_what_is_deleted_takes_room_until_a_gc(free, model, data, store):
     free(7 * preflight.size_of(model))
-    with pytest.warns(UserWarning, match="Unless `kept gc` runs beside the training"):
-        fit(model, data, checkpoint(store, "m.keras", keep=kept.Keep(last=3)), epochs=8)
+    options = {"keep": kept.Keep(last=3), "keep_local": False}
+    silent(model, data, checkpoint(store, **options), epochs=8)
+    with pytest.warns(UserWarning, match="Unless `kept gc` runs beside the training") as told:
+        fit(model, data, checkpoint(store, **options, gc=None), epochs=8)
+    [text] = [str(w.message) for w in told if "to come" in str(w.message)]
+    assert text.endswith('Less is needed with gc="1h", a store elsewhere or fewer saves.')
+
+
+def test_what_the_clock_brings_is_known_after_an_epoch(free, model, data, store, monkeypatch):
+    size, clock = preflight.size_of(model), [0.0]
+    monkeypatch.setattr(preflight.time, "monotonic", lambda: clock[0])
+    advance = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, _: clock.__setitem__(0, clock[0] + 10)
+    )
+    free(5 * size)
+    options = {"keep_local": False, "save_every": 3600}
+    silent(model, data, checkpoint(store, **options), advance, epochs=3)
+    with pytest.warns(UserWarning, match="Up to 16 checkpoints") as told:  # 3, 12, and at SIGTERM
+        fit(model, data, checkpoint(store, **options | {"save_every": 10}), advance, epochs=3)
+    assert len([w for w in told if "checkpoints of up to" in str(w.message)]) == 1
+
+
+def test_the_advice_names_what_is_not_done_already(free, model, data, store):
+    free(1)
+    found = []
+    for callback in (
+        checkpoint(store, grace_seconds=None),
+        checkpoint(store, keep=kept.Keep(last=3)),
+        checkpoint(kept.open_store("memory:")),
+    ):
+        with pytest.warns(UserWarning, match="checkpoints of up to") as told:
+            fit(model, data, callback)
+        [text] = [str(w.message) for w in told if "to come" in str(w.message)]
+        found.append(text.partition("needed with ")[2])
+    assert found == [
+        "keep=kept.Keep(last=3), keep_local=False, a store elsewhere or fewer saves.",
+        "keep_local=False, a store elsewhere or fewer saves.",
+        "keep_local=False or fewer saves.",
+    ]
+
+
+def test_files_on_their_way_to_a_remote_store_take_room(
+    free, s3, model, data, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KEPT_OUTBOX", str(tmp_path / "outbox"))
+    size = preflight.size_of(model)
+    free(3 * size)  # of a path without options: the file and two in the outbox
+    silent(model, data, checkpoint(s3, "m.keras"), epochs=5)
+    free(3 * size - 1)
+    with pytest.warns(UserWarning, match=f"need up to {3 * size:,} bytes"):
+        fit(model, data, checkpoint(s3, "m.keras"), epochs=5)
+    free(6 * size)  # those that stay are links there
+    silent(model, data, checkpoint(s3), epochs=5)
 
 
 def test_a_store_in_memory_needs_no_disk(free, model, data):
     free(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        fit(model, data, checkpoint(kept.open_store("memory:"), keep_local=False), epochs=3)
+    silent(model, data, checkpoint(kept.open_store("memory:"), keep_local=False), epochs=3)
 
 
 @pytest.mark.parametrize(
@@ -118,3 +176,12 @@ def test_folders_on_one_file_system_share_its_room(free, tmp_path):
     [told] = preflight.shortages(needs)
     assert "2,001 bytes" in told
     assert "2,000 are free" in told
+
+
+def test_each_file_system_is_told_of_by_itself(tmp_path, monkeypatch):
+    room = {str(tmp_path): 2 * SIZE, "/proc": SIZE}
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**12, 0, room[path]))
+    assert list(preflight.shortages({str(tmp_path): 2 * SIZE, "/proc": SIZE})) == []
+    [told] = preflight.shortages({str(tmp_path): 2 * SIZE, "/proc": SIZE + 1})
+    assert told == "They need up to 1,001 bytes in /proc; 1,000 are free."
+    assert len(list(preflight.shortages({str(tmp_path): 3 * SIZE, "/proc": 2 * SIZE}))) == 2

@@ -11,6 +11,7 @@ be before it is taken for left over, so that versions being written need not beg
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,13 +24,15 @@ from kept.store.deleting import plan_prune, prune
 from kept.store.encoding import canonical
 from kept.store.ground import LISTS, OPENINGS
 from kept.store.history import entries, live
-from kept.store.marking import Marks
+from kept.store.marking import LEFT_OVER, Marks, deleted_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from kept.bucket.base import Bucket
+    from kept.bucket.base import Bucket, Item
+    from kept.store.history import Entry
     from kept.store.log import Event, Log, View
+    from kept.store.marking import IsOver
 
     LogOf = Callable[[str], Log]
 
@@ -70,26 +73,44 @@ class Collection:
 
 def collect(bucket: Bucket, log_of: LogOf, grace: timedelta, *, dry_run: bool) -> Collection:
     """Delete what no version needs; see Store.gc."""
+    with _run(bucket, log_of) as run:
+        expired = tuple(run.expire(dry_run=dry_run))
+        doomed, young = run.plan(grace)
+        if doomed and not dry_run:
+            doomed = run.carry_out(doomed)
+    return Collection(tuple(doomed), expired, young)
+
+
+def collect_ruled_out(bucket: Bucket, log_of: LogOf, name: str, grace: timedelta) -> Collection:
+    """Delete what no version needs of those that rules have deleted of an artifact, grace ago.
+
+    Versions that a person has deleted, those of other artifacts, and left-overs are let alone.
+    """
+    with _run(bucket, log_of) as run:
+        doomed, _ = run.plan_ruled_out(name, grace)
+        if doomed:
+            doomed = run.carry_out(doomed)
+    return Collection(tuple(doomed), (), 0)
+
+
+@contextlib.contextmanager
+def _run(bucket: Bucket, log_of: LogOf) -> Iterator[_Run]:
     # No blob gets a base while the lock is held, so what is needed stays what it is.
     with bases_lock(bucket, wait=True):
-        run = _Run(bucket, log_of, grace)
+        run = _Run(bucket, log_of)
         try:
-            expired = tuple(run.expire(dry_run=dry_run))
-            doomed, young = run.plan()
-            if doomed and not dry_run:
-                doomed = run.carry_out(doomed)
+            yield run
         except BaseException:
             run.leave()
             raise
         run.end()
-    return Collection(tuple(doomed), expired, young)
 
 
 class _Run:
     """One gc. Its list is there from the start, empty at first: it tells the time of the place."""
 
-    def __init__(self, bucket: Bucket, log_of: LogOf, grace: timedelta) -> None:
-        self._bucket, self._log_of, self._grace = bucket, log_of, grace
+    def __init__(self, bucket: Bucket, log_of: LogOf) -> None:
+        self._bucket, self._log_of = bucket, log_of
         self._id = os.urandom(16).hex()
         self._list = f"{LISTS}{self._id}.json"
         self._is_empty = True
@@ -112,23 +133,42 @@ class _Run:
                 decisions = prune(self._bucket, name, log, None)
             yield from (f"{name}:v{d.entry.index}" for d in decisions if not d.keep)
 
-    def plan(self) -> tuple[list[Doomed], int]:
+    def plan(self, grace: timedelta) -> tuple[list[Doomed], int]:
         """Return what may go, and the bytes of what is left alone since it is young.
 
         Raises Damaged if a manifest that is needed cannot be read: what it needs is not known.
         """
-        self._marks = Marks(self._bucket, datetime.now(UTC) - self._grace)
+        since, oldest = datetime.now(UTC) - grace, self._now - grace.total_seconds()
+        unneeded = self._unneeded(lambda _, entry: deleted_by(entry, since))
+        return self._doomed(unneeded, {item.key for item in unneeded if item.stored <= oldest})
+
+    def plan_ruled_out(self, artifact: str, grace: timedelta) -> tuple[list[Doomed], int]:
+        """Return what plan does, of the versions of an artifact that rules have deleted."""
+        since = datetime.now(UTC) - grace
+
+        def is_over(name: str, entry: Entry) -> bool:
+            is_due = entry.delete_reason is not None and deleted_by(entry, since)
+            return is_due and name == artifact
+
+        unneeded = self._unneeded(is_over)
+        why = self._marks.attribute(item.key for item in unneeded)
+        return self._doomed(unneeded, {key for key in why if why[key] != LEFT_OVER})
+
+    def _unneeded(self, is_over: IsOver) -> list[Item]:
+        self._marks = Marks(self._bucket, is_over)
         for name in self._names():
             self._mark(name, self._log_of(name).view())
-        unneeded = list(self._marks.unneeded())
-        oldest = self._now - self._grace.total_seconds()
-        old = {item.key: item.size for item in unneeded if item.stored <= oldest}
-        young = [item for item in unneeded if item.stored > oldest]
-        for base in self._marks.with_bases(i for i in young if i.key.startswith("blobs/")):
-            old.pop(base, None)
-        why = self._marks.attribute(old)
-        doomed = [Doomed(key, old[key], why[key]) for key in old if key in why]
-        return doomed, sum(item.size for item in young)
+        return list(self._marks.unneeded())
+
+    def _doomed(self, unneeded: list[Item], chosen: set[str]) -> tuple[list[Doomed], int]:
+        """Return what goes of the chosen keys, and the bytes of what stays beside them."""
+        sizes = {item.key: item.size for item in unneeded if item.key in chosen}
+        stay = [item for item in unneeded if item.key not in chosen]
+        for base in self._marks.with_bases(i for i in stay if i.key.startswith("blobs/")):
+            sizes.pop(base, None)
+        why = self._marks.attribute(sizes)
+        doomed = [Doomed(key, sizes[key], why[key]) for key in sizes if key in why]
+        return doomed, sum(item.size for item in stay)
 
     def carry_out(self, doomed: list[Doomed]) -> list[Doomed]:
         """Condemn, fence, look again, delete; return what was deleted."""

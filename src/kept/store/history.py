@@ -32,6 +32,7 @@ class Entry(NamedTuple):
     deleted: bool
     deleted_at: str | None = None  # since when it is deleted
     expires: str | None = None  # from when on anybody may delete it
+    delete_reason: str | None = None  # what rule has deleted it, None where a person has
 
 
 def entries(newest_first: Iterable[Event]) -> Iterator[Entry]:
@@ -54,7 +55,7 @@ class _Fold:
     def __init__(self) -> None:
         self._mentioned: set[str] = set()
         self._aliases: dict[int, list[str]] = {}
-        self._deleted: dict[int, str | None] = {}  # since when, None for undeleted
+        self._deleted: dict[int, Event | None] = {}  # by which event, None for undeleted
         self._expires: dict[int, str | None] = {}
         self._has_latest = False
 
@@ -69,7 +70,7 @@ class _Fold:
             if "expires" in event:
                 self._expires.setdefault(event["index"], event["expires"])
         elif kind in ("delete", "undelete"):
-            self._deleted.setdefault(event["index"], event["time"] if kind == "delete" else None)
+            self._deleted.setdefault(event["index"], event if kind == "delete" else None)
         else:
             raise KeyError(kind)
         return None
@@ -85,9 +86,9 @@ class _Fold:
         index = event["index"]
         names = sorted(self._aliases.pop(index, ()))
         # A mirror brings a version whose content is gone already as one that is deleted.
-        from_start = event["time"] if event.get("deleted") else None
-        deleted_at = self._deleted.get(index, from_start)
-        deleted = deleted_at is not None
+        from_start = event if event.get("deleted") else None
+        deletion = self._deleted.get(index, from_start)
+        deleted = deletion is not None
         if not deleted and not self._has_latest:
             self._has_latest, names = True, [LATEST, *names]
         return Entry(
@@ -100,8 +101,9 @@ class _Fold:
             event["metadata"],
             event["time"],
             deleted,
-            deleted_at,
+            deletion["time"] if deletion else None,
             self._expires.get(index, event.get("expires")),
+            deletion.get("reason") if deletion else None,
         )
 
 

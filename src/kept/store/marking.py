@@ -13,10 +13,12 @@ from kept.store.commit import manifest_key, read_manifest
 from kept.store.manifest import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from kept.bucket.base import Bucket, Item
     from kept.store.history import Entry
+
+    IsOver = Callable[[str, Entry], bool]  # the artifact's name and the version
 
 LEFT_OVER = "nothing refers to it"
 _BLOB = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
@@ -24,12 +26,18 @@ _MANIFEST = re.compile(r"manifests/([0-9a-f]{2})/(\1[0-9a-f]{62})\.json")
 _AT_ONCE = 8  # reads, in object storage
 
 
-class Marks:
-    """Collects what versions need that are not deleted, or were deleted after a moment."""
+def deleted_by(entry: Entry, moment: datetime) -> bool:
+    """Return whether a version was deleted at a moment, or before it."""
+    return entry.deleted_at is not None and datetime.fromisoformat(entry.deleted_at) <= moment
 
-    def __init__(self, bucket: Bucket, since: datetime) -> None:
+
+class Marks:
+    """Collects what versions need, but for those whose deletion cannot be taken back any more."""
+
+    def __init__(self, bucket: Bucket, is_over: IsOver) -> None:
+        """Take what says whether a version, deleted or not, needs nothing any more."""
         self._bucket = bucket
-        self._since = since
+        self._is_over = is_over
         self._at_once = _AT_ONCE if bucket.is_remote else 1
         self._needed: dict[str, int] = {}  # key -> of a blob, how many raw bytes at the least
         self._whose: dict[str, str] = {}  # key -> the deleted version that needed it
@@ -39,7 +47,7 @@ class Marks:
         due: list[Entry] = []
         for entry in versions:
             key = manifest_key(entry.manifest)
-            if self._is_over(entry):
+            if self._is_over(name, entry):
                 self._whose.setdefault(key, f"{name}:v{entry.index}, deleted {entry.deleted_at}")
             elif key not in self._needed:
                 self._needed[key] = 0
@@ -88,11 +96,6 @@ class Marks:
             elif key in self._whose:
                 found |= dict.fromkeys({key, *(blobs or ())} & found.keys(), self._whose[key])
         return found
-
-    def _is_over(self, entry: Entry) -> bool:
-        """Return whether a version's deletion cannot be taken back any more."""
-        deleted_at = entry.deleted_at
-        return deleted_at is not None and datetime.fromisoformat(deleted_at) <= self._since
 
     def _read_needed(self, entry: Entry) -> Manifest:
         try:

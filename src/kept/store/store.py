@@ -151,7 +151,7 @@ class Store:
         check_alias(alias)
         version = self.version(reference)
         self._alias(version.name, {alias: version.index})
-        return self._by_reference(Reference(version.name, index=version.index))
+        return self.logged(version.name, version.index)
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Take an alias away; raises VersionNotFound if no version has it."""
@@ -184,7 +184,7 @@ class Store:
         if entry is None:
             raise VersionNotFound(not_found(self._view(wanted.name), wanted))
         undelete(self.bucket, wanted.name, self._log(wanted.name), entry.index)
-        return self._by_reference(Reference(wanted.name, index=entry.index))
+        return self.logged(wanted.name, entry.index)
 
     def deleted(self, name: str) -> list[Version]:
         """Return the deleted versions of an artifact, oldest first, whether undelete can or not.
@@ -203,7 +203,7 @@ class Store:
         event: Event = {"event": "alias", "aliases": {}, "index": version.index,
                         "expires": expiry(ttl)}  # fmt: skip
         self._log(version.name).append(lambda _: event)
-        return self._by_reference(Reference(version.name, index=version.index))
+        return self.logged(version.name, version.index)
 
     def prune(self, name: str, keep: Keep | None, *, dry_run: bool = False) -> list[Decision]:
         """Delete the versions that keep does not keep, and those that have expired.

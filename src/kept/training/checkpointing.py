@@ -15,7 +15,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from kept.errors import InvalidCheckpoint, KeptError, SaveFailed
+from kept.errors import InvalidCheckpoint, SaveFailed
 from kept.training.artifact_name import ArtifactName
 from kept.training.interval import Interval
 from kept.training.messages import print_text, show, show_once
@@ -25,6 +25,7 @@ from kept.training.preemption import Preemption, leave
 from kept.training.preflight import Preflight
 from kept.training.recoder import Recoder
 from kept.training.saver import Due, Saver
+from kept.training.tidying import Tidying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,6 +58,7 @@ class Checkpointing:
         self._options = options
         self.name = ArtifactName(options.name)
         self.versions: list[Version] = []
+        self._tidying = Tidying(path, options)
         self.destination = destination(options, self._committed)
         why = path.cannot_snapshot
         self.recoder = Recoder(options.compression, self.destination.store)
@@ -68,7 +70,8 @@ class Checkpointing:
             weights_only=owner.save_weights_only,
             background=options.background and why is None,
             wait=options.on_busy == "wait",
-            keep_local=options.keep_local,
+            keep_local=options.leaves_files,
+            tidying=self._tidying,
         )
         self._is_named = options.name is not None or self.destination.is_named
         self._why_on_the_spot = why if options.background else None
@@ -102,7 +105,7 @@ class Checkpointing:
         self.recoder.begin()
         self._preemption.listen()
         self._preflight = Preflight(self._owner, self._path.template, self._options)
-        self._preflight.check(self.destination.store)
+        self._preflight.check(self.destination)
 
     def epoch_begin(self, epoch: int) -> None:
         """Note the epoch, for saves after batches."""
@@ -136,6 +139,7 @@ class Checkpointing:
         """Save with save_freq="epoch"."""
         self._tell()
         self._resumer.epoch_end()
+        self._preflight.epoch_over(self.destination)
         if self._mode is None:
             self._first_batch_done()
         self._epochs_since_save += 1
@@ -156,6 +160,8 @@ class Checkpointing:
         self.destination.finish()
         if told := self.recoder.finish():
             self._tell(told)
+        if self.versions:
+            self._tidying.end(self.versions[-1])
 
     def close(self) -> None:
         """Wait until every checkpoint is durable, and let go of the memory of the snapshots."""
@@ -174,15 +180,9 @@ class Checkpointing:
         self._owner.best, self._since_save = state["best"], state["since_save"]
 
     def _committed(self, version: Version) -> None:
-        """Take note of a version, and delete those that are no longer to be kept."""
         self.versions.append(version)
         self.recoder.committed(version)
-        if self._options.keep is None:
-            return
-        try:
-            version.store.prune(version.name, self._options.keep)
-        except (KeptError, OSError) as error:  # the version is safe; the next commit tries again
-            show(f"old versions of {version.name} could not be deleted, they stay: {error}")
+        self._tidying.committed(version)
 
     def _or_warn(self, call: Callable[[], object]) -> None:
         """Call, and with on_error="warn" only warn of a checkpoint that could not be saved."""
@@ -198,7 +198,7 @@ class Checkpointing:
         self._mode = find_mode(self._owner, self.edition)
         if self._is_named:
             self._go_on(self._mode)
-        self._preflight.check(self.destination.store)
+        self._preflight.check(self.destination)
         self.saver.prepare(self._owner.model)
 
     def _go_on(self, mode: str) -> None:

@@ -21,7 +21,7 @@ class Interval:
 
         Raises InvalidCheckpoint.
         """
-        self._seconds = _seconds(every)
+        self.seconds = _seconds(every)  # infinite for never
         self._last = 0.0
 
     def begin(self) -> None:
@@ -30,7 +30,7 @@ class Interval:
 
     def is_over(self) -> bool:
         """Return whether the time has passed since the clock was started."""
-        return time.monotonic() - self._last >= self._seconds
+        return time.monotonic() - self._last >= self.seconds
 
 
 def _seconds(every: str | float | timedelta | None) -> float:

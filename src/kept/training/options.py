@@ -15,6 +15,7 @@ from kept.errors import InvalidCheckpoint
 from kept.names import check_aliases, check_name
 from kept.store.encoding import check_metadata
 from kept.store.keep import Keep
+from kept.store.quantities import parse_span
 from kept.training.interval import Interval
 from kept.training.recoder import check_compression
 
@@ -56,9 +57,13 @@ OPTIONS_DOC = """\
         aliases: More aliases for every version, beside those that it has by itself.
         metadata: More metadata for every version; what kept notes itself comes first.
         keep: Which versions stay, a kept.Keep; it is applied after each commit, in the background.
-            The others are deleted; kept gc frees their bytes. Without it all stay.
-        keep_local: False leaves no file at filepath once its version is safe; a file is there only
-            where that has failed.
+            The others are deleted. Without it all stay.
+        gc: How long after that a version can be undeleted; then its bytes are freed, beside the
+            training, by a gc of nothing else. On a full disk they are freed at once, and the save
+            is tried again. None leaves that to kept gc.
+        keep_local: Which files stay at filepath. False leaves none once its version is safe; a
+            file is there only where that has failed. A number, or a kept.Keep, leaves so many, or
+            what its rules keep, and removes others of this artifact once their versions are safe.
         compression: "auto" stores versions in less room while nothing else wants the processor, in
             a process of its own; "max" also finishes that at the end of the fit, in five minutes at
             most; "none" leaves it to kept compact. Commits take as long with any of them. Only for
@@ -90,7 +95,8 @@ class CheckpointOptions(TypedDict, total=False):
     save_every: str | float | timedelta | None
     grace_seconds: float | None
     keep: Keep | None
-    keep_local: bool
+    gc: str | float | timedelta | None
+    keep_local: bool | int | Keep
     compression: str
     on_error: str
     aliases: Sequence[str]
@@ -118,7 +124,8 @@ class Options:
     save_every: str | float | timedelta | None = None
     grace_seconds: float | None = 30.0
     keep: Keep | None = None
-    keep_local: bool = True
+    gc: str | float | timedelta | None = "1h"
+    keep_local: bool | int | Keep = True
     compression: str = "auto"
     on_error: str = "raise"
     aliases: Sequence[str] = ()
@@ -136,18 +143,34 @@ class Options:
             raise InvalidCheckpoint(
                 f"keep is a kept.Keep, such as kept.Keep(last=3). Received: keep={self.keep!r}"
             )
-        if not isinstance(self.keep_local, bool):
+        is_number = isinstance(self.keep_local, int) and self.keep_local >= 0
+        if not is_number and not isinstance(self.keep_local, Keep):
             raise InvalidCheckpoint(
-                f"keep_local is True or False. Received: keep_local={self.keep_local!r}"
+                "keep_local is True, False, a number of files, or a kept.Keep such as "
+                f"kept.Keep(last=3). Received: keep_local={self.keep_local!r}"
             )
         check_compression(self.compression)
         if self.on_error not in ("raise", "warn"):
             raise InvalidCheckpoint(
                 f"on_error is 'raise' or 'warn'. Received: on_error={self.on_error!r}"
             )
+        if self.gc is not None:
+            parse_span(self.gc, "gc")
         Interval(self.save_every)
         check_aliases(self.aliases)
         check_metadata(self.metadata)
+
+    @property
+    def leaves_files(self) -> bool:
+        """Whether files stay at filepath at all."""
+        return self.keep_local is not False and self.keep_local != 0
+
+    @property
+    def local_rule(self) -> Keep | None:
+        """Which files stay at filepath, if it is not all or none."""
+        if isinstance(self.keep_local, bool) or not self.keep_local:
+            return None
+        return self.keep_local if isinstance(self.keep_local, Keep) else Keep(last=self.keep_local)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

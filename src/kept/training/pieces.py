@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
+import tempfile
 
 from kept.bucket.disk import sync_file, sync_folder
 from kept.errors import InvalidPath
@@ -39,6 +41,30 @@ def files_of(written: str) -> dict[str, str]:
                 file = os.path.join(where, name)
                 found[os.path.relpath(file, os.path.dirname(path)).replace(os.sep, "/")] = file
     return found
+
+
+def own_files_of(path: str) -> dict[str, str]:
+    """Return what files_of does, without the file that checkpoints in one folder share."""
+    return {name: file for name, file in files_of(path).items() if name != _STATE}
+
+
+def exists(path: str) -> bool:
+    """Return whether there is a checkpoint under that final name."""
+    return os.path.exists(path) or os.path.exists(f"{path}.index")
+
+
+def remove(path: str) -> None:
+    """Remove a checkpoint from its final name; half of one is never seen there."""
+    if os.path.isfile(path):
+        os.unlink(path)
+    elif os.path.isdir(path):
+        check_replaceable(path)
+        aside = tempfile.mkdtemp(prefix=".kept-", dir=os.path.dirname(os.path.abspath(path)))
+        os.rename(path, os.path.join(aside, "gone"))
+        shutil.rmtree(aside)
+    else:
+        for file in sorted(own_files_of(path).values(), reverse=True):  # the index first
+            os.unlink(file)
 
 
 def sync(written: str) -> None:

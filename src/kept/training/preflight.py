@@ -1,8 +1,8 @@
 """Whether what a fit is about to save fits the disk: told at its beginning, once.
 
 It is a forecast, mostly on the large side: tensors that do not change are stored once, and with
-save_best_only fewer checkpoints come than could. Saves by the clock are not foreseen. So it warns,
-and stops nothing.
+save_best_only fewer checkpoints come than could. How many the clock (save_every) brings is known
+when an epoch has passed. So it warns, and stops nothing.
 """
 
 from __future__ import annotations
@@ -11,20 +11,23 @@ import math
 import os
 import re
 import shutil
+import time
 import warnings
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from kept.bucket.local import LocalBucket
+from kept.training.interval import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from kept.store.keep import Keep
-    from kept.store.store import Store
+    from kept.training.destination import Destination
     from kept.training.options import Options
 
 _ALWAYS_KEPT = 2  # by any retention: the newest version, and the newest without NaN
+_ON_THE_WAY = 2  # files in the outbox as long as the destination keeps up: sent, and to be sent
 
 
 class Preflight:
@@ -32,39 +35,75 @@ class Preflight:
 
     def __init__(self, owner: Any, template: str, options: Options) -> None:
         self._owner, self._template, self._options = owner, template, options
-        self._done = False
+        self._is_checked = self._has_warned = False
+        self._every = Interval(options.save_every).seconds
+        self._began = time.monotonic()
 
-    def check(self, store: Store | None) -> None:
+    def check(self, destination: Destination) -> None:
         """Warn if it does not fit; wait for another call if the model is not built yet."""
         owner = self._owner
         optimizer = getattr(owner.model, "optimizer", None)
-        if self._done or not owner.model.built or not getattr(optimizer, "built", True):
+        if self._is_checked or not owner.model.built or not getattr(optimizer, "built", True):
             return
-        self._done = True
+        self._is_checked, self._began = True, time.monotonic()
         saves = planned_saves(owner.params or {}, owner.save_freq)
-        if saves is None:
-            return
-        size, keep = size_of(owner.model), self._options.keep
-        told = list(shortages(self._needs(store, saves, size, bytes_kept(saves, size, keep))))
-        if keep is not None and not told:  # what is deleted takes room until a gc
-            every = shortages(self._needs(store, saves, size, saves * size))
+        if saves is not None:
+            self._foresee(destination, saves)
+
+    def epoch_over(self, destination: Destination) -> None:
+        """After the first epoch, do it again with what the clock is going to bring."""
+        every, self._every = self._every, math.inf
+        by_clock = int((time.monotonic() - self._began) // every)
+        if by_clock and not self._has_warned:
+            params = self._owner.params or {}
+            saves = planned_saves(params, self._owner.save_freq) or 0
+            self._foresee(destination, saves + by_clock * (params.get("epochs") or 1))
+
+    def _foresee(self, destination: Destination, saves: int) -> None:
+        options, size = self._options, size_of(self._owner.model)
+        saves += options.grace_seconds is not None  # the one at SIGTERM
+        told = list(
+            shortages(self._needs(destination, saves, size, bytes_kept(saves, size, options.keep)))
+        )
+        if options.keep is not None and options.gc is None and not told:
+            every = shortages(self._needs(destination, saves, size, saves * size))
             told = [f"Unless `kept gc` runs beside the training: {text}" for text in every]
         if told:
+            self._has_warned = True
             warnings.warn(  # noqa: B028 - Keras calls
-                f"{saves} checkpoints of up to {size:,} bytes are to come. {' '.join(told)} "
-                "keep=kept.Keep(last=3) with `kept gc` beside it, keep_local=False or a store "
-                "elsewhere need less."
+                f"Up to {saves} checkpoints of up to {size:,} bytes are to come. {' '.join(told)} "
+                f"Less is needed with {self._advice(destination)}."
             )
 
-    def _needs(self, store: Store | None, saves: int, size: int, versions: int) -> Counter[str]:
+    def _needs(
+        self, destination: Destination, saves: int, size: int, versions: int
+    ) -> Counter[str]:
         """Return the bytes that are needed in each folder; versions is those of the store."""
         needs: Counter[str] = Counter()
+        store, options = destination.store, self._options
         if store is not None and isinstance(store.bucket, LocalBucket):
             needs[store.bucket.root] += versions
-        if self._options.keep_local:
-            files = saves if "{" in self._template else 1
-            needs[os.path.dirname(self._template.partition("{")[0]) or "."] += files * size
+        # A path without options is one file, however many saves there are.
+        files = files_left(saves if "{" in self._template else 1, size, options)
+        if destination.takes_files and files < saves * size:  # others are links in the outbox
+            files += min(saves, _ON_THE_WAY) * size
+        if files:
+            needs[os.path.dirname(self._template.partition("{")[0]) or "."] += files
         return needs
+
+    def _advice(self, destination: Destination) -> str:
+        """Return what would help of what is not done already."""
+        options, store = self._options, destination.store
+        is_local = store is not None and isinstance(store.bucket, LocalBucket)
+        advice = {
+            "keep=kept.Keep(last=3)": is_local and options.keep is None,
+            'gc="1h"': is_local and options.keep is not None and options.gc is None,
+            "keep_local=False": options.leaves_files and store is not None,
+            "a store elsewhere": is_local,
+            "fewer saves": True,
+        }
+        *most, last = [text for text, helps in advice.items() if helps]
+        return f"{', '.join(most)} or {last}" if most else last
 
 
 def size_of(model: Any) -> int:
@@ -88,6 +127,14 @@ def bytes_kept(saves: int, size: int, keep: Keep | None) -> int:
     if keep.period is None and keep.span is None and (keep.last or keep.best):
         saves = min(saves, (keep.last or 0) + (keep.best or 0) + _ALWAYS_KEPT)
     return saves * size if keep.budget is None else min(saves * size, keep.budget)
+
+
+def files_left(saves: int, size: int, options: Options) -> int:
+    """Return the bytes of the files that so many saves leave at the paths that they are given."""
+    if not options.leaves_files:
+        return 0
+    # Before one goes, the next one is there.
+    return min(bytes_kept(saves, size, options.local_rule) + size, saves * size)
 
 
 def shortages(needs: Mapping[str, int]) -> Iterator[str]:

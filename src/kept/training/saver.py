@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     import keras
 
     from kept.store.content import MemoryFile
+    from kept.store.version import Version
     from kept.training.destination import Describe, Destination
     from kept.training.frameworks import Variable
     from kept.training.recoder import Recoder
     from kept.training.state import State
+    from kept.training.tidying import Tidying
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ class Saver:
         weights_only: bool,
         background: bool,
         wait: bool,
-        keep_local: bool = True,
+        keep_local: bool,
+        tidying: Tidying,
     ) -> None:
         self._destination = destination
         self._recoder = recoder
@@ -74,7 +77,9 @@ class Saver:
         self._background = background
         self._wait = wait
         self._keep_local = keep_local
+        self._tidying = tidying
         self.known_as = ""  # what the newest checkpoint is
+        self._is_committed = False  # whether that one is
         self._writer = Writer()
         self._pool = SnapshotPool(framework)
         self._extra: list[Variable] = []  # that Keras saves and no list of the model's holds
@@ -145,19 +150,12 @@ class Saver:
 
     def _write(self, due: Due, snapshot: Snapshot | None, started: float) -> None:
         try:
-            with beside(due.path) as place, contextlib.ExitStack() as at_the_end:
-                file = self._write_file(due.model, place, snapshot)
-                if due.publish:  # also when the commit fails: the file is good
-                    at_the_end.callback(publish, file, place, due.path)
-                pieces = paths_of(place) if isinstance(file, str) else [file]
-                files = [*pieces, *self._write_state(due, place, snapshot)]
-                describe = self._describer(due, started)
-                version = self._destination.commit(due, files, describe)
-                if self._destination.takes_files:
-                    bring_to_disk(file, place)
-                known_as = self._destination.hand_over(due, place, version, describe)
-                if not self._keep_local:
-                    at_the_end.pop_all()  # nothing is published
+            try:
+                version = self._write_once(due, snapshot, started)
+            except OSError as error:
+                if self._is_committed or not _is_full(error) or not self._has_made_room(due):
+                    raise
+                version = self._write_once(due, snapshot, started)
         except Exception as error:
             due.undo()
             raise SaveFailed(
@@ -165,8 +163,32 @@ class Saver:
                 f"{self._destination.location}: {type(error).__name__}: {error}"
                 f"{_advice(error)}"
             ) from error
+        if due.publish and self._keep_local:
+            self._tidying.published(due.path, version)
+        text = f"{due.label}: finished saving model to {due.path} ({self.known_as})"
+        self.messages.append(text)
+
+    def _has_made_room(self, due: Due) -> bool:
+        return self._tidying.make_room(self._destination.store, due.name)
+
+    def _write_once(self, due: Due, snapshot: Snapshot | None, started: float) -> Version | None:
+        self._is_committed = False
+        with beside(due.path) as place, contextlib.ExitStack() as at_the_end:
+            file = self._write_file(due.model, place, snapshot)
+            if due.publish:  # also when the commit fails: the file is good
+                at_the_end.callback(publish, file, place, due.path)
+            pieces = paths_of(place) if isinstance(file, str) else [file]
+            files = [*pieces, *self._write_state(due, place, snapshot)]
+            describe = self._describer(due, started)
+            version = self._destination.commit(due, files, describe)
+            self._is_committed = True
+            if self._destination.takes_files:
+                bring_to_disk(file, place)
+            known_as = self._destination.hand_over(due, place, version, describe)
+            if not self._keep_local:
+                at_the_end.pop_all()  # nothing is published
         self.known_as = known_as
-        self.messages.append(f"{due.label}: finished saving model to {due.path} ({known_as})")
+        return version
 
     def _write_file(
         self, model: keras.Model, place: str, snapshot: Snapshot | None
@@ -203,9 +225,13 @@ class Saver:
         return describe
 
 
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def _advice(error: Exception) -> str:
     """Return what to do about a full disk."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if _is_full(error):
         return (
             ". Free some space: `kept gc --grace 0s` removes what deleted versions and saves that "
             "failed have left. Versions committed before are safe"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kept.training.options import WandbOptions
     from kept.training.saver import Due
 
-_NEEDS_STORE = ("mirror", "resume", "state_of")
+_NEEDS_STORE = ("mirror", "resume", "state_of", "keep")
 
 
 class WandbDestination:
@@ -134,7 +134,8 @@ class WandbDestination:
 def _check_options(options: WandbOptions) -> None:
     if options.store is not None:
         return
-    for name in _NEEDS_STORE:
+    needed = [*_NEEDS_STORE, *(["keep_local"] if options.local_rule else [])]
+    for name in needed:
         if (value := getattr(options, name)) not in (None, False):
             raise InvalidCheckpoint(
                 f"{name} needs a store, which holds what W&B does not. Pass store= too: a folder, "

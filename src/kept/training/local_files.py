@@ -1,0 +1,126 @@
+"""Local checkpoint files by rule: which of them go, and that nothing else does.
+
+Invariant: a file is removed only if its version was committed (in object storage: has arrived) and
+no rule keeps it, and only if it is what that version holds: as this process has put it there, or
+compared byte by byte. Which file belongs to a version follows from the log and filepath, so it is
+the same after a resume.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from kept.digest import digest
+from kept.errors import Damaged, InvalidCheckpoint
+from kept.store.commit import read_manifest
+from kept.store.history import entries
+from kept.store.mirrored import mirrored_up_to
+from kept.store.retention import decide
+from kept.training import pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kept.bucket.base import Bucket
+    from kept.store.history import Entry
+    from kept.store.keep import Keep
+    from kept.store.manifest import File
+    from kept.store.store import Store
+    from kept.store.version import Version
+    from kept.training.filepath import FilePath
+
+    Look = tuple[tuple[str, int, int, int], ...]  # of each file: path, inode, bytes, time of change
+
+
+class LocalFiles:
+    """The files that a callback leaves at filepath, and the rule for them. For many threads."""
+
+    def __init__(self, path: FilePath, keep: Keep) -> None:
+        self._path, self._keep = path, keep
+        self._own: dict[str, tuple[int, Look]] = {}  # place -> the version, and how it was left
+        self._gone: set[tuple[str, int]] = set()  # versions whose file is not there any more
+        self._lock = threading.Lock()
+
+    def published(self, place: str, version: Version) -> None:
+        """Note that the file at a place is that of a version, which is committed."""
+        self._own[place] = (version.index, _look(place))
+
+    def tidy(self, store: Store, name: str) -> None:
+        """Remove the files of an artifact that the rule does not keep; raises OSError, KeptError.
+
+        Rules count versions that have a file. What no retention may delete keeps its file, too.
+        """
+        with self._lock:
+            every = list(entries(store.log(name).view().backwards()))[::-1]
+            places = self._places(name, every)
+            there = [entry for entry in every if entry.index in places]
+            mirrored = mirrored_up_to(store.bucket, name)
+            decided = decide(there, self._keep, datetime.now(UTC), mirrored, _size)
+            wanted = {places[d.entry.index] for d in decided if d.keep}
+            for entry in (d.entry for d in decided if not d.keep):
+                if places[entry.index] not in wanted:
+                    self._remove(store.bucket, entry, places[entry.index])
+
+    def _places(self, name: str, every: list[Entry]) -> dict[int, str]:
+        """Return where the files are that may be those of versions, by number."""
+        found = {}
+        for entry in every:
+            place = None if (name, entry.index) in self._gone else self._place(entry)
+            if place is not None:
+                found[entry.index] = place
+            elif entry is not every[-1]:  # the newest one's file may be still to come
+                self._gone.add((name, entry.index))
+        return found
+
+    def _place(self, entry: Entry) -> str | None:
+        told = entry.metadata
+        metrics = {name: _number(metric) for name, metric in (told.get("metrics") or {}).items()}
+        try:
+            place = self._path.fill(told["epoch"], told["batch"], metrics)
+        except (InvalidCheckpoint, LookupError, TypeError):  # not the version of a callback
+            return None
+        return place if pieces.exists(place) else None
+
+    def _remove(self, bucket: Bucket, entry: Entry, place: str) -> None:
+        look = _look(place)
+        if self._own.get(place) != (entry.index, look) and not _is_held(bucket, entry, place):
+            return
+        if _look(place) == look:  # it is still what was compared
+            pieces.remove(place)
+        self._own.pop(place, None)
+
+
+def _look(place: str) -> Look:
+    """Return how a checkpoint's files look from outside; any that is written anew looks other."""
+    found = ((file, os.stat(file)) for file in sorted(pieces.files_of(place).values()))
+    return tuple((file, s.st_ino, s.st_size, s.st_mtime_ns) for file, s in found)
+
+
+def _is_held(bucket: Bucket, entry: Entry, place: str) -> bool:
+    """Return whether a version holds all files of a checkpoint as they are."""
+    try:
+        held = {file.path: file for file in read_manifest(bucket, entry).files}
+    except Damaged:
+        return False
+    files = pieces.own_files_of(place)
+    return bool(files) and all(
+        name in held and _is_the_same(path, held[name]) for name, path in files.items()
+    )
+
+
+def _is_the_same(path: str, held: File) -> bool:
+    if os.stat(path).st_size != held.size:
+        return False
+    with open(path, "rb") as file:
+        return all(digest(file.read(chunk.size)) == chunk.digest for chunk in held.chunks)
+
+
+def _size(entry: Entry) -> Mapping[str, int]:
+    return {str(entry.index): entry.size}  # files share no bytes
+
+
+def _number(metric: Any) -> Any:
+    return float(metric) if metric in ("nan", "inf", "-inf") else metric  # as in metadata
