@@ -202,6 +202,26 @@ class TestInTheBackground:
         call(failed)
         failed.close()
 
+    def test_a_second_one_does_not_end_the_next_fit(self, disk, failed, model):
+        """The user has seen the first, and made room; of the second there is a warning."""
+        disk.full = True
+        with pytest.raises(SaveFailed, match="Epoch 1"):
+            failed.on_epoch_begin(1)
+        failed.on_epoch_end(1)
+        with pytest.warns(UserWarning, match="of the fit before, too: Epoch 2"):
+            failed.on_train_begin()
+        disk.full = False
+        failed.on_epoch_begin(0)
+        failed.close()
+
+    def test_with_warn_all_are_told_of_by_the_end(self, disk, model, recwarn):
+        callback = hooks(checkpoint("m.keras", on_error="warn"), model)
+        for epoch in range(3):
+            callback._checkpointing.epoch_end(epoch, {})
+        callback.on_train_end()
+        told = [str(w.message) for w in recwarn if "goes on without it" in str(w.message)]
+        assert [text.partition(": ")[2][:7] for text in told] == ["Epoch 1", "Epoch 2", "Epoch 3"]
+
     def test_each_error_is_raised(self, disk, failed, model):
         disk.full = True
         with pytest.raises(SaveFailed, match="Epoch 1"):

@@ -89,7 +89,7 @@ def test_what_the_clock_brings_is_known_after_an_epoch(free, model, data, store,
     size, clock = preflight.size_of(model), [0.0]
     monkeypatch.setattr(preflight.time, "monotonic", lambda: clock[0])
     advance = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, _: clock.__setitem__(0, clock[0] + 10)
+        on_train_batch_end=lambda *_, **__: clock.__setitem__(0, clock[0] + 10)
     )
     free(5 * size)
     options = {"keep_local": False, "save_every": 3600}

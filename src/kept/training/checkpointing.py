@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import functools
 import time
-import warnings
 from typing import TYPE_CHECKING, Any
 
-from kept.errors import InvalidCheckpoint, SaveFailed
+from kept.errors import InvalidCheckpoint
 from kept.training.artifact_name import ArtifactName
+from kept.training.failures import Failures
 from kept.training.interval import Interval
 from kept.training.messages import print_text, show, show_once
 from kept.training.metadata import checkpoint_told
@@ -73,6 +73,7 @@ class Checkpointing:
             keep_local=options.leaves_files,
             tidying=self._tidying,
         )
+        self._failures = Failures(self.saver, options.on_error)
         self._is_named = options.name is not None or self.destination.is_named
         self._why_on_the_spot = why if options.background else None
         self._resume = path.check_resume(options.resume)
@@ -88,7 +89,7 @@ class Checkpointing:
 
     def train_begin(self) -> None:
         """Settle the artifact's name, and find out now whether the store can be written."""
-        self._tell()
+        self._failures.begin()
         if self._why_on_the_spot is not None:
             show_once(f"files are written on the training thread: {self._why_on_the_spot}")
         # Keras hands the same params dict to every callback of one fit.
@@ -154,7 +155,7 @@ class Checkpointing:
         """Wait until every checkpoint is durable, and a while for mirrors that answer."""
         self.name.end()
         self._resumer.end()
-        self._or_warn(self.saver.finish)
+        self._failures.of(self.saver.finish)
         self._tell()
         self._preemption.stop()  # all is durable: SIGTERM need not wait for what follows
         self.destination.finish()
@@ -183,15 +184,6 @@ class Checkpointing:
         self.versions.append(version)
         self.recoder.committed(version)
         self._tidying.committed(version)
-
-    def _or_warn(self, call: Callable[[], object]) -> None:
-        """Call, and with on_error="warn" only warn of a checkpoint that could not be saved."""
-        try:
-            call()
-        except SaveFailed as error:
-            if self._options.on_error == "raise":
-                raise
-            warnings.warn(f"training goes on without it: {error}", stacklevel=2)
 
     def _first_batch_done(self) -> None:
         """Do what needs the metrics and the optimizer's variables to be there."""
@@ -276,7 +268,7 @@ class Checkpointing:
             state=self._state(epoch, batch, logs),
             publish=publish,
         )
-        self._or_warn(lambda: self.saver.save(due))
+        self._failures.of(lambda: self.saver.save(due))
         if self.saver.skipped == skipped:
             self._last_saved = (epoch, batch)
 
@@ -302,7 +294,7 @@ class Checkpointing:
 
     def _tell(self, text: str | None = None) -> None:
         """Raise what has failed in the background; show its messages, then text."""
-        self._or_warn(self.saver.raise_failure)
+        self._failures.tell()
         while self.saver.messages:
             self._show(self.saver.messages.popleft())
         if text is not None:

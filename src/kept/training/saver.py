@@ -119,6 +119,11 @@ class Saver:
         due.metadata["snapshot_bytes"] = snapshot.size
         self._writer.submit(lambda: self._write_and_give_back(due, snapshot))
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether there is something for raise_failure to raise."""
+        return self._writer.has_failed
+
     def raise_failure(self) -> None:
         """Raise the oldest error of the background that has not been raised yet."""
         self._writer.raise_failure()

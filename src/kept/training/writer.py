@@ -59,6 +59,11 @@ class Writer:
                 self._thread = threading.Thread(target=self._run, name="kept-writer", daemon=True)
                 self._thread.start()
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether there is an error that has not been raised yet."""
+        return bool(self._failures)
+
     def raise_failure(self) -> None:
         """Raise the oldest error that has not been raised yet."""
         if self._failures:
