@@ -1,7 +1,8 @@
 """All tests: everything once, and those of tests/training again on each other framework.
 
-Keras chooses its framework once for a process, so each run has a process of its own. Options are
-passed on to every run: python tests/run_all.py -x -k best
+Keras chooses its framework once for a process, so each part has a process of its own; as many run
+side by side as there are processors, and what one has to say is shown when it is done. Options are
+passed on to every part: python tests/run_all.py -x -k best
 """
 
 from __future__ import annotations
@@ -11,37 +12,71 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).resolve().parent.parent
-RUNS = (("jax", "tests"), ("torch", "tests/training"), ("tensorflow", "tests/training"))
-NOTHING_SELECTED = 5  # pytest's exit code; fine as long as another run has tests
+NOTHING_SELECTED = 5  # pytest's exit code; fine as long as another part has tests
+OTHER_FRAMEWORK = ("tests/training", "-m", "not any_framework and not integration")
+
+
+class Part(NamedTuple):
+    """What one pytest runs."""
+
+    framework: str
+    arguments: tuple[str, ...]
+
+
+PARTS = (  # those that take longest first
+    Part("jax", ("tests", "--ignore=tests/training")),
+    Part("tensorflow", OTHER_FRAMEWORK),
+    Part("jax", ("tests/training",)),
+    Part("torch", OTHER_FRAMEWORK),
+)
 
 
 def main(options: list[str]) -> int:
     """Run everything, print the totals as the last line, return the exit code."""
     total: Counter[str] = Counter()
-    codes = [run(framework, folder, options, total) for framework, folder in RUNS]
+    codes = []
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        places = [Path(folder, str(number)) for number in range(len(PARTS))]
+        every = pool.map(run, PARTS, places, [options] * len(PARTS))
+        for part, place, code in zip(PARTS, places, every, strict=True):
+            print(f"\n{' '.join(part.arguments)} on {part.framework}", flush=True)
+            print(place.with_suffix(".txt").read_text(errors="replace"), flush=True)
+            report = place.with_suffix(".xml")
+            total.update(count(report) if report.exists() else {"failed": 1})
+            codes.append(code)
     skipped = f", {total['skipped']} skipped" if total["skipped"] else ""
     print(f"{total['passed']} passed, {total['failed']} failed{skipped}", flush=True)
     bad = any(code not in (0, NOTHING_SELECTED) for code in codes)
     return 1 if bad or total["failed"] or not total["passed"] else 0
 
 
-def run(framework: str, folder: str, options: list[str], total: Counter[str]) -> int:
-    """Run pytest on one framework, add to the totals, return pytest's exit code."""
-    print(f"\n{folder} on {framework}", flush=True)
-    with tempfile.TemporaryDirectory() as out:
-        report = Path(out, "report.xml")
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", folder, f"--junitxml={report}", *options],
+def run(part: Part, place: Path, options: list[str]) -> int:
+    """Run pytest, leave its output in place.txt and a report in place.xml, return its exit code."""
+    report = f"--junitxml={place.with_suffix('.xml')}"
+    with place.with_suffix(".txt").open("w") as output:
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", *part.arguments, report, *options],
             cwd=ROOT,
-            env=os.environ | {"KERAS_BACKEND": framework},
+            env=os.environ | compile_once(place.parent) | {"KERAS_BACKEND": part.framework},
+            stdout=output,
+            stderr=subprocess.STDOUT,
             check=False,
-        )
-        total.update(count(report) if report.exists() else {"failed": 1})
-    return done.returncode
+        ).returncode
+
+
+def compile_once(folder: Path) -> dict[str, str]:
+    """Have JAX compile a program once for all tests: many train the same small models."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 
 def count(report: Path) -> Counter[str]:

@@ -10,6 +10,8 @@ import kept
 from kept.errors import InvalidCheckpoint, InvalidName, NotAStore
 from tests.training.helpers import fit
 
+pytestmark = pytest.mark.any_framework
+
 BAD_PATHS = [
     ("", "not empty"),
     (b"m.keras", "a text or a path"),

@@ -15,6 +15,8 @@ from kept.mirrors.receipts import Receipts
 from kept.training import freeing
 from tests.training.helpers import fit
 
+pytestmark = pytest.mark.any_framework
+
 
 def test_versions_that_no_rule_keeps_go_after_each_commit(model, data, store):
     checkpoint = kept.ModelCheckpoint(

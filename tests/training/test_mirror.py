@@ -10,6 +10,8 @@ from kept.errors import InvalidInput
 from kept.mirrors.receipts import receipts
 from kept.mirrors.sync import Sync
 
+pytestmark = pytest.mark.any_framework
+
 
 def test_every_version_is_mirrored(model, data, s3, tmp_path):
     places = [s3, tmp_path / "second"]

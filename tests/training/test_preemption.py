@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -15,18 +13,21 @@ import kept
 from kept.errors import InvalidCheckpoint
 from kept.training import preemption
 from kept.training.interval import Interval
+from tests.training.forks import Forks
 from tests.training.test_resume import checkpoint, fit, make, rows
 
 SCRIPT = Path(__file__).with_name("resume_preempted.py")
 
 
-def train(folder, how):
-    command = [sys.executable, str(SCRIPT), str(folder), how]
-    env = os.environ | {"PYTHONPATH": str(Path(kept.__file__).parents[1])}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+@pytest.fixture(scope="module")
+def train(tmp_path_factory):
+    """Runs the script in a folder."""
+    forks = Forks(SCRIPT, tmp_path_factory.mktemp("forks"))
+    yield forks.run
+    forks.end()
 
 
-def test_sigterm_saves_once_more_and_the_run_goes_on_exactly(tmp_path):
+def test_sigterm_saves_once_more_and_the_run_goes_on_exactly(train, tmp_path):
     straight = train(tmp_path / "straight", "none")
     asked = train(tmp_path / "run", "term")
     assert asked.returncode == 128 + signal.SIGTERM == 143
@@ -43,7 +44,8 @@ def test_sigterm_saves_once_more_and_the_run_goes_on_exactly(tmp_path):
     assert resumed.stdout.splitlines()[-1] == straight.stdout.splitlines()[-1]
 
 
-def test_ctrl_c_leaves_the_last_version_durable(tmp_path):
+@pytest.mark.any_framework
+def test_ctrl_c_leaves_the_last_version_durable(train, tmp_path):
     done = train(tmp_path / "run", "int")
     assert done.returncode != 0
     assert "KeyboardInterrupt" in done.stderr
@@ -52,11 +54,13 @@ def test_ctrl_c_leaves_the_last_version_durable(tmp_path):
     version.verify()
 
 
-def test_sigterm_after_a_fit_that_broke_off_ends_the_process(tmp_path):
+@pytest.mark.any_framework
+def test_sigterm_after_a_fit_that_broke_off_ends_the_process(train, tmp_path):
     assert train(tmp_path / "run", "late").returncode == -signal.SIGTERM
 
 
-def test_sigterm_twice_ends_the_process_at_once_and_leaves_what_was_saved(tmp_path):
+@pytest.mark.any_framework
+def test_sigterm_twice_ends_the_process_at_once_and_leaves_what_was_saved(train, tmp_path):
     assert train(tmp_path / "run", "twice").returncode == -signal.SIGTERM
     (version,) = kept.open_store(tmp_path / "run/store").versions("m")
     version.verify()

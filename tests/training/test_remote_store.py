@@ -16,6 +16,8 @@ from kept.mirrors.outbox import Outbox
 from tests.helpers import finish, start
 from tests.training.helpers import make_model
 
+pytestmark = pytest.mark.any_framework
+
 
 @pytest.fixture
 def quick_pauses(monkeypatch):

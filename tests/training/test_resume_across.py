@@ -15,14 +15,22 @@ from tests.training.helpers import state
 from tests.training.resume_elsewhere import BREAK, fit_arrays, fit_data, plain_model
 from tests.training.test_resume import BATCHES, checkpoint, fit, make
 
-OTHER = {"jax": "torch", "torch": "tensorflow", "tensorflow": "jax"}
+FRAMEWORKS = ("jax", "torch", "tensorflow")
 ROOT = Path(__file__).parents[2]
+OLDEST = ROOT / "tests/data/states/keras-3.13.2"  # what resume_elsewhere.py left there, on JAX
 
 
-@pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory):
+def others():
+    """The other two frameworks; every framework is once the first, so that three ways will do."""
+    here = FRAMEWORKS.index(keras.backend.backend())
+    first, second = (FRAMEWORKS[(here + n) % 3] for n in (1, 2))
+    return [first, pytest.param(second, marks=pytest.mark.integration)]
+
+
+@pytest.fixture(scope="module", params=others())
+def elsewhere(request, tmp_path_factory):
     """The folder of trainings that broke off on another framework, and that one's name."""
-    other, folder = OTHER[keras.backend.backend()], tmp_path_factory.mktemp("elsewhere")
+    other, folder = request.param, tmp_path_factory.mktemp("elsewhere")
     env = os.environ | {"KERAS_BACKEND": other, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     command = [sys.executable, "-m", "tests.training.resume_elsewhere", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
@@ -73,14 +81,29 @@ def test_after_an_epoch_of_another_framework(elsewhere, capsys):
 
 def test_in_an_epoch_of_another_framework(elsewhere, capsys):
     folder, _ = elsewhere
+    assert_goes_on(folder, folder / "store", capsys)
+
+
+@pytest.mark.skipif(keras.__version__ == "3.13.2", reason="that very version")
+def test_in_an_epoch_of_the_oldest_keras(capsys):
+    files = [OLDEST / name for name in ("data.weights.h5", "kept-state.json", "kept-state.npz")]
+    kept.open_store("store").log_artifact("data", files)
+    said = assert_goes_on(OLDEST, "store", capsys)
+    assert "data:v0 was saved with Keras 3.13.2 on jax, this is " in said
+
+
+def assert_goes_on(folder, store, capsys):
+    """Go on in the middle of an epoch, and end where the training without a break did."""
     model, moment = plain_model(), Moment()
-    history = fit_data(model, kept.resume(model, "data", store=folder / "store"), moment)
-    assert "going on from data:v0 in epoch 2, after batch 2" in capsys.readouterr().out
+    history = fit_data(model, kept.resume(model, "data", store=store), moment)
+    said = capsys.readouterr().out
+    assert "going on from data:v0 in epoch 2, after batch 2" in said
     for ours, theirs in zip(moment.found, values(folder, "data"), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert history.epoch == [0, 1, 2]
     for ours, theirs in zip(state(model), values(folder, "straight"), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+    return said
 
 
 def test_arrays_that_another_framework_has_shuffled_begin_the_epoch_again(elsewhere, capsys):

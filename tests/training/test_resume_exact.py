@@ -2,26 +2,34 @@
 
 import itertools
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-import kept
+from tests.training.forks import Forks
 
 SCRIPT = Path(__file__).with_name("resume_training.py")
 BATCHES = 60  # fewer than the two trainings have
 
 
-def train(folder, *batches):
-    folder.mkdir(exist_ok=True)
-    command = [sys.executable, str(SCRIPT), str(folder), *map(str, batches)]
-    env = os.environ | {"PYTHONPATH": str(Path(kept.__file__).parents[1])}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+@pytest.fixture(scope="module")
+def train(tmp_path_factory):
+    """Runs the script in a folder, in a process that had another start every other time.
+
+    So sets and dicts are ordered by other hashes where a run goes on.
+    """
+    forks = [Forks(SCRIPT, tmp_path_factory.mktemp("forks")) for _ in range(2)]
+    following = itertools.cycle(forks)
+
+    def run(folder, *batches):
+        folder.mkdir(exist_ok=True)
+        return next(following).run(folder, *batches)
+
+    yield run
+    for one in forks:
+        one.end()
 
 
 def outcome(done):
@@ -30,11 +38,11 @@ def outcome(done):
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory):
+def straight(train, tmp_path_factory):
     return outcome(train(tmp_path_factory.mktemp("straight")))
 
 
-def test_killed_and_resumed_is_the_same_run(straight, tmp_path):
+def test_killed_and_resumed_is_the_same_run(train, straight, tmp_path):
     # Passing over batches counts as well, so a later kill has at least those to survive.
     kills = [random.randint(4, BATCHES - 16), random.randint(4, 8), random.randint(4, 8)]
     said = []

@@ -16,6 +16,8 @@ from kept.training.snapshot import SNAPSHOTS, Snapshot, SnapshotPool
 from kept.training.writer import Writer, wait_with_notice
 from tests.helpers import finish, start
 
+pytestmark = pytest.mark.any_framework
+
 
 @pytest.fixture
 def blocked():
