@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kept.errors import KeptError
     from kept.store.keep import Keep
-    from kept.store.store import Store, open_store
+    from kept.store.opening import open_store
+    from kept.store.store import Store
     from kept.store.version import Artifact, Version
     from kept.training.checkpoint import ModelCheckpoint
     from kept.training.dataset import Dataset
@@ -44,7 +45,7 @@ _HOME = {
     "Store": "kept.store.store",
     "Version": "kept.store.version",
     "WandbModelCheckpoint": "kept.training.wandb_checkpoint",
-    "open_store": "kept.store.store",
+    "open_store": "kept.store.opening",
     "resume": "kept.training.resuming",
     "verify_resume": "kept.training.verifying",
 }

@@ -174,12 +174,12 @@ def test_processes_that_share_an_outbox(s3, outbox):
 
 
 TRAINER = """
-import itertools, os, sys, time, kept
+import itertools, os, sys, time, kept, kept.store.opening
 from kept.mirrors.courier import Courier, Words
 from kept.mirrors.delivery import Delivery
 from kept.mirrors.outbox import Outbox
 location, folder, path, run = sys.argv[1:]
-store = kept.Store(kept.store.store.open_bucket(location), look=False)
+store = kept.Store(kept.store.opening.open_bucket(location), look=False)
 delivery = Delivery(store, Outbox(folder))
 courier = Courier(lambda _: delivery.send() and None, Words("s", "o", "c"), lambda text: None)
 for n in itertools.count():

@@ -25,7 +25,7 @@ def location(request, tmp_path, monkeypatch):
         return str(tmp_path / "store")
     bucket, others = MemoryBucket(), opening.bucket_at
     at = lambda text: bucket if text == "memory:" else others(text)  # noqa: E731
-    monkeypatch.setattr("kept.store.store.bucket_at", at)
+    monkeypatch.setattr("kept.store.opening.bucket_at", at)
     return "memory:"
 
 

@@ -489,3 +489,16 @@ def test_content_whose_blobs_were_lost_is_stored_again(store, file, tmp_path, ha
     assert found.verify().ok
     assert found == store["m:best"] == store["m"]
     assert tree(found.download(tmp_path / "out")) == tree(tmp_path / "given")
+
+
+def test_an_artifact_that_is_being_made_is_no_matter_to_the_others(store, file):
+    """A gc has put its fence into the log of one that somebody commits the first version to."""
+    store.log_artifact("m", file(b"x"))
+    store.log("making").append(lambda _: {"event": "alias", "aliases": {}})
+    assert [artifact.name for artifact in store.artifacts()] == ["m"]
+    assert [*store.usage().frees] == [("m", 0)]
+    assert store.compact().blobs == 0
+    assert store.verify().ok
+    for ask in (store.usage, store.compact, store.versions):
+        with pytest.raises(errors.ArtifactNotFound):
+            ask("making")

@@ -105,7 +105,7 @@ def test_a_manifest_of_another_version(store, keys, tmp_path):
     store.log_artifact("fake", write(tmp_path / "f", b"x"))
     event = {"event": "version", "index": 1, "type": "model", "manifest": entry.manifest,
              "digest": "0" * 64, "size": 1000, "aliases": [], "metadata": {}}  # fmt: skip
-    store._log("fake").append(lambda _: event)
+    store.log("fake").append(lambda _: event)
     assert problems(store) == [
         (
             "fake:v1",

@@ -13,7 +13,8 @@ from kept.errors import InvalidInput
 from kept.mirrors.courier import Courier, Words, finish_all
 from kept.mirrors.receipts import Receipts
 from kept.mirrors.sync import Sync
-from kept.store.store import Store, open_bucket
+from kept.store.opening import open_bucket
+from kept.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,6 +15,8 @@ from kept.digest import digest
 from kept.errors import Damaged, InvalidMetadata
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kept.bucket.base import Buffer
 
 Json = Any  # what json.loads gives: dict, list, str, int, float, bool, None
@@ -74,6 +76,19 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Json]:
             "metadata holds itself, is nested too deeply, or has a number of too many digits."
         ) from None
     return value
+
+
+def describer(
+    metadata: Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None,
+) -> Callable[[int], dict[str, Json]]:
+    """Return a function that returns metadata, checked now if they do not depend on its argument.
+
+    Raises InvalidMetadata, which the function may do, too.
+    """
+    if callable(metadata):
+        return lambda bytes_new: check_metadata(metadata(bytes_new))
+    checked = check_metadata(metadata)
+    return lambda _: checked
 
 
 def _plain(value: Any, where: str) -> Json:

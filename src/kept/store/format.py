@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from kept.errors import KeyNotFound, NewerFormat, NotAStore
-from kept.store.encoding import parse
+from kept.errors import KeyExists, KeyNotFound, NewerFormat, NotAStore, StoreError
+from kept.store.encoding import canonical, parse
 
 if TYPE_CHECKING:
     from kept.bucket.base import Bucket
 
 FORMAT = 1
 FORMAT_KEY = "kept.json"
+_ATTEMPTS = 8  # for an answer "exists" to the first creation where there is nothing
 
 
 def check_format(bucket: Bucket) -> bool:
@@ -36,3 +38,16 @@ def check_format(bucket: Bucket) -> bool:
             f"{bucket.location} has format {number}; this kept knows format {FORMAT}. Update kept."
         )
     return True
+
+
+def make_store(bucket: Bucket) -> None:
+    """Make an empty bucket a store, if nobody else does; raises OSError if it cannot be done."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            bucket.put_if_absent(FORMAT_KEY, [canonical({"format": FORMAT})])
+        except KeyExists:  # S3 also says that of a race nobody has won yet
+            time.sleep(0.02 * attempt)
+            if not check_format(bucket):
+                continue
+        return
+    raise StoreError(f"{FORMAT_KEY} can neither be created nor read in {bucket.location}")

@@ -39,6 +39,12 @@ def not_found(view: View, wanted: Reference) -> str:
     )
 
 
+def no_artifact(name: str, location: str, names: Iterable[str]) -> str:
+    there = some(names)
+    found = f"There are: {there}." if there else "The store is empty."
+    return f"No artifact {name!r} in {location}. {found}"
+
+
 def some(found: Iterable[str]) -> str:
     all_names = list(found)
     more = f", … ({len(all_names)} in all)" if len(all_names) > _SHOWN else ""

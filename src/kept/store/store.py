@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import time
 from typing import TYPE_CHECKING, Any
 
-from kept import names
-from kept.bucket.opening import bucket_at
-from kept.errors import (
-    ArtifactNotFound,
-    Damaged,
-    KeyExists,
-    StoreError,
-    VersionNotFound,
-)
-from kept.names import Reference, check_alias, check_name, parse_reference
-from kept.store.encoding import Json, canonical, check_metadata
-from kept.store.format import FORMAT, FORMAT_KEY, check_format
+from kept.errors import ArtifactNotFound, Damaged, VersionNotFound
+from kept.names import Reference, check_alias, check_aliases, check_name, parse_reference
+from kept.store.encoding import Json, describer
+from kept.store.format import check_format, make_store
 from kept.store.history import entries, live
 from kept.store.log import Event, Log, View
-from kept.store.lookup import matches, not_found, some
+from kept.store.lookup import matches, no_artifact, not_found
 from kept.store.quantities import expiry, parse_span
 from kept.store.version import Artifact, Version
 
@@ -32,6 +22,7 @@ if TYPE_CHECKING:
     from kept.bucket.base import Bucket
     from kept.store.compacting import Compacted
     from kept.store.gc import Collection
+    from kept.store.history import Entry
     from kept.store.keep import Keep
     from kept.store.manifest import Manifest
     from kept.store.restore import Progress
@@ -39,8 +30,6 @@ if TYPE_CHECKING:
     from kept.store.sources import Storable
     from kept.store.usage import Usage
     from kept.store.verify import Report
-
-_ATTEMPTS = 8  # for an answer "exists" to the first creation where there is nothing
 
 
 class Store:
@@ -93,28 +82,22 @@ class Store:
         from kept.store.sources import find_sources
 
         check_name(name)
-        label = Label(
-            check_name(type), names.check_aliases(aliases), _describer(metadata), expiry(ttl)
-        )
+        label = Label(check_name(type), check_aliases(aliases), describer(metadata), expiry(ttl))
         sources = find_sources(paths)
         self.create()
-        index = commit(self.bucket, name, self._log(name), sources, label)
+        index = commit(self.bucket, name, self.log(name), sources, label)
         return self.logged(name, index)
 
     def logged(self, name: str, index: int) -> Version:
         """Return a version that a commit has told of, also if somebody has deleted it since.
 
-        Raises VersionNotFound if there never was one, and Damaged.
+        Raises NotFound if there never was one, and Damaged.
         """
-        view = self._log(name).view()
-        for entry in entries(view.backwards()):
-            if entry.index == index:
-                return Version(self, name, entry)
-        raise VersionNotFound(not_found(view, Reference(name, index=index)))
+        return self._find(Reference(name, index=index), entries)
 
     def artifacts(self) -> list[Artifact]:
         """Return the artifacts, by name."""
-        return [Artifact(self, name) for name in self._names() if self._is_made(name)]
+        return [Artifact(self, name) for name in filter(self._is_made, self._names())]
 
     def artifact(self, name: str) -> Artifact:
         """Return the artifact of that name; raises ArtifactNotFound."""
@@ -141,7 +124,7 @@ class Store:
 
         Raises InvalidReference, ArtifactNotFound, VersionNotFound or Damaged.
         """
-        return self._by_reference(parse_reference(reference))
+        return self._find(parse_reference(reference))
 
     def __getitem__(self, reference: str) -> Version:
         return self.version(reference)
@@ -156,7 +139,7 @@ class Store:
     def remove_alias(self, name: str, alias: str) -> None:
         """Take an alias away; raises VersionNotFound if no version has it."""
         check_alias(alias)
-        self._by_reference(Reference(name, alias=alias))
+        self._find(Reference(name, alias=alias))
         self._alias(name, {alias: None})
 
     def delete(self, reference: str, *, force: bool = False) -> Version:
@@ -167,7 +150,7 @@ class Store:
         from kept.store.deleting import delete
 
         version = self.version(reference)
-        delete(self._log(version.name), version.name, version.index, force=force)
+        delete(self.log(version.name), version.name, version.index, force=force)
         return version
 
     def undelete(self, reference: str) -> Version:
@@ -178,13 +161,9 @@ class Store:
         """
         from kept.store.deleting import undelete
 
-        wanted = parse_reference(reference)
-        every = list(entries(self._view(wanted.name).backwards()))
-        entry = next((entry for entry in every if matches(entry, wanted)), None)
-        if entry is None:
-            raise VersionNotFound(not_found(self._view(wanted.name), wanted))
-        undelete(self.bucket, wanted.name, self._log(wanted.name), entry.index)
-        return self.logged(wanted.name, entry.index)
+        version = self._find(parse_reference(reference), entries)
+        undelete(self.bucket, version.name, self.log(version.name), version.index)
+        return self.logged(version.name, version.index)
 
     def deleted(self, name: str) -> list[Version]:
         """Return the deleted versions of an artifact, oldest first, whether undelete can or not.
@@ -200,9 +179,7 @@ class Store:
         What has expired is deleted by the next prune or gc, but never what Keep always keeps.
         """
         version = self.version(reference)
-        event: Event = {"event": "alias", "aliases": {}, "index": version.index,
-                        "expires": expiry(ttl)}  # fmt: skip
-        self._log(version.name).append(lambda _: event)
+        self._alias(version.name, {}, index=version.index, expires=expiry(ttl))
         return self.logged(version.name, version.index)
 
     def prune(self, name: str, keep: Keep | None, *, dry_run: bool = False) -> list[Decision]:
@@ -217,7 +194,7 @@ class Store:
         view = self._view(name)
         if dry_run:
             return plan_prune(self.bucket, name, view, keep)
-        return prune(self.bucket, name, self._log(name), keep)
+        return prune(self.bucket, name, self.log(name), keep)
 
     def gc(self, *, grace: str | float | timedelta = "24h", dry_run: bool = False) -> Collection:
         """Free the bytes that no version needs; return what was deleted, and why.
@@ -231,7 +208,7 @@ class Store:
         """
         from kept.store.gc import collect
 
-        return collect(self.bucket, self._log, parse_span(grace, "grace"), dry_run=dry_run)
+        return collect(self.bucket, self.log, parse_span(grace, "grace"), dry_run=dry_run)
 
     def read_manifest(self, version: Version) -> Manifest:
         """Return a version's manifest; raises Damaged."""
@@ -251,23 +228,12 @@ class Store:
 
         progress is called with the versions done and the versions in all.
         """
-        from kept.store.verify import Verifier
+        from kept.store.verify import verify
 
-        verifier = Verifier(self.bucket)
-        if reference is not None:
-            version = self.version(reference)
-            due = [(version.name, version.entry)]
-        else:
-            due = [
-                (name, entry)
-                for name in self._names()
-                for entry in verifier.check_log(name, self._log(name))
-            ]
-        for done, (name, entry) in enumerate(due, start=1):
-            verifier.check_version(name, entry)
-            if progress:
-                progress(done, len(due))
-        return verifier.report
+        if reference is None:
+            return verify(self.bucket, {name: self.log(name) for name in self._names()}, progress)
+        version = self.version(reference)
+        return verify(self.bucket, {version.name: version.entry}, progress)
 
     def compact(self, name: str | None = None, *, progress: Progress | None = None) -> Compacted:
         """Store the versions of an artifact, or all, in less room; return what was done.
@@ -279,9 +245,7 @@ class Store:
         """
         from kept.store.compacting import Compactor
 
-        due = [(each, list(live(self._view(each).backwards()))[::-1])
-               for each in ([name] if name else self._names())]  # fmt: skip
-        return Compactor(self.bucket).compact_all(due, progress)
+        return Compactor(self.bucket).compact_all(self._live(name), progress)
 
     def usage(self, name: str | None = None) -> Usage:
         """Return what the versions of an artifact, or all, take; raises ArtifactNotFound."""
@@ -289,85 +253,46 @@ class Store:
 
         if name is not None:
             self._view(name)
-        every = [(each, list(live(self._view(each).backwards()))[::-1]) for each in self._names()]
-        return usage(self.bucket, every, name)
+        return usage(self.bucket, self._live(), name)
 
     def create(self) -> None:
         """Make the store now instead of with the first version; raises OSError if it cannot be."""
-        for attempt in range(_ATTEMPTS):
-            if self.exists:
-                return
-            try:
-                self.bucket.put_if_absent(FORMAT_KEY, [canonical({"format": FORMAT})])
-                self.exists = True
-            except KeyExists:  # S3 also says that of a race nobody has won yet
-                time.sleep(0.02 * attempt)
-                self.exists = check_format(self.bucket)
         if not self.exists:
-            raise StoreError(f"{FORMAT_KEY} can neither be created nor read in {self.location}")
+            make_store(self.bucket)
+            self.exists = True
 
     def log(self, name: str) -> Log:
         """Return the log of an artifact, there or not; what mirrors read and write."""
-        return self._log(name)
+        return self._logs.setdefault(name, Log(self.bucket, check_name(name)))
 
     def _names(self) -> Iterator[str]:
         return self.bucket.folders("artifacts/")
 
+    def _live(self, name: str | None = None) -> list[tuple[str, list[Entry]]]:
+        """Return the versions that are not deleted of one artifact, or of each, oldest first."""
+        due = filter(self._is_made, self._names()) if name is None else [name]
+        return [(each, list(live(self._view(each).backwards()))[::-1]) for each in due]
+
     def _is_made(self, name: str) -> bool:
         """Return whether an artifact has had a version; a gc fences also what is being made."""
         try:
-            return self._log(name).view().has_version()
+            return self.log(name).view().has_version()
         except Damaged:  # there is something, and whoever asks for it is told what is wrong
             return True
 
-    def _log(self, name: str) -> Log:
-        return self._logs.setdefault(name, Log(self.bucket, check_name(name)))
-
     def _view(self, name: str) -> View:
-        view = self._log(name).view()
+        view = self.log(name).view()
         if not view.has_version():
-            there = some(self._names())
-            raise ArtifactNotFound(
-                f"No artifact {name!r} in {self.location}. "
-                + (f"There are: {there}." if there else "The store is empty.")
-            )
+            raise ArtifactNotFound(no_artifact(name, self.location, self._names()))
         return view
 
-    def _by_reference(self, wanted: Reference) -> Version:
+    def _find(self, wanted: Reference, among: Callable[..., Iterator[Entry]] = live) -> Version:
         view = self._view(wanted.name)
-        for entry in live(view.backwards()):
+        for entry in among(view.backwards()):
             if matches(entry, wanted):
                 return Version(self, wanted.name, entry)
         raise VersionNotFound(not_found(view, wanted))
 
-    def _alias(self, name: str, aliases: dict[str, int | None]) -> None:
-        event: Event = {"event": "alias", "aliases": aliases}
-        self._log(name).append(lambda _: event)
-
-
-def _describer(
-    metadata: Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None,
-) -> Callable[[int], dict[str, Json]]:
-    if callable(metadata):
-        return lambda bytes_new: check_metadata(metadata(bytes_new))
-    checked = check_metadata(metadata)
-    return lambda _: checked
-
-
-def open_store(location: str | os.PathLike[str] | None = None) -> Store:
-    """Open the store at a folder or URL; it is created with the first version.
-
-    location defaults to $KEPT_STORE, and without that to ./kept-store. A folder is written as a
-    path or as file:///path, object storage as s3://bucket/prefix, gs://bucket/prefix or
-    az://container/prefix with the credentials in the cloud's own environment variables; memory:
-    is a new store in this process's memory.
-
-    Raises NotAStore, NewerFormat, InvalidInput or RemoteError.
-    """
-    return Store(open_bucket(location))
-
-
-def open_bucket(location: str | os.PathLike[str] | None = None) -> Bucket:
-    """Return the bucket at a location as open_store takes it; nothing is read of it yet."""
-    text = os.fspath(location) if location is not None else os.environ.get("KEPT_STORE")
-    return bucket_at(text or "kept-store")
+    def _alias(self, name: str, aliases: dict[str, int | None], **more: Json) -> None:
+        event: Event = {"event": "alias", "aliases": aliases, **more}
+        self.log(name).append(lambda _: event)

@@ -11,9 +11,12 @@ from kept.store.history import Entry, live
 from kept.store.restore import ChunkReader
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kept.bucket.base import Bucket
     from kept.store.log import Event, Log
     from kept.store.manifest import Chunk
+    from kept.store.restore import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,23 @@ class Report:
         """Raise Damaged with every problem, if there is one."""
         if self.problems:
             raise Damaged("\n".join(map(str, self.problems)))
+
+
+def verify(
+    bucket: Bucket, wanted: Mapping[str, Log | Entry], progress: Progress | None = None
+) -> Report:
+    """Check of each artifact named its whole log, or one version; see Store.verify."""
+    verifier = Verifier(bucket)
+    due = [
+        (name, entry)
+        for name, one in wanted.items()
+        for entry in ([one] if isinstance(one, Entry) else verifier.check_log(name, one))
+    ]
+    for done, (name, entry) in enumerate(due, start=1):
+        verifier.check_version(name, entry)
+        if progress:
+            progress(done, len(due))
+    return verifier.report
 
 
 class Verifier:

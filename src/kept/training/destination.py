@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kept.mirrors.background import Mirrors
-from kept.store.store import Store, open_bucket, open_store
+from kept.store.opening import open_bucket, open_store
+from kept.store.store import Store
 from kept.training.messages import print_text
 from kept.training.monitor import best_in_store
 from kept.training.run import default_artifact_name, is_named

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from kept.errors import ArtifactNotFound
-from kept.store.store import Store, open_store
+from kept.store.opening import open_store
+from kept.store.store import Store
 from kept.training.messages import show
 from kept.training.resumer import Resumer
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from kept.digest import digest
 from kept.errors import CannotResume, InvalidInput
-from kept.store.store import open_store
+from kept.store.opening import open_store
 from kept.training import randomness
 from kept.training.checkpoint import ModelCheckpoint
 from kept.training.state import metrics_of, seeds_of
