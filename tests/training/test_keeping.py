@@ -134,6 +134,26 @@ def test_a_gc_that_fails_ends_no_training_and_is_told_of_once(
     assert len(callback.versions) == 4
 
 
+def test_a_gc_that_takes_long_is_told_of_and_given_up(model, data, store, monkeypatch, capsys):
+    go, real = threading.Event(), freeing.collect_ruled_out
+
+    def slow(*args):
+        assert go.wait(60)
+        return real(*args)
+
+    monkeypatch.setattr(freeing, "collect_ruled_out", slow)
+    monkeypatch.setattr(freeing, "_NOTICE_AFTER", 0.01)
+    monkeypatch.setattr(freeing, "FINISH_SECONDS", 0.02)
+    callback = keeping(store, kept.Keep(last=1), gc=0)
+    fit(model, data, callback, epochs=4)
+    assert "freeing what keep= has deleted of m, 0 s at most" in capsys.readouterr().out
+    assert len(callback.versions) == 4  # no save has waited for it
+    assert manifests(store) == 4
+    go.set()
+    freeing._exit()
+    assert manifests(store) < 4
+
+
 def test_a_full_disk_gets_room_at_once_from_what_keep_has_deleted(model, data, store, monkeypatch):
     """The disk is full as long as there are more than three manifests."""
     real = LocalBucket.put_many
@@ -207,3 +227,8 @@ def test_bad_options(option, value):
 def test_a_bad_time_for_gc():
     with pytest.raises(InvalidInput, match=r"gc is a time.*Received: 'never'"):
         kept.ModelCheckpoint("m.keras", gc="never")
+
+
+def test_what_w_and_b_refers_to_is_not_freed_by_itself():
+    with pytest.raises(InvalidCheckpoint, match="Pass gc=None, and run kept gc when W&B"):
+        kept.WandbModelCheckpoint("m.keras", reference=True, keep=kept.Keep(last=1))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FINISH_SECONDS = 60.0  # how long the end of a fit waits for it
 EXIT_SECONDS = 10.0  # and the end of a process, which no thread of obstore may outlive
+_NOTICE_AFTER = 1.0  # seconds of waiting before the user is told
 _PAUSE = 30.0  # seconds between two runs at the least: each leaves a record in every log
 _SHARE = 20  # and so many times as long as the last one took
 _running: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
@@ -50,14 +51,20 @@ class Freeing:
     def finish(self, store: Store, name: str) -> None:
         """Free what is due by now, and wait for that."""
         end = time.monotonic() + FINISH_SECONDS
-        if self._thread is not None:
-            self._thread.join(FINISH_SECONDS)
-        if self._thread is None or not self._thread.is_alive():
-            self._start(store, name).join(max(end - time.monotonic(), 0.0))
+        if self._thread is None or self._wait(self._thread, name, FINISH_SECONDS):
+            self._wait(self._start(store, name), name, end - time.monotonic())
 
     def now(self, store: Store, name: str) -> int:
         """Free all that rules have deleted, grace or not; return how many bytes that was."""
         return collect_ruled_out(store.bucket, store.log, name, timedelta()).bytes
+
+    def _wait(self, thread: threading.Thread, name: str, seconds: float) -> bool:
+        """Wait for a thread, and tell the user if that takes long; return whether it has ended."""
+        thread.join(min(_NOTICE_AFTER, max(seconds, 0.0)))
+        if thread.is_alive() and seconds > _NOTICE_AFTER:
+            self._tell(f"freeing what keep= has deleted of {name}, {seconds:.0f} s at most")
+            thread.join(seconds - _NOTICE_AFTER)
+        return not thread.is_alive()
 
     def _start(self, store: Store, name: str) -> threading.Thread:
         self._thread = threading.Thread(

@@ -192,6 +192,12 @@ class WandbOptions(Options):
             raise InvalidCheckpoint(
                 f"reference is True or False. Received: reference={self.reference!r}"
             )
+        if self.reference and self.keep is not None and self.gc is not None:
+            raise InvalidCheckpoint(
+                "With reference=True W&B refers to what keep= deletes, and gc= would free it. Pass "
+                "gc=None, and run kept gc when W&B needs those versions no more. "
+                f"Received: reference=True, keep={self.keep!r}, gc={self.gc!r}"
+            )
 
 
 def check_options(
