@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks import report
 
-BENCHMARKS = ("idle", "training", "wandb_stall", "away", "layers", "frozen", "space")
+BENCHMARKS = ("idle", "training", "wandb_stall", "away", "layers", "frozen", "space", "coded")
 COMMAND = "command"
 NO_FRAMEWORK = (COMMAND, "restore_s3")
 

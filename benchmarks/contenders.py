@@ -95,9 +95,13 @@ class Orbax(Contender):
 
     name = "Keras OrbaxCheckpoint"
 
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most  # versions that stay; None leaves it to the callback
+
     def callback(self, folder: str, save_freq: str | int) -> Callback:
         path = os.path.join(folder, "orbax")
-        return keras.callbacks.OrbaxCheckpoint(path, monitor="loss", save_freq=save_freq)
+        options = {"max_to_keep": self._most} if self._most else {}
+        return keras.callbacks.OrbaxCheckpoint(path, monitor="loss", save_freq=save_freq, **options)
 
 
 class WandB(Contender):

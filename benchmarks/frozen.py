@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.contenders import Kept, WandB
 from benchmarks.idle import LOGS, begun
-from benchmarks.measure import workspace
+from benchmarks.measure import bytes_below, workspace
 from benchmarks.models import frozen, samples, values
 from benchmarks.rows import Outcome
 
@@ -46,13 +46,13 @@ def _added(contender: Contender, megabytes: float, versions: int) -> tuple[list[
     with workspace() as folder:
         callback = begun(contender.callback(folder, "epoch"), model)
         for version in range(versions + 1):
-            before, size = values(model), _size(folder)
+            before, size = values(model), bytes_below(folder)
             model.train_on_batch(*data)
             callback.on_epoch_end(version, LOGS)
             if isinstance(contender, Kept):
                 callback.wait()
             if version:
-                added.append(_size(folder) - size)
+                added.append(bytes_below(folder) - size)
                 changed.append(_changed(before, values(model)))
         callback.on_train_end()
         contender.close()
@@ -62,14 +62,6 @@ def _added(contender: Contender, megabytes: float, versions: int) -> tuple[list[
 def _changed(before: list[np.ndarray], after: list[np.ndarray]) -> int:
     pairs = zip(before, after, strict=True)
     return sum(new.nbytes for old, new in pairs if not np.array_equal(old, new))
-
-
-def _size(folder: str) -> int:
-    return sum(
-        os.path.getsize(os.path.join(path, name))
-        for path, _, names in os.walk(folder)
-        for name in names
-    )
 
 
 def _keras_file(megabytes: float) -> int:

@@ -132,6 +132,15 @@ def sync(path: str) -> None:
         os.close(fd)
 
 
+def bytes_below(folder: str) -> int:
+    """Return the bytes of all files below a folder."""
+    return sum(
+        os.path.getsize(os.path.join(path, name))
+        for path, _, names in os.walk(folder)
+        for name in names
+    )
+
+
 @contextmanager
 def workspace() -> Iterator[str]:
     """Yield a new folder; at the end it is gone, and the disk has nothing left to write."""

@@ -27,6 +27,7 @@ TITLES = {
     "layers": "Many small layers",
     "frozen": "A frozen base of 50 MB and a small head",
     "space": "Bytes on the disk, twenty versions of a real training",
+    "coded": "Restoring what is stored in less room, and storing it so beside a training",
     "restore_s3": "Restoring from object storage, on an S3 server of the same machine",
     "command": 'A fresh process, against a bare `python -c "import json"`',
 }

@@ -183,7 +183,7 @@ def _decoded(chain: list[tuple[Head, Buffer, str]], raw: memoryview) -> memoryvi
 
     while chain:
         head, stored, key = chain.pop()
-        raw = decode(head, stored, raw, key)
+        raw = decode(head, stored, raw, key, is_base=bool(chain))
     return raw
 
 

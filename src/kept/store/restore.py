@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]  # done, of how many
 READERS = 8  # blobs in memory, mostly of up to 16 MiB
+_LOCAL_READERS = 2  # reading, checking and writing each take their share; no more than that helps
 _PACKS_IN_MEMORY = 8
 
 
@@ -57,7 +58,7 @@ def restore(bucket: Bucket, manifest: Manifest, root: Path, progress: Progress |
         in_threads(
             lambda item: done.add(_write_blob(bucket, workspace, item)),
             _uses(manifest).items(),
-            READERS if bucket.is_remote else 1,
+            READERS if bucket.is_remote else _LOCAL_READERS,
         )
         for number, target in enumerate(targets):
             target.parent.mkdir(parents=True, exist_ok=True)
