@@ -178,18 +178,24 @@ class Gate:
 
     def __init__(self, monkeypatch):
         self.waiting = threading.Event()  # the writer is at the gate
-        self._open = threading.Event()
+        self._allowed = threading.Semaphore(0)
+        self._is_open = False
         real = saver.write_snapshot
 
         def held(*args, **options):
             self.waiting.set()
-            assert self._open.wait(PATIENCE)
+            assert self._is_open or self._allowed.acquire(timeout=PATIENCE)
             return real(*args, **options)
 
         monkeypatch.setattr(saver, "write_snapshot", held)
 
+    def let_through(self, files):
+        """Let the writer write so many files."""
+        self._allowed.release(files)
+
     def open(self):
-        self._open.set()
+        self._is_open = True
+        self._allowed.release()  # for the one that waits
 
 
 class Stopped(RuntimeError):

@@ -220,6 +220,60 @@ class TestBackPressure:
         assert epochs_of(callback.versions) == [0, 1, 2, 3]
 
 
+class TestFilesPassedOver:
+    """Where saves come faster than they are written, the disk is not made to write every file."""
+
+    @pytest.fixture
+    def published(self, monkeypatch):
+        """Paths of files, as they appear."""
+        found = []
+        real = saver.publish
+        monkeypatch.setattr(saver, "publish", lambda *args: (real(*args), found.append(args[-1])))
+        return found
+
+    @staticmethod
+    def save_in_a_hurry(callback, model, gate, epochs):
+        """Have every save but the last be written while the next one waits."""
+        begin(callback, model)
+        callback.on_epoch_end(0)
+        for epoch in range(1, epochs):
+            change(model)
+            callback.on_epoch_end(epoch)
+            gate.let_through(1)
+        gate.open()
+        callback.on_train_end()
+
+    def test_never_the_first_the_last_or_two_in_a_row(
+        self, gate, published, data, model, store, tmp_path
+    ):
+        callback = checkpoint(store=store, name="m", verbose=1)
+        self.save_in_a_hurry(callback, model, gate, 6)
+        assert epochs_of(store.versions("m")) == [0, 1, 2, 3, 4, 5]
+        assert len(published) == 4  # of epochs 0, 2, 4 and 5
+        assert content("out/m.keras") == content_of(callback.versions[-1], tmp_path / "last")
+
+    def test_is_told(self, gate, model, store, capsys):
+        self.save_in_a_hurry(checkpoint(store=store, name="m", verbose=1), model, gate, 3)
+        told = capsys.readouterr().out
+        assert "Epoch 1: finished saving model to out/m.keras (m:v0)" in told
+        assert "Epoch 2: finished saving m:v1; the next save is for out/m.keras" in told
+
+    def test_not_where_every_file_has_a_name_of_its_own(self, gate, published, model, store):
+        callback = kept.ModelCheckpoint("out/{epoch}.keras", store=store, name="m")
+        self.save_in_a_hurry(callback, model, gate, 5)
+        assert published == [f"out/{epoch}.keras" for epoch in range(1, 6)]
+
+    def test_not_where_the_commit_fails(self, gate, published, model, store, monkeypatch):
+        def failing(*_, **__):
+            raise OSError("no room")
+
+        callback = checkpoint(store=store, name="m", on_error="warn")
+        monkeypatch.setattr(type(callback._saver._destination), "commit", failing)
+        with pytest.warns(UserWarning, match="no room"):
+            self.save_in_a_hurry(callback, model, gate, 4)
+        assert len(published) == 4
+
+
 class TestWaiting:
     def test_fit_returns_when_all_is_durable(self, data, model):
         callback = checkpoint(save_freq=1)

@@ -24,7 +24,9 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
     epoch_<n>_batch_<b> (counted from 0, as W&B counts) and best (by the monitored metric, NaN
     never), and with the metadata epoch, batch, step, monitor, mode, value, metrics, format,
     framework, keras_version, stall_seconds, write_seconds, bytes_new and snapshot_bytes. The file
-    at filepath appears whole or not at all.
+    at filepath appears whole or not at all. Where saves come faster than they can be written, every
+    version is committed, but of files at the same filepath some are passed over: never the first or
+    the last one, nor two in a row.
 
     The training thread only copies the state into memory that is kept for it: two snapshots, so
     up to twice the bytes of weights and optimizer state. fit returns when every checkpoint is

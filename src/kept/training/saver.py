@@ -1,7 +1,9 @@
 """Saving a checkpoint that is due: snapshot, file, version, and the file under its final name.
 
 The version is committed first and the file published after it, so the version is there as soon
-as it is durable; a file is published also when the commit failed, since it is good.
+as it is durable; a file is published also when the commit failed, since it is good. Where saves
+come faster than they can be written, every version is committed, but not every file is published
+that the next one would replace at once.
 """
 
 from __future__ import annotations
@@ -82,6 +84,8 @@ class Saver:
         self._is_committed = False  # whether that one is
         self._writer = Writer()
         self._pool = SnapshotPool(framework)
+        self._queue = deque[Due]()  # that the writer has not begun with
+        self._passed_over = False  # whether the newest checkpoint's file was not published
         self._extra: list[Variable] = []  # that Keras saves and no list of the model's holds
 
     def prepare(self, model: keras.Model) -> None:
@@ -117,6 +121,7 @@ class Saver:
             raise
         due.metadata["stall_seconds"] = time.perf_counter() - due.started
         due.metadata["snapshot_bytes"] = snapshot.size
+        self._queue.append(due)
         self._writer.submit(lambda: self._write_and_give_back(due, snapshot))
 
     @property
@@ -144,6 +149,7 @@ class Saver:
             self._pool = SnapshotPool(self._framework)
 
     def _write_and_give_back(self, due: Due, snapshot: Snapshot) -> None:
+        self._queue.popleft()
         try:
             self._write(due, snapshot, time.perf_counter())
         finally:
@@ -168,6 +174,10 @@ class Saver:
                 f"{self._destination.location}: {type(error).__name__}: {error}"
                 f"{_advice(error)}"
             ) from error
+        if self._passed_over:
+            text = f"{due.label}: finished saving {self.known_as}; the next save is for {due.path}"
+            self.messages.append(text)
+            return
         if due.publish and self._keep_local:
             self._tidying.published(due.path, version)
         text = f"{due.label}: finished saving model to {due.path} ({self.known_as})"
@@ -190,10 +200,24 @@ class Saver:
             if self._destination.takes_files:
                 bring_to_disk(file, place)
             known_as = self._destination.hand_over(due, place, version, describe)
-            if not self._keep_local:
+            if self._passes_over(due) or not self._keep_local:
                 at_the_end.pop_all()  # nothing is published
         self.known_as = known_as
         return version
+
+    def _passes_over(self, due: Due) -> bool:
+        """Whether a committed checkpoint's file is not worth writing: the next one waits already.
+
+        Never the first file at a path, the last one, or two in a row.
+        """
+        waits = any(other.publish and other.path == due.path for other in self._queue.copy())
+        self._passed_over = (
+            waits
+            and not self._passed_over
+            and not self._destination.takes_files  # which has it written already
+            and os.path.lexists(due.path)
+        )
+        return self._passed_over
 
     def _write_file(
         self, model: keras.Model, place: str, snapshot: Snapshot | None
