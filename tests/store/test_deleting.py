@@ -167,6 +167,17 @@ def test_undelete_brings_back_content_and_aliases(five, tmp_path):
     assert indexes(five) == [0, 1, 2, 3, 4]
 
 
+def test_what_was_undeleted_no_rule_deletes_again(five):
+    five.prune("m", kept.Keep(last=1))
+    five.set_ttl("m:v4", 0)
+    five.undelete("m:v2")
+    decisions = five.prune("m", kept.Keep(last=1))
+    assert [d.reasons for d in decisions if d.entry.index == 2] == [("undeleted",)]
+    assert indexes(five) == [1, 2, 4]
+    five.delete("m:v2", force=True)
+    assert indexes(five) == [1, 4]
+
+
 def test_undelete_of_what_is_not_deleted_changes_nothing(five):
     head = five.log("m").view().head
     assert five.undelete("m:v2").index == 2

@@ -41,6 +41,8 @@ while not os.path.exists(os.path.join(folder, "stop")):
         store.delete(old.reference, force=True)
         if choose.random() < 0.3:
             store.undelete(old.reference)
+        if choose.random() < 0.1:
+            store.prune(name, kept.Keep(last=20))
     except NotFound:
         pass
     print(version.reference, flush=True)
@@ -49,10 +51,13 @@ while not os.path.exists(os.path.join(folder, "stop")):
 
 COLLECTOR = """
 import sys, kept
-store = kept.open_store(sys.argv[1])
+from datetime import timedelta
+from kept.store.gc import collect_ruled_out
+store, grace = kept.open_store(sys.argv[1]), timedelta(seconds=float(sys.argv[2]))
 print("ready", flush=True)
 while True:
-    print(store.gc(grace=float(sys.argv[2])).bytes, flush=True)
+    collect_ruled_out(store.bucket, store.log, "shared", grace)
+    print(store.gc(grace=grace).bytes, flush=True)
 """
 
 

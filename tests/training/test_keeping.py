@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import threading
 
@@ -13,7 +14,7 @@ from kept.bucket.local import LocalBucket
 from kept.errors import InvalidCheckpoint, InvalidInput, KeptError, SaveFailed, VersionGone
 from kept.mirrors.receipts import Receipts
 from kept.training import freeing
-from tests.training.helpers import fit
+from tests.training.helpers import fit, play
 
 pytestmark = pytest.mark.any_framework
 
@@ -117,6 +118,14 @@ def test_what_no_retention_may_take_stays(model, data, store):
     fit(model, data, keeping(store, kept.Keep(last=1), gc=0), epochs=2)
     assert {3, 4, 5} < {v.index for v in store.versions("m")}
     assert len(store.versions("other")) == 1
+    assert store.verify().problems == []
+
+
+def test_the_best_and_the_newest_without_nan_stay(model, store):
+    callback = keeping(store, kept.Keep(last=1), gc=0)
+    play([callback], [{"loss": v} for v in (0.5, 0.1, 0.7, 0.8, math.nan, math.nan)], model=model)
+    assert [v.metadata["epoch"] for v in store.versions("m")] == [1, 3, 5]
+    assert manifests(store) == 3
     assert store.verify().problems == []
 
 

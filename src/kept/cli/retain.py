@@ -41,8 +41,8 @@ def prune(
     """Delete the versions of NAME that no rule keeps, and those that have expired.
 
     Rules add up. Never deleted are: the newest version, the newest without NaN, what has an
-    alias other than epoch_…, and what a mirror has not confirmed yet. What is deleted can be
-    undeleted until gc. On a terminal you are asked first.
+    alias other than epoch_…, what was undeleted, and what a mirror has not confirmed yet. What is
+    deleted can be undeleted until gc. On a terminal you are asked first.
     """
     from kept.store.keep import Keep
 

@@ -33,6 +33,7 @@ class Entry(NamedTuple):
     deleted_at: str | None = None  # since when it is deleted
     expires: str | None = None  # from when on anybody may delete it
     delete_reason: str | None = None  # what rule has deleted it, None where a person has
+    undeleted: bool = False  # whether it was deleted once, and that was taken back
 
 
 def entries(newest_first: Iterable[Event]) -> Iterator[Entry]:
@@ -104,6 +105,7 @@ class _Fold:
             deletion["time"] if deletion else None,
             self._expires.get(index, event.get("expires")),
             deletion.get("reason") if deletion else None,
+            deletion is None and index in self._deleted,
         )
 
 

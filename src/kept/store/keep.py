@@ -28,7 +28,8 @@ class Keep:
 
     Whatever the rules say, some are never deleted: the newest version; the newest without NaN or
     infinite metrics; what has an alias other than epoch_<n> and epoch_<n>_batch_<b>, so the best
-    one, and each that a person has named; and what a mirror has not confirmed yet.
+    one, and each that a person has named; what was undeleted; and what a mirror has not confirmed
+    yet.
 
     Args:
         last: So many of the newest.

@@ -74,6 +74,8 @@ def _protected(versions: Sequence[Entry], mirrored: int | None) -> Reasons:
         named = [alias for alias in entry.aliases if not is_automatic(alias)]
         if named:
             found.setdefault(entry.index, []).append(f"alias {', '.join(named)}")
+        if entry.undeleted:
+            found.setdefault(entry.index, []).append("undeleted")
         if mirrored is not None and entry.index > mirrored:
             found.setdefault(entry.index, []).append("not mirrored yet")
     return found
