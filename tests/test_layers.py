@@ -101,6 +101,19 @@ def test_import_alone_loads_one_module_of_its_own():
     assert finish(start(code)) == ["['kept']"]
 
 
+def test_without_keras_it_is_said_what_to_install():
+    code = """import sys, kept
+sys.modules["keras"] = None
+try:
+    kept.ModelCheckpoint
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    [said] = finish(start(code))
+    assert said.startswith("kept.ModelCheckpoint needs Keras")
+    assert "pip install 'kept[keras]'" in said
+
+
 def test_the_public_names():
     assert sorted(kept.__all__) == sorted(dir(kept)) == sorted(set(kept.__all__))
     assert set(kept._HOME) == set(kept.__all__) - {"__version__"}

@@ -65,7 +65,16 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'kept' has no attribute {name!r}")
     home = _TF_HOME[name] if name in _TF_HOME and _uses_tf_keras() else _HOME[name]
-    value = getattr(import_module(home), name)
+    try:
+        value = getattr(import_module(home), name)
+    except ModuleNotFoundError as error:
+        if error.name != "keras":
+            raise
+        raise ModuleNotFoundError(
+            f"kept.{name} needs Keras, which is not installed: pip install 'kept[keras]', and a "
+            "framework (TensorFlow, JAX or torch)",
+            name="keras",
+        ) from error
     globals()[name] = value
     return value
 

@@ -36,12 +36,12 @@ class Reference:
     digest: str | None = None
 
 
-def check_name(name: str) -> str:
-    """Return an artifact name, or raise InvalidName."""
+def check_name(name: str, what: str = "An artifact name") -> str:
+    """Return an artifact name, or what else is written like one, or raise InvalidName."""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.strip("."):
         raise InvalidName(
-            "An artifact name has 1 to 128 characters out of A-Z a-z 0-9 . _ - "
-            f"and not only dots. Received: {name!r}"
+            f"{what} has 1 to 128 characters out of A-Z a-z 0-9 . _ - and not only dots. "
+            f"Received: {name!r}"
         )
     return name
 

@@ -114,6 +114,11 @@ def test_every_command_and_option_has_help(run):
             assert "Usage: kept" in run(command.name, "--help").stdout
 
 
+def test_help_cuts_no_sentence_off(run):
+    listed = run("--help").stdout.partition("Commands:")[2].partition("REF names")[0]
+    assert "..." not in listed
+
+
 def test_help_tells_of_references_and_exit_codes(run):
     text = run("--help").stdout
     for code in (0, 1, 2, 3, 4, 130):

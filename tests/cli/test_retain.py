@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from kept.cli import retain
@@ -73,7 +75,8 @@ def test_on_a_terminal_prune_asks(run, store, monkeypatch):
 
 
 def test_ttl_and_prune_without_rules(run, store):
-    assert run("ttl", "mnist:v0", "7d").stdout.startswith("mnist:v0 expires 20")
+    told = run("ttl", "mnist:v0", "7d").stdout
+    assert re.fullmatch(r"mnist:v0 expires 20\d\d-\d\d-\d\d \d\d:\d\d\n", told)
     run("prune", "mnist")
     assert indexes(store) == [0, 1, 2]
     assert run.json("ttl", "mnist:v0", "0s")["expires"] is not None
@@ -87,6 +90,7 @@ def test_ttl_and_prune_without_rules(run, store):
 def test_undelete_until_gc(run, store):
     run("rm", "mnist:best", "--force")
     assert run("undelete", "mnist:v1").stdout == "mnist:v1 is there again, with best, epoch_1\n"
+    assert run("undelete", "mnist:v1").stdout == "mnist:v1 was not deleted\n"
     run("rm", "mnist:best", "--force")
     assert run.json("undelete", "mnist:v1")["aliases"] == ["best", "epoch_1"]
     run("rm", "mnist:best", "--force")

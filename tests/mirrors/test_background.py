@@ -155,3 +155,38 @@ def test_a_process_that_ends_while_a_mirror_is_away_ends_well(tmp_path, s3, prox
     assert len(finish(start(code, tmp_path / "store", s3, tmp_path / "f"))) == 2
     assert time.monotonic() - started < 60
     assert os.path.exists(tmp_path / "store" / "outbox")
+
+
+FORKED = """
+import os, threading
+from kept.mirrors.courier import Courier, Words
+
+sent, go, held, forked = [], threading.Event(), threading.Event(), threading.Event()
+
+def send(key):
+    go.wait(60)
+    sent.append(key)
+
+def hold():
+    with courier._changed:  # as its thread does for moments
+        held.set()
+        forked.wait(60)
+
+courier = Courier(send, Words("there", "here", "later"), print)
+courier.wake("of the parent")
+threading.Thread(target=hold).start()
+held.wait(60)
+child = os.fork()
+if child:
+    forked.set()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+go.set()
+if not child:
+    courier.wake("of the child")
+assert courier.wait(60)
+print(*sent, flush=True)
+"""
+
+
+def test_a_fork_leaves_what_is_due_to_the_parent_and_the_child_can_send_and_end():
+    assert finish(start(FORKED)) == ["of the child", "of the parent"]

@@ -502,3 +502,11 @@ def test_an_artifact_that_is_being_made_is_no_matter_to_the_others(store, file):
     for ask in (store.usage, store.compact, store.versions):
         with pytest.raises(errors.ArtifactNotFound):
             ask("making")
+
+
+def test_a_message_tells_what_is_wrong_and_what_there_is(store, file):
+    store.log_artifact("m", file(b"x"))
+    with pytest.raises(errors.VersionNotFound, match=r"It has one version, v0, and the aliases"):
+        store.version("m:best")
+    with pytest.raises(errors.InvalidName, match=r"^A type has 1 to 128 characters"):
+        store.log_artifact("m", file(b"x"), type="no type")

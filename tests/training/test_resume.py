@@ -481,3 +481,14 @@ def test_a_state_that_is_not_beside_its_checkpoint_is_refused():
     kept.open_store().log_artifact("again", folder.parent)
     with pytest.raises(CannotResume, match=r"again/one/kept-state\.json, and the check"):
         kept.resume(make(), "again")
+
+
+@pytest.mark.parametrize("path", ["c.keras", "c.weights.h5", "c.h5"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no checkpoint", b"PK\x03\x04 nor this", b"\x89HDF\r\n\x1a\n"]
+)
+def test_what_is_no_checkpoint_is_refused(path, content):
+    Path(path).write_bytes(content)
+    kept.open_store().log_artifact("m", path)
+    with pytest.raises(CannotResume, match="m:v0 cannot be loaded into"):
+        kept.resume(make(), "m")

@@ -9,7 +9,16 @@ import click
 
 from kept.cli.common import json_option, opened, version_shape
 from kept.cli.completion import artifact_names, references
-from kept.cli.output import Column, clean, counted, print_json, print_table, size_text, value_text
+from kept.cli.output import (
+    Column,
+    clean,
+    counted,
+    print_json,
+    print_table,
+    size_text,
+    time_text,
+    value_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +31,7 @@ dry_run_option = click.option(
 )
 
 
-@click.command()
+@click.command(short_help="Delete the versions that no rule keeps.")
 @click.argument("name", shell_complete=artifact_names)
 @click.option("--keep-last", "last", type=int, metavar="N", help="Keep the newest N.")
 @click.option("--keep-best", "best", type=int, metavar="N", help="Keep the best N by the metric.")
@@ -78,18 +87,25 @@ def ttl(location: str | None, ref: str, time: str | None, *, remove: bool, as_js
     if as_json:
         print_json(version_shape(version) | {"expires": expires})
     else:
-        click.echo(f"{version.reference} " + (f"expires {expires}" if expires else "stays"))
+        becomes = f"expires {time_text(expires)}" if expires else "stays"
+        click.echo(f"{version.reference} {becomes}")
 
 
-@click.command()
+@click.command(short_help="Take the deletion of a version back.")
 @click.argument("ref")
 @json_option
 @click.pass_obj
 def undelete(location: str | None, ref: str, *, as_json: bool) -> None:
     """Take the deletion of NAME:v3 back, as long as gc has not removed its content."""
-    version = opened(location).undelete(ref)
+    from kept.names import parse_reference
+
+    store = opened(location)
+    deleted = {version.index for version in store.deleted(parse_reference(ref).name)}
+    version = store.undelete(ref)
     if as_json:
         print_json(version_shape(version))
+    elif version.index not in deleted:
+        click.echo(f"{version.reference} was not deleted")
     else:
         names = ", ".join(version.aliases)
         click.echo(f"{version.reference} is there again" + (f", with {names}" if names else ""))

@@ -42,7 +42,7 @@ def compact(location: str | None, name: str | None, *, as_json: bool) -> None:
         click.echo(_told(done))
 
 
-@click.command()
+@click.command(short_help="Show how much room artifacts take.")
 @click.argument("name", required=False, shell_complete=artifact_names)
 @json_option
 @click.pass_obj

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kept.store.store import Store
 
 
-@click.command()
+@click.command(short_help="Send what waits, or copy a store to another.")
 @click.argument("locations", metavar="[[SOURCE] TARGET]", nargs=-1)
 @click.option(
     "--artifact", metavar="NAME", shell_complete=artifact_names, help="This artifact only."

@@ -61,19 +61,25 @@ class Courier:
         idle is called when nothing is due any more, before anything new is.
         """
         self._send, self._words, self._tell, self._idle = send, words, tell, idle
+        self.start_anew()
+        _couriers.add(self)
+
+    def start_anew(self) -> None:
+        """Forget what is due; for a forked child, which lacks the thread that the parent has.
+
+        The lock is new as well: a thread may have held it when the process was forked.
+        """
         self._due: dict[str, None] = {}  # keys, in the order in which they were woken
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._hurry = self._stopped = self._told = False
         self._failures = 0
         self._error: Exception | None = None
-        self._pid = os.getpid()
-        _couriers.add(self)
 
     @property
     def pending(self) -> bool:
         """Whether something is being sent, or will be tried again."""
-        return self._thread is not None and self._pid == os.getpid()
+        return self._thread is not None
 
     @property
     def fails(self) -> bool:
@@ -165,6 +171,14 @@ def finish_all(couriers: list[Courier]) -> None:
     end = time.monotonic() + FINISH_SECONDS
     for courier in couriers:
         courier.finish(max(end - time.monotonic(), NOTICE_SECONDS))
+
+
+def _start_all_anew() -> None:
+    for courier in list(_couriers):
+        courier.start_anew()
+
+
+os.register_at_fork(after_in_child=_start_all_anew)
 
 
 @atexit.register

@@ -33,10 +33,9 @@ def not_found(view: View, wanted: Reference) -> str:
     if not there:
         return f"{wanted.name} has no version: all {len(every)} were deleted."
     aliases = some(alias for entry in reversed(there) for alias in entry.aliases)
-    return (
-        f"{wanted.name} has no {selector!r}. It has {len(there)} versions, v{there[0].index} to "
-        f"v{there[-1].index}, and the aliases: {aliases}."
-    )
+    many = f"{len(there)} versions, v{there[0].index} to v{there[-1].index}"
+    found = many if len(there) > 1 else f"one version, v{there[0].index}"
+    return f"{wanted.name} has no {selector!r}. It has {found}, and the aliases: {aliases}."
 
 
 def no_artifact(name: str, location: str, names: Iterable[str]) -> str:

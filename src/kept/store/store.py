@@ -82,7 +82,8 @@ class Store:
         from kept.store.sources import find_sources
 
         check_name(name)
-        label = Label(check_name(type), check_aliases(aliases), describer(metadata), expiry(ttl))
+        check_name(type, "A type")
+        label = Label(type, check_aliases(aliases), describer(metadata), expiry(ttl))
         sources = find_sources(paths)
         self.create()
         index = commit(self.bucket, name, self.log(name), sources, label)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _WEIGHTS = ".weights.h5"
 _ENDINGS = (".keras", ".h5")
+_NOT_LOADED = (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ def _load_weights(found: Found, model: keras.Model, tell: Tell) -> None:
         warnings.simplefilter("always")
         try:
             model.load_weights(found.checkpoint)
-        except (ValueError, KeyError, OSError) as error:
+        except _NOT_LOADED as error:
             raise CannotResume(
                 f"{found.version.reference} cannot be loaded into {model.name}: {error}"
             ) from error
