@@ -39,7 +39,7 @@ def measure(*, quick: bool) -> Outcome:
     with workspace() as folder:
         _restore(outcome, folder, megabytes=16 if quick else 128, repeats=2 if quick else 5)
     with workspace() as folder:
-        _beside(outcome, folder, megabytes=20 if quick else 100, steps=10 if quick else 60)
+        _beside(outcome, folder, megabytes=20 if quick else 100, steps=10 if quick else 300)
     return outcome
 
 

@@ -70,13 +70,17 @@ def test_versions_need_less_room_and_stay_the_same(store, tmp_path, form):
     assert {item.key: item.size for item in store.bucket.items("blobs/")} == before
 
 
-def test_no_version_needs_more_than_three_forms_and_some_need_one(store, tmp_path):
+@pytest.mark.parametrize("smallest", [False, True])
+def test_how_many_forms_a_version_needs(store, tmp_path, smallest):
+    """Two at the most, with smallest three, and some need one."""
+    bases = (0, 1, 1, 1, 2, 2, 2, 2) if smallest else (0, 1, 1, 1, 1, 1, 1, 1)
     logged(store, tmp_path / "m.h5", [hdf5(tensors) for tensors in steps(20, step=1e-7)])
-    store.compact()
+    entries = [version.entry for version in store.versions("m")]
+    Compactor(store.bucket, smallest=smallest).compact("m", entries)
     generations = Counter()
     for index in range(20):
         for blob, head in heads(store, f"m:v{index}").items():
-            assert len(bases_of(store.bucket, blob)) == (0, 1, 1, 1, 2, 2, 2, 2)[head.generation]
+            assert len(bases_of(store.bucket, blob)) == bases[head.generation]
             if head.raw_size > 1_000_000:
                 generations[head.generation] += 1
     assert set(generations) == set(range(GENERATIONS))

@@ -5,12 +5,12 @@ under its name, in one atomic step: at any moment it is there in one good form o
 
 Its elements are put into byte planes, and where it pays, stored as differences to the same tensor
 in an earlier version, its base. The forms of a tensor are counted (their generation): that of
-generation 0 has no base and is the base of 1 to 3; 3 is that of 4 to 7, which is the last. So no
-version needs more than three forms of a tensor to be read. A base gets worse with its age; from
-generation 5 on a difference has to save much, or a new series begins. Measured, parts of the raw
-bytes, for fp32 training with Adam and bf16 weights in fine-tuning: 0.717, 0.215; generation 0
-as the only base: 0.727, 0.239; each the base of the next one, which makes restoring up to more
-than twice as slow: 0.696 of the fp32 training.
+generation 0 has no base and is the base of the next ones, 7 at the most, so no version needs more
+than two forms of a tensor to be read. A base gets worse with its age; from generation 5 on a
+difference has to save much, or a new series begins. Measured, parts of the raw bytes, for fp32
+training with Adam and bf16 weights in fine-tuning: 0.727, 0.239. With `smallest` generation 3 is
+the base of 4 to 7: 0.717, 0.215, and three forms to be read. Each the base of the next one would
+make it 0.696 for fp32, and up to eight forms.
 
 Invariants: only a raw blob is given a base, and a base is coded already. A blob with a base is
 stored only under bases_lock, after a look at all bases of its base. Hence no circles, and no blob
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
 GENERATIONS = 8
 _OLD = 5
-_BASES = (0, 3)  # generations that are the base of those after them
 _LEAST = 4 * 1024  # raw bytes of a blob that is worth the work: a block of most file systems
 _GAIN = 0.98  # of what there is otherwise: less is not worth the time to read it
 _SAMPLE = 64 * 1024
@@ -75,8 +74,15 @@ class Compactor:
     """
 
     def __init__(
-        self, bucket: Bucket, *, deltas: bool = True, pause: Callable[[], None] = lambda: None
+        self,
+        bucket: Bucket,
+        *,
+        deltas: bool = True,
+        smallest: bool = False,
+        pause: Callable[[], None] = lambda: None,
     ) -> None:
+        """Take the bucket of a store; smallest is said above."""
+        self._of_bases = (0, 3) if smallest else (0,)  # generations
         self._bucket, self._deltas, self._pause = bucket, deltas, pause
         self._reader = ChunkReader(bucket)
         self._heads: dict[str, Head | None] = {}  # of the blobs seen; None: not there, or damaged
@@ -152,7 +158,8 @@ class Compactor:
         previous = next(candidates, None)
         generation = (previous.generation + 1) % GENERATIONS if previous else 0
         for base in itertools.chain([previous], candidates) if generation else ():
-            if base is not None and base.generation in _BASES and base.generation < generation:
+            # Generations fall along a chain of bases, so that none gets longer than they count.
+            if base and base.generation < generation and base.generation in self._of_bases:
                 return base._replace(generation=generation)
         return None
 

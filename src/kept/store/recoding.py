@@ -4,7 +4,7 @@ A process and not a thread: a thread of the lowest priority may be kept from run
 the interpreter's lock, and then the training waits for it. As a process it takes of the processor
 what nobody else wants, and killing it does no harm (compacting.py says why). The run starts it:
 
-    python -m kept.store.recoding FOLDER NAME PARENT
+    python -m kept.store.recoding FOLDER NAME PARENT [max]
 
 Orders come on standard input, a byte each: PAUSE (a checkpoint is being saved), GO (no longer, and
 there may be new versions), FINISH (end when nothing is left). It also ends, at once, where its
@@ -20,12 +20,6 @@ import select
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
-
-from kept.bucket.local import LocalBucket
-from kept.errors import KeptError
-from kept.store.compacting import Compactor
-from kept.store.history import live
-from kept.store.store import Store
 
 if TYPE_CHECKING:
     from kept.store.compacting import Compacted
@@ -77,11 +71,17 @@ class Orders:
             self._paused = order == PAUSE
 
 
-def main(folder: str, name: str, parent: int) -> int:
+def main(folder: str, name: str, parent: int, *, smallest: bool) -> int:
     """Do the work; return the exit code, 0 where nothing is left or nobody wants more."""
-    take_what_is_left()
+    take_what_is_left()  # before it imports what takes time
+    from kept.bucket.local import LocalBucket
+    from kept.errors import KeptError
+    from kept.store.compacting import Compactor
+    from kept.store.history import live
+    from kept.store.store import Store
+
     bucket, orders, error = LocalBucket(folder), Orders(parent), None
-    compactor = Compactor(bucket, pause=orders.look)
+    compactor = Compactor(bucket, smallest=smallest, pause=orders.look)
     try:
         store = Store(bucket)
         while orders.next_round():
@@ -109,4 +109,4 @@ def _tell(done: Compacted, error: str | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), smallest="max" in sys.argv[4:]))

@@ -141,6 +141,7 @@ class Recoder:
     def _start(self) -> None:
         command = [sys.executable, "-P", "-m", "kept.store.recoding",
                    str(self._folder), self._name, str(os.getpid())]  # fmt: skip
+        command += ["max"] if self._is_max else []
         path = os.pathsep.join(map(os.path.abspath, sys.path))  # as it is found here, so there
         try:
             self._process = subprocess.Popen(  # noqa: S603 - kept's own module
