@@ -54,21 +54,7 @@ def _times(model: keras.Model, folder: str, repeats: int) -> tuple[Times, Times]
     callback = begun(Kept().callback(folder, "epoch"), model)
     store = kept.open_store(os.path.join(folder, "other"))
     saved = os.path.join(folder, "keras.keras")
-    stalls: list[float] = []
-    durable: list[float] = []
-
-    def save_with_kept() -> float:
-        committed: list[float] = []
-        with (
-            timing(saver, "write_snapshot", parts["kept: Keras file"]),
-            timing(Store, "log_artifact", parts["kept: commit"], committed),
-            timing(saver, "publish", parts["kept: publish"]),
-        ):
-            start = time.perf_counter()
-            stalls.append(timed(lambda: callback.on_epoch_end(0, LOGS)))
-            callback.wait()
-            durable.append(committed[0] - start)
-            return time.perf_counter() - start
+    ours: Times = {"kept: stall": [], "kept: save to durable version": []}
 
     def save_with_keras() -> float:
         return timed(lambda: (model.save(saved), sync(saved), sync(folder)))
@@ -90,7 +76,7 @@ def _times(model: keras.Model, folder: str, repeats: int) -> tuple[Times, Times]
 
     works = {
         "warm copy": lambda: timed(copy),
-        "kept: save to version and file": save_with_kept,
+        "kept: save to version and file": lambda: _save(callback, parts, ours),
         "Keras: save and fsync": save_with_keras,
         "commit": commit,
         "write and fsync": write,
@@ -102,8 +88,23 @@ def _times(model: keras.Model, folder: str, repeats: int) -> tuple[Times, Times]
     times = in_turns(works, repeats, before)
     callback.close()
     shutil.rmtree(folder, ignore_errors=True)
-    ours = {"kept: stall": stalls[1:], "kept: save to durable version": durable[1:]}
-    return times | ours, {name: taken[1:] for name, taken in parts.items()}
+    ours, parts = ({name: taken[1:] for name, taken in found.items()} for found in (ours, parts))
+    return times | ours, parts
+
+
+def _save(callback: Any, parts: Times, ours: Times) -> float:
+    """Save once with kept, note the times of its parts, and return that of the whole."""
+    committed: list[float] = []
+    with (
+        timing(saver, "write_snapshot", parts["kept: Keras file"]),
+        timing(Store, "log_artifact", parts["kept: commit"], committed),
+        timing(saver, "publish", parts["kept: publish"]),
+    ):
+        start = time.perf_counter()
+        ours["kept: stall"].append(timed(lambda: callback.on_epoch_end(0, LOGS)))
+        callback.wait()
+        ours["kept: save to durable version"].append(committed[0] - start)
+        return time.perf_counter() - start
 
 
 def begun(callback: Any, model: keras.Model) -> Any:

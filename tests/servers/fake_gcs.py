@@ -11,36 +11,24 @@ import itertools
 import threading
 from datetime import UTC, datetime
 from email.utils import formatdate
-from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from tests.servers.loopback import Loopback
 
 PAGE = 50  # keys in one answer to a listing, so that tests need more than one
 
 
-class FakeGcs:
+class FakeGcs(Loopback):
     """Set `token` to the bearer token that is asked for; `requests` are (method, path, headers)."""
 
     def __init__(self, token: str) -> None:
+        super().__init__(_Handler)
         self.token = token
         self.values: dict[str, tuple[int, bytes, str]] = {}  # name -> generation, value, time
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.lock = threading.Lock()
         self.generations = itertools.count(1)
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.fake = self
-        self._server.daemon_threads = True
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -50,7 +38,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def _any(self):
-        fake, url = self.server.fake, urlsplit(self.path)
+        fake, url = self.server.owner, urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         name = unquote(url.path.lstrip("/"))
         headers = {key.lower(): value for key, value in self.headers.items()}

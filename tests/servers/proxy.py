@@ -9,8 +9,10 @@ import socket
 import struct
 import threading
 import time
-from typing import NamedTuple, Self
+from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from tests.servers.loopback import Loopback
 
 _ERROR = '<?xml version="1.0"?><Error><Code>%s</Code><Message>%s</Message></Error>'
 _SKIPPED = {"connection", "transfer-encoding", "content-length", "keep-alive"}
@@ -28,7 +30,7 @@ class Request(NamedTuple):
         return self.path.partition("?")[0]
 
 
-class Proxy:
+class Proxy(Loopback):
     """Set `fault` to a function of method and path that returns a fault's name or None.
 
     drop     passes the request on, and breaks off instead of answering
@@ -43,24 +45,11 @@ class Proxy:
     """
 
     def __init__(self, target: str) -> None:
+        super().__init__(_Handler)
         self.target = urlsplit(target).netloc
         self.requests: list[Request] = []
         self.fault = lambda method, path: None
         self.under_way, self.changed = 0, threading.Condition()
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.proxy = self
-        self._server.daemon_threads = True
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     @contextlib.contextmanager
     def counted(self):
@@ -97,7 +86,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def setup(self):
         super().setup()
         self.upstream = None
-        self.proxy = self.server.proxy
+        self.proxy = self.server.owner
 
     def log_message(self, *_):
         pass

@@ -12,12 +12,12 @@ therefore at most SMALL bytes on either side.
 
 from __future__ import annotations
 
-import os
 import zipfile
 from contextlib import closing
 from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 from kept.store.coded import WIDTHS
+from kept.store.content import Positioned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -155,24 +155,11 @@ def _kind(dataset: h5py.h5d.DatasetID) -> tuple[int, bool]:
     return width, is_float_or_integer and kind.get_order() == h5py.h5t.ORDER_BE
 
 
-class _Window:
+class _Window(Positioned):
     """A range of a file as a file of its own, for h5py and zipfile: they read metadata only."""
 
     def __init__(self, content: Content, start: int, size: int) -> None:
-        self._content, self._start, self._size, self._at = content, start, size, 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise OSError("before the beginning")
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def seekable(self) -> bool:
-        return True
+        self._content, self._start, self._size = content, start, size
 
     def read(self, size: int = -1) -> Buffer:
         left = max(self._size - self._at, 0)
@@ -181,16 +168,8 @@ class _Window:
         self._at += len(data)
         return data
 
-    def readinto(self, buffer: memoryview) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
     def write(self, *_: object) -> int:
         raise OSError("opened for reading")
 
     def truncate(self, *_: object) -> int:
         raise OSError("opened for reading")
-
-    def flush(self) -> None:
-        pass

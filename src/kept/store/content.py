@@ -30,6 +30,41 @@ class Content(Protocol):
         """Return the bytes from start up to stop, or up to the end where that comes first."""
 
 
+class Positioned:
+    """What a file object with read, a size and a place of its own needs beside for h5py."""
+
+    _size: int
+    _at: int = 0
+
+    def read(self, size: int = -1) -> Buffer:
+        """Return so many bytes from where it stands, or all up to the end, and move behind them."""
+        raise NotImplementedError
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Read as many bytes as the buffer has, less only at the end."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move, and return to where."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise OSError("before the beginning")
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        """Return where it stands."""
+        return self._at
+
+    def seekable(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        pass
+
+
 class MemoryFile:
     """A file in memory: a name, and buffers one after the other.
 

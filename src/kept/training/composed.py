@@ -7,8 +7,9 @@ the snapshot has, so making one takes almost no memory, and none of it twice.
 from __future__ import annotations
 
 import bisect
-import os
 from typing import TYPE_CHECKING
+
+from kept.store.content import Positioned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _WORTH_IT = 64 * 1024  # bytes of one write; HDF5 collects smaller ones in a buffer of this size
 
 
-class ComposedFile:
+class ComposedFile(Positioned):
     """A file object for writing; parts is what it holds.
 
     find is given the bytes of each large write. It returns the same bytes in memory that will not
@@ -34,7 +35,7 @@ class ComposedFile:
         self._starts: list[int] = []  # of the references
         self._references: list[memoryview] = []
         self._before: list[int] = []  # referenced bytes before each reference
-        self._size = self._at = 0
+        self._size = 0
 
     def parts(self) -> list[Buffer]:
         """Return the file's bytes; nothing can be written after that."""
@@ -55,28 +56,12 @@ class ComposedFile:
         self._size = max(self._size, self._at)
         return len(view)
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def seekable(self) -> bool:
-        return True
-
     def read(self, size: int = -1) -> bytes:
         stop = self._size if size < 0 else min(self._at + size, self._size)
         # Copies: a view of a bytearray would keep it from growing.
         data = b"".join(bytes(part) for part in self._read(self._at, stop))
         self._at += len(data)
         return data
-
-    def readinto(self, buffer: memoryview) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
     def truncate(self, size: int | None = None) -> int:
         """Cut the file off; as with io.BytesIO, it does not become longer."""
@@ -87,9 +72,6 @@ class ComposedFile:
             del self._own[self._place(size) :]
             self._size = size
         return size
-
-    def flush(self) -> None:
-        pass
 
     def _refer(self, start: int, view: memoryview) -> bool:
         found = self._find(view)
