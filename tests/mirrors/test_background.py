@@ -34,7 +34,8 @@ def log(store, tmp_path, n, name="m"):
     return store.log_artifact(name, path, aliases=["best"], metadata={"n": n})
 
 
-def test_versions_arrive(store, tmp_path):
+def test_versions_arrive(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(courier, "NOTICE_SECONDS", 60)  # a busy machine is nothing to be told of
     told = []
     target = kept.Store(MemoryBucket())
     mirror = Mirror(store, target, told.append)

@@ -189,7 +189,8 @@ def test_the_server_away_for_the_whole_run(wandb_server, tmp_path):
         assert training.process.poll() is None, training.lines
     away.set()
     training.wait_for("fit is over")
-    assert "".join(training.lines).count("fails, training goes on") == 1
+    # A busy machine may not have come to the end of the first attempt.
+    assert "".join(training.lines).count("fails, training goes on") <= 1
     assert f"kept sync --outbox {training.outbox.folder}" in "".join(training.lines)
     training.kill(signal.SIGKILL, -signal.SIGKILL)  # wandb itself would wait for its server
     away.clear()
