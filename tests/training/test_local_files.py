@@ -141,6 +141,32 @@ def test_a_path_without_options_is_one_file_and_stays(model, data, store):
     assert os.path.exists("m.keras")
 
 
+def test_a_save_by_the_clock_and_that_of_its_epoch_are_one_file(model, data, store):
+    fit(model, data, callback(store, 2, save_every=1e-9), epochs=4)
+    assert len(store.versions("m")) > 8
+    assert files() == ["03.keras", "04.keras"]
+
+
+def test_a_repeated_epoch_takes_the_place_of_the_first(model, data, store):
+    fit(model, data, callback(store, True), epochs=4)
+    fit(model, data, callback(store, 2, resume="m:v1"), epochs=3)
+    assert files() == ["03.keras", "04.keras"]  # of v4 and v3
+
+
+def test_a_file_that_somebody_takes_away_at_once_fails_no_save(model, data, store, monkeypatch):
+    from kept.training import saver
+
+    real = saver.publish
+
+    def publish(file, place, path):
+        real(file, place, path)
+        os.unlink(path)
+
+    monkeypatch.setattr(saver, "publish", publish)
+    fit(model, data, callback(store, 1), epochs=3)
+    assert (files(), len(store.versions("m"))) == ([], 3)
+
+
 def test_metrics_in_the_path(model, data, store):
     fit(model, data, callback(store, 1, "files/{loss}-{epoch}.keras"), epochs=3)
     assert len(files()) == 1

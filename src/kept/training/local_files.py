@@ -54,26 +54,27 @@ class LocalFiles:
         Rules count versions that have a file. What no retention may delete keeps its file, too.
         """
         with self._lock:
-            every = list(entries(store.log(name).view().backwards()))[::-1]
-            places = self._places(name, every)
-            there = [entry for entry in every if entry.index in places]
+            newest_first = list(entries(store.log(name).view().backwards()))
+            places = self._places(name, newest_first)
+            there = [entry for entry in reversed(newest_first) if entry.index in places]
             mirrored = mirrored_up_to(store.bucket, name)
-            decided = decide(there, self._keep, datetime.now(UTC), mirrored, _size)
-            wanted = {places[d.entry.index] for d in decided if d.keep}
-            for entry in (d.entry for d in decided if not d.keep):
-                if places[entry.index] not in wanted:
-                    self._remove(store.bucket, entry, places[entry.index])
+            for found in decide(there, self._keep, datetime.now(UTC), mirrored, _size):
+                if not found.keep:
+                    self._remove(store.bucket, found.entry, places[found.entry.index])
 
-    def _places(self, name: str, every: list[Entry]) -> dict[int, str]:
-        """Return where the files are that may be those of versions, by number."""
-        found = {}
-        for entry in every:
+    def _places(self, name: str, newest_first: list[Entry]) -> dict[int, str]:
+        """Return where the files are that may be those of versions, by number.
+
+        The file at a place is that of the newest version that belongs there, or of none.
+        """
+        found: dict[str, int] = {}
+        for entry in newest_first:
             place = None if (name, entry.index) in self._gone else self._place(entry)
-            if place is not None:
-                found[entry.index] = place
-            elif entry is not every[-1]:  # the newest one's file may be still to come
+            if place is not None and place not in found:
+                found[place] = entry.index
+            elif entry is not newest_first[0]:  # its file may be still to come
                 self._gone.add((name, entry.index))
-        return found
+        return {index: place for place, index in found.items()}
 
     def _place(self, entry: Entry) -> str | None:
         told = entry.metadata
@@ -95,7 +96,7 @@ class LocalFiles:
 
 def _look(place: str) -> Look:
     """Return how a checkpoint's files look from outside; any that is written anew looks other."""
-    found = ((file, os.stat(file)) for file in sorted(pieces.files_of(place).values()))
+    found = ((file, os.stat(file)) for file in sorted(pieces.own_files_of(place).values()))
     return tuple((file, s.st_ino, s.st_size, s.st_mtime_ns) for file, s in found)
 
 

@@ -43,8 +43,9 @@ class Tidying:
 
     def published(self, path: str, version: Version | None) -> None:
         """Do what is due when the file of a version has got its final name."""
-        if self._local is not None and version is not None:
-            self._local.published(path, version)
+        local = self._local
+        if local is not None and version is not None:
+            _or_tell(f"{path} is not there", lambda: local.published(path, version))
             self._tidy(version.store, version.name)
 
     def end(self, newest: Version) -> None:
@@ -65,20 +66,18 @@ class Tidying:
             return False
 
     def _prune(self, store: Store, name: str) -> None:
-        keep = self._keep
+        keep, what = self._keep, f"old versions of {name} could not be deleted, they stay"
         if keep is not None:
-            _or_tell(
-                f"old versions of {name} could not be deleted", lambda: store.prune(name, keep)
-            )
+            _or_tell(what, lambda: store.prune(name, keep))
 
     def _tidy(self, store: Store, name: str) -> None:
-        local = self._local
+        local, what = self._local, f"old files of {name} could not be removed, they stay"
         if local is not None:
-            _or_tell(f"old files of {name} could not be removed", lambda: local.tidy(store, name))
+            _or_tell(what, lambda: local.tidy(store, name))
 
 
 def _or_tell(what: str, call: Callable[[], object]) -> None:
     try:
         call()
     except (KeptError, OSError) as error:
-        show(f"{what}, they stay: {error}")
+        show(f"{what}: {error}")
