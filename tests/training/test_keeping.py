@@ -55,6 +55,15 @@ def test_the_bytes_of_what_keep_deletes_are_freed_by_the_end(model, data, store)
     assert list(store.bucket.keys("gc/")) == []
 
 
+def test_in_object_storage_too(model, data, s3, tmp_path, monkeypatch):
+    monkeypatch.setenv("KEPT_OUTBOX", str(tmp_path / "outbox"))
+    fit(model, data, keeping(s3, kept.Keep(last=1), gc="0s"), epochs=4)
+    store = kept.open_store(s3)
+    assert {v.index for v in store.versions("m")} == {3, store["m:best"].index}
+    assert manifests(store) == len(store.versions("m"))
+    assert store.verify().problems == []
+
+
 def test_they_are_freed_while_the_model_trains_and_off_its_thread(model, data, store, monkeypatch):
     monkeypatch.setattr(freeing, "_PAUSE", 0.0)
     monkeypatch.setattr(freeing, "_SHARE", 0)
