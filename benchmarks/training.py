@@ -82,6 +82,10 @@ class Run:
         after = [seconds for seconds, *_ in self.steps[every::every]]
         return statistics.median(after) - usual
 
+    def cost(self, plan: Plan) -> float:
+        """Seconds that a save keeps the training thread: in its hook, and in the step after it."""
+        return self.stall + max(self.delay(plan), 0.0)
+
     def rate(self, *, busy: bool) -> float:
         """Steps per second with, or without, a save in the background; NaN if there are none."""
         taken = [s for s, *was in self.steps if was == [busy, busy]]
@@ -152,13 +156,11 @@ def _report(outcome: Outcome, plan: Plan, runs: dict[str, Run]) -> None:
     )
     for name in rivals:
         least = 10.0 if is_long else None
-        what = f"{plan.name}: stall of {name} / kept's"
-        outcome.add(what, runs[name].stall, ours.stall, least, least=True)
-        outcome.add(
-            f"{plan.name}: stall and delay of the next step, {name} / kept",
-            runs[name].stall + runs[name].delay(plan),
-            ours.stall + ours.delay(plan),
-        )
+        outcome.add(f"{plan.name}: stall of {name} / kept's", runs[name].stall, ours.stall)
+        what = f"{plan.name}: stall and delay of the next step, {name} / kept"
+        outcome.add(what, runs[name].cost(plan), ours.cost(plan), least, least=True)
+        what = f"{plan.name}: stall and delay of the next step, {name} / warm copy"
+        outcome.add(what, runs[name].cost(plan), floor.stall)
     if is_long:
         slowed, free = ours.rate(busy=True), ours.rate(busy=False)
         outcome.add("long steps: steps/s while saving / without", slowed, free, 0.7, least=True)
