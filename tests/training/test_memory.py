@@ -6,6 +6,7 @@ import gc
 
 import keras
 import psutil
+import pytest
 
 import kept
 from tests.training.helpers import play
@@ -18,11 +19,13 @@ def resident():
     return psutil.Process().memory_info().rss
 
 
-def test_200_saves(store):
+@pytest.mark.parametrize("path", ["m.weights.h5", "m.keras"])
+def test_200_saves(path, store):
     """A snapshot has 4 MiB: had 150 of them, or half of each, been kept, it would show."""
     model = keras.Sequential([keras.Input((1024,)), keras.layers.Dense(1024, use_bias=False)])
     model.add(keras.layers.Dense(1))
-    callback = kept.ModelCheckpoint("m.weights.h5", save_weights_only=True, store=store, name="m")
+    weights = "weights" in path
+    callback = kept.ModelCheckpoint(path, save_weights_only=weights, store=store, name="m")
     play([callback], [{}] * 50, model=model)
     before = resident()
     play([callback], [{}] * 150, model=model, start=50)
