@@ -13,6 +13,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test speaks to the world: what has not asked for a server finds none.
 os.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 os.environ["WANDB_BASE_URL"] = "http://127.0.0.1:9"
 os.environ["WANDB_ERROR_REPORTING"] = "false"
 

@@ -11,7 +11,7 @@ import kept
 from tests.helpers import finish, start
 
 SOURCE = Path(kept.__file__).parent
-BASE = {"errors", "digest", "names"}
+BASE = {"errors", "digest", "names", "progress"}
 # What each part of the package may import, beside itself and `from kept import <public name>`.
 ALLOWED = {
     **dict.fromkeys(BASE, BASE),

@@ -6,6 +6,7 @@ contract holds as far as the fake behaves as GCS says it does.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 
@@ -83,3 +84,25 @@ def test_credentials_in_a_file(gcs, tmp_path, monkeypatch, name):
         ObjectBucket("gs://bucket/p").put("a", [b"x"])
     assert secret not in str(caught.value)
     assert gcs.requests == []
+
+
+def test_a_service_account_signs_its_own_tokens(gcs, tmp_path, monkeypatch):
+    """With the file that Google hands out for an account; who checks the signature is Google."""
+    rsa = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.rsa")
+    from cryptography.hazmat.primitives import serialization as forms
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        forms.Encoding.PEM, forms.PrivateFormat.PKCS8, forms.NoEncryption()
+    )
+    account = {"type": "service_account", "client_email": "someone@project.example",
+               "private_key": key.decode(), "private_key_id": "1"}  # fmt: skip
+    path = write(tmp_path / "key.json", json.dumps(account).encode())
+    monkeypatch.delenv("GOOGLE_BEARER_TOKEN")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    gcs.token = None
+    ObjectBucket("gs://bucket/p").put("a", [b"x"])
+    [(method, name, headers)] = gcs.requests
+    assert (method, name) == ("PUT", "bucket/p/a")
+    claims = headers["authorization"].removeprefix("Bearer ").split(".")[1]
+    said = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+    assert said["iss"] == "someone@project.example"

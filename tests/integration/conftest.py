@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import os
+import urllib.parse
+import urllib.request
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -84,22 +90,30 @@ def az(azurite, s3_environment, monkeypatch):
     return f"az://{name}/prefix"
 
 
-def make_container(endpoint, name):
-    import base64
-    import hashlib
-    import hmac
-    import urllib.request
-    from datetime import UTC, datetime
+def sas_token(days=1):
+    """Return a signature that lets its holder do everything with blobs until then."""
+    expiry = (datetime.now(UTC) + timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    said = {"sp": "rwdlac", "ss": "b", "srt": "sco", "se": expiry, "spr": "https,http",
+            "sv": "2018-11-09"}  # fmt: skip
+    lines = ["devstoreaccount1", *(said[k] for k in ("sp", "ss", "srt")), "", said["se"], "",
+             said["spr"], said["sv"], ""]  # fmt: skip
+    return urllib.parse.urlencode(said | {"sig": _signature("\n".join(lines))})
 
+
+def _signature(text):
+    digest = hmac.new(base64.b64decode(AZURE_KEY), text.encode(), hashlib.sha256).digest()
+    return base64.b64encode(digest).decode()
+
+
+def make_container(endpoint, name):
     date = datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
     headers = f"x-ms-date:{date}\nx-ms-version:2021-08-06"
     resource = f"/devstoreaccount1/devstoreaccount1/{name}\nrestype:container"
     text = "PUT" + "\n" * 12 + f"{headers}\n{resource}"
-    signature = hmac.new(base64.b64decode(AZURE_KEY), text.encode(), hashlib.sha256).digest()
     request = urllib.request.Request(f"{endpoint}/{name}?restype=container", method="PUT")
     request.add_header("x-ms-date", date)
     request.add_header("x-ms-version", "2021-08-06")
-    authorization = f"SharedKey devstoreaccount1:{base64.b64encode(signature).decode()}"
+    authorization = f"SharedKey devstoreaccount1:{_signature(text)}"
     request.add_header("Authorization", authorization)
     request.add_header("Content-Length", "0")
     urllib.request.urlopen(request)

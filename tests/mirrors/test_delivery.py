@@ -38,7 +38,7 @@ def test_entries_become_versions_in_order(s3, outbox, tmp_path):
         add(delivery, tmp_path, n).unlink()
     told = []
     assert delivery.send(lambda *done: told.append(done)) == Sent(3, 3000)
-    assert told == [(1000, 3000), (2000, 3000), (3000, 3000)]
+    assert told == [(1016, 3000), (2032, 3000), (3048, 3048)]  # a blob has a header of 16 bytes
     assert [v.reference for v in arrived] == ["m:v0", "m:v1", "m:v2"]
     store = kept.open_store(s3)
     assert store["m:best"].index == 2
@@ -56,8 +56,8 @@ def test_one_that_is_deleted_before_its_arrival_is_told_holds_nothing_up(
         add(delivery, tmp_path, n)
     commit = Delivery._commit
 
-    def delete_at_once(self, entry):
-        index = commit(self, entry)
+    def delete_at_once(self, entry, transfer):
+        index = commit(self, entry, transfer)
         if not index:
             kept.open_store(s3).delete("m:v0", force=True)
         return index
@@ -183,11 +183,12 @@ store = kept.Store(kept.store.opening.open_bucket(location), look=False)
 delivery = Delivery(store, Outbox(folder))
 courier = Courier(lambda _: delivery.send() and None, Words("s", "o", "c"), lambda text: None)
 for n in itertools.count():
-    with open(f"{path}-{n}", "wb") as file:
+    own = f"{path}-{run}-{n}"
+    with open(own, "wb") as file:
         file.write(os.urandom(1_100_000))
     label = {"type": "model", "aliases": ["best"], "metadata": {"run": run, "n": n}}
-    delivery.add("m", {"f": f"{path}-{n}"}, label)
-    os.unlink(f"{path}-{n}")
+    delivery.add("m", {"f": own}, label)
+    os.unlink(own)
     print(n, flush=True)
     courier.wake("s")
     while len(delivery.left()) > 3:
@@ -198,7 +199,7 @@ for n in itertools.count():
 def killed(run, s3, outbox, tmp_path, seconds):
     """Let a trainer work for a while and kill it; return what it has put into the outbox."""
     trainer = start(TRAINER, s3, outbox.folder, tmp_path / "f", run)
-    added = [(str(run), int(trainer.stdout.readline())) for _ in range(3)]
+    added = [(str(run), int(trainer.line())) for _ in range(3)]
     time.sleep(seconds)
     trainer.send_signal(signal.SIGKILL)
     rest, _ = trainer.communicate()

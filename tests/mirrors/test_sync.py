@@ -84,7 +84,7 @@ class Failing(Wrapped):
         self._count()
         self.inner.put(key, parts)
 
-    def put_many(self, items):
+    def put_many(self, items, transfer=None):
         for key, parts in items:
             self.put(key, parts)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -12,7 +14,7 @@ import kept
 from kept.bucket import opening
 from kept.bucket.memory import MemoryBucket
 from kept.cli.main import cli
-from tests.helpers import tree, write
+from tests.helpers import hdf5, tree, write
 
 
 @pytest.fixture(params=["folder", "s3", "memory"])
@@ -60,3 +62,39 @@ def test_the_life_of_an_artifact(run, location, tmp_path):
     run("get", "m:v1", exit=3)
     assert run("verify", "--json")["problems"] == []
     assert kept.open_store(location).verify().versions == 2
+
+
+def test_room_is_made(run, location, tmp_path):
+    """Retention, deletion and its taking back, expiry, what versions take, and smaller forms."""
+    base = np.random.default_rng(0).random(500_000, np.float32)
+    data = {}
+    for n in range(5):
+        data[n] = hdf5({"base": base, "head": np.random.default_rng(n).random(300_000, np.float32)})
+        path = write(tmp_path / "model.h5", data[n])
+        run("put", "m", str(path), "-a", f"epoch_{n}", "-m", f"epoch={n}", "--json")
+    used = run("du", "--json")
+    compacted = run("compact", "m", "--json")
+    assert 0 < compacted["bytes_after"] < compacted["bytes_before"]
+    smaller = run("du", "m", "--json")
+    assert smaller["stored"] < used["stored"]
+    assert smaller["logical"] == used["logical"] == sum(map(len, data.values()))
+    planned = run("prune", "m", "--keep-last", "3", "--dry-run", "--json")
+    assert [d["keep"] for d in planned] == [False, False, True, True, True]
+    assert len(run("ls", "m", "--json")) == 5
+    run("prune", "m", "--keep-last", "3", "--yes")
+    assert [v["index"] for v in run("ls", "m", "--json")] == [2, 3, 4]
+    assert run("undelete", "m:v1", "--json")["aliases"] == ["epoch_1"]
+    assert run("gc", "--json")["bytes"] == 0  # what was deleted a moment ago can be undeleted
+    assert run("ttl", "m:v2", "1h", "--json")["expires"]
+    run("ttl", "m:v2", "0.01s")
+    time.sleep(0.05)
+    freed = run("gc", "--grace", "0s", "--json")
+    assert freed["bytes"] > 900_000  # the heads of v0 and v2
+    assert freed["expired"] == ["m:v2"]
+    run("undelete", "m:v0", exit=3)
+    assert [v["index"] for v in run("ls", "m", "--json")] == [1, 3, 4]
+    for n in (1, 3, 4):
+        run("get", f"m:v{n}", f"out{n}")
+        assert tree(tmp_path / f"out{n}") == {"model.h5": data[n]}
+    assert run("verify", "--json")["problems"] == []
+    assert run("gc", "--grace", "0s", "--json")["bytes"] == 0

@@ -19,7 +19,14 @@ PLANTED = {
     "AZURE_STORAGE_ACCOUNT_KEY": "ZmFrZUFjY291bnRLZXlGYWtlQWNjb3VudEtleQ==",
     "GOOGLE_BEARER_TOKEN": "ya29.fakeBearerTokenFakeBearerToken",
 }
-SECRETS = [KEY_ID, SECRET, "hiddenPassword", "fakeSasSignature", *PLANTED.values()]
+PROFILE = {
+    "aws_access_key_id": "AKIAPROFILEFAKE01234",
+    "aws_secret_access_key": "profile/Secret+fakeSecretfakeSecret0",
+    "aws_session_token": "fakeTokenOfTheProfileFakeToken",
+}
+SECRETS = [
+    KEY_ID, SECRET, "hiddenPassword", "fakeSasSignature", *PLANTED.values(), *PROFILE.values(),
+]  # fmt: skip
 
 RUN = """
 import logging, os, sys, traceback, kept
@@ -52,10 +59,26 @@ attempt(lambda: kept.open_store(location))
 """
 
 
-@pytest.mark.parametrize("fault", [None, "echo", "expired", "away"])
-def test_nothing_planted_is_found_again(proxy, s3, tmp_path, monkeypatch, fault):
+def use_profile(home, monkeypatch):
+    """Have the credentials in ~/.aws, and none of AWS in the environment."""
+    lines = "".join(f"{key} = {value}\n" for key, value in PROFILE.items())
+    write(home / ".aws" / "credentials", f"[lab]\n{lines}".encode())
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("fault", "profile"),
+    [(None, False), ("echo", False), ("expired", False), ("away", False), (None, True),
+     ("echo", True)],
+)  # fmt: skip
+def test_nothing_planted_is_found_again(proxy, s3, tmp_path, monkeypatch, fault, profile):
     for name, value in PLANTED.items():
         monkeypatch.setenv(name, value)
+    if profile:
+        use_profile(tmp_path / "home", monkeypatch)
     monkeypatch.setenv("RUST_LOG", "trace")
     folder = tmp_path / "work"
     path = write(folder / "model.bin", b"x" * 5000)
@@ -65,6 +88,11 @@ def test_nothing_planted_is_found_again(proxy, s3, tmp_path, monkeypatch, fault)
     assert done.returncode == 0, done.stderr.decode()
     assert b"holds no credentials" in done.stderr
     assert fault is None or b"AccessDenied" in done.stderr or b"Unreachable" in done.stderr
+    with proxy.counted():
+        pass
+    sent = {request.headers.get("x-amz-security-token") for request in proxy.requests}
+    expected = PROFILE["aws_session_token"] if profile else PLANTED["AWS_SESSION_TOKEN"]
+    assert fault == "away" or sent == {expected}
     everything = {"stdout": done.stdout, "stderr": done.stderr}
     for found in folder.rglob("*"):
         everything[str(found)] = found.read_bytes() if found.is_file() else b""

@@ -20,9 +20,12 @@ PAGE = 50  # keys in one answer to a listing, so that tests need more than one
 
 
 class FakeGcs(Loopback):
-    """Set `token` to the bearer token that is asked for; `requests` are (method, path, headers)."""
+    """Set `token` to the bearer token that is asked for, None for any.
 
-    def __init__(self, token: str) -> None:
+    `requests` are (method, path, headers).
+    """
+
+    def __init__(self, token: str | None) -> None:
         super().__init__(_Handler)
         self.token = token
         self.values: dict[str, tuple[int, bytes, str]] = {}  # name -> generation, value, time
@@ -44,7 +47,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         headers = {key.lower(): value for key, value in self.headers.items()}
         with fake.lock:
             fake.requests.append((self.command, name, headers))
-            if headers.get("authorization") != f"Bearer {fake.token}":
+            if fake.token and headers.get("authorization") != f"Bearer {fake.token}":
                 return self._error(401, "AuthenticationRequired")
             if not name.startswith("bucket"):
                 return self._error(404, "NoSuchBucket")

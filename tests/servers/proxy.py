@@ -24,6 +24,7 @@ class Request(NamedTuple):
     sent: int  # bytes of the body
     received: int
     fault: str | None
+    headers: dict[str, str]
 
     @property
     def key(self) -> str:
@@ -36,9 +37,9 @@ class Proxy(Loopback):
     drop     passes the request on, and breaks off instead of answering
     503      passes it on, and answers 503
     409      answers 409 ConditionalRequestConflict and passes nothing on
-    slow     waits before it passes the request on
+    slow     waits for `seconds` before it passes the request on
     reset    breaks off in the middle of the answer's body
-    expired  answers 400 ExpiredToken
+    expired  answers 400 ExpiredToken, as to all requests with a token in `expired`
     away     breaks off at once
     echo     answers 403 and repeats the request's credentials
     unknown  passes a deletion on, and answers that it went wrong for a key (Ceph does, in races)
@@ -49,6 +50,8 @@ class Proxy(Loopback):
         self.target = urlsplit(target).netloc
         self.requests: list[Request] = []
         self.fault = lambda method, path: None
+        self.seconds = 0.2
+        self.expired = set()  # session tokens
         self.under_way, self.changed = 0, threading.Condition()
 
     @contextlib.contextmanager
@@ -67,16 +70,20 @@ class Proxy(Loopback):
 
 
 class FirstTime:
-    """A fault for the first request of each key that matches, so that a retry succeeds."""
+    """A fault for the first request of each key that matches, so that a retry succeeds.
 
-    def __init__(self, fault: str, method: str, part: str) -> None:
+    Without a method it is for the first one of each method.
+    """
+
+    def __init__(self, fault: str, method: str | None, part: str) -> None:
         self.fault, self.method, self.part = fault, method, part
         self.seen: set[str] = set()
 
     def __call__(self, method: str, path: str) -> str | None:
-        if method != self.method or self.part not in path or path in self.seen:
+        seen = path if self.method else f"{method} {path}"
+        if self.method not in (None, method) or self.part not in path or seen in self.seen:
             return None
-        self.seen.add(path)
+        self.seen.add(seen)
         return self.fault
 
 
@@ -106,8 +113,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _handle(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.proxy.fault(self.command, self.path)
+        if self.headers.get("x-amz-security-token") in self.proxy.expired:
+            fault = "expired"
         received = getattr(self, "_do_" + (fault or "pass"))(body) or 0
-        self.proxy.requests.append(Request(self.command, self.path, len(body), received, fault))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.proxy.requests.append(
+            Request(self.command, self.path, len(body), received, fault, headers)
+        )
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _any  # noqa: N815
 
@@ -158,7 +170,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self._answer(409, [], text.encode())
 
     def _do_slow(self, body):
-        time.sleep(0.2)
+        time.sleep(self.proxy.seconds)
         return self._do_pass(body)
 
     def _do_reset(self, body):

@@ -176,10 +176,10 @@ def test_a_full_disk_gets_room_at_once_from_what_keep_has_deleted(model, data, s
     """The disk is full as long as there are more than three manifests."""
     real = LocalBucket.put_many
 
-    def put_many(self, items):
+    def put_many(self, items, transfer=None):
         if manifests(store) > 3:
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(self, items)
+        real(self, items, transfer)
 
     monkeypatch.setattr(LocalBucket, "put_many", put_many)
     callback = keeping(store, kept.Keep(last=1))
@@ -196,10 +196,10 @@ def full_disk(monkeypatch):
     """A disk that is full while the list holds something."""
     full, real = [], LocalBucket.put_many
 
-    def put_many(self, items):
+    def put_many(self, items, transfer=None):
         if full:
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(self, items)
+        real(self, items, transfer)
 
     monkeypatch.setattr(LocalBucket, "put_many", put_many)
     return full

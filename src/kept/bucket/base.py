@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from kept.bucket.transfer import Transfer
+
 Buffer = bytes | bytearray | memoryview
 Parts = Sequence[Buffer]
+
+
+def size_of(parts: Parts) -> int:
+    """Return how many bytes a value has."""
+    return sum(memoryview(part).nbytes for part in parts)
 
 
 class Item(NamedTuple):
@@ -44,9 +51,12 @@ class Bucket(Protocol):
     def put(self, key: str, parts: Parts) -> None:
         """Store a value, durably and atomically, in place of what the key held before."""
 
-    def put_many(self, items: Iterable[tuple[str, Parts]]) -> None:
+    def put_many(
+        self, items: Iterable[tuple[str, Parts]], transfer: Transfer | None = None
+    ) -> None:
         """Store several values as put does; all are durable on return.
 
+        A transfer is told the bytes as they are stored.
         The iterable is consumed as room allows, so its buffers need not all be in memory at once.
         In a crash or an error any subset may have been stored, each whole.
         """

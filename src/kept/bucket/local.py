@@ -21,7 +21,7 @@ import time
 from typing import TYPE_CHECKING
 
 from kept.bucket import disk
-from kept.bucket.base import Item
+from kept.bucket.base import Item, size_of
 from kept.bucket.disk import sync_folder
 from kept.bucket.parallel import in_threads
 from kept.errors import KeyExists, KeyNotFound
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kept.bucket.base import Parts
+    from kept.bucket.transfer import Transfer
 
 _TMP = "tmp"
 _WRITERS = 4
@@ -59,11 +60,19 @@ class LocalBucket:
     def put(self, key: str, parts: Parts) -> None:
         sync_folder(self._store(key, parts))
 
-    def put_many(self, items: Iterable[tuple[str, Parts]]) -> None:
+    def put_many(
+        self, items: Iterable[tuple[str, Parts]], transfer: Transfer | None = None
+    ) -> None:
         # One fsync a file in a few threads (the file system commits them in groups), then one a
         # folder: measured about as fast as syncfs, and it does not flush other programs' files.
         folders: set[str] = set()
-        in_threads(lambda item: folders.add(self._store(*item)), items, _WRITERS)
+
+        def store(item: tuple[str, Parts]) -> None:
+            folders.add(self._store(*item))
+            if transfer:
+                transfer.moved(size_of(item[1]))
+
+        in_threads(store, items, _WRITERS)
         for folder in folders:
             sync_folder(folder)
 

@@ -8,13 +8,14 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from kept.bucket.base import Item
+from kept.bucket.base import Item, size_of
 from kept.errors import KeyExists, KeyNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kept.bucket.base import Parts
+    from kept.bucket.transfer import Transfer
 
 
 class MemoryBucket:
@@ -34,9 +35,13 @@ class MemoryBucket:
         with self._lock:
             self._keep(key, value)
 
-    def put_many(self, items: Iterable[tuple[str, Parts]]) -> None:
+    def put_many(
+        self, items: Iterable[tuple[str, Parts]], transfer: Transfer | None = None
+    ) -> None:
         for key, parts in items:
             self.put(key, parts)
+            if transfer:
+                transfer.moved(size_of(parts))
 
     def put_if_absent(self, key: str, parts: Parts) -> None:
         value = b"".join(parts)

@@ -1,8 +1,7 @@
 """A bucket in object storage (S3, Google Cloud Storage, Azure), on obstore.
 
-The one module that knows obstore: what it raises becomes kept's errors here. Retries with back-off
-are the library's. A retry can meet what its own first try has stored; whoever creates a key that
-matters tells by what it holds (store/log.py).
+Retries with back-off are the library's. A retry can meet what its own first try has stored;
+whoever creates a key that matters tells by what it holds (store/log.py).
 """
 
 from __future__ import annotations
@@ -11,25 +10,24 @@ import contextlib
 import os
 import threading
 import time
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kept.bucket.base import Item
+from kept.bucket.base import Item, size_of
 from kept.bucket.location import clean_location
-from kept.bucket.object_errors import error_of
 from kept.bucket.parallel import in_threads
 from kept.errors import (
     InvalidInput,
     KeyExists,
     KeyNotFound,
     RemoteError,
+    Unreachable,
     UnsafeServer,
 )
 
 try:
     import obstore
-    from obstore.exceptions import AlreadyExistsError, BaseError
-    from obstore.store import from_url
+
+    from kept.bucket.object_asking import Asking, OutOfRange
 except ImportError:
     raise InvalidInput(
         "Stores in object storage need the package obstore: pip install 'kept[s3]' (or kept[gcs], "
@@ -40,13 +38,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from kept.bucket.base import Buffer, Parts
+    from kept.bucket.transfer import Transfer
 
 T = TypeVar("T")
 
 READERS = 8
-WRITERS = 8  # with blobs of up to 16 MiB at most 256 MiB are on their way
+WRITERS = 8  # with blobs of up to 16 MiB, 128 MiB are on their way
 RETRIES = 6
 _MULTIPART = 64 * 1024 * 1024  # kept's own blobs are smaller; S3 takes 5 GiB in one request
+_LARGE = 1024 * 1024  # an upload that may take long
+_PART = 5 * 1024 * 1024  # the least that S3 takes
 _RANGE = 16 * 1024 * 1024 + 4096  # a value up to here, as kept's own blobs are, is one request
 _HIDDEN = "tmp/"
 _SINGLE_WRITER = "KEPT_SINGLE_WRITER"
@@ -67,8 +68,8 @@ class ObjectBucket:
         self._single_writer = os.environ.get(_SINGLE_WRITER, "") not in ("", "0")
         self._is_safe = False
         self._lock = threading.Lock()
-        self._store: Any = None
-        self._store = self._asked("", lambda _: _open(self._location))
+        self._ask = Asking(self._location, RETRIES)
+        self._store, self._uploads = self._ask.once("", lambda: _clients(self._location))
 
     def __repr__(self) -> str:
         return f"<ObjectBucket {self._location}>"
@@ -78,31 +79,44 @@ class ObjectBucket:
         return self._location
 
     def put(self, key: str, parts: Parts) -> None:
-        self._put(key, b"".join(parts), mode="overwrite")
+        self._put(key, parts, mode="overwrite")
 
-    def put_many(self, items: Iterable[tuple[str, Parts]]) -> None:
-        in_threads(lambda item: self.put(*item), items, WRITERS)
+    def put_many(
+        self, items: Iterable[tuple[str, Parts]], transfer: Transfer | None = None
+    ) -> None:
+        def put(item: tuple[str, Parts]) -> None:
+            key, parts = item
+            if transfer and transfer.in_parts and size_of(parts) > _PART:
+                self._put_in_parts(key, parts, transfer)
+            else:
+                self._put(key, parts, mode="overwrite")
+                if transfer:
+                    transfer.moved(size_of(parts))
+
+        in_threads(put, items, WRITERS)
 
     def put_if_absent(self, key: str, parts: Parts) -> None:
-        value = b"".join(parts)
         if self._single_writer:
-            self._put_unless_seen(key, value)
+            self._put_unless_seen(key, parts)
             return
         self._make_sure_it_is_safe()
-        self._create(key, value)
+        self._create(key, parts)
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> Buffer:
         if length == 0:
             return self._nothing_of(key)
         options = _range(start, length)
-        try:
-            found = self._asked(key, lambda store: obstore.get(store, key, options=options))
+
+        def read(store: Any) -> tuple[int, int, Any]:
+            found = obstore.get(store, key, options=options)
             first, last = found.range
-            if last - first > _RANGE:
-                return self._in_ranges(key, first, last)
-            return memoryview(self._asked(key, lambda _: found.bytes()))
-        except _OutOfRange:
+            return first, last, found.bytes() if last - first <= _RANGE else None
+
+        try:
+            first, last, value = self._asked(key, read)
+        except OutOfRange:
             return b""
+        return self._in_ranges(key, first, last) if value is None else memoryview(value)
 
     def size(self, key: str) -> int | None:
         try:
@@ -115,11 +129,21 @@ class ObjectBucket:
 
     def items(self, prefix: str) -> Iterator[Item]:
         # S3, GCS and Azure list in ascending order; a long list comes page by page.
-        pages = iter(self._asked(prefix, lambda store: obstore.list(store, prefix or None)))
-        while (page := self._asked(prefix, lambda _: next(pages, None))) is not None:
+        last, attempt = None, 0
+        pages = self._pages(prefix, last)
+        while True:
+            try:
+                page = self._ask.once(prefix, lambda: next(pages, None))  # noqa: B023
+            except Unreachable as error:
+                self._ask.rest(error, attempt)
+                pages, attempt = self._pages(prefix, last), attempt + 1
+                continue
+            if page is None:
+                return
             for item in page:
-                if not item["path"].startswith(_HIDDEN):
-                    yield Item(item["path"], item["size"], item["last_modified"].timestamp())
+                last = item["path"]
+                if not last.startswith(_HIDDEN):
+                    yield Item(last, item["size"], item["last_modified"].timestamp())
 
     def folders(self, prefix: str) -> Iterator[str]:
         found = self._asked(
@@ -148,20 +172,45 @@ class ObjectBucket:
     def locked(self, name: str, *, wait: bool = False) -> Iterator[bool]:  # noqa: ARG002
         yield False
 
-    def _put(self, key: str, value: bytes, mode: str) -> None:
+    def _put(self, key: str, parts: Parts, mode: str) -> None:
         options: dict[str, Any] = {"mode": mode, "use_multipart": False}
-        if len(value) > _MULTIPART and mode == "overwrite":
+        if size_of(parts) > _MULTIPART and mode == "overwrite":
             options |= {"use_multipart": True, "chunk_size": _MULTIPART // 4, "max_concurrency": 4}
-        self._asked(key, lambda store: obstore.put(store, key, value, **options))
+        client = self._uploads if size_of(parts) > _LARGE else self._store
+        # The buffers as they are: obstore sends them from where they lie, without a copy.
+        buffers = [memoryview(part).cast("B") for part in parts]
+        self._asked(key, lambda _: obstore.put(client, key, iter(buffers), **options))
 
-    def _create(self, key: str, value: bytes) -> None:
-        self._put(key, value, mode="create")
+    def _put_in_parts(self, key: str, parts: Parts, transfer: Transfer) -> None:
+        """Upload a value part by part, and tell of each: more requests, for who watches a line."""
+        told = 0
 
-    def _put_unless_seen(self, key: str, value: bytes) -> None:
+        def pieces() -> Iterator[memoryview]:
+            nonlocal told
+            given = 0
+            for part in parts:
+                view = memoryview(part).cast("B")
+                for start in range(0, len(view), _PART):
+                    # Asked for a third one, the library is uploading the second: one is through.
+                    if given >= told + 2 * _PART:
+                        transfer.moved(_PART)
+                        told += _PART
+                    piece = view[start : start + _PART]
+                    given += len(piece)
+                    yield piece
+
+        options: dict[str, Any] = {"use_multipart": True, "chunk_size": _PART, "max_concurrency": 1}
+        self._asked(key, lambda _: obstore.put(self._uploads, key, pieces(), **options))
+        transfer.moved(size_of(parts) - told)
+
+    def _create(self, key: str, parts: Parts) -> None:
+        self._put(key, parts, mode="create")
+
+    def _put_unless_seen(self, key: str, parts: Parts) -> None:
         """Stand-in for creation where the user has sworn that there is one writer only."""
         if self.size(key) is not None:
             raise KeyExists(f"The key exists already. Received: {key!r}")
-        self._put(key, value, mode="overwrite")
+        self._put(key, parts, mode="overwrite")
 
     def _make_sure_it_is_safe(self) -> None:
         """Find out once for each bucket object whether the server refuses to create a key twice.
@@ -184,7 +233,7 @@ class ObjectBucket:
         key = f"{_HIDDEN}probe-{os.urandom(16).hex()}"
         try:
             for _ in range(2):
-                self._create(key, b"kept finds out whether this server creates a key only once")
+                self._create(key, [b"kept finds out whether this server creates a key only once"])
         except KeyExists:
             return True
         finally:
@@ -206,39 +255,16 @@ class ObjectBucket:
 
     def _nothing_of(self, key: str) -> bytes:
         if self.size(key) is None:
-            raise self._missing(key)
+            raise self._ask.missing(key)
         return b""
 
-    def _missing(self, key: str) -> KeyNotFound:
-        return KeyNotFound(f"No such key in {self._location}. Received: {key!r}")
-
     def _asked(self, key: str, ask: Callable[[Any], T]) -> T:
-        """Return what ask returns; turn the library's errors into kept's.
+        return self._ask(key, lambda: ask(self._store))
 
-        Those quote requests, so kept's are raised outside of the handler, not chained to them.
-        """
-        try:
-            return ask(self._store)
-        except (BaseError, OSError, ValueError) as error:
-            found = self._translated(error, key)
-        raise found
-
-    def _translated(self, error: Exception, key: str) -> Exception:
-        text = str(error)
-        if isinstance(error, AlreadyExistsError):
-            return KeyExists(f"The key exists already. Received: {key!r}")
-        translated = error_of(text, self._location, key)
-        if isinstance(error, FileNotFoundError) and type(translated) is RemoteError:
-            return self._missing(key)
-        if "status code: 416" in text or "Wanted range starting at" in text:  # S3; Azurite
-            return _OutOfRange(key)
-        if isinstance(error, ValueError):
-            return InvalidInput(f"{self._location} cannot be used: {translated}")
-        return translated
-
-
-class _OutOfRange(Exception):
-    """The value ends before the range begins."""
+    def _pages(self, prefix: str, last: str | None) -> Iterator[Any]:
+        """Return the pages of a listing, from after the key last on."""
+        listed = lambda store: obstore.list(store, prefix or None, offset=last)  # noqa: E731
+        return iter(self._asked(prefix, listed))
 
 
 def _range(start: int, length: int | None) -> Any:
@@ -247,41 +273,7 @@ def _range(start: int, length: int | None) -> Any:
     return {"range": {"offset": start}} if start else None
 
 
-def _open(location: str) -> Any:
-    return from_url(
-        location,
-        client_options={"allow_http": _names_http(), "timeout": "120s", "connect_timeout": "5s"},
-        retry_config={
-            "max_retries": RETRIES,
-            "retry_timeout": timedelta(seconds=120),
-            "backoff": {
-                "init_backoff": timedelta(milliseconds=100),
-                "max_backoff": timedelta(seconds=5),
-                "base": 2,
-            },
-        },
-        **_profile(location),
-    )
+def _clients(location: str) -> tuple[Any, Any]:
+    from kept.bucket.object_client import open_clients
 
-
-def _names_http() -> bool:
-    """Return whether the environment names an endpoint without TLS, in so many words."""
-    names = (
-        "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT",
-        "AZURE_ENDPOINT", "GOOGLE_BASE_URL",
-    )  # fmt: skip
-    return any(os.environ.get(name, "").startswith("http://") for name in names)
-
-
-def _profile(location: str) -> dict[str, Any]:
-    """Return what a profile of ~/.aws says, where AWS_PROFILE asks for one: boto3 knows them."""
-    if not location.startswith("s3") or not os.environ.get("AWS_PROFILE"):
-        return {}
-    try:
-        import boto3
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError:
-        raise InvalidInput("AWS_PROFILE needs the package boto3: pip install boto3.") from None
-    session = boto3.Session()
-    region = {"region": session.region_name} if session.region_name else {}
-    return {"credential_provider": Boto3CredentialProvider(session), **region}
+    return open_clients(location, RETRIES)

@@ -20,6 +20,7 @@ _SIGNED = re.compile(r"(sig|X-Amz-[\w-]+|AWSAccessKeyId|Signature|token)=[^&\s\"
 # What a server may repeat of a request whose credentials are not from the environment.
 _REPEATED = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|(?<=Credential=)[^,\s]+|(?<=Bearer )\S+")
 _SHORTEST_SECRET = 6
+_hidden: set[str] = set()  # of profiles: they are in no variable
 
 
 class _Cause(NamedTuple):
@@ -36,6 +37,8 @@ _CAUSES = [
            "the credentials have expired. Renew them and try again"),
     _Cause(BucketNotFound, r"NoSuchBucket|ContainerNotFound", "", "",
            "there is no such bucket. Create it, or correct the location"),
+    _Cause(AccessDenied, "", "", r"credential provider: AccessDenied",
+           "there are no credentials"),
     _Cause(AccessDenied, r"RequestTimeTooSkewed", "", "",
            "this machine's clock is wrong, so its signatures are refused. Set the clock"),
     _Cause(AccessDenied,
@@ -47,10 +50,11 @@ _CAUSES = [
     _Cause(Unreachable, r"SlowDown|ServerBusy|InternalError|ServiceUnavailable|Conflict",
            "5..|429|409", "",
            "the server was too busy or broken, also after several tries. Try again later"),
-    _Cause(AccessDenied, "", "", r"169\.254\.|metadata\.google|metadata/instance|MissingAccount"
-           r"|Account must be specified|[Cc]redential",
-           "no credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-           "GOOGLE_APPLICATION_CREDENTIALS or AZURE_STORAGE_ACCOUNT_NAME and _KEY"),
+    _Cause(AccessDenied, "", "", r"169\.254\.|latest/api/token|metadata\.google|metadata/instance"
+           r"|MissingAccount|Account must be specified|[Cc]redential",
+           "no credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or "
+           "AWS_PROFILE, with the package botocore), GOOGLE_APPLICATION_CREDENTIALS or "
+           "AZURE_STORAGE_ACCOUNT_NAME and _KEY"),
     _Cause(Unreachable, "", "", r"BadScheme",
            "the endpoint is not https. Give it as http://… in AWS_ENDPOINT_URL if that is meant"),
     _Cause(Unreachable, "", "", r"kind: Timeout|[Tt]imed out|TimedOut",
@@ -70,6 +74,11 @@ def error_of(text: str, location: str, key: str) -> RemoteError:
     return RemoteError(f"{location}: the request failed. {_told(status, code, text, key)}")
 
 
+def hide(*secrets: str | None) -> None:
+    """Have scrub take these out as well."""
+    _hidden.update(filter(None, secrets))
+
+
 def scrub(text: str) -> str:
     """Return text without what the environment holds as a secret, and without signatures."""
     secrets = {
@@ -77,7 +86,7 @@ def scrub(text: str) -> str:
         for name, value in os.environ.items()
         if _SECRET_NAMES.search(name) and len(value) >= _SHORTEST_SECRET and "/" not in value[:1]
     }
-    for secret in sorted(secrets, key=len, reverse=True):
+    for secret in sorted(secrets | _hidden, key=len, reverse=True):
         text = text.replace(secret, "…")
     return _REPEATED.sub("…", _SIGNED.sub(r"\1=…", text))
 

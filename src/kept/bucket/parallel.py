@@ -31,6 +31,7 @@ def in_threads(work: Callable[[T], object], items: Iterable[T], threads: int) ->
                 with lock:
                     item = next(iterator)
                 work(item)
+                del item  # not held while the next one is made
         except StopIteration:
             pass
         except BaseException as error:  # noqa: BLE001 - raised below, in the calling thread

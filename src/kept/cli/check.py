@@ -9,7 +9,7 @@ import click
 from kept.cli.common import json_option, opened
 from kept.cli.completion import references
 from kept.cli.output import clean, counted, print_json, size_text
-from kept.cli.progress import progress
+from kept.progress import progress
 
 if TYPE_CHECKING:
     from kept.store.verify import Report

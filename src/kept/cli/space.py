@@ -16,7 +16,7 @@ from kept.cli.output import (
     print_table,
     size_text,
 )
-from kept.cli.progress import progress
+from kept.progress import progress
 
 if TYPE_CHECKING:
     from kept.store.compacting import Compacted

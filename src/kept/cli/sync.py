@@ -9,8 +9,8 @@ import click
 from kept.cli.common import json_option, opened
 from kept.cli.completion import artifact_names
 from kept.cli.output import clean, counted, print_json, size_text
-from kept.cli.progress import progress
 from kept.errors import RemoteError
+from kept.progress import progress
 
 if TYPE_CHECKING:
     from kept.mirrors.sync import Copied
@@ -130,15 +130,13 @@ def _copy(source: Store, target: Store, name: str) -> Copied:
 
     confirmed = Receipts(source.bucket, target.location)
     is_mirror = confirmed.receipt(name) is not None
-    with progress(f"Copying {name}") as moved:
-        head = source.log(name).view().head
 
-        def confirm(record: int, version: int) -> None:
-            moved(record, head)
-            if is_mirror:
-                confirmed.confirm(name, record, version)
+    def confirm(record: int, version: int) -> None:
+        if is_mirror:
+            confirmed.confirm(name, record, version)
 
-        return Sync(source, target, name).run(confirm)
+    with progress(f"Copying {name}", "bytes") as moved:
+        return Sync(source, target, name).run(confirm, moved, in_parts=True)
 
 
 def _shape(source: Store, target: Store, copied: dict[str, Copied]) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import click
 from kept.cli.common import files_shape, json_option, opened, version_shape
 from kept.cli.completion import artifact_names, references
 from kept.cli.output import clean, counted, print_json, size_text
-from kept.cli.progress import progress
 from kept.errors import NotFound
 from kept.names import check_name
+from kept.progress import progress
 
 if TYPE_CHECKING:
     from kept.store.store import Store
@@ -108,8 +108,10 @@ def put(  # noqa: PLR0913 (one for each argument and option)
         bytes_new = count
         return metadata
 
-    with progress(f"Storing {name}"):
-        version = store.log_artifact(name, paths, type=type, aliases=aliases, metadata=told)
+    with progress(f"Storing {name}", "bytes") as moved:
+        version = store.log_artifact(
+            name, paths, type=type, aliases=aliases, metadata=told, progress=moved
+        )
     is_new = version.index > before
     if as_json:
         print_json(version_shape(version) | {"is_new": is_new, "bytes_new": bytes_new})

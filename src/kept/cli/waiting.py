@@ -16,8 +16,8 @@ from kept.cli.output import (
     size_text,
     time_text,
 )
-from kept.cli.progress import progress
 from kept.errors import KeptError
+from kept.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +102,8 @@ def _send_to_wandb(
 def _send_to_store(outbox: Outbox, destination: str, artifact: str | None, moved: Progress) -> None:
     from kept.mirrors.delivery import Delivery
 
-    Delivery(opened(destination, may_be_new=True), outbox).send(moved, artifact)
+    store = opened(destination, may_be_new=True)
+    Delivery(store, outbox).send(moved, artifact, in_parts=True)
 
 
 def label_of(entry: Entry) -> str:

@@ -39,7 +39,7 @@ class Mirror:
         self._syncs: dict[str, Sync] = {}
         later = f"the next run goes on, or: kept sync {store.location} {self.location}"
         words = Words(f"the mirror {self.location}", store.location, later)
-        self.courier = Courier(self._copy, words, tell)
+        self.courier = Courier(self._copy, words, tell, counts=True)
 
     def begin(self, artifact: str) -> None:
         """Note durably that the artifact is mirrored, and copy what an earlier run has left."""
@@ -52,7 +52,10 @@ class Mirror:
         if not self._store.log(artifact).view().head:
             return  # registered, and nothing committed yet
         sync = self._syncs.setdefault(artifact, Sync(self._store, self._target, artifact))
-        sync.run(lambda record, version: self._receipts.confirm(artifact, record, version))
+        sync.run(
+            lambda record, version: self._receipts.confirm(artifact, record, version),
+            self.courier.told,
+        )
 
 
 class Mirrors:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kept.bucket.base import Bucket, Parts
+    from kept.bucket.transfer import Transfer
     from kept.store.history import Entry
     from kept.store.manifest import Manifest
 
@@ -31,9 +32,10 @@ class ContentCopy:
         """Know nothing of the target any more: a gc is deleting there."""
         self._there.clear()
 
-    def copy(self, entry: Entry, condemned: frozenset[str]) -> tuple[int, int]:
+    def copy(self, entry: Entry, condemned: frozenset[str], transfer: Transfer) -> tuple[int, int]:
         """Make the target hold a version's content; return the blobs and bytes that it lacked.
 
+        The transfer, which counts on all the bytes of the version, is told of each of them.
         All of it is checked on the way. Raises Damaged, or BeingCollected if it needs a condemned
         key: a copy has the names that its source has.
         """
@@ -46,8 +48,9 @@ class ContentCopy:
                 "kept gc there."
             )
         lacking = list(self._lacking(ends))
+        transfer.spared(entry.size - sum(ends[blob] for blob in lacking))
         sizes: list[int] = []
-        self._target.put_many(self._read(lacking, sizes))
+        self._target.put_many(self._read(lacking, sizes), transfer)
         encoded = manifest.encode()
         self._target.put(manifest_key(entry.manifest), [encoded])
         self._there.update(ends)

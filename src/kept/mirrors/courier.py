@@ -22,9 +22,12 @@ from kept.errors import (
     RunEnded,
     UnsafeServer,
 )
+from kept.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from kept.bucket.transfer import Progress
 
     Tell = Callable[[str], None]
 
@@ -46,6 +49,10 @@ class Words(NamedTuple):
     left: Callable[[], str] = lambda: "not everything is"  # … in the destination yet
 
 
+def _nobody(done: int, total: int) -> None:
+    """Watch nothing."""
+
+
 class Courier:
     """Sends what is due; one that fails tries again, ever more seldom, and tells the user once."""
 
@@ -55,12 +62,16 @@ class Courier:
         words: Words,
         tell: Tell,
         idle: Callable[[], None] = lambda: None,
+        *,
+        counts: bool = False,
     ) -> None:
         """Take what sends all that belongs to a key, and raises if it cannot.
 
-        idle is called when nothing is due any more, before anything new is.
+        idle is called when nothing is due any more, before anything new is. counts is set where
+        send calls told.
         """
         self._send, self._words, self._tell, self._idle = send, words, tell, idle
+        self._counts = counts
         self.start_anew()
         _couriers.add(self)
 
@@ -69,6 +80,7 @@ class Courier:
 
         The lock is new as well: a thread may have held it when the process was forked.
         """
+        self._watch: Progress = _nobody
         self._due: dict[str, None] = {}  # keys, in the order in which they were woken
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -110,12 +122,25 @@ class Courier:
         words = self._words
         if self.pending and not self.fails and not self.wait(min(NOTICE_SECONDS, seconds)):
             self._tell(f"kept: the last versions are on their way to {words.destination}")
-        if (self.pending or self._due) and not self.wait(seconds):
+        if (self.pending or self._due) and not self._watched(seconds):
             why = f" ({self._error})" if self._error else ""
             self._tell(
                 f"kept: {words.left()} in {words.destination} yet{why}. "
                 f"Safe in {words.safe}; {words.later}"
             )
+
+    def told(self, done: int, total: int) -> None:
+        """Take note of the bytes that are sent, and of those that are to be."""
+        self._watch(done, total)
+
+    def _watched(self, seconds: float) -> bool:
+        """Wait as wait does, and show how far it is."""
+        with progress(f"To {self._words.destination}", "bytes" if self._counts else None) as watch:
+            self._watch = watch
+            try:
+                return self.wait(seconds)
+            finally:
+                self._watch = _nobody
 
     def stop(self, seconds: float) -> None:
         """End the thread soon, between two attempts or after what it is sending."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kept.bucket.transfer import Transfer
 from kept.errors import Damaged, InvalidInput
 from kept.store.commit import Label, commit
 from kept.store.sources import Source
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping
 
+    from kept.bucket.transfer import Progress
     from kept.mirrors.outbox import Entry, Outbox
     from kept.store.encoding import Json
     from kept.store.log import Event
@@ -67,10 +69,16 @@ class Delivery:
         return self.outbox.entries(self.store.location)
 
     def send(
-        self, progress: Callable[[int, int], None] | None = None, artifact: str | None = None
+        self,
+        progress: Progress | None = None,
+        artifact: str | None = None,
+        *,
+        in_parts: bool = False,
     ) -> Sent:
-        """Make versions of all that waits, or of an artifact's; progress is told of bytes.
+        """Make versions of all that waits, or of an artifact's.
 
+        progress is called with the bytes that are sent and those that are to be, by any thread, by
+        one at a time; in_parts where somebody watches (see Transfer).
         What another process is sending is left to it, but for what was added here, which is
         waited for. Raises what the store raises; then what was not sent still waits. An entry that
         is refused still waits too, and does not keep others from being sent.
@@ -78,40 +86,41 @@ class Delivery:
         while True:
             with self.outbox.draining(self.store.location) as mine:
                 if mine:
-                    return self._send_all(progress, artifact)
+                    entries = [e for e in self.left() if artifact in (None, e.artifact)]
+                    size = sum(entry.size for entry in entries)
+                    return self._send_all(entries, Transfer(size, progress, in_parts=in_parts))
             self._find_own()
             if not self._own:
                 return Sent(0, 0)
             time.sleep(_PAUSE)
 
-    def _send_all(self, progress: Callable[[int, int], None] | None, artifact: str | None) -> Sent:
-        entries = [entry for entry in self.left() if artifact in (None, entry.artifact)]
+    def _send_all(self, entries: list[Entry], transfer: Transfer) -> Sent:
         recorded = self._recorded(e for e in entries if e.write_id not in self._untried)
         refused: Exception | None = None
-        versions, done, size = 0, 0, sum(entry.size for entry in entries)
+        versions, size = 0, 0
         for entry in entries:
             try:
-                self._send(entry, recorded.get(entry.write_id))
+                self._send(entry, recorded.get(entry.write_id), transfer)
             except _REFUSED as error:
                 refused = refused or error
                 continue
-            versions, done = versions + 1, done + entry.size
-            if progress:
-                progress(done, size)
+            versions, size = versions + 1, size + entry.size
         self._find_own()
         if refused is not None:
             raise refused
-        return Sent(versions, done)
+        return Sent(versions, size)
 
-    def _send(self, entry: Entry, recorded: Event | None) -> None:
+    def _send(self, entry: Entry, recorded: Event | None, transfer: Transfer) -> None:
         self._untried.discard(entry.write_id)
-        index = _index(recorded) if recorded else self._commit(entry)
+        if recorded:
+            transfer.spared(entry.size)
+        index = _index(recorded) if recorded else self._commit(entry, transfer)
         if entry.write_id in self._own:
             self._arrived(self.store.logged(entry.artifact, index))
             del self._own[entry.write_id]
         self.outbox.confirm(entry)
 
-    def _commit(self, entry: Entry) -> int:
+    def _commit(self, entry: Entry, transfer: Transfer) -> int:
         entry.check()
         content: dict[str, Any] = entry.content
         label = Label(
@@ -123,7 +132,9 @@ class Delivery:
         self.store.create()
         sources = [Source(file.path, file.file) for file in entry.files]
         log = self.store.log(entry.artifact)
-        return commit(self.store.bucket, entry.artifact, log, sources, label)
+        return commit(
+            self.store.bucket, entry.artifact, log, sources, label, transfer=lambda _: transfer
+        )
 
     def _recorded(self, entries: Iterable[Entry]) -> dict[str, Event]:
         """Return the records of those entries that were committed already."""

@@ -13,6 +13,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kept.bucket.transfer import Transfer
 from kept.errors import ArtifactNotFound, Diverged
 from kept.mirrors.content import ContentCopy
 from kept.store.ground import Ground, is_fence, on_ground
@@ -21,6 +22,7 @@ from kept.store.history import Entry, entries
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from kept.bucket.transfer import Progress
     from kept.store.log import Event, View
     from kept.store.store import Store
 
@@ -56,9 +58,17 @@ class Sync:
         self._known_head = 0
         self._content = ContentCopy(source.bucket, target.bucket)
 
-    def run(self, confirm: Confirm | None = None) -> Copied:
+    def run(
+        self,
+        confirm: Confirm | None = None,
+        progress: Progress | None = None,
+        *,
+        in_parts: bool = False,
+    ) -> Copied:
         """Copy what the target lacks; confirm is called when it has more than before.
 
+        progress is called with the bytes that are copied and those that are to be, by any thread,
+        by one at a time; in_parts where somebody watches (see Transfer).
         Raises ArtifactNotFound, Diverged, Damaged, or what either store raises; what was copied
         until then stays, and the next run goes on from there.
         """
@@ -70,11 +80,13 @@ class Sync:
         new = itertools.takewhile(lambda e: e["number"] > self._done, view.backwards())
         events = list(new)[::-1]
         adapted = self._adapted(events, _needed(events, view))
+        size = sum(entry.size for _, entry in adapted.values() if entry)
+        transfer = Transfer(size, progress, in_parts=in_parts)
         copied = Copied()
         for event in events:
             is_new = event["write_id"] in adapted
             if is_new:
-                copied += self._replay(*adapted[event["write_id"]])
+                copied += self._replay(*adapted[event["write_id"]], transfer)
             self._done = event["number"]
             if event["event"] == "version":
                 self._version = event["index"]
@@ -115,7 +127,7 @@ class Sync:
             found[event["write_id"]] = (told, entry)
         return found
 
-    def _replay(self, event: Event, entry: Entry | None) -> Copied:
+    def _replay(self, event: Event, entry: Entry | None, transfer: Transfer) -> Copied:
         log = self._target.log(self._name)
         if entry is None:
             return self._tell(event, log.view(), lambda _: None)
@@ -123,7 +135,7 @@ class Sync:
         def build(ground: Ground) -> Copied:
             if self._due(event, ground.view) is None:
                 return Copied()
-            blobs, size = self._content.copy(entry, ground.condemned)
+            blobs, size = self._content.copy(entry, ground.condemned, transfer)
             return Copied(blobs=blobs, bytes=size) + self._tell(event, ground.view, ground.check)
 
         return on_ground(self._target.bucket, self._name, log, build)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from kept.bucket.base import Bucket
+    from kept.bucket.transfer import Transfer
     from kept.store.encoding import Json
     from kept.store.log import Event, Log, View
     from kept.store.sources import Source
@@ -37,22 +38,43 @@ class Label:
     write_id: str | None = None  # of the record, for a commit that may have to be told again
 
 
-def commit(bucket: Bucket, name: str, log: Log, sources: Iterable[Source], label: Label) -> int:
+def commit(  # noqa: PLR0913 - the last one is optional
+    bucket: Bucket,
+    name: str,
+    log: Log,
+    sources: Iterable[Source],
+    label: Label,
+    *,
+    transfer: Callable[[int], Transfer] | None = None,
+) -> int:
     """Store the files and log them as a version of the artifact name; return its index.
+
+    transfer makes what is told of the bytes, of so many; where a gc comes in between, once more.
 
     Where they are identical to the newest version, only the aliases move, to that version.
     """
     files = tuple(sources)
-    return on_ground(bucket, name, log, lambda ground: _commit(bucket, log, files, label, ground))
+
+    def build(ground: Ground) -> int:
+        told = transfer(sum(source.size for source in files)) if transfer else None
+        return _commit(bucket, log, files, label, ground, transfer=told)
+
+    return on_ground(bucket, name, log, build)
 
 
-def _commit(
-    bucket: Bucket, log: Log, sources: Iterable[Source], label: Label, ground: Ground
+def _commit(  # noqa: PLR0913
+    bucket: Bucket,
+    log: Log,
+    sources: Iterable[Source],
+    label: Label,
+    ground: Ground,
+    *,
+    transfer: Transfer | None,
 ) -> int:
     newest = _newest(ground.view)
     _check_type(newest.any, label.type)
     previous = _previous(bucket, newest.live)
-    stored = _store(bucket, sources, previous, ground.condemned)
+    stored = _store(bucket, sources, previous, ground.condemned, transfer)
     event: Event = {
         "type": label.type,
         "manifest": stored.key_digest,
@@ -79,10 +101,11 @@ def _store(
     sources: Iterable[Source],
     previous: Manifest | None,
     condemned: frozenset[str],
+    transfer: Transfer | None = None,
 ) -> _Stored:
     """Store blobs and manifest, nothing of it under a condemned key."""
-    packer = Packer(bucket, previous, condemned)
-    bucket.put_many(packer.blobs(sources))
+    packer = Packer(bucket, previous, condemned, transfer)
+    bucket.put_many(packer.blobs(sources), transfer)
     manifest = packer.manifest()
     encoded = manifest.encode()
     name = digest(encoded)

@@ -47,9 +47,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from kept.bucket.base import Bucket, Buffer
+    from kept.bucket.transfer import Progress
     from kept.store.history import Entry
     from kept.store.manifest import Manifest
-    from kept.store.restore import Progress
 
 GENERATIONS = 8
 _OLD = 5

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kept.bucket.base import Bucket, Buffer, Parts
+    from kept.bucket.transfer import Transfer
     from kept.store.sources import Source
 
 PACK_BELOW = 1024 * 1024
@@ -40,9 +41,11 @@ class Packer:
         bucket: Bucket,
         previous: Manifest | None,
         condemned: frozenset[str] = frozenset(),
+        transfer: Transfer | None = None,
     ) -> None:
         self._bucket = bucket
         self._condemned = condemned
+        self._transfer = transfer
         self._places = _places(bucket, previous, condemned) if previous else {}
         self._pending: dict[str, Buffer] = {}
         self._pending_size = 0
@@ -58,6 +61,8 @@ class Packer:
                 chunks.append((name, len(data)))
                 if name not in self._places and name not in self._pending:
                     yield from self._add(name, data)
+                else:
+                    self._spare(data)
             self._cut.append((source, chunks))
         if self._pending:
             yield from self._flush()
@@ -102,6 +107,12 @@ class Packer:
         if not is_whole(self._bucket, blob, len(raw)):
             self.bytes_new += len(raw)
             yield blob_key(blob), encode_blob([raw])
+        else:
+            self._spare(raw)
+
+    def _spare(self, data: Buffer) -> None:
+        if self._transfer:
+            self._transfer.spared(len(data))
 
 
 def _places(bucket: Bucket, manifest: Manifest, condemned: frozenset[str]) -> dict[str, Place]:

@@ -8,21 +8,22 @@ import itertools
 import os
 import shutil
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.bucket.parallel import in_threads
+from kept.bucket.transfer import Transfer
 from kept.digest import Hasher
 from kept.errors import InvalidPath, KeyNotFound
 from kept.store.blobs import HEADER, MAGIC, RAW, blob_key, read_blob, stored_size, take_chunk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kept.bucket.base import Bucket
+    from kept.bucket.transfer import Progress
     from kept.store.manifest import Chunk, File, Manifest
 
-Progress = Callable[[int, int], None]  # done, of how many
 READERS = 8  # blobs in memory, mostly of up to 16 MiB
 _LOCAL_READERS = 2  # what is coded keeps a core busy; raw bytes are no faster with more
 _PIECE = 1024 * 1024
@@ -55,30 +56,16 @@ def restore(bucket: Bucket, manifest: Manifest, root: Path, progress: Progress |
         for number, file in enumerate(manifest.files):
             (workspace / str(number)).touch()
             os.truncate(workspace / str(number), file.size)
-        done = _Done(manifest.size, progress)
+        transfer = Transfer(manifest.size, progress)
         # Each thread reads, checks and writes: while one waits for the network, others do the rest.
         in_threads(
-            lambda item: done.add(_write_blob(bucket, workspace, item)),
+            lambda item: transfer.moved(_write_blob(bucket, workspace, item)),
             _uses(manifest).items(),
             READERS if bucket.is_remote else _LOCAL_READERS,
         )
         for number, target in enumerate(targets):
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(workspace / str(number), target)
-
-
-class _Done:
-    """How many bytes are written, counted by several threads."""
-
-    def __init__(self, size: int, progress: Progress | None) -> None:
-        self._size, self._progress = size, progress
-        self._lock, self._count = threading.Lock(), 0
-
-    def add(self, count: int) -> None:
-        with self._lock:
-            self._count += count
-            if self._progress:
-                self._progress(self._count, self._size)
 
 
 class _Use(NamedTuple):

@@ -28,6 +28,11 @@ class Source(NamedTuple):
     path: str  # in the version
     file: str | MemoryFile  # a path on the disk, or the file itself
 
+    @property
+    def size(self) -> int:
+        """How many bytes it has now."""
+        return os.path.getsize(self.file) if isinstance(self.file, str) else self.file.size
+
     def open(self) -> AbstractContextManager[Content]:
         """Open the file for reading; raises InvalidPath if somebody changes it meanwhile."""
         if isinstance(self.file, str):

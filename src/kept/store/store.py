@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kept.bucket.base import Bucket
+    from kept.bucket.transfer import Progress
     from kept.store.compacting import Compacted
     from kept.store.gc import Collection
     from kept.store.history import Entry
     from kept.store.keep import Keep
     from kept.store.manifest import Manifest
-    from kept.store.restore import Progress
     from kept.store.retention import Decision
     from kept.store.sources import Storable
     from kept.store.usage import Usage
@@ -62,6 +62,7 @@ class Store:
         aliases: Iterable[str] = (),
         metadata: Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None = None,
         ttl: str | float | timedelta | None = None,
+        progress: Progress | None = None,
     ) -> Version:
         """Commit files and folders as a new version, with its aliases, in one atomic step.
 
@@ -72,12 +73,15 @@ class Store:
 
         metadata is a dict of what JSON can hold. As a function it is called right before the
         commit, with the number of bytes that were new to the store, and returns the dict. ttl is
-        how long the version is worth keeping ("7d"); see set_ttl.
+        how long the version is worth keeping ("7d"); see set_ttl. progress is called with the bytes
+        that are stored and those that are to be, by any thread, by one at a time; what the store
+        has already is in neither.
 
         Raises InvalidName, InvalidPath, InvalidMetadata, InvalidInput (another type than the
         artifact has) or OSError (disk full, no permission); then there is no new version, unless
         it is the disk that fails in the very moment of the commit.
         """
+        from kept.bucket.transfer import watched
         from kept.store.commit import Label, commit
         from kept.store.sources import find_sources
 
@@ -86,7 +90,9 @@ class Store:
         label = Label(type, check_aliases(aliases), describer(metadata), expiry(ttl))
         sources = find_sources(paths)
         self.create()
-        index = commit(self.bucket, name, self.log(name), sources, label)
+        index = commit(
+            self.bucket, name, self.log(name), sources, label, transfer=watched(progress)
+        )
         return self.logged(name, index)
 
     def logged(self, name: str, index: int) -> Version:

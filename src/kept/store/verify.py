@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kept.bucket.base import Bucket
+    from kept.bucket.transfer import Progress
     from kept.store.log import Event, Log
     from kept.store.manifest import Chunk
-    from kept.store.restore import Progress
 
 
 @dataclass(frozen=True, slots=True)

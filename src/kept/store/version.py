@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     import keras
 
+    from kept.bucket.transfer import Progress
     from kept.store.history import Entry
     from kept.store.manifest import File, Manifest
-    from kept.store.restore import Progress
     from kept.store.store import Store
     from kept.store.verify import Report
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from kept.errors import Unreachable
+from kept.errors import AccessDenied, Unreachable
 from kept.mirrors.background import Mirrors
 from kept.mirrors.courier import Courier, Words
 from kept.mirrors.delivery import Delivery
@@ -59,7 +59,7 @@ class RemoteDestination:
         self._mirrors = Mirrors(self.store, options.mirror, print_text)
         later = f"the next run goes on, or: kept sync --outbox {self._outbox.folder}"
         words = Words(f"the store {self.location}", self._outbox.folder, later)
-        self._courier = Courier(self._send, words, print_text)
+        self._courier = Courier(self._send, words, print_text, counts=True)
         self._files: Files = []
 
     @property
@@ -117,7 +117,7 @@ class RemoteDestination:
                 return best_value(content["metadata"], monitor, mode)
         try:
             return best_in_store(self.store, name, monitor, mode)
-        except Unreachable:
+        except (Unreachable, AccessDenied):  # training has begun, and is not ended by that
             return None
 
     def finish(self) -> None:
@@ -126,7 +126,7 @@ class RemoteDestination:
         self._mirrors.finish()
 
     def _send(self, _: str) -> None:
-        self._delivery.send()
+        self._delivery.send(self._courier.told)
 
     def _arrived(self, version: Version) -> None:
         self._committed(version)

@@ -1,10 +1,14 @@
-"""A progress bar for long work: on stderr, only on a terminal, and only after a second."""
+"""A progress bar for long work: on stderr, on a terminal, and only after a second.
+
+Where stderr is no terminal, a plain line now and then.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -14,19 +18,24 @@ if TYPE_CHECKING:
 
 Unit = Literal["bytes", "versions"]
 _PATIENCE = 1.0  # seconds; a bar that flashes up and goes is only unrest
+_PAUSE = 30.0  # seconds between lines
+_LABEL = 32  # columns of 80 for a bar of bytes with its numbers
 
 
 @contextlib.contextmanager
 def progress(label: str, unit: Unit | None = None) -> Iterator[Callable[[int, int], None]]:
     """Yield a function that is told how much is done, of how much.
 
-    Without a unit nothing is told, and the bar only shows that the work goes on.
+    Without a unit nothing is told, and the bar only shows that the work goes on. Of bytes the speed
+    is shown as well.
     """
+    if not sys.stderr.isatty():
+        yield _Lines(label, unit).update
+        return
     bar = _Bar(label, unit)
     timer = threading.Timer(_PATIENCE, bar.show)
     timer.daemon = True
-    if sys.stderr.isatty():
-        timer.start()
+    timer.start()
     try:
         yield bar.update
     finally:
@@ -34,11 +43,32 @@ def progress(label: str, unit: Unit | None = None) -> Iterator[Callable[[int, in
         bar.end()
 
 
+class _Lines:
+    """For logs and pipes: work of less than half a minute says nothing."""
+
+    def __init__(self, label: str, unit: Unit | None) -> None:
+        self._label, self._unit = label, unit
+        self._began = self._told = time.monotonic()
+
+    def update(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._unit and now - self._told >= _PAUSE:
+            self._told = now
+            sys.stderr.write(f"{self._label}: {self._amount(done, total, now)}\n")
+            sys.stderr.flush()
+
+    def _amount(self, done: int, total: int, now: float) -> str:
+        if self._unit != "bytes":
+            return f"{done} of {total} {self._unit}"
+        speed = done / (now - self._began)
+        return f"{done / 1e6:.1f} of {total / 1e6:.1f} MB, {speed / 1e6:.1f} MB/s"
+
+
 class _Bar:
     """Shown by the timer's thread, moved and ended by the worker's."""
 
     def __init__(self, label: str, unit: Unit | None) -> None:
-        self._label, self._unit = label, unit
+        self._label, self._unit = _fitting(label), unit
         self._at: tuple[int, int | None] = (0, None)
         self._shown: tuple[Progress, TaskID] | None = None
         self._ended = False
@@ -65,16 +95,24 @@ class _Bar:
                 self._shown[0].stop()
 
 
+def _fitting(label: str) -> str:
+    return label if len(label) <= _LABEL else f"{label[: _LABEL // 2]}…{label[1 - _LABEL // 2 :]}"
+
+
 def _drawn(unit: Unit | None) -> Progress:
     from rich import progress as parts
     from rich.console import Console
 
-    amounts = {"bytes": parts.DownloadColumn, "versions": parts.MofNCompleteColumn}
+    amounts: dict[str, list[parts.ProgressColumn]] = {
+        "bytes": [parts.DownloadColumn(), parts.TransferSpeedColumn()],
+        "versions": [parts.MofNCompleteColumn()],
+    }
     return parts.Progress(
         parts.TextColumn("{task.description}", markup=False),
-        parts.BarColumn(),
-        *([amounts[unit]()] if unit else []),
+        parts.BarColumn(bar_width=None),
+        *(amounts[unit] if unit else []),
         parts.TimeElapsedColumn(),
         console=Console(file=sys.stderr),
         transient=True,
+        expand=True,
     )

@@ -10,7 +10,7 @@ import types
 
 import pytest
 
-from kept.cli import progress as module
+from kept import progress as module
 
 
 class Terminal(io.StringIO):
