@@ -230,3 +230,21 @@ class TestInTheBackground:
         with pytest.raises(SaveFailed, match="Epoch 2"):
             failed.wait()
         assert failed.wait()
+
+
+def test_ctrl_c_while_the_writer_is_waited_for_takes_the_best_value_back(model, monkeypatch):
+    def interrupted(self, *, wait):
+        raise KeyboardInterrupt
+
+    callback = hooks(checkpoint("m.keras"), model)
+    callback.on_epoch_end(0, {"val_loss": 2.0})
+    with monkeypatch.context() as patch:
+        patch.setattr("kept.training.snapshot.SnapshotPool.borrow", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            callback.on_epoch_end(1, {"val_loss": 1.0})
+    assert callback.best == 2.0
+    callback.on_epoch_end(2, {"val_loss": 1.5})
+    callback.close()
+    assert callback._saver._recoder._saves == 0
+    assert [version.metadata["value"] for version in callback.versions] == [2.0, 1.5]
+    assert "best" in callback.versions[-1].aliases

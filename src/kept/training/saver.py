@@ -106,7 +106,12 @@ class Saver:
             finally:
                 self._recoder.save_ends()
             return
-        snapshot = self._pool.borrow(wait=self._wait)
+        try:
+            snapshot = self._pool.borrow(wait=self._wait)
+        except BaseException:  # Ctrl-C while it waits
+            due.undo()
+            self._recoder.save_ends()
+            raise
         if snapshot is None:
             due.undo()
             self._recoder.save_ends()
