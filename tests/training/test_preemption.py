@@ -185,7 +185,7 @@ def test_saves_by_the_clock(monkeypatch):
     ],
 )
 def test_times(every, seconds):
-    assert Interval(every)._seconds == seconds
+    assert Interval(every).seconds == seconds
 
 
 @pytest.mark.parametrize("every", ["", "10", "ten", "0s", 0, -1, True, "5 days", [], float("nan")])
