@@ -18,6 +18,8 @@ from kept.training import recoder
 from tests.training import helpers
 from tests.training.helpers import PATIENCE
 
+pytestmark = pytest.mark.any_framework
+
 
 @pytest.fixture(scope="module")
 def wide():

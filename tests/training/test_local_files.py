@@ -16,6 +16,8 @@ from kept.training.local_files import LocalFiles
 from tests.helpers import write
 from tests.training.helpers import fit
 
+pytestmark = pytest.mark.any_framework
+
 ON = pytest.mark.parametrize("where", ["folder", "s3"])
 
 

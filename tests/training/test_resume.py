@@ -151,6 +151,7 @@ def test_a_run_that_stopped_early_stays_stopped(capsys):
     assert "had been ended by a callback" in capsys.readouterr().out
 
 
+@pytest.mark.any_framework
 def test_a_damaged_newest_version_falls_back(capsys):
     interrupted(9, checkpoint(save_freq=2))
     store = kept.open_store()
@@ -172,6 +173,7 @@ def test_a_damaged_newest_version_falls_back(capsys):
     assert int(model.optimizer.iterations) == 3 * BATCHES
 
 
+@pytest.mark.any_framework
 def test_all_versions_damaged_is_an_error():
     interrupted(9, checkpoint())
     store = kept.open_store()
@@ -197,6 +199,7 @@ def test_another_model_or_optimizer_is_refused_before_training(model, message):
     assert all(np.array_equal(a, b) for a, b in zip(before, values(other), strict=True))
 
 
+@pytest.mark.any_framework
 def test_a_model_that_lacks_a_layer_is_refused():
     fit(make(), checkpoint(), epochs=1)
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8, activation="relu")])
@@ -205,6 +208,7 @@ def test_a_model_that_lacks_a_layer_is_refused():
         kept.resume(model, "m")
 
 
+@pytest.mark.any_framework
 def test_a_model_that_is_not_built_is_refused():
     fit(make(), checkpoint(), epochs=1)
     model = keras.Sequential([keras.layers.Dense(8), keras.layers.Dense(1)])
@@ -213,6 +217,7 @@ def test_a_model_that_is_not_built_is_refused():
         kept.resume(model, "m")
 
 
+@pytest.mark.any_framework
 def test_missing_and_new_callbacks_are_told_of(capsys):
     interrupted(9, checkpoint(save_freq=4), keras.callbacks.EarlyStopping("loss"))
     plateau = keras.callbacks.ReduceLROnPlateau("loss")
@@ -222,6 +227,7 @@ def test_missing_and_new_callbacks_are_told_of(capsys):
     assert "holds no state of ReduceLROnPlateau" in said
 
 
+@pytest.mark.any_framework
 def test_a_version_without_a_state_says_what_is_missing(capsys):
     model = make()
     fit(model, epochs=1)
@@ -239,22 +245,26 @@ def test_a_version_without_a_state_says_what_is_missing(capsys):
     ("resume", "error"),
     [("other", NotFound), ("m:nonsense", NotFound), ("m:", InvalidReference)],
 )
+@pytest.mark.any_framework
 def test_a_reference_that_names_nothing(resume, error):
     fit(make(), checkpoint(), epochs=1)
     with pytest.raises(error):
         kept.resume(make(), resume)
 
 
+@pytest.mark.any_framework
 def test_resume_needs_a_name():
     with pytest.raises(InvalidCheckpoint, match="pass name"):
         kept.ModelCheckpoint("c.keras", resume=True)
 
 
+@pytest.mark.any_framework
 def test_an_artifact_that_is_not_there():
     with pytest.raises(ArtifactNotFound, match="none has no version"):
         kept.resume(make(), "none")
 
 
+@pytest.mark.any_framework
 def test_state_of_takes_what_has_a_state():
     with pytest.raises(InvalidCheckpoint, match="Received: TerminateOnNaN"):
         checkpoint(state_of=[keras.callbacks.TerminateOnNaN()])
@@ -274,6 +284,7 @@ class Bad(keras.callbacks.Callback):
         raise AssertionError
 
 
+@pytest.mark.any_framework
 def test_a_state_that_cannot_be_kept_is_an_error():
     with pytest.raises(kept.KeptError, match="The state of Bad cannot be kept"):
         fit(make(), checkpoint(), Bad(), epochs=1)
@@ -302,6 +313,7 @@ def test_kept_resume_gives_a_callback_for_fit(straight):
     assert same(model, straight)
 
 
+@pytest.mark.any_framework
 def test_the_best_value_is_restored():
     first = checkpoint("old", monitor="mae", mode="min", save_best_only=True)
     fit(make(), first)
@@ -350,6 +362,7 @@ def test_a_fit_that_breaks_off_while_passing_over_leaves_a_model_that_trains():
     assert int(model.optimizer.iterations) == before + BATCHES
 
 
+@pytest.mark.any_framework
 def test_another_batch_size_begins_the_epoch_again_and_says_so(capsys):
     interrupted(9, checkpoint(save_freq=4))
     model = make(seed=2)
@@ -466,6 +479,7 @@ def put_again(version, *, inside):
 
 
 @pytest.mark.parametrize("inside", [None, "deeper"])
+@pytest.mark.any_framework
 def test_a_folder_that_was_put_is_resumed_from_with_its_state(straight, capsys, inside):
     interrupted(9, own := checkpoint(save_freq=4))
     put_again(own.versions[0], inside=inside)
@@ -474,6 +488,7 @@ def test_a_folder_that_was_put_is_resumed_from_with_its_state(straight, capsys, 
     assert same(model, straight)
 
 
+@pytest.mark.any_framework
 def test_a_state_that_is_not_beside_its_checkpoint_is_refused():
     fit(make(), own := checkpoint(), epochs=1)
     folder = own.versions[0].download("again/one")
@@ -487,6 +502,7 @@ def test_a_state_that_is_not_beside_its_checkpoint_is_refused():
 @pytest.mark.parametrize(
     "content", [b"", b"no checkpoint", b"PK\x03\x04 nor this", b"\x89HDF\r\n\x1a\n"]
 )
+@pytest.mark.any_framework
 def test_what_is_no_checkpoint_is_refused(path, content):
     Path(path).write_bytes(content)
     kept.open_store().log_artifact("m", path)
