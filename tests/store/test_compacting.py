@@ -20,7 +20,7 @@ import kept
 from kept.bucket.memory import MemoryBucket
 from kept.errors import Damaged
 from kept.store.blobs import RAW, bases_lock, bases_of, blob_key, encode_blob, read_blob, read_head
-from kept.store.coded import DELTA, parse_sections
+from kept.store.coded import BIG_ENDIAN, DELTA, parse_sections
 from kept.store.compacting import GENERATIONS, Compactor
 from tests.helpers import Wrapped, finish, hdf5, keras, start, tree, write
 
@@ -309,6 +309,43 @@ def test_any_array_of_any_dtype_through_a_file_and_a_store(tmp_path_factory, dat
         out = store[f"m:v{index}"].download(folder / f"out{index}")
         assert (out / "m.h5").read_bytes() == content
     assert store.verify().ok
+
+
+def special(dtype, count):
+    """Bit patterns that arithmetic does not keep: NaNs with payloads, denormals, -0, infinities."""
+    width = dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize
+    bits, ones = 8 * width, (1 << (8 * width)) - 1
+    exponent = ones >> 1 & ~(ones >> (1 + {16: 5, 32: 8, 64: 11}.get(bits, 4)))
+    patterns = [exponent | 1, exponent | ones >> 4 & 0x2A, ones, 1, 2, 1 << bits - 1, exponent, 0]
+    order = "big" if dtype.byteorder == ">" else "little"
+    data = b"".join(pattern.to_bytes(width, order) for pattern in patterns)
+    return np.frombuffer(data * (count * dtype.itemsize // len(data)), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_what_arithmetic_would_change_is_coded_and_comes_back(store, tmp_path, dtype):
+    """In Fortran order, with a tensor without elements beside it; each version a little changed."""
+    dtype, contents = np.dtype(dtype), []
+    for version in range(3):
+        array = special(dtype, 60_000).copy()
+        array.view("u1")[:: 997 * dtype.itemsize] += np.uint8(version)
+        array = np.asfortranarray(array.reshape(300, -1))
+        assert array.flags.f_contiguous
+        with h5py.File(tmp_path / "m.h5", "w") as file:
+            file.create_dataset("x", data=array.view("u1") if dtype.kind == "b" else array)
+            file.create_dataset("none", data=array[:, :0] if dtype.kind != "b" else [])
+        contents.append((tmp_path / "m.h5").read_bytes())
+        store.log_artifact("m", tmp_path / "m.h5")
+    store.compact()
+    found = heads(store, "m:v2")
+    blob = max(found, key=lambda name: found[name].raw_size)
+    assert found[blob].codec != RAW
+    sections = parse_sections(found[blob], store.bucket.get(blob_key(blob)), 2**40, "")
+    tensor = max(sections, key=lambda section: section.size)
+    assert tensor.width == (dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize)
+    is_big = dtype.byteorder == ">"
+    assert bool(tensor.flags & BIG_ENDIAN) == is_big
+    check(store, contents, tmp_path)
 
 
 def test_bfloat16_is_coded_as_numbers_of_two_bytes(store, tmp_path):

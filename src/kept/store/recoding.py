@@ -2,7 +2,9 @@
 
 A process and not a thread: a thread of the lowest priority may be kept from running while it holds
 the interpreter's lock, and then the training waits for it. As a process it takes of the processor
-what nobody else wants, and killing it does no harm (compacting.py says why). The run starts it:
+what nobody else wants, and killing it does no harm (compacting.py says why). Where two of the
+machine's processors are one core, even that slows a training on both of them to 0.78 of its steps,
+so while the run goes on it also rests: it takes a tenth of all processors at most. It is started by
 
     python -m kept.store.recoding FOLDER NAME PARENT [max]
 
@@ -18,6 +20,7 @@ import json
 import os
 import select
 import sys
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 PAUSE, GO, FINISH = b"p", b"g", b"f"
 _LOOK = 2.0  # seconds between two looks for the parent
+_SHARE = 0.1  # of the machine's processors, while the run goes on
 
 
 class _Over(Exception):
@@ -40,10 +44,14 @@ class Orders:
         self._paused = False
         self._news = True
         self._finish = False
+        self._worked = time.process_time()
+        self._rest = max(0.0, 1 / (_SHARE * (os.cpu_count() or 1)) - 1)  # for a second of work
 
     def look(self) -> None:
-        """Take what has come, and wait where it says so; for between two steps."""
-        self._take(0)
+        """Rest, take what has come, and wait where it says so; for between two steps."""
+        worked = time.process_time() - self._worked
+        self._take(0 if self._finish else worked * self._rest)
+        self._worked += worked
         while self._paused:
             self._take(_LOOK)
 
