@@ -27,6 +27,7 @@
     ├── Diverged                       two stores hold different versions under one number
     ├── VersionInUse                   the version has aliases, so it is not deleted
     ├── UploadFailed                   W&B did not confirm a checkpoint, which stays in the outbox
+    │   ├── Refused                    and will not whenever it is asked; later ones are sent
     │   └── RunEnded                   and will not in this run, which was ended
     ├── SaveFailed (RuntimeError)      a checkpoint could not be written or committed
     └── CannotResume                   a version does not fit the model, optimizer or run
@@ -143,6 +144,10 @@ class VersionInUse(KeptError):
 
 class UploadFailed(KeptError):
     """W&B did not confirm a checkpoint; it stays in the outbox."""
+
+
+class Refused(UploadFailed):
+    """W&B does not take this checkpoint as it is; it stays in the outbox, with the reason."""
 
 
 class RunEnded(UploadFailed):

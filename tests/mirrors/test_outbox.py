@@ -193,29 +193,35 @@ CLAIMS = r"""
 import os, sys, time
 from kept.mirrors.outbox import Outbox
 with Outbox(sys.argv[1]).draining("there") as mine:
-    if os.fork() == 0:  # a data loader's worker, say, that outlives its parent
+    worker = os.fork()
+    if worker == 0:  # of a data loader, say, that outlives its parent
         os.write(1, b"forked\n")
-        time.sleep(60)
+        time.sleep(600)
         os._exit(0)
-    os.write(1, b"%r\n" % mine)
+    # One call for a line: print makes two with PYTHONUNBUFFERED, and the lines get mixed.
+    os.write(1, b"%r %d\n" % (mine, worker))
     sys.stdin.read()
 """
 
 
 def test_one_process_at_a_time_sends_to_a_destination(outbox):
     claims = start(CLAIMS, outbox.folder)
-    assert {claims.stdout.readline() for _ in range(2)} == {"True\n", "forked\n"}
+    forked, told = sorted((claims.stdout.readline() for _ in range(2)), reverse=True)
+    mine, worker = told.split()
+    assert (forked, mine) == ("forked\n", "True")
     with outbox.draining("there") as mine, outbox.draining("elsewhere") as other:
         assert (mine, other) == (False, True)
         with outbox.draining("elsewhere") as again:
             assert not again, "another thread is another sender"
     claims.send_signal(signal.SIGKILL)
     claims.wait()
-    with outbox.draining("there") as mine:
-        assert mine
-    assert not os.path.exists(outbox.folder)
-    claims.stdout.close()
-    claims.stdin.close()
+    try:
+        with outbox.draining("there") as mine:
+            assert mine, "though the worker lives"
+        assert not os.path.exists(outbox.folder)
+    finally:
+        os.kill(int(worker), signal.SIGKILL)
+        claims.communicate()
 
 
 def test_where_it_lies(monkeypatch, tmp_path):

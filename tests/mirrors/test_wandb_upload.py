@@ -9,11 +9,12 @@ from datetime import timedelta
 
 import pytest
 
-from kept.errors import Damaged, NoActiveRun
-from kept.mirrors import courier, wandb_run, wandb_upload
+from kept.errors import Damaged, InvalidInput, NoActiveRun
+from kept.mirrors import courier, wandb_run, wandb_sender
 from kept.mirrors.outbox import Outbox
-from kept.mirrors.wandb_upload import Label, WandbUploads, send_left, uploads_of
+from kept.mirrors.wandb_upload import send_left, uploads_of
 from tests.helpers import write
+from tests.mirrors.trainer import Trainer, sync
 
 wandb = pytest.importorskip("wandb")
 
@@ -23,38 +24,8 @@ def quick(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(courier, "_FIRST_PAUSE", 0.05)
     monkeypatch.setattr(courier, "FINISH_SECONDS", 60)
-    monkeypatch.setattr(wandb_upload, "_ASK_SECONDS", 0.2)
-
-
-class Trainer:
-    """A run, and the checkpoints that it saves."""
-
-    def __init__(self, folder, **options):
-        self.run = wandb.init(project="p", **options)
-        self.outbox = Outbox(folder / "outbox")
-        self.told = []
-        self.uploads = WandbUploads(self.run, self.told.append, self.outbox)
-        self.uploads.begin()
-        self.name = f"run_{self.run.id}_model"
-        self._folder = folder
-        self.saved = []
-
-    def save(self, data, n=None, **more):
-        n = len(self.saved) if n is None else n
-        label = {"aliases": ["latest", f"epoch_{n}"], "metadata": {"epoch": n}} | more
-        file = write(self._folder / "m.keras", data)
-        self.uploads.add(Label(self.name, **label), {"m.keras": file})
-        file.unlink()
-        self.saved.append(data)
-
-    def is_on(self, server):
-        versions = server.versions(self.name)
-        assert [server.content(version)["m.keras"] for version in versions] == self.saved
-        assert [v.aliases for v in versions[:-1]] == [[f"epoch_{v.index}"] for v in versions[:-1]]
-        assert set(versions[-1].aliases) == {"latest", f"epoch_{len(self.saved) - 1}"}
-        assert self.outbox.entries() == []
-        assert not os.path.exists(self.outbox.folder)
-        return versions
+    monkeypatch.setattr(wandb_sender, "_ASK_SECONDS", 0.2)
+    monkeypatch.setattr(wandb_sender, "_PAUSES", (0.05, 0.1))
 
 
 def test_checkpoints_arrive_in_order_with_all_that_belongs_to_them(
@@ -296,14 +267,28 @@ def test_sync_lets_a_living_run_alone(wandb_server, tmp_path):
     trainer.is_on(wandb_server)
 
 
-def test_no_run(wandb_server):
-    with pytest.raises(NoActiveRun, match=r"wandb.init\(\).*kept.ModelCheckpoint"):
+def test_whether_a_server_answers(wandb_server):
+    def answers(url):
+        return wandb_run.answers(wandb_run.Place(url, "", "p", "r"))
+
+    assert answers(wandb_server.url)
+    # A certificate that only wandb knows is no outage; here there is no TLS at all.
+    assert answers(wandb_server.url.replace("http:", "https:"))
+    wandb_server.stop()
+    assert not answers(wandb_server.url)
+    assert not answers(wandb_server.url.replace("http:", "https:"))
+
+
+@pytest.mark.parametrize("version", ["0.18.7", "0.19.10", "0.9.0rc1"])
+def test_an_sdk_that_is_too_old(monkeypatch, version):
+    monkeypatch.setattr(wandb, "__version__", version)
+    with pytest.raises(InvalidInput, match=rf"needs 0\.19\.11.*Received: wandb {version}"):
         wandb_run.active_run()
 
 
-def sync(outbox):
-    for destination in {entry.destination for entry in outbox.entries()}:
-        assert send_left(outbox, destination, lambda entry: None)
+def test_no_run(wandb_server):
+    with pytest.raises(NoActiveRun, match=r"wandb.init\(\).*kept.ModelCheckpoint"):
+        wandb_run.active_run()
 
 
 def test_all_who_upload_to_a_run_share_one_sender(wandb_server):

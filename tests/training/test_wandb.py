@@ -15,6 +15,7 @@ import pytest
 
 import kept
 from kept.errors import InvalidCheckpoint, NoActiveRun
+from tests.helpers import tree
 from tests.training.helpers import content, fit, leftovers, losses, play
 
 wandb = pytest.importorskip("wandb")
@@ -52,6 +53,10 @@ def test_the_signature_is_that_of_the_page():
         ["val_loss", 0, False, False, "auto", "epoch", None, None]
     )
     assert issubclass(kept.WandbModelCheckpoint, keras.callbacks.ModelCheckpoint)
+    if FRAMEWORK == "tensorflow":
+        import tensorflow as tf
+
+        assert issubclass(kept.WandbModelCheckpoint, tf.keras.callbacks.ModelCheckpoint)
 
 
 def test_without_a_run(monkeypatch):
@@ -161,6 +166,60 @@ def test_the_best_value_carries_over_from_the_store(run, wandb_server, model, st
     assert own_aliases(versions) == [{"epoch_0"}, {"epoch_2", "best"}]
 
 
+def test_the_best_value_carries_over_in_a_run(run, wandb_server, model):
+    """Also without a store: to the next fit of a callback, and to the next callback."""
+    first = kept.WandbModelCheckpoint("m.keras", save_best_only=True)
+    play([first], losses(0.3), model=model)
+    play([first], losses(0.5, 0.2), model=model, start=1)
+    second = kept.WandbModelCheckpoint("m.keras", save_best_only=True)
+    play([second], losses(0.4, 0.1), model=model, start=3)
+    versions = wandb_server.versions(name(run))
+    assert own_aliases(versions) == [{"epoch_0"}, {"epoch_2"}, {"epoch_4", "best"}]
+    other = kept.WandbModelCheckpoint("m.keras", monitor="loss", save_best_only=True)
+    play([other], [{"loss": 9.0}], model=model, start=5)
+    assert len(wandb_server.versions(name(run))) == 4, "another metric has a best of its own"
+
+
+@pytest.mark.parametrize("is_left", [False, True], ids=["on the server", "in the outbox"])
+def test_a_run_that_is_resumed_knows_its_best(wandb_server, model, is_left):
+    with wandb.init(project="p", id="again", mode="offline" if is_left else "online"):
+        callback = kept.WandbModelCheckpoint("m-{epoch}.keras", save_best_only=True)
+        play([callback], losses(0.3), model=model)
+    with wandb.init(project="p", id="again", resume="allow"):
+        callback = kept.WandbModelCheckpoint("m-{epoch}.keras")
+        play([callback], losses(0.5, 0.2), model=model, start=1)
+        assert callback.best == 0.2
+    versions = wandb_server.versions("run_again_model")
+    assert own_aliases(versions) == [{"epoch_0"}, {"epoch_1"}, {"epoch_2", "best"}]
+
+
+def test_a_resumed_run_that_has_logged_nothing_yet(wandb_server, model):
+    with wandb.init(project="p", id="again"):
+        pass
+    with wandb.init(project="p", id="again", resume="must"):
+        play([kept.WandbModelCheckpoint("m.keras")], losses(0.5), model=model)
+    assert own_aliases(wandb_server.versions("run_again_model")) == [{"epoch_0", "best"}]
+
+
+def test_a_resumed_run_whose_server_cannot_tell_the_best(wandb_server, model, capsys):
+    with wandb.init(project="p", id="again"):
+        play([kept.WandbModelCheckpoint("m.keras")], losses(0.3), model=model)
+    with wandb.init(project="p", id="again", resume="must"):
+        callback = kept.WandbModelCheckpoint("m.keras")
+        wandb_server.faults.fault = lambda call: "403" if call == "project" else None
+        play([callback], losses(0.5), model=model, start=1)
+    assert "the best value of run_again_model so far is not known" in capsys.readouterr().out
+    assert own_aliases(wandb_server.versions("run_again_model"))[1] == {"epoch_1", "best"}
+
+
+def test_the_first_best_has_to_beat_the_threshold(run, wandb_server, model):
+    callback = kept.WandbModelCheckpoint(
+        "m-{epoch}.keras", save_best_only=True, initial_value_threshold=0.4
+    )
+    play([callback], losses(0.5, 0.3), model=model)
+    assert own_aliases(wandb_server.versions(name(run))) == [{"epoch_1", "best"}]
+
+
 def test_resume_needs_a_store(run, data, model, store):
     with pytest.raises(InvalidCheckpoint, match=r"resume needs a store.*Received: resume=True"):
         kept.WandbModelCheckpoint("m.keras", resume=True)
@@ -197,11 +256,13 @@ def test_a_reference_needs_object_storage(run, store):
         {"ttl": timedelta(0)},
         {"reference": "yes"},
         {"mirror": "elsewhere"},
+        {"keep": kept.Keep(last=2)},
+        {"metadata": {f"key {n}": n for n in range(81)}},
         {"aliases": "prod"},
         {"options": "fast"},
         {"save_freq": 0},
     ],
-    ids=str,
+    ids=lambda options: next(iter(options)),
 )
 def test_what_cannot_work_is_refused(run, options):
     with pytest.raises(ValueError, match="Received: "):
@@ -326,6 +387,16 @@ def test_7710_a_path_without_an_ending(run, wandb_server, data, own_model, filep
     }
 
 
+@pytest.mark.skipif(FRAMEWORK == "torch", reason="Keras exports none from torch")
+def test_options_reach_tensorflow(run, wandb_server, data, own_model):
+    import tensorflow as tf
+
+    options = tf.saved_model.SaveOptions(save_debug_info=True)
+    fit(own_model, data, kept.WandbModelCheckpoint("model", "loss", options=options))
+    (version,) = wandb_server.versions(name(run))
+    assert "debug/saved_model_debug_info.pb" in wandb_server.content(version)
+
+
 SCRIPT = """
 import numpy as np
 import {keras}
@@ -337,10 +408,12 @@ model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1, activation="s
 model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
 x = np.random.normal(size=(40, 6)).astype("float32")
 y = (x[:, :1] > 0).astype("float32")
-model.fit(
-    x, y, epochs=3, validation_split=0.2, verbose=0,
-    callbacks=[WandbModelCheckpoint("models/{{epoch:02d}}.keras", save_best_only=False)],
-)
+callbacks = [WandbModelCheckpoint("models/{{epoch:02d}}.keras", save_best_only=False)]
+try:  # the example of the page
+    callbacks.append(WandbModelCheckpoint("model-{{epoch:02d}}-{{val_loss:.2f}}"))
+except ValueError as error:
+    print(error)
+model.fit(x, y, epochs=3, validation_split=0.2, verbose=0, callbacks=callbacks)
 run.finish()
 print(run.id)
 """
@@ -381,3 +454,10 @@ def test_5939_7186_a_script_of_today_runs_with_the_import_changed(wandb_server, 
     for n, version in enumerate(versions, 1):
         expected = {f"{n:02d}.keras": Path(f"models/{n:02d}.keras").read_bytes()}
         assert wandb_server.content(version) == expected
+    if FRAMEWORK == "tensorflow":
+        folders = sorted(Path().glob("model-0?-0.??"))
+        contents = map(wandb_server.content, wandb_server.versions(f"{artifact}_2"))
+        assert list(contents) == [tree(folder) for folder in folders]
+        assert len(folders) == 3
+    else:
+        assert "It must end in .keras here, such as 'model-{epoch:02d}-" in done.stdout

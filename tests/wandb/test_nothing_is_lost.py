@@ -8,123 +8,25 @@ more is there, which was safe and not reported yet when the process died, is no 
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
 import subprocess
-import sys
-import threading
-from pathlib import Path
 
 import pytest
 
-from kept.mirrors.outbox import Outbox
+from tests.wandb.training import (
+    KEPT,
+    PATIENCE,
+    killed_in_the_midst_of_an_upload,
+    stuck,
+    sync,
+    trained_while_the_server_is_away,
+)
 
 pytest.importorskip("wandb")
-SCRIPT = Path(__file__).with_name("train.py")
-KEPT = [sys.executable, "-c", "from kept.cli.main import main; main()"]
-REPORTED = re.compile(r"finished saving model to (model-(\d+)\.keras)")
 
 
-class Training:
-    """A run of train.py in a folder, and what it has reported."""
-
-    def __init__(self, server, folder, epochs=4, end="", **environment):
-        self.server, self.folder = server, folder
-        self.lines = []
-        self._changed = threading.Condition()
-        self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(epochs), end],
-            cwd=folder,
-            env=os.environ | {"KEPT_OUTBOX": str(folder / "outbox")} | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self):
-        for line in self.process.stdout:
-            with self._changed:
-                self.lines.append(line)
-                self._changed.notify_all()
-
-    def wait_for(self, text):
-        with self._changed:
-            assert self._changed.wait_for(lambda: text in "".join(self.lines), 120), self.lines
-
-    def end(self, code):
-        assert self.process.wait(120) == code, "".join(self.lines)
-        self._reader.join()
-
-    def kill(self, number, code):
-        self.process.send_signal(number)
-        self.end(code)
-
-    @property
-    def outbox(self):
-        return Outbox(self.folder / "outbox")
-
-    @property
-    def reported(self):
-        """The files that were reported, by epoch, counted from 0."""
-        found = REPORTED.findall("".join(self.lines))
-        return {int(epoch) - 1: (self.folder / name).read_bytes() for name, epoch in found}
-
-    @property
-    def name(self):
-        names = {
-            c.name for p in self.server.database.projects.values() for c in p.collections.values()
-        }
-        [name] = names
-        return name
-
-    def is_on_the_server(self):
-        versions = self.server.versions(self.name)
-        aliases = [alias for version in versions for alias in version.aliases]
-        assert len(aliases) == len(set(aliases))
-        epochs = [json.loads(version.metadata)["epoch"] for version in versions]
-        assert epochs == list(range(len(versions))), "in order, each once"
-        contents = [list(self.server.content(version).values()) for version in versions]
-        for epoch, data in self.reported.items():
-            assert contents[epoch] == [data], "byte-equal"
-            assert f"epoch_{epoch}" in versions[epoch].aliases
-        assert {"latest", "best"} <= set(versions[-1].aliases)  # the loss of this model only falls
-        assert self.outbox.entries() == []
-        assert not os.path.exists(self.outbox.folder)
-        return versions
-
-
-def sync(training, *more):
-    """Run kept sync in a fresh process, on another day as it were."""
-    return subprocess.run(
-        [*KEPT, "sync", "--outbox", training.outbox.folder, *more],
-        cwd=training.folder,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    ).stdout
-
-
-def stuck(server, call, nth):
-    """Have the nth call of a name wait; return when it has begun, and how to let it go on."""
-    begun, go_on = threading.Event(), threading.Event()
-    seen = iter(range(1_000_000))
-
-    def fault(name):
-        if name == call and next(seen) >= nth:
-            begun.set()
-            go_on.wait(100)
-        return
-
-    server.faults.fault = fault
-    return begun, go_on
-
-
-def test_nothing_happens(wandb_server, tmp_path):
-    training = Training(wandb_server, tmp_path)
+def test_nothing_happens(train):
+    training = train()
     training.end(0)
     assert len(training.reported) == 4
     versions = training.is_on_the_server()
@@ -140,30 +42,14 @@ def test_nothing_happens(wandb_server, tmp_path):
         (signal.SIGKILL, "commitArtifact", 1),
     ],
 )
-def test_killed_in_the_midst_of_an_upload(wandb_server, tmp_path, number, call, nth):
+def test_killed_in_the_midst_of_an_upload(wandb_server, train, number, call, nth):
     begun, go_on = stuck(wandb_server, call, nth)
-    training = Training(wandb_server, tmp_path, epochs=4)
-    training.wait_for("Epoch 4: finished saving")
-    assert begun.wait(60)
-    training.process.send_signal(number)
-    try:
-        training.process.wait(20)
-    except subprocess.TimeoutExpired:  # wandb waits for its upload: what a scheduler does then
-        training.process.kill()
-        training.process.wait()
-    go_on.set()
-    wandb_server.faults.fault = lambda name: None
-    assert len(training.reported) == 4
-    assert len(training.outbox.entries()) >= 2
-    sync(training)
-    assert len(training.is_on_the_server()) == 4
-    sync(training)
-    assert len(training.is_on_the_server()) == 4
+    killed_in_the_midst_of_an_upload(wandb_server, train(), number, begun, go_on)
 
 
-def test_killed_again_during_kept_sync(wandb_server, tmp_path):
+def test_killed_again_during_kept_sync(wandb_server, train, tmp_path):
     begun, go_on = stuck(wandb_server, "upload", 0)
-    training = Training(wandb_server, tmp_path)
+    training = train()
     training.wait_for("Epoch 4: finished saving")
     training.kill(signal.SIGKILL, -signal.SIGKILL)
     go_on.set()
@@ -172,7 +58,7 @@ def test_killed_again_during_kept_sync(wandb_server, tmp_path):
         syncing = subprocess.Popen(
             [*KEPT, "sync", "--outbox", training.outbox.folder], cwd=tmp_path
         )
-        assert begun.wait(60)
+        assert begun.wait(PATIENCE)
         syncing.kill()
         syncing.wait()
         go_on.set()
@@ -181,46 +67,60 @@ def test_killed_again_during_kept_sync(wandb_server, tmp_path):
     assert len(training.is_on_the_server()) == 4
 
 
-def test_the_server_away_for_the_whole_run(wandb_server, tmp_path):
-    away = threading.Event()
-    wandb_server.faults.fault = lambda name: "away" if away.is_set() else None
-    training = Training(wandb_server, tmp_path, epochs=4)
-    while "upsertBucket" not in wandb_server.faults.calls:  # wandb.init alone needs the server
-        assert training.process.poll() is None, training.lines
-    away.set()
-    training.wait_for("fit is over")
-    # A busy machine may not have come to the end of the first attempt.
-    assert "".join(training.lines).count("fails, training goes on") <= 1
-    assert f"kept sync --outbox {training.outbox.folder}" in "".join(training.lines)
-    training.kill(signal.SIGKILL, -signal.SIGKILL)  # wandb itself would wait for its server
-    away.clear()
-    status = json.loads(sync(training, "--status", "--json"))
-    assert [(s["versions"], s["artifact"][:4]) for s in status] == [(4, "run_")]
-    sync(training)
-    assert len(training.is_on_the_server()) == 4
-    assert training.server.versions(training.name)[0].run.state == "failed"
+def test_the_server_away_for_the_whole_run(wandb_server, train):
+    trained_while_the_server_is_away(wandb_server, train())
+
+
+@pytest.mark.parametrize("stands_still", [False, True])
+def test_sigterm_between_batches(wandb_server, train, stands_still):
+    """The run is saved once more; that checkpoint is on W&B too, if need be by kept sync."""
+    begun, go_on = stuck(wandb_server, "upload" if stands_still else "nothing", 0)
+    training = train(epochs=3, end="term")
+    if stands_still:
+        training.wait_for("leaving")
+        assert begun.wait(PATIENCE), training.output
+        training.kill(signal.SIGKILL, -signal.SIGKILL)  # the grace of the scheduler is over
+        assert len(training.outbox.entries()) == 3
+        go_on.set()
+        wandb_server.faults.fault = lambda name: None
+    else:
+        training.end(128 + signal.SIGTERM)
+    assert "SIGTERM, saving at the end of this batch" in training.output
+    assert f"kept: saved as run_{training.name[4:]} in the W&B run" in training.output
+    if training.outbox.entries():
+        sync(training)
+    *epochs, last = training.server.versions(training.name)
+    own = [set(v.aliases) - {"best", "latest"} for v in (*epochs, last)]
+    assert own == [{"epoch_0"}, {"epoch_1"}, {"epoch_2_batch_1"}]
+    assert {"latest"} <= set(last.aliases)
+    assert "best" in epochs[-1].aliases, "a save for resuming is never the best"
+    told = json.loads(last.metadata)
+    assert (told["epoch"], told["batch"], told["step"]) == (2, 1, 10)
+    [data] = wandb_server.content(last).values()
+    assert data == (training.folder / "model-03.keras").read_bytes()
+    assert training.outbox.entries() == []
 
 
 @pytest.mark.parametrize("end", ["finish", "raise"])
-def test_other_ends(wandb_server, tmp_path, end):
-    training = Training(wandb_server, tmp_path, end=end)
+def test_other_ends(train, end):
+    training = train(end=end)
     training.end(1 if end == "raise" else 0)
     if training.outbox.entries():
         sync(training)
     assert len(training.is_on_the_server()) == 4
 
 
-def test_offline(wandb_server, tmp_path):
-    training = Training(wandb_server, tmp_path, WANDB_MODE="offline")
+def test_offline(wandb_server, train):
+    training = train(WANDB_MODE="offline")
     training.end(0)
-    assert "kept sync --outbox" in "".join(training.lines)
+    assert "kept sync --outbox" in training.output
     assert wandb_server.faults.calls == []
     sync(training)
     assert len(training.is_on_the_server()) == 4
 
 
-def test_disabled(wandb_server, tmp_path):
-    training = Training(wandb_server, tmp_path, WANDB_MODE="disabled")
+def test_disabled(wandb_server, train, tmp_path):
+    training = train(WANDB_MODE="disabled")
     training.end(0)
     assert wandb_server.faults.calls == []
     assert sorted(path.name for path in tmp_path.iterdir()) == [

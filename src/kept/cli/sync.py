@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 )
 @click.option("--status", is_flag=True, help="List what waits, and send nothing.")
 @click.option(
+    "--drop-refused",
+    "drop",
+    is_flag=True,
+    help="Give up what its destination refuses, as --status tells.",
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before dropping.")
+@click.option(
     "--outbox",
     "folder",
     metavar="FOLDER",
@@ -39,6 +47,8 @@ def sync(  # noqa: PLR0913 - the options of the command
     *,
     artifact: str | None,
     status: bool,
+    drop: bool,
+    yes: bool,
     folder: str | None,
     as_json: bool,
 ) -> None:
@@ -53,16 +63,23 @@ def sync(  # noqa: PLR0913 - the options of the command
 
     A checkpoint waits in the outbox until its destination has confirmed it: after a crash, an
     outage, or a run in W&B's offline mode. It goes to the run it belongs to, in order, with its
-    aliases, and never twice. What a process that still trains has in there is left to it.
+    aliases, and never twice. What a process that still trains has in there is left to it. One that
+    its destination refuses as it is (a name, a type, a file that was changed) stays, with the
+    reason, and later ones go; it is tried again each time, until it is dropped.
 
     Between stores, TARGET gets what SOURCE has and it lacks. Versions keep their numbers, aliases
     and metadata, and stay deleted if they are; only bytes that TARGET lacks are moved.
 
     Interrupted, it goes on where it was the next time.
     """  # noqa: D301 (click's mark for lines that stay as they are)
-    if len(locations) > 2 or (locations and status):
-        raise click.UsageError("Write `kept sync [[SOURCE] TARGET]`, or `kept sync --status`.")
-    if locations:
+    if len(locations) > 2 or bool(locations) + status + drop > 1:
+        raise click.UsageError(
+            "Write `kept sync [[SOURCE] TARGET]`, `kept sync --status`, or `kept sync "
+            "--drop-refused`."
+        )
+    if drop:
+        _drop_refused(folder, artifact, yes=yes, as_json=as_json)
+    elif locations:
         source = opened(locations[0] if len(locations) == 2 else location)
         target, copied = _copy_all(source, locations[-1], artifact)
         if as_json:
@@ -71,6 +88,30 @@ def sync(  # noqa: PLR0913 - the options of the command
             _print(target, copied)
     else:
         _send_or_list(location, folder, artifact, status=status, as_json=as_json)
+
+
+def _drop_refused(folder: str | None, artifact: str | None, *, yes: bool, as_json: bool) -> None:
+    from kept.cli.waiting import drop_refused, label_of, refused
+    from kept.mirrors.outbox import Outbox
+
+    outbox = Outbox(folder)
+    due = refused(outbox, artifact)
+    if due and not yes and sys.stdin.isatty():
+        checkpoints = counted(len(due), "refused checkpoint")
+        text = f"Drop {checkpoints}? The outbox may have the only copy."
+        click.confirm(text, abort=True, err=True)
+    dropped = drop_refused(outbox, due)
+    shapes = [
+        {"target": e.destination, "artifact": e.artifact, "bytes": e.size, "since": e.time}
+        for e in dropped
+    ]
+    if as_json:
+        print_json(shapes)
+        return
+    for entry in dropped:
+        click.echo(f"dropped: {clean(entry.artifact)} for {clean(label_of(entry))}, {entry.time}")
+    if not dropped:
+        click.echo("Nothing was refused, or another process is sending it.")
 
 
 def _send_or_list(

@@ -17,6 +17,7 @@ from kept.cli.output import (
     time_text,
 )
 from kept.errors import KeptError
+from kept.mirrors.refusals import refusal_of
 from kept.progress import progress
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Waiting(NamedTuple):
     versions: int
     bytes: int  # of the files; a store may have some of it already
     since: str
+    refused: int = 0  # of the versions: the destination does not take them
+    reason: str | None = None  # of the first of these
 
 
 class Sent(NamedTuple):
@@ -109,7 +112,7 @@ def _send_to_store(outbox: Outbox, destination: str, artifact: str | None, moved
 def label_of(entry: Entry) -> str:
     """Return an entry's destination as the user knows it."""
     if is_wandb(entry.destination):
-        from kept.mirrors.wandb_upload import place_of_entry
+        from kept.mirrors.wandb_sender import place_of_entry
 
         return f"W&B {place_of_entry(entry).label}"
     return entry.destination
@@ -162,17 +165,38 @@ def _in_outbox(outbox: Outbox) -> list[Waiting]:
     found: dict[tuple[str, str], list[Entry]] = {}
     for entry in outbox.entries():
         found.setdefault((label_of(entry), entry.artifact), []).append(entry)
-    return [
-        Waiting(
-            entries[0].destination,
-            label,
-            artifact,
-            len(entries),
-            sum(entry.size for entry in entries),
-            entries[0].time,
-        )
-        for (label, artifact), entries in found.items()
-    ]
+    return [_waiting(label, artifact, entries) for (label, artifact), entries in found.items()]
+
+
+def _waiting(label: str, artifact: str, entries: list[Entry]) -> Waiting:
+    reasons = [refusal.reason for refusal in map(refusal_of, entries) if refusal]
+    return Waiting(
+        entries[0].destination,
+        label,
+        artifact,
+        len(entries),
+        sum(entry.size for entry in entries),
+        entries[0].time,
+        len(reasons),
+        next(iter(reasons), None),
+    )
+
+
+def drop_refused(outbox: Outbox, entries: list[Entry]) -> list[Entry]:
+    """Remove refused entries, but for those that another process is trying to send; return them."""
+    dropped = []
+    for entry in entries:
+        with outbox.draining(entry.destination) as mine:
+            if mine:
+                outbox.drop(entry)
+                dropped.append(entry)
+    return dropped
+
+
+def refused(outbox: Outbox, artifact: str | None) -> list[Entry]:
+    """Return what waits in the outbox and was refused by its destination."""
+    entries = [e for e in outbox.entries() if artifact in (None, e.artifact)]
+    return [entry for entry in entries if refusal_of(entry) is not None]
 
 
 def _in_store(store: Store) -> list[Waiting]:
@@ -192,6 +216,11 @@ def _in_store(store: Store) -> list[Waiting]:
     return found
 
 
+def _refused_text(each: Waiting) -> str:
+    checkpoints = counted(each.refused, "checkpoint")
+    return f"{checkpoints} of {each.artifact} refused: {clean(str(each.reason))}"
+
+
 def print_waiting(found: list[Waiting], *, as_json: bool) -> None:
     """Print what waits, one line for each artifact and destination."""
     if as_json:
@@ -209,5 +238,10 @@ def print_waiting(found: list[Waiting], *, as_json: bool) -> None:
             for w in found
         ]
         print_table(columns, rows)
+        for each in found:
+            if each.refused:
+                click.echo(
+                    f"{_refused_text(each)} (kept sync tries again, --drop-refused gives up)"
+                )
     else:
         click.echo("Nothing waits: every destination has confirmed everything.")

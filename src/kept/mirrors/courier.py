@@ -19,6 +19,7 @@ from kept.errors import (
     InvalidInput,
     NewerFormat,
     NotAStore,
+    Refused,
     RunEnded,
     UnsafeServer,
 )
@@ -36,7 +37,9 @@ EXIT_SECONDS = 30.0  # and the end of a process
 NOTICE_SECONDS = 1.0  # until the user is told what is waited for
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0  # between attempts
 # What waiting does not mend.
-_LASTING = (Damaged, Diverged, InvalidInput, NewerFormat, NotAStore, RunEnded, UnsafeServer)
+_LASTING = (
+    Damaged, Diverged, InvalidInput, NewerFormat, NotAStore, Refused, RunEnded, UnsafeServer
+)  # fmt: skip
 _couriers: weakref.WeakSet[Courier] = weakref.WeakSet()
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.bucket.transfer import Transfer
 from kept.errors import Damaged, InvalidInput
+from kept.mirrors.refusals import aliases_of, pass_by, refuse
 from kept.store.commit import Label, commit
 from kept.store.sources import Source
 
@@ -96,21 +97,26 @@ class Delivery:
 
     def _send_all(self, entries: list[Entry], transfer: Transfer) -> Sent:
         recorded = self._recorded(e for e in entries if e.write_id not in self._untried)
-        refused: Exception | None = None
+        error: Exception | None = None
+        refused: list[Entry] = []
         versions, size = 0, 0
         for entry in entries:
             try:
-                self._send(entry, recorded.get(entry.write_id), transfer)
-            except _REFUSED as error:
-                refused = refused or error
+                self._send(entry, recorded.get(entry.write_id), transfer, refused)
+            except _REFUSED as problem:
+                refuse(entry, str(problem))
+                refused.append(entry)
+                error = error or problem
                 continue
             versions, size = versions + 1, size + entry.size
         self._find_own()
-        if refused is not None:
-            raise refused
+        if error is not None:
+            raise error
         return Sent(versions, size)
 
-    def _send(self, entry: Entry, recorded: Event | None, transfer: Transfer) -> None:
+    def _send(
+        self, entry: Entry, recorded: Event | None, transfer: Transfer, refused: list[Entry]
+    ) -> None:
         self._untried.discard(entry.write_id)
         if recorded:
             transfer.spared(entry.size)
@@ -118,6 +124,7 @@ class Delivery:
         if entry.write_id in self._own:
             self._arrived(self.store.logged(entry.artifact, index))
             del self._own[entry.write_id]
+        pass_by(refused, entry)
         self.outbox.confirm(entry)
 
     def _commit(self, entry: Entry, transfer: Transfer) -> int:
@@ -125,7 +132,7 @@ class Delivery:
         content: dict[str, Any] = entry.content
         label = Label(
             content["type"],
-            tuple(content["aliases"]),
+            tuple(aliases_of(entry)),
             lambda bytes_new: content["metadata"] | {"bytes_new": bytes_new},
             write_id=entry.write_id,
         )

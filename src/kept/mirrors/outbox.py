@@ -1,6 +1,7 @@
 """The outbox: checkpoints, on disk, that a destination has not confirmed yet.
 
     <outbox>/<20 digits>-<write_id>/entry.json    what is to be sent, and where; sealed
+    <outbox>/<20 digits>-<write_id>/refused.json  why its destination refuses it, see refusals.py
     <outbox>/<20 digits>-<write_id>/files/<n>     the bytes: hard links, so there is no second copy
     <outbox>/tmp-<write_id>/…                     an entry that is being written or removed
     <outbox>/*.lock                               held by a living process
@@ -159,6 +160,10 @@ class Outbox:
             _remove(removed)
         if not self._listed():
             self.tidy()
+
+    def drop(self, entry: Entry) -> None:
+        """Remove an entry that its destination does not have and will not get."""
+        self.confirm(entry)
 
     def draining(self, destination: str) -> AbstractContextManager[bool]:
         """Claim a destination for a block, so that one process at a time sends to it.

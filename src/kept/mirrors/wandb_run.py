@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import ssl
 import tempfile
 import urllib.error
 import urllib.request
@@ -22,7 +24,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from kept.errors import InvalidInput, NoActiveRun, RunEnded, UploadFailed
+from kept.errors import InvalidInput, NoActiveRun, Refused, RunEnded, UploadFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,8 +32,11 @@ if TYPE_CHECKING:
     from kept.mirrors.outbox import Entry
     from kept.store.encoding import Json
 
+_OLDEST = "0.19.11"  # that the tests are run with; pyproject.toml asks for it, too
 _ANSWER_SECONDS = 10.0
 _WRITE_ID = "write_id"  # in the metadata of a version
+# After all retries; or an answer that speaks of the server, the user or the pace.
+_MAY_PASS = re.compile(r"giving up after \d+ attempt|(HTTP|error) (401|407|408|429|5\d\d)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +95,38 @@ def answers(place: Place) -> bool:
     except urllib.error.HTTPError as error:
         error.close()
         return error.code < 500  # it has no page there, or wants a login: it is there
-    except OSError:
-        return False
+    except OSError as error:
+        # TLS is wandb's affair, which may know the certificate: it is there.
+        return isinstance(getattr(error, "reason", None), ssl.SSLError)
 
 
-def log(run: Any, entry: Entry) -> None:
+def log(run: Any, entry: Entry, aliases: list[str]) -> None:
     """Log an entry as a version of an artifact, and wait until W&B has it.
 
-    It hashes the files and blocks as long as it takes, so not for a training thread. Raises what
-    wandb raises; then nobody knows whether the version is there, see known.
+    It hashes the files and blocks as long as it takes, so not for a training thread. Raises
+    RunEnded, Refused for what the SDK does not take, or what wandb raises otherwise; then nobody
+    knows whether the version is there, see known.
     """
+    try:
+        artifact = _artifact(entry)
+        run.log_artifact(artifact, aliases=aliases)
+    except _wandb().errors.UsageError as error:
+        raise RunEnded(str(error)) from None
+    except (ValueError, TypeError) as error:  # a name, a type, metadata: not sent
+        raise Refused(f"W&B does not take it: {error}") from error
+    artifact.wait()
+    _settle_aliases(artifact, aliases)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Return whether W&B has ended an upload for a reason that says nothing of the upload itself.
+
+    The SDK gives the reason as a text only.
+    """
+    return _MAY_PASS.search(str(error)) is not None
+
+
+def _artifact(entry: Entry) -> Any:
     content = entry.content
     artifact = _wandb().Artifact(
         entry.artifact,
@@ -113,12 +140,7 @@ def log(run: Any, entry: Entry) -> None:
         artifact.add_reference(uri, name=path, checksum=False)
     if content["ttl_seconds"] is not None:
         artifact.ttl = timedelta(seconds=content["ttl_seconds"])
-    try:
-        run.log_artifact(artifact, aliases=content["aliases"])
-    except _wandb().errors.UsageError as error:
-        raise RunEnded(str(error)) from None
-    artifact.wait()
-    _settle_aliases(artifact, content["aliases"])
+    return artifact
 
 
 def known(place: Place, artifact: str, type: str) -> set[str]:
@@ -133,6 +155,21 @@ def known(place: Place, artifact: str, type: str) -> set[str]:
             return set()
         found = [version.metadata for version in api.artifacts(type, name)]
     return {metadata[_WRITE_ID] for metadata in found if _WRITE_ID in metadata}
+
+
+def best(place: Place, artifact: str, type: str) -> dict[str, Any] | None:
+    """Return the metadata of the version that has the alias best, None if none has it.
+
+    Raises UploadFailed if the server cannot be asked.
+    """
+    with _failing_as_kept():
+        api = _wandb().Api(overrides={"base_url": place.base_url})
+        name = f"{place.entity or api.default_entity}/{place.project}/{artifact}"
+        if not api.artifact_collection_exists(name, type):
+            return None
+        if not api.artifact_exists(f"{name}:best"):
+            return None
+        return dict(api.artifact(f"{name}:best", type=type).metadata)
 
 
 @contextlib.contextmanager
@@ -215,6 +252,7 @@ def _failing_as_kept() -> Iterator[None]:
 
 
 def _wandb() -> Any:
+    """Return the SDK; raises InvalidInput without one that is new enough."""
     try:
         import wandb
     except ImportError:
@@ -222,4 +260,14 @@ def _wandb() -> Any:
             "W&B's SDK is not installed: pip install 'kept[wandb]'. kept.ModelCheckpoint keeps "
             "checkpoints without it."
         ) from None
+    if _numbers(wandb.__version__) < _numbers(_OLDEST):
+        raise InvalidInput(
+            f"W&B's SDK is too old for kept.WandbModelCheckpoint, which needs {_OLDEST}: "
+            "pip install -U wandb. kept.ModelCheckpoint keeps checkpoints without it. "
+            f"Received: wandb {wandb.__version__}"
+        )
     return wandb
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]

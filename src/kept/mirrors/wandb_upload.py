@@ -8,27 +8,29 @@ nothing is there twice, wherever a process dies.
 from __future__ import annotations
 
 import contextlib
-import threading
 import weakref
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from kept.errors import Damaged, KeptError, Unreachable, UploadFailed
+from kept.errors import Unreachable, UploadFailed
 from kept.mirrors import wandb_run
 from kept.mirrors.courier import Courier, Words
 from kept.mirrors.outbox import Entry, Outbox
-from kept.mirrors.wandb_run import Place
+from kept.mirrors.refusals import refusal_of
+from kept.mirrors.wandb_sender import Sender, place_of_entry
 from kept.store.encoding import check_metadata
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
     from kept.mirrors.courier import Tell
+    from kept.mirrors.wandb_run import Place
     from kept.store.encoding import Json
 
-_ASK_SECONDS = 10.0  # while an upload takes long: whether the server is there
+
+_BEST = "best"  # the alias
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class WandbUploads:
         place = wandb_run.place_of(run)
         self._sender = Sender(run, place) if place else None  # None: the run is disabled
         self._offline = bool(run.offline)
+        self._best: dict[str, Mapping[str, Any]] = {}  # artifact -> metadata of its best version
         self._claim = contextlib.ExitStack()
         self._has_claim = False  # on the run, as long as something is left to send
         label = place.label if place else "disabled"
@@ -95,22 +98,48 @@ class WandbUploads:
         if self._sender is None:
             return None
         destination = self._sender.place.destination
-        entry = self._outbox.add(destination, files, label.content(self._sender.place), beside)
+        content = label.content(self._sender.place)
+        entry = self._outbox.add(destination, files, content, beside)
+        if _BEST in label.aliases:
+            self._best[label.name] = content["metadata"]
         if not self._offline:
             self._sender.is_new(entry)
             self._courier.wake(self._destination)
         return entry
+
+    def best(self, artifact: str, type: str = "model") -> Mapping[str, Any] | None:
+        """Return the metadata of the run's best checkpoint so far, None if there is none.
+
+        The server is asked only where an earlier process may have sent it. Raises Damaged, or
+        UploadFailed if the server cannot be asked.
+        """
+        if self._sender is None:
+            return None
+        if artifact not in self._best:
+            left = [e for e in self._left() if e.artifact == artifact]
+            found = [e.content["metadata"] for e in left if _BEST in e.content["aliases"]]
+            if not found and self._run.resumed and not self._offline:
+                found = [wandb_run.best(self._sender.place, artifact, type)]
+            if not found or found[-1] is None:
+                return None
+            self._best[artifact] = found[-1]
+        return self._best[artifact]
 
     def finish(self) -> None:
         """Wait as long as W&B answers, for a bounded time, and tell what is left."""
         if not self._offline:
             self._courier.finish()
         if not self._courier.pending and self._left():  # else the courier has told
-            why = "W&B is offline" if self._offline else "it was ended or refuses one"
             self._tell(
-                f"kept: {self._left_text()} in {self._destination} ({why}). "
+                f"kept: {self._left_text()} in {self._destination} ({self._why_left()}). "
                 f"Safe in {self._outbox.folder}; {self._later}"
             )
+
+    def _why_left(self) -> str:
+        if self._offline:
+            return "W&B is offline"
+        refusals = filter(None, map(refusal_of, self._left()))
+        return next((refusal.reason for refusal in refusals), "it was ended")
 
     def _left_text(self) -> str:
         count = len(self._left())
@@ -151,90 +180,6 @@ def uploads_of(run: Any, tell: Tell) -> WandbUploads:
     return found
 
 
-class Sender:
-    """Sends entries to a run, one after the other."""
-
-    def __init__(self, run: Any, place: Place) -> None:
-        self._run, self.place = run, place
-        self._new: set[str] = set()  # write_ids that were never sent
-        self._known: dict[str, set[str]] = {}  # artifact -> write_ids that the server has
-        self._attempt: _Attempt | None = None
-
-    def is_new(self, entry: Entry) -> None:
-        """Take note that no attempt to send the entry was made."""
-        self._new.add(entry.write_id)
-
-    def takes(self, entry: Entry) -> bool:
-        """Return whether an entry for the run's destination is for its entity too."""
-        return place_of_entry(entry).entity in ("", self.place.entity)
-
-    def send_all(self, entries: Iterable[Entry], sent: Callable[[Entry], None]) -> None:
-        """Send entries in order; sent hears of each.
-
-        Raises what send raises; only what is Damaged does not keep the rest from being sent.
-        """
-        damaged: Damaged | None = None
-        for entry in entries:
-            try:
-                self.send(entry)
-            except Damaged as error:
-                damaged = damaged or error
-            else:
-                sent(entry)
-        if damaged is not None:
-            raise damaged
-
-    def send(self, entry: Entry) -> None:
-        """Return when W&B has the entry; raises Unreachable, UploadFailed or Damaged."""
-        if self._attempt is None or self._attempt.entry.write_id != entry.write_id:
-            if self._is_there(entry):
-                return
-            entry.check()
-            self._new.discard(entry.write_id)
-            self._attempt = _Attempt(self._run, entry)
-        # An attempt goes on inside wandb whatever happens here, so it is never made a second
-        # time before the first has ended.
-        while not self._attempt.wait(_ASK_SECONDS):
-            if not wandb_run.answers(self.place):
-                raise Unreachable(f"{self.place.base_url} does not answer")
-        error, self._attempt = self._attempt.error, None
-        if error is not None:
-            self._known.clear()
-            if isinstance(error, KeptError):
-                raise error
-            raise UploadFailed(f"{type(error).__name__}: {error}") from error
-
-    def _is_there(self, entry: Entry) -> bool:
-        if entry.write_id in self._new:
-            return False
-        if entry.artifact not in self._known:
-            type = entry.content["type"]
-            self._known[entry.artifact] = wandb_run.known(self.place, entry.artifact, type)
-        return entry.write_id in self._known[entry.artifact]
-
-
-class _Attempt:
-    """One call of wandb_run.log, on a thread of its own, since it cannot be broken off."""
-
-    def __init__(self, run: Any, entry: Entry) -> None:
-        self.entry = entry
-        self.error: BaseException | None = None
-        self._run = run
-        self._over = threading.Event()
-        threading.Thread(target=self._log, name="kept-wandb", daemon=True).start()
-
-    def wait(self, seconds: float) -> bool:
-        return self._over.wait(seconds)
-
-    def _log(self) -> None:
-        try:
-            wandb_run.log(self._run, self.entry)
-        except BaseException as error:  # noqa: BLE001 - raised by send
-            self.error = error
-        finally:
-            self._over.set()
-
-
 def send_left(
     outbox: Outbox,
     destination: str,
@@ -244,7 +189,7 @@ def send_left(
     """Send what is in the outbox for a run that no process has any more; sent hears of each.
 
     Returns whether it may: not so if the run's process lives, or another one is sending. Raises
-    Unreachable, UploadFailed or Damaged; what was sent until then is out of the outbox.
+    what Sender.send_all raises; what was sent until then is out of the outbox.
     """
     with outbox.draining(destination) as mine:
         if mine:
@@ -252,11 +197,6 @@ def send_left(
             for place, entries in _by_place(left).items():
                 _send_group(outbox, place, entries, sent)
     return mine
-
-
-def place_of_entry(entry: Entry) -> Place:
-    """Return the run that an entry is for."""
-    return Place.from_json(entry.content["run"])
 
 
 def _by_place(entries: list[Entry]) -> dict[Place, list[Entry]]:

@@ -28,7 +28,8 @@ class WandbModelCheckpoint(WandbHooks, ModelCheckpoint):
     local files are written.
 
     Without store= that is all: no store of kept is written. With it each checkpoint is a version
-    there too, from which the best value carries over to a run that goes on.
+    there too. The best value carries over to the next fit of a run, and to a run of W&B that is
+    resumed.
 
     The file is written on the training thread, and versions hold no state.
 

@@ -28,7 +28,8 @@ class WandbModelCheckpoint(WandbHooks, ModelCheckpoint):
     local files are written.
 
     Without store= that is all: no store of kept is written. With it each checkpoint is a version
-    there too, from which the best value carries over to a run that goes on, and resume works.
+    there too, and resume works. The best value carries over to the next fit of a run, and to a run
+    of W&B that is resumed.
 
     Args:
         filepath: Where to save, with options such as {epoch:02d} and {val_loss:.2f}; epoch and

@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from kept.errors import InvalidCheckpoint
+from kept.errors import InvalidCheckpoint, UploadFailed
 from kept.mirrors.wandb_run import active_run, place_of
 from kept.mirrors.wandb_upload import Label, uploads_of
 from kept.store.commit import manifest_key
 from kept.training.destination import StoreDestination, destination_of
-from kept.training.messages import print_text
+from kept.training.messages import print_text, show
+from kept.training.monitor import best_value
 from kept.training.pieces import files_of
 from kept.training.run import artifact_name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import timedelta
 
     from kept.mirrors.outbox import Entry
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from kept.training.saver import Due
 
 _NEEDS_STORE = ("mirror", "resume", "state_of", "keep")
+_METADATA_KEYS = 80  # W&B takes 100, and kept has up to 20 of its own
 
 
 class WandbDestination:
@@ -45,6 +47,7 @@ class WandbDestination:
         self._ttl: timedelta | None = options.ttl
         self._by_reference = options.reference
         self._stored = _stored(options, committed)
+        self._best: Mapping[str, Any] | None = None  # metadata of the best version before the fit
         self.logged: list[Entry] = []
 
     @property
@@ -76,6 +79,8 @@ class WandbDestination:
         """See Destination."""
         if self._stored is not None:
             self._stored.begin(name)
+        else:
+            self._best = self._best_of(name)
         self._uploads.begin()
 
     def commit(self, due: Due, files: Files, describe: Describe) -> Version | None:
@@ -102,13 +107,22 @@ class WandbDestination:
 
     def best(self, name: str, monitor: str, mode: str) -> float | None:
         """See Destination."""
-        return self._stored.best(name, monitor, mode) if self._stored else None
+        if self._stored is not None:
+            return self._stored.best(name, monitor, mode)
+        return best_value(self._best, monitor, mode) if self._best else None
 
     def finish(self) -> None:
         """See Destination."""
         self._uploads.finish()
         if self._stored is not None:
             self._stored.finish()
+
+    def _best_of(self, name: str) -> Mapping[str, Any] | None:
+        try:
+            return self._uploads.best(name)
+        except UploadFailed as error:
+            show(f"the best value of {name} so far is not known, so the next one counts: {error}")
+            return None
 
     def _bind(self, run: Any) -> None:
         self._run = run
@@ -132,6 +146,12 @@ class WandbDestination:
 
 
 def _check_options(options: WandbOptions) -> None:
+    if len(options.metadata or {}) > _METADATA_KEYS:
+        raise InvalidCheckpoint(
+            f"W&B takes at most 100 keys of metadata, some of which are kept's; pass at most "
+            f"{_METADATA_KEYS}, or put them into one dict. "
+            f"Received: metadata with {len(options.metadata or {})} keys"
+        )
     if options.store is not None:
         return
     needed = [*_NEEDS_STORE, *(["keep_local"] if options.local_rule else [])]
