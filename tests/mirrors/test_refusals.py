@@ -87,11 +87,10 @@ def test_what_the_sdk_does_not_take(wandb_server, tmp_path):
     assert len(wandb_server.versions(trainer.name)) == 1
 
 
-@pytest.mark.parametrize("fault", ["401", "429"])
-def test_what_may_pass_keeps_the_order(wandb_server, tmp_path, fault, refusing):
-    """Credentials and the pace say nothing of one checkpoint."""
+def test_what_may_pass_keeps_the_order(wandb_server, tmp_path, refusing):
+    """Credentials that are wrong say nothing of one checkpoint."""
     trainer = Trainer(tmp_path)
-    refusing("createArtifact", 5 if fault == "401" else 2, fault)
+    refusing("createArtifact", 5, "401")
     for n in range(3):
         trainer.save(b"%d" % n)
     for _ in range(10):
