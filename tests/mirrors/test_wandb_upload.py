@@ -275,6 +275,9 @@ def test_whether_a_server_answers(wandb_server):
     assert answers(wandb_server.url)
     # A certificate that only wandb knows is no outage; here there is no TLS at all.
     assert answers(wandb_server.url.replace("http:", "https:"))
+    for fault in ("away", "503"):
+        wandb_server.faults.fault = lambda name, fault=fault: fault
+        assert not answers(wandb_server.url), "though something listens there"
     wandb_server.stop()
     assert not answers(wandb_server.url)
     assert not answers(wandb_server.url.replace("http:", "https:"))

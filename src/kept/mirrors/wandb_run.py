@@ -88,13 +88,21 @@ def place_of(run: Any) -> Place | None:
 
 
 def answers(place: Place) -> bool:
-    """Return whether the server gives any sensible answer; it takes ten seconds at most."""
+    """Return whether the server gives any sensible answer; it takes ten seconds at most.
+
+    Asked is what uploads need, not the front page, which may be another machine's.
+    """
+    asked = urllib.request.Request(  # noqa: S310
+        f"{place.base_url}/graphql",
+        data=b'{"query": "{__typename}"}',
+        headers={"Content-Type": "application/json"},
+    )
     try:
-        with urllib.request.urlopen(place.base_url, timeout=_ANSWER_SECONDS):  # noqa: S310
+        with urllib.request.urlopen(asked, timeout=_ANSWER_SECONDS):  # noqa: S310
             return True
     except urllib.error.HTTPError as error:
         error.close()
-        return error.code < 500  # it has no page there, or wants a login: it is there
+        return error.code < 500  # it wants a login: it is there
     except OSError as error:
         # TLS is wandb's affair, which may know the certificate: it is there.
         return isinstance(getattr(error, "reason", None), ssl.SSLError)

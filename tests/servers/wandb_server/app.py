@@ -57,7 +57,9 @@ class App:
     def _answer(self, request: Request) -> Response:
         endpoint, arguments = _RULES.bind_to_environ(request.environ).match()
         if endpoint != "storage" and request.headers.get("Authorization") != self._authorization:
-            return _json({"errors": [{"message": "user is not logged in"}]}, 401)
+            call = self._faults.begin(request, "unauthorized")
+            error = {"message": "user is not logged in"}
+            return _json({"errors": [error]}, call.refusal or 401)
         return getattr(self, f"_{endpoint}")(request, **arguments)
 
     def _graphql(self, request: Request) -> Response:

@@ -22,7 +22,8 @@ class Broken(BaseException):
 class Faults:
     """Set `fault` to a function of the call's name that returns a fault's name or None.
 
-    A call's name is "createArtifact" and the like for GraphQL, "upload", "download", "file_stream".
+    A call's name is "createArtifact" and the like for GraphQL, "upload", "download", "file_stream",
+    and "unauthorized" without credentials, which is how a client asks whether the server is there.
 
     away     breaks off at once
     503      answers 503, and does nothing (so for any other status)
