@@ -31,7 +31,7 @@ test-oldest-keras: $(VENV)-oldest-keras/done
 
 ## Uploads to W&B with the oldest SDK that is supported, in an environment of its own.
 test-oldest-wandb: $(VENV)-oldest-wandb/done
-	KERAS_BACKEND=jax $(VENV)-oldest-wandb/bin/python -m pytest tests/mirrors/test_wandb_upload.py tests/wandb
+	KERAS_BACKEND=jax $(VENV)-oldest-wandb/bin/python -m pytest tests/mirrors/test_wandb_upload.py tests/mirrors/test_refusals.py tests/wandb
 
 $(VENV)-oldest-%/done: requirements/oldest-%.txt requirements/demo.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)-oldest-$*

@@ -91,11 +91,11 @@ def test_sigterm_between_batches(wandb_server, train, stands_still):
         sync(training)
     *epochs, last = training.server.versions(training.name)
     own = [set(v.aliases) - {"best", "latest"} for v in (*epochs, last)]
-    assert own == [{"epoch_0"}, {"epoch_1"}, {"epoch_2_batch_1"}]
+    assert own == [{"epoch_0"}, {"epoch_1"}, {"epoch_2_batch_2"}]
     assert {"latest"} <= set(last.aliases)
     assert "best" in epochs[-1].aliases, "a save for resuming is never the best"
     told = json.loads(last.metadata)
-    assert (told["epoch"], told["batch"], told["step"]) == (2, 1, 10)
+    assert (told["epoch"], told["batch"], told["step"]) == (2, 2, 11)
     [data] = wandb_server.content(last).values()
     assert data == (training.folder / "model-03.keras").read_bytes()
     assert training.outbox.entries() == []

@@ -46,7 +46,7 @@ model = keras.Sequential([keras.Input((8,)), *layers])
 model.compile("sgd", "mse")  # whose loss falls in every epoch
 checkpoint = kept.WandbModelCheckpoint("model-{epoch:02d}.keras", monitor="loss", verbose=1)
 assert isinstance(checkpoint, keras.callbacks.ModelCheckpoint)
-model.fit(x, y, epochs=epochs, batch_size=16, verbose=0, callbacks=[End(), checkpoint])
+model.fit(x, y, epochs=epochs, batch_size=16, verbose=0, callbacks=[checkpoint, End()])
 print("fit is over", flush=True)
 if end == "finish":
     wandb.finish()
