@@ -68,7 +68,7 @@ def test_killed_again_during_kept_sync(wandb_server, train, tmp_path):
 
 
 def test_the_server_away_for_the_whole_run(wandb_server, train):
-    trained_while_the_server_is_away(wandb_server, train())
+    trained_while_the_server_is_away(wandb_server, train)
 
 
 @pytest.mark.parametrize("stands_still", [False, True])

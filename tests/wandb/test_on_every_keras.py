@@ -51,4 +51,4 @@ def test_killed_in_the_midst_of_an_upload(wandb_server, train, options, number):
 @pytest.mark.integration
 @pytest.mark.parametrize("options", ALL)
 def test_the_server_away_for_the_whole_run(wandb_server, train, options):
-    trained_while_the_server_is_away(wandb_server, train(**options))
+    trained_while_the_server_is_away(wandb_server, lambda: train(**options))

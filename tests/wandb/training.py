@@ -166,17 +166,22 @@ def killed_in_the_midst_of_an_upload(server, training, number, begun, go_on):
         assert len(training.is_on_the_server()) == 4
 
 
-def trained_while_the_server_is_away(server, training):
-    """Break all connections as soon as the run is there, and until the process is dead."""
+def trained_while_the_server_is_away(server, start):
+    """Break all connections from the first upload on, and until the process is dead."""
     away = threading.Event()
-    server.faults.fault = lambda name: "away" if away.is_set() else None
-    training.wait_for("the run is there")
-    away.set()
+
+    def fault(name):
+        if name == "createArtifact":
+            away.set()
+        return "away" if away.is_set() else None
+
+    server.faults.fault = fault
+    training = start()
     training.wait_for("fit is over")
-    assert training.output.count("fails, training goes on") == 1
+    assert training.output.count("fails, training goes on") == 1, training.output
     assert f"kept sync --outbox {training.outbox.folder}" in training.output
     training.kill(signal.SIGKILL, -signal.SIGKILL)  # wandb itself would wait for its server
-    away.clear()
+    server.faults.fault = lambda name: None
     status = json.loads(sync(training, "--status", "--json"))
     assert [(s["versions"], s["artifact"][:4]) for s in status] == [(4, "run_")]
     sync(training)
