@@ -9,9 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from kept.errors import Damaged, InvalidInput, NoActiveRun
+from kept.errors import Damaged, InvalidInput, NoActiveRun, UploadFailed
 from kept.mirrors import courier, wandb_run, wandb_sender
 from kept.mirrors.outbox import Outbox
+from kept.mirrors.wandb_answers import answers
 from kept.mirrors.wandb_upload import send_left, uploads_of
 from tests.helpers import write
 from tests.mirrors.trainer import Trainer, sync
@@ -151,6 +152,23 @@ def test_committed_and_not_confirmed_is_not_sent_again(wandb_server, tmp_path, m
     trainer.is_on(wandb_server)
 
 
+def test_a_server_that_does_not_tell_is_not_taken_for_one_that_has_nothing(wandb_server, tmp_path):
+    trainer = Trainer(tmp_path)
+    place = wandb_run.place_of(trainer.run)
+    assert wandb_run.known(place, trainer.name, "model") == set()
+    assert wandb_run.best(place, trainer.name) is None
+    trainer.save(b"0", aliases=["best"], metadata={"epoch": 7})
+    trainer.uploads.finish()
+    assert len(wandb_run.known(place, trainer.name, "model")) == 1
+    assert wandb_run.known(place, "another", "model") == set()
+    assert wandb_run.best(place, trainer.name)["epoch"] == 7
+    wandb_server.faults.fault = lambda name: "403" if name == "project" else None
+    with pytest.raises(UploadFailed):
+        wandb_run.known(place, trainer.name, "model")
+    with pytest.raises(UploadFailed):
+        wandb_run.best(place, trainer.name)
+
+
 def test_the_same_bytes_again(wandb_server, tmp_path):
     """W&B makes no version of them: the aliases go to the one that is there."""
     trainer = Trainer(tmp_path)
@@ -269,18 +287,18 @@ def test_sync_lets_a_living_run_alone(wandb_server, tmp_path):
 
 
 def test_whether_a_server_answers(wandb_server):
-    def answers(url):
-        return wandb_run.answers(wandb_run.Place(url, "", "p", "r"))
+    def answer(url):
+        return answers(wandb_run.Place(url, "", "p", "r"))
 
-    assert answers(wandb_server.url)
+    assert answer(wandb_server.url)
     # A certificate that only wandb knows is no outage; here there is no TLS at all.
-    assert answers(wandb_server.url.replace("http:", "https:"))
+    assert answer(wandb_server.url.replace("http:", "https:"))
     for fault in ("away", "503"):
         wandb_server.faults.fault = lambda name, fault=fault: fault
-        assert not answers(wandb_server.url), "though something listens there"
+        assert not answer(wandb_server.url), "though something listens there"
     wandb_server.stop()
-    assert not answers(wandb_server.url)
-    assert not answers(wandb_server.url.replace("http:", "https:"))
+    assert not answer(wandb_server.url)
+    assert not answer(wandb_server.url.replace("http:", "https:"))
 
 
 @pytest.mark.parametrize("version", ["0.18.7", "0.19.10", "0.9.0rc1"])

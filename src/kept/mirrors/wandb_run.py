@@ -16,25 +16,27 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import ssl
 import tempfile
-import urllib.error
-import urllib.request
+import threading
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from kept.errors import InvalidInput, NoActiveRun, Refused, RunEnded, UploadFailed
+from kept.errors import InvalidInput, KeptError, NoActiveRun, Refused, RunEnded, UploadFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from kept.mirrors.outbox import Entry
     from kept.store.encoding import Json
 
+_Result = TypeVar("_Result")
 _OLDEST = "0.19.11"  # that the tests are run with; pyproject.toml asks for it, too
-_ANSWER_SECONDS = 10.0
+_BEST_SECONDS = 20.0
 _WRITE_ID = "write_id"  # in the metadata of a version
+# What the SDK says where there is no such artifact; it has no error of its own for that.
+_NOTHING_THERE = re.compile(r"not found in|Unable to parse 'Artifacts' response")
 # After all retries; or an answer that speaks of the server, the user or the pace.
 _MAY_PASS = re.compile(r"giving up after \d+ attempt|(HTTP|error) (401|407|408|429|5\d\d)\b")
 
@@ -87,27 +89,6 @@ def place_of(run: Any) -> Place | None:
     return Place(base_url, run.entity or "", run.project or "uncategorized", str(run.id))
 
 
-def answers(place: Place) -> bool:
-    """Return whether the server gives any sensible answer; it takes ten seconds at most.
-
-    Asked is what uploads need, not the front page, which may be another machine's.
-    """
-    asked = urllib.request.Request(  # noqa: S310
-        f"{place.base_url}/graphql",
-        data=b'{"query": "{__typename}"}',
-        headers={"Content-Type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(asked, timeout=_ANSWER_SECONDS):  # noqa: S310
-            return True
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code < 500  # it wants a login: it is there
-    except OSError as error:
-        # TLS is wandb's affair, which may know the certificate: it is there.
-        return isinstance(getattr(error, "reason", None), ssl.SSLError)
-
-
 def log(run: Any, entry: Entry, aliases: list[str]) -> None:
     """Log an entry as a version of an artifact, and wait until W&B has it.
 
@@ -154,30 +135,58 @@ def _artifact(entry: Entry) -> Any:
 def known(place: Place, artifact: str, type: str) -> set[str]:
     """Return the write_ids of the versions that the server has of an artifact.
 
-    Raises UploadFailed if it cannot be asked.
+    Raises UploadFailed if it cannot be asked. (Not so Api.artifact_collection_exists: to it, what
+    cannot be asked is not there, and would be sent a second time.)
     """
     with _failing_as_kept():
         api = _wandb().Api(overrides={"base_url": place.base_url})
-        name = f"{place.entity or api.default_entity}/{place.project}/{artifact}"
-        if not api.artifact_collection_exists(name, type):
-            return set()
-        found = [version.metadata for version in api.artifacts(type, name)]
+        try:
+            found = [
+                version.metadata for version in api.artifacts(type, _path(api, place, artifact))
+            ]
+        except ValueError as error:
+            if _NOTHING_THERE.search(str(error)):
+                return set()
+            raise
     return {metadata[_WRITE_ID] for metadata in found if _WRITE_ID in metadata}
 
 
-def best(place: Place, artifact: str, type: str) -> dict[str, Any] | None:
+def best(place: Place, artifact: str) -> dict[str, Any] | None:
     """Return the metadata of the version that has the alias best, None if none has it.
 
-    Raises UploadFailed if the server cannot be asked.
+    Raises UploadFailed if the server does not tell, for a while.
     """
+    wandb = _wandb()
+
+    def ask() -> dict[str, Any] | None:
+        api = wandb.Api(overrides={"base_url": place.base_url})
+        try:
+            return dict(api.artifact(f"{_path(api, place, artifact)}:best").metadata)
+        except (ValueError, wandb.errors.CommError) as error:
+            if _NOTHING_THERE.search(str(error)):
+                return None
+            raise
+
     with _failing_as_kept():
-        api = _wandb().Api(overrides={"base_url": place.base_url})
-        name = f"{place.entity or api.default_entity}/{place.project}/{artifact}"
-        if not api.artifact_collection_exists(name, type):
-            return None
-        if not api.artifact_exists(f"{name}:best"):
-            return None
-        return dict(api.artifact(f"{name}:best", type=type).metadata)
+        return _within(_BEST_SECONDS, ask)
+
+
+def _path(api: Any, place: Place, artifact: str) -> str:
+    return f"{place.entity or api.default_entity}/{place.project}/{artifact}"
+
+
+def _within(seconds: float, call: Callable[[], _Result]) -> _Result:
+    """Call, and give up waiting after a while: the SDK tries for as long as it likes."""
+    came: Future[_Result] = Future()
+
+    def work() -> None:
+        try:
+            came.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised by result
+            came.set_exception(error)
+
+    threading.Thread(target=work, name="kept-wandb", daemon=True).start()
+    return came.result(seconds)
 
 
 @contextlib.contextmanager
@@ -255,8 +264,10 @@ def _folder_for_traces() -> Iterator[str]:
 def _failing_as_kept() -> Iterator[None]:
     try:
         yield
-    except (_wandb().errors.Error, ValueError) as error:
-        raise UploadFailed(f"W&B: {error}") from error
+    except KeptError:
+        raise
+    except Exception as error:  # of the SDK, which passes on what its libraries raise
+        raise UploadFailed(f"W&B: {error or type(error).__name__}") from error
 
 
 def _wandb() -> Any:

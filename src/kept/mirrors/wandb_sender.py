@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kept.errors import Damaged, KeptError, Refused, RunEnded, Unreachable, UploadFailed
 from kept.mirrors import wandb_run
 from kept.mirrors.refusals import aliases_of, pass_by, refuse
+from kept.mirrors.wandb_answers import answers
 from kept.mirrors.wandb_run import Place
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Sender:
         # An attempt goes on inside wandb whatever happens here, so it is never made a second
         # time before the first has ended.
         while not self._attempt.wait(_ASK_SECONDS):
-            if not wandb_run.answers(self.place):
+            if not answers(self.place):
                 raise Unreachable(f"{self.place.base_url} does not answer")
         error, self._attempt = self._attempt.error, None
         if error is not None:
@@ -107,7 +108,7 @@ class Sender:
         if isinstance(error, (Refused, RunEnded)):
             raise error
         text = f"{type(error).__name__}: {error}"
-        if wandb_run.may_pass(error) or not wandb_run.answers(self.place):
+        if wandb_run.may_pass(error) or not answers(self.place):
             raise UploadFailed(text) from error
         raise _GivenUp(text) from error
 

@@ -17,6 +17,7 @@ from kept.mirrors import wandb_run
 from kept.mirrors.courier import Courier, Words
 from kept.mirrors.outbox import Entry, Outbox
 from kept.mirrors.refusals import refusal_of
+from kept.mirrors.wandb_answers import answers
 from kept.mirrors.wandb_sender import Sender, place_of_entry
 from kept.store.encoding import check_metadata
 
@@ -107,7 +108,7 @@ class WandbUploads:
             self._courier.wake(self._destination)
         return entry
 
-    def best(self, artifact: str, type: str = "model") -> Mapping[str, Any] | None:
+    def best(self, artifact: str) -> Mapping[str, Any] | None:
         """Return the metadata of the run's best checkpoint so far, None if there is none.
 
         The server is asked only where an earlier process may have sent it. Raises Damaged, or
@@ -119,7 +120,7 @@ class WandbUploads:
             left = [e for e in self._left() if e.artifact == artifact]
             found = [e.content["metadata"] for e in left if _BEST in e.content["aliases"]]
             if not found and self._run.resumed and not self._offline:
-                found = [wandb_run.best(self._sender.place, artifact, type)]
+                found = [wandb_run.best(self._sender.place, artifact)]
             if not found or found[-1] is None:
                 return None
             self._best[artifact] = found[-1]
@@ -218,7 +219,7 @@ def _send_group(
         outbox.confirm(entry)
         sent(entry)
 
-    if not wandb_run.answers(place):
+    if not answers(place):
         raise Unreachable(f"{place.base_url} does not answer")
     with wandb_run.resumed(place) as run:
         Sender(run, place).send_all(entries, confirmed)
