@@ -128,6 +128,23 @@ def test_sigterm_does_not_skip_the_last_save_while_others_are_written(gate):
     assert own.versions[-1].metadata["step"] == 4
 
 
+def test_sigterm_after_a_save_that_failed_saves_and_leaves_all_the_same(monkeypatch):
+    real, failures = kept.Store.log_artifact, []
+
+    def fails_once(*args, **options):
+        if not failures:
+            failures.append(1)
+            raise OSError("the disk is away for a moment")
+        return real(*args, **options)
+
+    monkeypatch.setattr(kept.Store, "log_artifact", fails_once)
+    own = checkpoint(save_freq=3, on_error="warn")
+    with pytest.raises(SystemExit) as left, pytest.warns(UserWarning, match="goes on without it"):
+        fit(make(), own, SignalAt(2))
+    assert left.value.code == 143
+    assert [version.metadata["step"] for version in own.versions] == [3]
+
+
 def test_another_handler_is_left_alone():
     before = signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, handler := (lambda *_: None))

@@ -230,13 +230,14 @@ class Checkpointing:
         self._save(self._epoch, batch, logs, path, started, publish=publish)
 
     def _save_and_leave(self, batch: int | None, logs: Logs) -> None:
-        if self._last_saved != (self._epoch, batch):
-            self.saver.wait(self._preemption.seconds_left)  # on_busy="skip" must not skip this one
+        self.saver.is_done(self._preemption.seconds_left)  # on_busy="skip" must not skip this one
+        if self._last_saved != (self._epoch, batch) or self.saver.has_failed:
             self._save_aside(batch, logs)
-        if not self.saver.wait(self._preemption.seconds_left):
+        if not self.saver.is_done(self._preemption.seconds_left):
             show("the grace is over before the last checkpoint is durable")
-        elif self.saver.known_as:
+        elif not self.saver.has_failed and self.saver.known_as:
             show(f"saved as {self.saver.known_as}, leaving")
+        self._tell()
         leave()
 
     def _save(  # noqa: PLR0913 - what a checkpoint is made of

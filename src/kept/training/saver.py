@@ -142,6 +142,10 @@ class Saver:
         """Wait until every checkpoint is durable, at most timeout seconds; return if they are."""
         return self._writer.wait(timeout)
 
+    def is_done(self, timeout: float | None = None) -> bool:
+        """Wait as wait does, and raise nothing."""
+        return self._writer.is_done(timeout)
+
     def finish(self) -> None:
         """Wait until every checkpoint is durable, and tell the user if that takes long."""
         wait_with_notice(self._writer, "writing the last checkpoints")
