@@ -107,7 +107,7 @@ def _beside(outcome: Outcome, folder: str, megabytes: int, steps: int) -> None:
     model = dense(megabytes)
     path = os.path.join(folder, "model.weights.h5")
     store = kept.open_store(os.path.join(folder, "store"))
-    for _ in _steps(path, megabytes, versions=8):
+    for _ in _steps(path, min(megabytes, 64), versions=5):
         store.log_artifact("m", path)
     _rate(model, 3)
     rates: dict[str, list[float]] = {"alone": [], "process": [], "thread": []}
