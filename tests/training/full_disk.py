@@ -6,6 +6,7 @@ found is printed as JSON.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -17,16 +18,19 @@ import numpy as np
 import kept
 from kept.errors import SaveFailed
 
-MODEL = 1_900_000  # bytes, at the least
-
 
 def fill(folder):
-    """Leave less than a tenth of a checkpoint; return the ballast."""
+    """Leave 100 kB, a twentieth of a checkpoint; return the ballast.
+
+    What statvfs tells of a tmpfs is a rough figure only, so it is filled to the last page first.
+    """
     path = os.path.join(folder, "ballast")
-    with open(path, "wb") as file:
-        while (free := os.statvfs(folder).f_bavail * 4096) > MODEL // 10:
-            file.write(bytes(min(free - MODEL // 20, 1_000_000)))
-            file.flush()
+    with open(path, "wb", buffering=0) as file:
+        for size in (1_000_000, 4096):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)) == size:
+                    pass
+        file.truncate(file.tell() - 100_000)
     return path
 
 

@@ -37,7 +37,12 @@ def test_what_is_good_stays_good_and_saving_works_again(where, on_error, s3, tmp
     found = run(tmp_path, where, on_error, tmp_path / "disk", s3)
     assert found["before"] == [0, 1]
     told = found["warned"] if on_error == "warn" else [found["raised"]]
-    assert len(told) == (3 if on_error == "warn" else 1)
+    if on_error == "raise":
+        assert found["raised"]
+    elif where == "files":  # one that the next save replaces at once may be passed over
+        assert "Epoch 3" in told[-1]
+    else:
+        assert len(told) == 3
     for text in told:
         assert "m.keras could not be saved" in text
         assert "No space left on device" in text
