@@ -47,6 +47,29 @@ def test_entries_become_versions_in_order(s3, outbox, tmp_path):
     assert not os.path.exists(outbox.folder)
 
 
+def test_one_that_is_added_while_the_outbox_is_looked_at_is_told_when_it_arrives(
+    s3, outbox, tmp_path, monkeypatch
+):
+    """Once it was taken for sent, since the look had not found it, and its arrival was not told."""
+    arrived = []
+    delivery = Delivery(kept.open_store(s3), outbox, arrived.append)
+    add(delivery, tmp_path, 0)
+    left = delivery.left
+    looks = []
+
+    def left_before_another_one_comes():
+        found = left()
+        looks.append(found)
+        if len(looks) == 2:  # the one after the last entry was sent
+            add(delivery, tmp_path, 1)
+        return found
+
+    monkeypatch.setattr(delivery, "left", left_before_another_one_comes)
+    assert delivery.send() == Sent(1, 1000)
+    assert delivery.send() == Sent(1, 1000)
+    assert [v.reference for v in arrived] == ["m:v0", "m:v1"]
+
+
 def test_one_that_is_deleted_before_its_arrival_is_told_holds_nothing_up(
     s3, outbox, tmp_path, monkeypatch
 ):

@@ -163,8 +163,9 @@ class Delivery:
 
     def _find_own(self) -> None:
         """Tell of entries that were added here and sent by another process."""
+        own = dict(self._own)  # first: one that is added after the look was not seen, but waits
         waiting = {entry.write_id for entry in self.left()}
-        gone = {own: name for own, name in list(self._own.items()) if own not in waiting}
+        gone = {write_id: name for write_id, name in own.items() if write_id not in waiting}
         for write_id, event in sorted(
             self._records(gone).items(), key=lambda item: int(item[1]["number"])
         ):
