@@ -75,10 +75,14 @@ def test_the_next_fit_goes_on(wide, data, store, tmp_path):
     checkpoint.close()
 
 
-@pytest.mark.parametrize("compression", ["none", "auto"])
-def test_nothing_is_started_where_it_is_not_worth_a_process(wide, data, store, compression):
-    checkpoint = callback(store, compression=compression)
-    helpers.fit(wide, data, checkpoint, epochs=2)
+def test_nothing_is_started_unasked(wide, data, store, monkeypatch):
+    monkeypatch.setattr(recoder, "LEAST", 1)
+    helpers.fit(wide, data, callback(store), epochs=2)
+    assert coded(store) == 0
+
+
+def test_nothing_is_started_where_it_is_not_worth_a_process(wide, data, store):
+    helpers.fit(wide, data, callback(store, compression="auto"), epochs=2)
     assert coded(store) == 0
     assert sum(v.metadata["bytes_new"] for v in store.versions("m")) < recoder.LEAST
 
@@ -86,7 +90,7 @@ def test_nothing_is_started_where_it_is_not_worth_a_process(wide, data, store, c
 def test_auto_works_beside_the_training(wide, data, store, tmp_path, monkeypatch):
     """The training goes on until something is coded; nobody asks for it."""
     monkeypatch.setattr(recoder, "LEAST", 1)
-    checkpoint = callback(store)
+    checkpoint = callback(store, compression="auto")
     limit = time.monotonic() + PATIENCE
 
     def wait_for_it(epoch, logs):
@@ -111,7 +115,7 @@ def test_it_pauses_from_the_hook_until_the_file_is_published(wide, data, store, 
         real(self, order)
 
     monkeypatch.setattr(recoder.Recoder, "_order", noted)
-    helpers.fit(wide, data, callback(store), epochs=3)
+    helpers.fit(wide, data, callback(store, compression="auto"), epochs=3)
     assert orders[0][0] == PAUSE  # it was started in the middle of the first save
     assert [order for order, _ in orders[-2:]] == [GO, FINISH]
     assert orders[-1][1] == ["1.keras", "2.keras", "3.keras"]
@@ -199,7 +203,7 @@ def test_no_process_stays_when_a_fit_breaks_off(wide, data, store):
 
 @pytest.mark.parametrize("value", [True, "zstd", None, 3])
 def test_bad_values(value, store):
-    with pytest.raises(InvalidCheckpoint, match=r"'auto', 'none' or 'max'. Received: compression="):
+    with pytest.raises(InvalidCheckpoint, match=r"'none', 'auto' or 'max'. Received: compression="):
         callback(store, compression=value)
 
 

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from kept.bucket.parallel import in_threads
-
 if TYPE_CHECKING:
     import torch
-
-_WORTH_THREADS = 8 * 1024 * 1024  # bytes; copying them takes ten times what starting threads does
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-_THREADS = min(_CORES, 4)
 
 Variable = Any  # keras.Variable; its value is a tensor of the framework
 HostBuffer = Any  # a HostArray, or a torch tensor in host memory
@@ -62,7 +55,7 @@ class _NumPy:
 
     def copy(self, variable: Variable, buffer: HostBuffer) -> None:
         # The training step gives its arrays away (donation), so holding on to one is not enough.
-        copy_array(buffer, np.asarray(variable.value))
+        np.copyto(buffer, np.asarray(variable.value))
 
     def wait(self) -> None:
         pass
@@ -94,7 +87,7 @@ class _TensorFlow(_NumPy):
             view = np.asarray(memoryview(tensor))  # numpy() would make a copy of its own
         except (BufferError, TypeError, ValueError):  # bfloat16 and float8 have no buffer format
             view = tensor.numpy()
-        copy_array(buffer, view)
+        np.copyto(buffer, view)
 
 
 class _Torch:
@@ -129,20 +122,6 @@ class _Torch:
         except TypeError:  # bfloat16 and float8
             return None
         return array
-
-
-def copy_array(target: np.ndarray[Any, Any], source: np.ndarray[Any, Any]) -> None:
-    """Copy an array into one of its shape and type; a large one with several threads.
-
-    One core does not fill the memory bus, and in a hook the others have nothing to do: measured on
-    2 cores, two threads take 0.55 times as long as one. (torch does the same in copy_.)
-    """
-    if _THREADS == 1 or target.nbytes < _WORTH_THREADS or not source.flags.c_contiguous:
-        np.copyto(target, source)
-        return
-    flat = (target.reshape(-1), source.reshape(-1))
-    pieces = zip(*(np.array_split(array, _THREADS) for array in flat), strict=True)
-    in_threads(lambda piece: np.copyto(*piece), pieces, _THREADS)
 
 
 def framework(name: str) -> Framework:

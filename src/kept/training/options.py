@@ -64,10 +64,10 @@ OPTIONS_DOC = """\
         keep_local: Which files stay at filepath. False leaves none once its version is safe; a
             file is there only where that has failed. A number, or a kept.Keep, leaves so many, or
             what its rules keep, and removes others of this artifact once their versions are safe.
-        compression: "auto" stores versions in less room while nothing else wants the processor, in
-            a process of its own; "max" also finishes that at the end of the fit, in five minutes at
-            most; "none" leaves it to kept compact. Commits take as long with any of them. Only for
-            a store in a folder. docs/space.md has figures.
+        compression: "none" leaves storing versions in less room to kept compact; "auto" does it
+            while nothing else wants the processor, in a process of its own; "max" also finishes
+            that at the end of the fit, in five minutes at most. Commits take as long with any of
+            them. "auto" and "max" are only for a store in a folder. docs/space.md has figures.
         on_error: "raise" ends the training when a checkpoint cannot be saved, on a full disk, say;
             "warn" goes on, and the next one is tried. Versions committed before are safe.
         on_busy: What to do while both snapshots are being written: "wait", or "skip" the
@@ -126,7 +126,7 @@ class Options:
     keep: Keep | None = None
     gc: str | float | timedelta | None = "1h"
     keep_local: bool | int | Keep = True
-    compression: str = "auto"
+    compression: str = "none"
     on_error: str = "raise"
     aliases: Sequence[str] = ()
     metadata: Mapping[str, Any] | None = None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kept.store.store import Store
     from kept.store.version import Version
 
-COMPRESSIONS = ("auto", "none", "max")
+COMPRESSIONS = ("none", "auto", "max")
 LEAST = 16_000_000  # new bytes of a run before "auto" starts a process, which costs 0.3 s of CPU
 FINISH_SHARE, FINISH_AUTO, FINISH_MAX = 1 / 50, 30.0, 300.0  # of the fit's time; seconds
 _NOTICE_AFTER = 1.0  # seconds of waiting before the user is told
@@ -38,7 +38,7 @@ def check_compression(value: object) -> None:
     """Raise InvalidCheckpoint unless it is one of COMPRESSIONS."""
     if value not in COMPRESSIONS:
         raise InvalidCheckpoint(
-            f"compression is 'auto', 'none' or 'max'. Received: compression={value!r}"
+            f"compression is 'none', 'auto' or 'max'. Received: compression={value!r}"
         )
 
 
