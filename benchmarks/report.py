@@ -32,7 +32,7 @@ TITLES = {
     "command": 'A fresh process, against a bare `python -c "import json"`',
 }
 HOW_TO_READ = """\
-All figures are ratios taken in one run on one machine, in turns, so most of what the machine does
+Both sides of a ratio are measured in one run on one machine, in turns, so most of what the machine does
 to one side it does to the other. Limits are what the project promises; **over** marks a promise
 that this run did not see kept. Absolute times are at the end and mean little elsewhere.
 
