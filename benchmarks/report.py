@@ -32,9 +32,9 @@ TITLES = {
     "command": 'A fresh process, against a bare `python -c "import json"`',
 }
 HOW_TO_READ = """\
-Both sides of a ratio are measured in one run on one machine, in turns, so most of what the machine does
-to one side it does to the other. Limits are what the project promises; **over** marks a promise
-that this run did not see kept. Absolute times are at the end and mean little elsewhere.
+Both sides of a ratio are measured in one run on one machine, in turns, so most of what the machine
+does to one side it does to the other. Limits are what the project promises; **over** marks a
+promise that this run did not see kept. Absolute times are at the end and mean little elsewhere.
 
 * A *stall* is the time that a callback's hook keeps the training thread, median per save, without
   the first save of a run. A *warm copy* copies as many bytes, tensor by tensor, from host memory
