@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = (
-    "kept", "keras", "jax", "torch", "tensorflow-cpu", "orbax-checkpoint", "wandb", "numpy", "h5py",
+    "kept", "keras", "jax", "torch", "tensorflow-cpu", "orbax-checkpoint", "wandb", "trackio",
+    "numpy", "h5py",
 )  # fmt: skip
 FRAMEWORKS = {"jax": "JAX", "torch": "torch", "tensorflow": "TensorFlow", "": "ratio"}
 TITLES = {

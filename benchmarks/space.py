@@ -1,9 +1,8 @@
 """Bytes on the disk for versions of one training run: real images, every epoch a version.
 
 Adam in fp32: the whole model with its optimizer, as a .keras file. All get the same epochs: kept,
-a folder of files compressed with zstd, W&B (offline, its artifacts) and Orbax (OCDBT, as Keras's
-callback writes it). trackio is not run, since it brings a web server and ten packages: it copies
-whole files, by their SHA-256, and no two .keras files are alike.
+a folder of files compressed with zstd, W&B (offline, its artifacts), trackio (its artifacts, in a
+local folder) and Orbax (OCDBT, as Keras's callback writes it).
 
 Weights in bf16: what is saved are the weights alone. Two runs: fine-tuning in mixed_bfloat16 with
 Adam at 1e-5, of which the bf16 copies of the weights are saved, as models are published; and a
@@ -63,7 +62,8 @@ def _trained(folder: str, versions: int) -> tuple[kept.Store, dict[str, int]]:
     model = network()
     model.compile(keras.optimizers.Adam(1e-3), _loss())
     store, raw, packed = kept.open_store(os.path.join(folder, "store")), 0, 0
-    wandb, orbax = _Uploads(os.path.join(folder, "wandb")), Orbax(most=versions)
+    peers = [_WandB(os.path.join(folder, "wandb")), _Trackio(os.path.join(folder, "trackio"))]
+    orbax = Orbax(most=versions)
     os.mkdir(os.path.join(folder, "peer"))
     callback = orbax.callback(os.path.join(folder, "peer"), "epoch")
     for epoch in range(versions):
@@ -71,7 +71,8 @@ def _trained(folder: str, versions: int) -> tuple[kept.Store, dict[str, int]]:
         path = os.path.join(folder, "model.keras")
         model.save(path)
         store.log_artifact("digits", path)
-        wandb.log(path)
+        for peer in peers:
+            peer.log(path)
         with open(path, "rb") as file:
             data = file.read()
         raw += len(data)
@@ -79,14 +80,15 @@ def _trained(folder: str, versions: int) -> tuple[kept.Store, dict[str, int]]:
     sizes = {
         "whole files": raw,
         "files compressed with zstd": packed,
-        "W&B": wandb.size(),
         "Orbax": bytes_below(os.path.join(folder, "peer")),
     }
-    return store, sizes
+    return store, sizes | {peer.name: peer.size() for peer in peers}
 
 
-class _Uploads:
+class _WandB:
     """Artifacts of an offline run of W&B: what a sync would upload is staged in its folder."""
+
+    name = "W&B"
 
     def __init__(self, folder: str) -> None:
         os.mkdir(folder)
@@ -105,6 +107,29 @@ class _Uploads:
 
     def size(self) -> int:
         self._run.finish()
+        return bytes_below(self._folder)
+
+
+class _Trackio:
+    """Artifacts of a local run of trackio, without its figures of the machine."""
+
+    name = "trackio"
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        os.environ |= {"TRACKIO_DIR": folder, "HF_HUB_OFFLINE": "1"}
+        import trackio
+
+        self._trackio = trackio
+        trackio.init(project="bench", name="bench", auto_log_gpu=False, auto_log_cpu=False)
+
+    def log(self, path: str) -> None:
+        artifact = self._trackio.Artifact("digits", "model")
+        artifact.add_file(path)
+        self._trackio.log_artifact(artifact)
+
+    def size(self) -> int:
+        self._trackio.finish()
         return bytes_below(self._folder)
 
 
