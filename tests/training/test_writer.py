@@ -282,6 +282,16 @@ class TestPool:
             pool.give_back(warm := pool.borrow(wait=True))
         assert pool.borrow(wait=True) is warm
 
+    def test_only_the_one_that_is_lent_next_has_memory(self):
+        pool, variables = SnapshotPool("jax"), [Variable(3, value=5)]
+        pool.reserve(variables)
+        pool.touch()
+        first, second = pool.borrow(wait=True), pool.borrow(wait=True)
+        assert first.size == 3 * 4
+        assert second.size == 0
+        second.take(variables)
+        assert second.value(variables[0]).tolist() == [5, 5, 5]
+
     def test_what_is_lent_is_not_touched(self):
         pool, variable = SnapshotPool("jax"), Variable(3, value=5)
         pool.reserve([variable])

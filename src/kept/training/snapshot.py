@@ -2,7 +2,8 @@
 
 Taking one is all that a checkpoint costs the training: one copy of the state into memory that is
 reused from save to save. There are at most two, so a run needs at most twice the memory of its
-state beside the state itself: while one is being written the next can be taken.
+state beside the state itself: while one is being written the next can be taken. A run whose saves
+are written before the next one comes has only one.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ SNAPSHOTS = 2
 class Snapshot:
     """The values of variables at one moment, in buffers that are used again.
 
-    A copy into memory that was never touched takes 3 to 10 times as long, so buffers are made
-    and touched ahead of the first use.
+    A copy into memory that was never touched takes 3 to 10 times as long, so the buffers of the
+    first snapshot are made and touched ahead of the first use.
     """
 
     def __init__(self, framework_name: str) -> None:
@@ -53,9 +54,7 @@ class Snapshot:
     def take(self, variables: Iterable[Variable]) -> None:
         """Copy the variables."""
         self.reserve(variables)
-        for variable, buffer in self._values.values():
-            self._framework.copy(variable, buffer)
-        self._framework.wait()
+        self._framework.copy(self._values.values())
 
     def value(self, variable: Variable) -> HostBuffer | None:
         """Return the copy of a variable, None if it is not in the snapshot."""
@@ -99,18 +98,19 @@ class SnapshotPool:
             self._returned.notify()
 
     def reserve(self, variables: list[Variable]) -> None:
-        """Make the buffers of the snapshots that are free now; their memory comes with touch."""
+        """Make the buffers of the snapshot that is lent next; their memory comes with touch.
+
+        Not of the other: most runs never need it. One that does waits for the disk anyway, and
+        a first copy that takes longer is lost in that.
+        """
         with self._returned:
-            for snapshot in self._free:
-                snapshot.reserve(variables)
+            if self._free:
+                self._free[-1].reserve(variables)
 
     def touch(self) -> None:
-        """Touch the memory of the snapshots that are free now, one after the other."""
-        for _ in range(SNAPSHOTS):
-            with self._returned:
-                if not self._free:
-                    return
-                snapshot = self._free.popleft()
+        """Touch the memory of the snapshot that is lent next, if it is there."""
+        snapshot = self.borrow(wait=False)
+        if snapshot is not None:
             snapshot.touch()
             self.give_back(snapshot)
 
