@@ -18,16 +18,18 @@ test: $(VENV)/test.done
 test-integration: $(VENV)/test.done
 	tests/integration/install.sh $(BIN)/python
 	$(BIN)/python -m pytest -m integration -rs tests
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -m integration tests/training/test_resume_across.py
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m integration tests/training/test_resume_across.py
 
-# Keras's own tests of its callback are not in the wheels of Keras 3.13; the tests of data need torch as well.
-NOT_OLDEST_KERAS := --ignore tests/training/test_keras_suite.py --ignore tests/training/test_resume_data.py
-# What depends on the framework in saving and loading.
-SAVING := $(patsubst %,tests/training/test_%.py,keras_parts models formats deciding folders background)
+# What depends on the framework in saving, loading and going on.
+SAVING := $(patsubst %,tests/training/test_%.py,keras_parts models formats deciding folders background resume_across)
 
-## Training with the oldest Keras that is supported, on JAX and TensorFlow, in an environment of its own.
+## Training with the oldest Keras that is supported, in an environment of its own.
+# Keras's own tests of its callback are not in the wheels of Keras 3.13.
 test-oldest-keras: $(VENV)-oldest-keras/done
-	KERAS_BACKEND=jax $(VENV)-oldest-keras/bin/python -m pytest tests/training $(NOT_OLDEST_KERAS)
+	KERAS_BACKEND=jax $(VENV)-oldest-keras/bin/python -m pytest tests/training --ignore tests/training/test_keras_suite.py
 	KERAS_BACKEND=tensorflow $(VENV)-oldest-keras/bin/python -m pytest $(SAVING)
+	KERAS_BACKEND=torch $(VENV)-oldest-keras/bin/python -m pytest $(SAVING)
 
 ## Uploads to W&B with the oldest SDK that is supported, in an environment of its own.
 test-oldest-wandb: $(VENV)-oldest-wandb/done
