@@ -94,17 +94,36 @@ def test_undelete_until_gc(run, store):
     run("rm", "mnist:best", "--force")
     assert run.json("undelete", "mnist:v1")["aliases"] == ["best", "epoch_1"]
     run("rm", "mnist:best", "--force")
-    assert run("gc").stdout == "0 B freed\n"
+    assert run("gc").stdout == (
+        "0 B freed; "
+        "1 version that was deleted in the last 24h can be undeleted and keeps its bytes\n"
+    )
+    assert run.json("gc")["waiting"] == 1
     told = run("gc", "--grace", "0s", "--dry-run").stdout.splitlines()
-    assert told[0].startswith("mnist:v1, deleted 20")
-    assert told[0].endswith(" in 2 blobs")
+    assert re.match(r"mnist:v1, deleted 20\d\d-\d\d-\d\d \d\d:\d\d: .* in 2 blobs", told[0])
     assert told[1].endswith("kB would be freed")
     shape = run.json("gc", "--grace", "0s")
     assert (shape["keys"], shape["expired"]) == (2, [])
     assert shape["bytes"] == shape["reasons"][0]["bytes"] > 1000
     assert "gc has removed its content" in run("undelete", "mnist:v1", exit=3).stderr
     assert store.verify().problems == []
+    assert run("gc").stdout == "0 B freed\n"  # it can be undeleted no more
     run("gc", "--grace", "x", exit=2)
+
+
+def test_gc_tells_of_versions_in_their_order(run, store, tmp_path):
+    for n in range(3, 12):
+        store.log_artifact("mnist", write(tmp_path / "f", b"%d" % n * 1000))
+    for n in (10, 9, 0):
+        run("rm", f"mnist:v{n}", "--force")
+    told = run("gc", "--grace", "0s").stdout.splitlines()
+    assert [line.partition(",")[0] for line in told[:-1]] == ["mnist:v0", "mnist:v9", "mnist:v10"]
+
+
+def test_moments_are_told_as_people_read_them(run, store):
+    run("ttl", "mnist:v0", "0s")
+    told = run("prune", "mnist").stdout.splitlines()[1]
+    assert re.search(r"deleted +expired 20\d\d-\d\d-\d\d \d\d:\d\d$", told)
 
 
 def test_ls_shows_the_deleted_when_asked(run, store):

@@ -46,3 +46,5 @@ def test_deleting_a_version_frees_what_du_says(run, trained):
     before = run.json("du")["stored"]
     trained.delete("m:v2")
     assert before - run.json("du")["stored"] == frees["m:v2"] > 0
+    assert run.json("du")["deleted"] == frees["m:v2"]
+    assert "deleted, until kept gc" in run("du", "m").stdout

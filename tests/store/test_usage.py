@@ -88,3 +88,15 @@ def test_the_sums_are_what_a_recount_finds(mixed, name):
 
 def test_what_is_all_there_is_stored(mixed):
     assert mixed.usage().stored == content(mixed)
+
+
+def test_what_deleted_versions_keep_is_what_gc_frees(mixed):
+    assert mixed.usage().deleted == 0  # gc has been there
+    for reference in ("m:v0", "m:v2", "m:v3", "copy:v0"):
+        mixed.delete(reference, force=True)
+    found, of_m, of_copy = mixed.usage(), mixed.usage("m"), mixed.usage("copy")
+    assert found.stored + found.deleted == content(mixed)
+    before = content(mixed)
+    mixed.gc(grace=0)
+    assert before - content(mixed) == found.deleted > of_m.deleted > of_copy.deleted > 0
+    assert mixed.usage().deleted == 0

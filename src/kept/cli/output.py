@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 # rich measures and wraps every cell: 10,000 rows take it seconds.
 _MOST_DRAWN = 500
 _BATCH = 128
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 class Column(NamedTuple):
@@ -100,6 +102,11 @@ def time_text(created_at: str) -> str:
     from datetime import datetime
 
     return f"{datetime.fromisoformat(created_at).astimezone():%Y-%m-%d %H:%M}"
+
+
+def moments(text: str) -> str:
+    """Return text with the moments of the log in it as time_text has them."""
+    return _MOMENT.sub(lambda found: time_text(found[0]), text)
 
 
 def counted(number: int, noun: str) -> str:

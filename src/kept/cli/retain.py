@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from re import split
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ from kept.cli.output import (
     Column,
     clean,
     counted,
+    moments,
     print_json,
     print_table,
     size_text,
@@ -146,7 +148,7 @@ def _print_decisions(decisions: list[Decision], *, dry_run: bool) -> None:
                Column(""), Column("why", wraps=True)]  # fmt: skip
     print_table(columns, [
         [f"v{d.entry.index}", size_text(d.entry.size), _value(d),
-         "kept" if d.keep else would, ", ".join(d.reasons)]
+         "kept" if d.keep else would, moments(", ".join(d.reasons))]
         for d in decisions
     ])  # fmt: skip
     gone = [decision.entry.size for decision in decisions if not decision.keep]
@@ -161,11 +163,19 @@ def _value(decision: Decision) -> str:
     return f"{value:.6g}" if isinstance(value, float) else value_text(value)
 
 
+def _by_number(reason: tuple[str, tuple[int, int]]) -> list[tuple[int, str]]:
+    """Put v9 before v10."""
+    return [
+        (int(part), "") if part.isdigit() else (-1, part) for part in split(r"(\d+)", reason[0])
+    ]
+
+
 def _collection_shape(found: Collection) -> dict[str, Any]:
     return {
         "bytes": found.bytes,
         "keys": len(found.doomed),
         "young_bytes": found.young,
+        "waiting": found.waiting,
         "expired": found.expired,
         "reasons": [
             {"why": why, "keys": keys, "bytes": size}
@@ -180,9 +190,17 @@ def _print_collection(found: Collection, grace: str, *, dry_run: bool) -> None:
         click.echo(f"{clean(reference)}: expired, {would}deleted")
     _print_reasons(found.by_reason().items())
     young = f"; {size_text(found.young)} are left alone for {grace}" if found.young else ""
-    click.echo(f"{size_text(found.bytes)} {would}freed{clean(young)}")
+    click.echo(f"{size_text(found.bytes)} {would}freed{clean(young + _waiting(found, grace))}")
+
+
+def _waiting(found: Collection, grace: str) -> str:
+    if not found.waiting:
+        return ""
+    was, keeps = ("was", "keeps its") if found.waiting == 1 else ("were", "keep their")
+    versions = f"{counted(found.waiting, 'version')} that {was} deleted in the last {grace}"
+    return f"; {versions} can be undeleted and {keeps} bytes"
 
 
 def _print_reasons(reasons: Iterable[tuple[str, tuple[int, int]]]) -> None:
-    for why, (keys, size) in reasons:
-        click.echo(f"{clean(why)}: {size_text(size)} in {counted(keys, 'blob')}")
+    for why, (keys, size) in sorted(reasons, key=_by_number):
+        click.echo(f"{clean(moments(why))}: {size_text(size)} in {counted(keys, 'blob')}")

@@ -75,6 +75,7 @@ def _facts(found: Usage) -> list[tuple[str, str]]:
         ("saved by differences", size_text(found.deltas)),
         ("saved by compression", size_text(found.compression)),
         ("bases, neighbours, manifests", size_text(found.overhead)),
+        *([("deleted, until kept gc", size_text(found.deleted))] if found.deleted else []),
     ]
 
 
@@ -88,6 +89,7 @@ def _shape(found: Usage) -> dict[str, Any]:
             "compression": found.compression,
         },
         "overhead": found.overhead,
+        "deleted": found.deleted,
         "versions": [
             {"reference": f"{of}:v{index}", "frees": size}
             for (of, index), size in found.frees.items()

@@ -56,6 +56,7 @@ class Collection:
     doomed: tuple[Doomed, ...]
     expired: tuple[str, ...]  # references of versions that were deleted since they had expired
     young: int  # bytes that nothing needs, and that are younger than the grace
+    waiting: int  # versions deleted within the grace, which keep their bytes
 
     @property
     def bytes(self) -> int:
@@ -78,7 +79,8 @@ def collect(bucket: Bucket, log_of: LogOf, grace: timedelta, *, dry_run: bool) -
         doomed, young = run.plan(grace)
         if doomed and not dry_run:
             doomed = run.carry_out(doomed)
-    return Collection(tuple(doomed), expired, young)
+        waiting = run.waiting
+    return Collection(tuple(doomed), expired, young, waiting)
 
 
 def collect_ruled_out(bucket: Bucket, log_of: LogOf, name: str, grace: timedelta) -> Collection:
@@ -90,7 +92,8 @@ def collect_ruled_out(bucket: Bucket, log_of: LogOf, name: str, grace: timedelta
         doomed, _ = run.plan_ruled_out(name, grace)
         if doomed:
             doomed = run.carry_out(doomed)
-    return Collection(tuple(doomed), (), 0)
+        waiting = run.waiting
+    return Collection(tuple(doomed), (), 0, waiting)
 
 
 @contextlib.contextmanager
@@ -169,6 +172,11 @@ class _Run:
         why = self._marks.attribute(sizes)
         doomed = [Doomed(key, sizes[key], why[key]) for key in sizes if key in why]
         return doomed, sum(item.size for item in stay)
+
+    @property
+    def waiting(self) -> int:
+        """How many deleted versions have kept their bytes, by the last plan."""
+        return self._marks.waiting
 
     def carry_out(self, doomed: list[Doomed]) -> list[Doomed]:
         """Condemn, fence, look again, delete; return what was deleted."""

@@ -41,6 +41,7 @@ class Marks:
         self._at_once = _AT_ONCE if bucket.is_remote else 1
         self._needed: dict[str, int] = {}  # key -> of a blob, how many raw bytes at the least
         self._whose: dict[str, str] = {}  # key -> the deleted version that needed it
+        self.waiting = 0  # deleted versions whose deletion can be taken back
 
     def add(self, name: str, versions: Iterable[Entry]) -> None:
         """Take note of what the versions of an artifact need; raises Damaged."""
@@ -52,7 +53,9 @@ class Marks:
             elif key not in self._needed:
                 self._needed[key] = 0
                 due.append(entry)
-        for manifest in mapped(self._read_needed, due, self._at_once):
+        found = mapped(self._read_needed, due, self._at_once)
+        for entry, manifest in zip(due, found, strict=True):
+            self.waiting += entry.deleted and bool(manifest.files)
             for chunk in manifest.chunks():
                 key, end = blob_key(chunk.blob), chunk.offset + chunk.size
                 self._needed[key] = max(self._needed.get(key, 0), end)

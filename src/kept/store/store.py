@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from kept.store.usage import Usage
     from kept.store.verify import Report
 
+    _Which = Callable[[Iterable[Event]], Iterator[Entry]]
+
 
 class Store:
     """Artifacts in a bucket. Safe with many threads and processes at once."""
@@ -252,7 +254,7 @@ class Store:
         """
         from kept.store.compacting import Compactor
 
-        return Compactor(self.bucket).compact_all(self._live(name), progress)
+        return Compactor(self.bucket).compact_all(self._versions(live, name), progress)
 
     def usage(self, name: str | None = None) -> Usage:
         """Return what the versions of an artifact, or all, take; raises ArtifactNotFound."""
@@ -260,7 +262,7 @@ class Store:
 
         if name is not None:
             self._view(name)
-        return usage(self.bucket, self._live(), name)
+        return usage(self.bucket, self._versions(entries), name)
 
     def create(self) -> None:
         """Make the store now instead of with the first version; raises OSError if it cannot be."""
@@ -275,10 +277,10 @@ class Store:
     def _names(self) -> Iterator[str]:
         return self.bucket.folders("artifacts/")
 
-    def _live(self, name: str | None = None) -> list[tuple[str, list[Entry]]]:
-        """Return the versions that are not deleted of one artifact, or of each, oldest first."""
+    def _versions(self, which: _Which, name: str | None = None) -> list[tuple[str, list[Entry]]]:
+        """Return such versions of one artifact, or of each, oldest first."""
         due = filter(self._is_made, self._names()) if name is None else [name]
-        return [(each, list(live(self._view(each).backwards()))[::-1]) for each in due]
+        return [(each, list(which(self._view(each).backwards()))[::-1]) for each in due]
 
     def _is_made(self, name: str) -> bool:
         """Return whether an artifact has had a version; a gc fences also what is being made."""
@@ -293,7 +295,7 @@ class Store:
             raise ArtifactNotFound(no_artifact(name, self.location, self._names()))
         return view
 
-    def _find(self, wanted: Reference, among: Callable[..., Iterator[Entry]] = live) -> Version:
+    def _find(self, wanted: Reference, among: _Which = live) -> Version:
         view = self._view(wanted.name)
         for entry in among(view.backwards()):
             if matches(entry, wanted):

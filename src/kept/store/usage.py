@@ -36,23 +36,31 @@ class Usage:
     deltas: int = 0  # saved in blobs that are stored as differences
     compression: int = 0  # saved in other coded blobs
     overhead: int = 0
+    deleted: int = 0  # beside all that: what only deleted versions need, and gc has left so far
     frees: dict[tuple[str, int], int] = field(default_factory=dict)  # version -> by deleting it
 
 
 def usage(bucket: Bucket, artifacts: Iterable[tuple[str, list[Entry]]], name: str | None) -> Usage:
     """Return what the versions of an artifact take, or those of all.
 
-    artifacts are all of the store: what several of them need no deletion frees. Versions whose
-    manifest is damaged are left out. Deleted bytes are free after gc only.
+    artifacts are all of the store, with their deleted versions: what several of them need no
+    deletion frees. Versions whose manifest is damaged are left out. Deleted bytes are free after gc
+    only.
     """
-    versions = {(name, e.index): e for name, entries in artifacts for e in entries}
-    read = mapped(lambda e: _manifest(bucket, e), versions.values(), _at_once(bucket))
-    manifests = {key: m for key, m in zip(versions, read, strict=True) if m is not None}
-    wanted = {key: m for key, m in manifests.items() if name in (None, key[0])}
+    there = set(bucket.keys("manifests/"))  # of deleted versions most are gone: ask for none of it
+    entries = {(name, e.index): e for name, versions in artifacts for e in versions
+               if not e.deleted or manifest_key(e.manifest) in there}  # fmt: skip
+    read = mapped(lambda e: _manifest(bucket, e), entries.values(), _at_once(bucket))
+    manifests = {key: m for key, m in zip(entries, read, strict=True) if m is not None}
     blobs = _Blobs(bucket, {c.blob for m in manifests.values() for c in m.chunks()})
-    needs = {key: _needs(m, versions[key], blobs) for key, m in manifests.items()}
-    users = Counter(item for need in needs.values() for item in need)
+    needs = {key: _needs(m, entries[key], blobs) for key, m in manifests.items()}
+    live = {key: m for key, m in manifests.items() if not entries[key].deleted}
+    wanted = {key: m for key, m in live.items() if name in (None, key[0])}
+    users = Counter(item for key in live for item in needs[key])
     found = Usage(logical=sum(m.size for m in wanted.values()))
+    gone = [key for key in manifests if key not in live and name in (None, key[0])]
+    left = {item: size for key in gone for item, size in needs[key].items()}
+    found.deleted = sum(size for item, size in left.items() if item not in users)
     for item, size in {i: s for key in wanted for i, s in needs[key].items()}.items():
         found.stored += size
         if item in blobs.saved:
