@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 # Level 1 with a table of 256 places: matches far back in a plane are chance, and make it slow to
-# read. 1.4 times as fast as level 1 itself, and as small; level 3 is slower and not smaller.
+# read. 1.4 times as fast as level 1 itself, and as small; levels 3 to 12 are slower, not smaller.
+# Level 19 saves 4 to 6 % of bf16 differences and 1 % of fp32 ones, for 45 times the time; lazy2
+# with a table of 64 places 2.2 % and 0.1 %, for 1.3 to 1.7 times.
 _FAST = zstandard.ZstdCompressionParameters(
     window_log=19, hash_log=8, chain_log=6, search_log=1, min_match=7, target_length=0,
     strategy=zstandard.STRATEGY_FAST,
