@@ -28,9 +28,10 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
     version is committed, but of files at the same filepath some are passed over: never the first or
     the last one, nor two in a row.
 
-    The training thread only copies the state into memory that is kept for it: two snapshots, so
-    up to twice the bytes of weights and optimizer state. fit returns when every checkpoint is
-    durable. An error in the background is raised by the next hook, by wait or by close.
+    The training thread only copies the state into memory that is kept for it: the bytes of weights
+    and optimizer state, and as many again once a save comes before the last one is written. fit
+    returns when every checkpoint is durable. An error in the background is raised by the next
+    hook, by wait or by close.
 
     Args:
         filepath: Where to save, with options such as {epoch:02d} and {val_loss:.2f}; epoch and
