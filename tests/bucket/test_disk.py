@@ -4,17 +4,17 @@ import errno
 import fcntl
 import os
 import random
-import sys
 
 import pytest
 
 from kept.bucket import disk
 
-LARGE = 1024 * 1024  # from here on the kernel's cache is passed by
+BUFFER, LARGE = 1024 * 1024, 2 * 1024 * 1024
 SIZES = [
     *([], [0], [1], [4096], [999, 1, 1]),
     *([LARGE], [LARGE, 1], [LARGE - 1, 0, 2], [16, 3 * LARGE - 16], [5, 2 * LARGE + 4095, 700]),
 ]
+DIRECT = getattr(os, "O_DIRECT", 0)
 
 
 def parts_of(sizes):
@@ -22,7 +22,21 @@ def parts_of(sizes):
 
 
 def is_direct(fd):
-    return bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT)
+    return bool(fcntl.fcntl(fd, fcntl.F_GETFL) & DIRECT)
+
+
+@pytest.fixture(autouse=True)
+def large(monkeypatch):
+    monkeypatch.setattr(disk, "_LARGE", LARGE)
+
+
+@pytest.fixture
+def direct(tmp_path):
+    """Skips where direct writes are not to be had."""
+    with open(tmp_path / "probe", "wb") as file:
+        if not disk._is_on_a_disk(file.fileno()) or not disk._set_direct(file.fileno(), on=True):
+            pytest.skip("no O_DIRECT here")
+    (tmp_path / "probe").unlink()
 
 
 @pytest.fixture
@@ -45,15 +59,28 @@ def test_whole(tmp_path, sizes):
     assert (tmp_path / "f").read_bytes() == b"".join(parts)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="has no O_DIRECT")
-@pytest.mark.parametrize(("size", "blocks"), [(LARGE - 1, []), (LARGE + 1, [LARGE, 4096])])
-def test_what_is_large_passes_the_cache_by(tmp_path, writes, size, blocks):
-    disk.write_file(str(tmp_path / "f"), parts_of([size]))
-    assert writes == [(length, True) for length in blocks]
+@pytest.mark.usefixtures("direct")
+@pytest.mark.parametrize(
+    ("size", "blocks"),
+    [
+        (LARGE - 1, []),
+        (LARGE, [(BUFFER, True)] * 2),
+        (LARGE + 4097, [(BUFFER, True)] * 2 + [(4096, True), (1, False)]),
+    ],
+)
+def test_whole_blocks_of_what_is_large_pass_the_cache_by(tmp_path, writes, size, blocks):
+    disk.write_file(str(tmp_path / "f"), [memoryview(bytes(size))])
+    assert writes == blocks
 
 
-@pytest.mark.parametrize("sizes", SIZES)
-def test_a_file_system_without_direct_writes(tmp_path, monkeypatch, writes, sizes):
+@pytest.mark.usefixtures("direct")
+def test_a_size_is_in_bytes(tmp_path, writes):
+    disk.write_file(str(tmp_path / "f"), [memoryview(bytes(LARGE)).cast("Q")])
+    assert len(writes) == 2
+
+
+@pytest.mark.parametrize("why", ["no flag", "no disk"])
+def test_where_there_are_no_direct_writes(tmp_path, monkeypatch, writes, why):
     real = fcntl.fcntl
 
     def refusing(fd, command, *flags):
@@ -61,59 +88,87 @@ def test_a_file_system_without_direct_writes(tmp_path, monkeypatch, writes, size
             raise OSError(errno.EINVAL, "Invalid argument")
         return real(fd, command, *flags)
 
-    monkeypatch.setattr(fcntl, "fcntl", refusing)
-    parts = parts_of(sizes)
-    disk.write_file(str(tmp_path / "f"), parts)
-    assert (tmp_path / "f").read_bytes() == b"".join(parts)
+    if why == "no flag":
+        monkeypatch.setattr(fcntl, "fcntl", refusing)
+    else:
+        monkeypatch.setattr(os, "major", lambda _: 0)
+    for n, sizes in enumerate(SIZES):
+        parts = parts_of(sizes)
+        disk.write_file(str(tmp_path / f"{n}"), parts)
+        assert (tmp_path / f"{n}").read_bytes() == b"".join(parts)
     assert writes == []
 
 
-@pytest.mark.parametrize("taken", [7, 4096, LARGE - 1])
+@pytest.mark.usefixtures("direct")
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_system_that_wants_other_blocks(tmp_path, monkeypatch, code):
+    """It takes the flag, and then no write: all goes through the cache."""
+    real, refused = os.pwrite, []
+
+    def refusing(fd, data, offset):
+        if is_direct(fd):
+            refused.append(offset)
+            raise OSError(code, os.strerror(code))
+        return real(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", refusing)
+    parts = parts_of([100, LARGE])
+    disk.write_file(str(tmp_path / "f"), parts)
+    assert (tmp_path / "f").read_bytes() == b"".join(parts)
+    assert refused == [0]
+
+
+@pytest.mark.parametrize("taken", [7, 4096, BUFFER - 1])
 def test_short_writes_are_continued(tmp_path, monkeypatch, taken):
     """Also where what was taken ends within a block: the next write has to use the cache."""
     real, offsets = os.pwrite, []
 
     def short(fd, data, offset):
         offsets.append(offset)
-        if len(offsets) == 2:
-            return real(fd, bytes(data[:taken]), offset) if not is_direct(fd) else cached(fd, data)
-        return real(fd, data, offset)
-
-    def cached(fd, data):
+        if len(offsets) != 2:
+            return real(fd, data, offset)
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-        fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~DIRECT)
         try:
-            return real(fd, data[:taken], offsets[-1])
+            return real(fd, data[:taken], offset)
         finally:
             fcntl.fcntl(fd, fcntl.F_SETFL, flags)
 
     monkeypatch.setattr(os, "pwrite", short)
+    monkeypatch.setattr(disk, "_is_on_a_disk", lambda _: True)
     parts = parts_of([100, 3 * LARGE + 5])
     disk.write_file(str(tmp_path / "f"), parts)
     assert (tmp_path / "f").read_bytes() == b"".join(parts)
-    assert LARGE + taken in offsets
+    assert not offsets or BUFFER + taken in offsets
 
 
-@pytest.mark.parametrize(("call", "code"), [("pwrite", errno.ENOSPC), ("fsync", errno.EIO)])
-def test_a_failure_leaves_nothing(tmp_path, monkeypatch, call, code):
-    real, done = getattr(os, call), []
+@pytest.mark.parametrize("size", [5, 2 * LARGE])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_failure_leaves_nothing(tmp_path, monkeypatch, size, code, at):
+    """The first call fails, or the third: of a small file that is none, so its sync does."""
+    done = []
 
-    def failing(*arguments):
-        done.append(arguments)
-        if len(done) == (3 if call == "pwrite" else 1):
-            raise OSError(code, os.strerror(code))
-        return real(*arguments)
+    def failing(real):
+        def call(*arguments):
+            done.append(real)
+            if len(done) == min(at, 2 if size == 5 else at):
+                raise OSError(code, os.strerror(code))
+            return real(*arguments)
 
-    monkeypatch.setattr(os, call, failing)
+        return call
+
+    for name in ("writev", "pwrite", "fsync"):
+        monkeypatch.setattr(os, name, failing(getattr(os, name)))
     with pytest.raises(OSError, match=os.strerror(code)):
-        disk.write_file(str(tmp_path / "f"), [bytes(4 * LARGE)])
+        disk.write_file(str(tmp_path / "f"), [bytes(size)])
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("size", [1, 3 * LARGE])
+@pytest.mark.parametrize("size", [1, 3 * LARGE + 1])
 def test_the_last_call_is_a_sync(tmp_path, monkeypatch, size):
     calls = []
-    for name in ("write", "writev", "pwrite", "ftruncate", "fsync"):
+    for name in ("writev", "pwrite", "fsync"):
         real = getattr(os, name)
         monkeypatch.setattr(
             os, name, lambda *args, real=real, name=name: (calls.append(name), real(*args))[1]

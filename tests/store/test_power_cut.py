@@ -15,6 +15,12 @@ from tests.helpers import arrays, hdf5, write
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches Linux's calls")
 
 
+@pytest.fixture(autouse=True)
+def direct(monkeypatch):
+    """The blob of 1.1 MB passes the kernel's cache by, as those of large tensors do."""
+    monkeypatch.setattr(disk, "_LARGE", 1_000_000)
+
+
 def reopened(files):
     bucket = MemoryBucket()
     for key, value in files.items():
@@ -67,7 +73,7 @@ def test_a_writer_that_does_not_sync_is_caught(tmp_path, monkeypatch, broken):
         check(run_and_cut(tmp_path, monkeypatch))
 
 
-@pytest.mark.parametrize("call", ["fsync", "link", "replace", "mkdir", "writev", "open"])
+@pytest.mark.parametrize("call", ["fsync", "link", "replace", "mkdir", "writev", "pwrite", "open"])
 def test_an_error_of_any_call_makes_no_half_version(tmp_path, monkeypatch, call):
     """The n-th call of a kind fails, for every n; after it the same process goes on."""
     source = write(tmp_path / "f.h5", hdf5(arrays(1, base=1_100_000, head=50_000)))

@@ -14,19 +14,22 @@ if TYPE_CHECKING:
 
     from kept.bucket.base import Parts
 
-_LARGE = 1024 * 1024  # bytes from which on the cache is passed by, as many at a time
-_BLOCK = 4096  # at most what O_DIRECT wants addresses, offsets and lengths to be multiples of
+_LARGE = 8 * 1024 * 1024  # bytes from which on the cache is passed by
+_BUFFER = 1024 * 1024  # bytes that one direct write takes
+_BLOCK = 4096  # what O_DIRECT mostly wants addresses, offsets and lengths to be multiples of
+_NOT_SO = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP)  # what it answers if it wants more
 _MAX_IOV = 512  # Linux and macOS take 1024 buffers in one writev
 
 
 def write(fd: int, parts: Parts) -> None:
     """Write buffers, one after the other, into a new file.
 
-    Large ones go past the kernel's cache (O_DIRECT), where the file system has that: hardly anybody
-    reads a checkpoint soon, a run that saves gigabytes does not push its training data out of the
-    cache, and it takes half of the processor's time that copying into the cache does.
+    Large ones go past the kernel's cache (O_DIRECT) to a disk of this machine: hardly anybody reads
+    a checkpoint soon, a run that saves gigabytes does not push its training data out of the cache,
+    and it takes half of the processor's time that copying into the cache does.
     """
-    if sum(map(len, parts)) >= _LARGE and _set_direct(fd, on=True):
+    size = sum(memoryview(part).nbytes for part in parts)
+    if size >= _LARGE and _is_on_a_disk(fd) and _set_direct(fd, on=True):
         _write_direct(fd, parts)
     else:
         _write_cached(fd, parts)
@@ -104,24 +107,29 @@ def _write_cached(fd: int, parts: Parts) -> None:
 
 
 def _write_direct(fd: int, parts: Parts) -> None:
-    """Write by way of memory that is aligned; the last block is filled up, and cut off again."""
-    size, buffer = 0, memoryview(mmap.mmap(-1, _LARGE))
-    for length in _fillings(buffer, parts):
-        _write_at(fd, buffer[: -(-length // _BLOCK) * _BLOCK], size)
-        size += length
-    os.ftruncate(fd, size)
+    """Write whole blocks directly, by way of memory that is aligned, and what is left as usual."""
+    offset, buffer = 0, memoryview(mmap.mmap(-1, _BUFFER, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    for filled in _fillings(buffer, parts):
+        whole = filled // _BLOCK * _BLOCK
+        _write_at(fd, buffer[:whole], offset)
+        if whole < filled:  # only the last one is
+            _set_direct(fd, on=False)
+            _write_at(fd, buffer[whole:filled], offset + whole)
+        offset += filled
 
 
 def _fillings(buffer: memoryview, parts: Parts) -> Iterator[int]:
     """Copy the parts into the buffer, one filling after the other; yield how long each is."""
-    filled = 0
+    import numpy as np  # lets other threads go on while it copies, which a memoryview does not
+
+    target, filled = np.frombuffer(buffer, np.uint8), 0
     for part in parts:
-        rest = memoryview(part).cast("B")
+        rest = np.frombuffer(part, np.uint8)
         while len(rest):
-            taken = rest[: len(buffer) - filled]
-            buffer[filled : filled + len(taken)] = taken
+            taken = rest[: len(target) - filled]
+            np.copyto(target[filled : filled + len(taken)], taken)
             filled, rest = filled + len(taken), rest[len(taken) :]
-            if filled == len(buffer):
+            if filled == len(target):
                 yield filled
                 filled = 0
     if filled:
@@ -135,8 +143,16 @@ def _write_at(fd: int, data: memoryview, offset: int) -> None:
             written += os.pwrite(fd, data[written:], offset + written)
         except OSError as error:
             # A file system that wants larger blocks, or has taken part of one: so with the cache.
-            if error.errno != errno.EINVAL or not _set_direct(fd, on=False):
+            if error.errno not in _NOT_SO or not _set_direct(fd, on=False):
                 raise
+
+
+def _is_on_a_disk(fd: int) -> bool:
+    """Return whether a block device holds the file; network file systems and such have none.
+
+    There a direct write waits for the server, each of them.
+    """
+    return os.major(os.fstat(fd).st_dev) != 0
 
 
 def _set_direct(fd: int, *, on: bool) -> bool:

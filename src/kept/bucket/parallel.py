@@ -37,16 +37,13 @@ def in_threads(work: Callable[[T], object], items: Iterable[T], threads: int) ->
         except BaseException as error:  # noqa: BLE001 - raised below, in the calling thread
             errors.append(error)
 
-    started = _start([threading.Thread(target=run, name="kept-put") for _ in range(threads)])
-    if len(started) < threads:
-        run()
+    begun = [threading.Thread(target=run, name="kept-put") for _ in range(threads)]
     try:
-        for thread in started:
-            thread.join()
+        if len(_start(begun)) < threads:
+            run()
     except BaseException as error:  # noqa: BLE001 - Ctrl-C: they stop after the item in hand
         errors.append(error)
-    for thread in started:
-        thread.join()
+    _join(begun, errors)
     if errors:
         raise errors[0]
 
@@ -59,6 +56,17 @@ def _start(threads: list[threading.Thread]) -> list[threading.Thread]:
             thread.start()
             started.append(thread)
     return started
+
+
+def _join(threads: list[threading.Thread], errors: list[BaseException]) -> None:
+    """Wait until none of the threads is alive, however often Ctrl-C is pressed; note that."""
+    while any(thread.is_alive() for thread in threads):
+        try:
+            for thread in threads:
+                if thread.ident is not None:  # it was started
+                    thread.join()
+        except BaseException as error:  # noqa: BLE001 - raised by the caller
+            errors.append(error)
 
 
 def mapped(work: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R]:

@@ -48,7 +48,7 @@ def usage(bucket: Bucket, artifacts: Iterable[tuple[str, list[Entry]]], name: st
     only.
     """
     there = set(bucket.keys("manifests/"))  # of deleted versions most are gone: ask for none of it
-    entries = {(name, e.index): e for name, versions in artifacts for e in versions
+    entries = {(owner, e.index): e for owner, versions in artifacts for e in versions
                if not e.deleted or manifest_key(e.manifest) in there}  # fmt: skip
     read = mapped(lambda e: _manifest(bucket, e), entries.values(), _at_once(bucket))
     manifests = {key: m for key, m in zip(entries, read, strict=True) if m is not None}

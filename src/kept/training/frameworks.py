@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 _PIECE = 8 * 1024 * 1024  # bytes that one thread copies at a time
+_AT_ONCE = 32  # pieces; their arrays are copies themselves where they come from an accelerator
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _THREADS = min(_CORES, 4)  # more do not make memory faster
 
@@ -137,8 +138,15 @@ def copy_arrays(pairs: Iterable[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]
             np.copyto(target, source)
         else:
             pieces += _pieces(target, source)
+        if len(pieces) >= _AT_ONCE:
+            _copy_pieces(pieces)
+            pieces = []
     if pieces:
-        in_threads(lambda piece: np.copyto(*piece), pieces, _THREADS)
+        _copy_pieces(pieces)
+
+
+def _copy_pieces(pieces: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]) -> None:
+    in_threads(lambda piece: np.copyto(*piece), pieces, _THREADS)
 
 
 def _pieces(

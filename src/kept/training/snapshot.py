@@ -36,6 +36,7 @@ class Snapshot:
         self._framework = framework(framework_name)
         # The variable is kept beside its copy, so that its id is not given to another object.
         self._values: dict[int, tuple[Variable, HostBuffer]] = {}
+        self._cold: list[HostBuffer] = []  # whose memory was never touched
 
     def reserve(self, variables: Iterable[Variable]) -> None:
         """Make a buffer for every variable that has none that fits; let go of all others."""
@@ -44,17 +45,19 @@ class Snapshot:
             _, buffer = before.get(id(variable), (None, None))
             if buffer is None or not self._framework.fits(variable, buffer):
                 buffer = self._framework.empty(variable)
+                self._cold.append(buffer)
             self._values[id(variable)] = (variable, buffer)
 
     def touch(self) -> None:
         """Have the system give memory to the buffers, which it does at the first write."""
-        for _, buffer in self._values.values():
-            buffer[...] = 0
+        while self._cold:
+            self._cold.pop()[...] = 0
 
     def take(self, variables: Iterable[Variable]) -> None:
         """Copy the variables."""
         self.reserve(variables)
         self._framework.copy(self._values.values())
+        self._cold.clear()
 
     def value(self, variable: Variable) -> HostBuffer | None:
         """Return the copy of a variable, None if it is not in the snapshot."""
@@ -100,8 +103,8 @@ class SnapshotPool:
     def reserve(self, variables: list[Variable]) -> None:
         """Make the buffers of the snapshot that is lent next; their memory comes with touch.
 
-        Not of the other: most runs never need it. One that does waits for the disk anyway, and
-        a first copy that takes longer is lost in that.
+        Not of the other: most runs never need it, and in one that does the first copy into it takes
+        longer, once.
         """
         with self._returned:
             if self._free:
