@@ -153,12 +153,36 @@ class TestModelsThatChange:
 
 
 def begin(callback, model):
-    """Begin to train, and wait until the memory for both snapshots is there."""
+    """Begin to train, and wait until the memory for a snapshot is there."""
     callback.set_model(model)
     callback.set_params({})
     callback.on_train_begin()
     callback.on_train_batch_end(0)
     callback.wait()
+
+
+class TestMemory:
+    @pytest.fixture
+    def sizes(self, model, store):
+        """Saves once, so long after the fit began; returns what the two snapshots then take."""
+
+        def sizes(between):
+            callback = checkpoint(store=store, name="m")
+            begin(callback, model)
+            callback._saver._began -= between
+            callback.on_epoch_end(0, {})
+            callback.wait()
+            return sorted(snapshot.size for snapshot in callback._saver._pool._free)
+
+        return sizes
+
+    def test_there_is_one_snapshot_where_saves_are_far_apart(self, sizes):
+        none, some = sizes(between=3600)
+        assert none == 0 < some
+
+    def test_there_are_two_before_saves_overlap(self, sizes):
+        one, other = sizes(between=-3600)
+        assert one == other > 0
 
 
 class TestBackPressure:

@@ -292,6 +292,13 @@ class TestPool:
         second.take(variables)
         assert second.value(variables[0]).tolist() == [5, 5, 5]
 
+    def test_both_have_memory_if_asked_for(self):
+        pool = SnapshotPool("jax")
+        pool.reserve([Variable(3, value=5)], both=True)
+        pool.touch()
+        lent = [pool.borrow(wait=True) for _ in range(SNAPSHOTS)]
+        assert [snapshot.size for snapshot in lent] == [3 * 4] * 2
+
     def test_what_a_snapshot_holds_is_not_touched_again(self):
         """In the second fit the memory is warm, and may be lent to a save at once."""
         pool, variables = SnapshotPool("jax"), [Variable(3, value=5)]

@@ -87,9 +87,12 @@ class Saver:
         self._queue = deque[Due]()  # that the writer has not begun with
         self._passed_over = False  # whether the newest checkpoint's file was not published
         self._extra: list[Variable] = []  # that Keras saves and no list of the model's holds
+        self._began = 0.0  # time.perf_counter() at the save before, or when the fit began
+        self._between = 0.0  # seconds from there to the newest save
 
     def prepare(self, model: keras.Model) -> None:
-        """Make memory for the snapshots, the slow part of it in the background."""
+        """Make memory for a snapshot, the slow part of it in the background."""
+        self._began = time.perf_counter()
         if self._background:
             self._pool.reserve(variables_of(model))
             self._writer.submit(self._pool.touch)
@@ -99,6 +102,7 @@ class Saver:
 
         Raises SaveFailed where it saves on the spot.
         """
+        self._between, self._began = due.started - self._began, due.started
         self._recoder.save_begins()
         if not self._background:
             try:
@@ -163,6 +167,11 @@ class Saver:
             self._write(due, snapshot, time.perf_counter())
         finally:
             self._give_back(snapshot)
+        if 2 * (time.perf_counter() - due.started) > self._between:
+            # The next save may come before one is written: have memory for it ready. Most runs save
+            # less often, and take the memory of one snapshot only.
+            self._pool.reserve(variables_of(due.model, self._extra), both=True)
+            self._pool.touch()
 
     def _give_back(self, snapshot: Snapshot) -> None:
         self._pool.give_back(snapshot)

@@ -3,7 +3,7 @@
 Taking one is all that a checkpoint costs the training: one copy of the state into memory that is
 reused from save to save. There are at most two, so a run needs at most twice the memory of its
 state beside the state itself: while one is being written the next can be taken. A run whose saves
-are written before the next one comes has only one.
+are far apart has only one.
 """
 
 from __future__ import annotations
@@ -100,20 +100,22 @@ class SnapshotPool:
             self._free.append(snapshot)
             self._returned.notify()
 
-    def reserve(self, variables: list[Variable]) -> None:
-        """Make the buffers of the snapshot that is lent next; their memory comes with touch.
+    def reserve(self, variables: list[Variable], *, both: bool = False) -> None:
+        """Make the buffers of the snapshot that is lent next, or of all that are free.
 
-        Not of the other: most runs never need it, and in one that does the first copy into it takes
-        longer, once.
+        Their memory comes with touch.
         """
         with self._returned:
-            if self._free:
-                self._free[-1].reserve(variables)
+            for snapshot in list(self._free)[0 if both else -1 :]:
+                snapshot.reserve(variables)
 
     def touch(self) -> None:
-        """Touch the memory of the snapshot that is lent next, if it is there."""
-        snapshot = self.borrow(wait=False)
-        if snapshot is not None:
+        """Touch the memory of the snapshots that are free now, one after the other."""
+        for _ in range(SNAPSHOTS):
+            with self._returned:
+                if not self._free:
+                    return
+                snapshot = self._free.popleft()
             snapshot.touch()
             self.give_back(snapshot)
 
