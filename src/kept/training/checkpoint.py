@@ -29,8 +29,8 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
     the last one, nor two in a row.
 
     The training thread only copies the state into memory that is kept for it: the bytes of weights
-    and optimizer state, and as many again once saves take more than half of the time between
-    them. fit returns when every checkpoint is durable. An error in the background is raised by the next
+    and optimizer state, and as many again once saves take more than half of the time between them.
+    fit returns when every checkpoint is durable. An error in the background is raised by the next
     hook, by wait or by close.
 
     Args:
