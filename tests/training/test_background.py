@@ -164,14 +164,15 @@ def begin(callback, model):
 class TestMemory:
     @pytest.fixture
     def sizes(self, model, store):
-        """Saves once, so long after the fit began; returns what the two snapshots then take."""
+        """Saves twice, the first time so long after the fit began; returns what is then taken."""
 
         def sizes(between):
             callback = checkpoint(store=store, name="m")
             begin(callback, model)
             callback._saver._began -= between
-            callback.on_epoch_end(0, {})
-            callback.wait()
+            for epoch in range(2):
+                callback.on_epoch_end(epoch, {})
+                callback.wait()
             return sorted(snapshot.size for snapshot in callback._saver._pool._free)
 
         return sizes
@@ -182,6 +183,14 @@ class TestMemory:
 
     def test_there_are_two_before_saves_overlap(self, sizes):
         one, other = sizes(between=-3600)
+        assert one == other > 0
+
+    def test_a_fit_with_a_save_after_every_batch(self, data, model):
+        """Only the training thread may look at the variables meanwhile, on JAX."""
+        callback = checkpoint(save_freq=1)
+        fit(model, data, callback, epochs=3)
+        callback.wait()
+        one, other = (snapshot.size for snapshot in callback._saver._pool._free)
         assert one == other > 0
 
 

@@ -89,6 +89,7 @@ class Saver:
         self._extra: list[Variable] = []  # that Keras saves and no list of the model's holds
         self._began = 0.0  # time.perf_counter() at the save before, or when the fit began
         self._between = 0.0  # seconds from there to the newest save
+        self._is_tight = False  # whether writing took more than half of that
 
     def prepare(self, model: keras.Model) -> None:
         """Make memory for a snapshot, the slow part of it in the background."""
@@ -124,6 +125,7 @@ class Saver:
             return
         try:
             snapshot.take(variables_of(due.model, self._extra))
+            self._make_room(due)
         except BaseException:
             due.undo()
             self._give_back(snapshot)
@@ -167,11 +169,18 @@ class Saver:
             self._write(due, snapshot, time.perf_counter())
         finally:
             self._give_back(snapshot)
-        if 2 * (time.perf_counter() - due.started) > self._between:
-            # The next save may come before one is written: have memory for it ready. Most runs save
-            # less often, and take the memory of one snapshot only.
-            self._pool.reserve(variables_of(due.model, self._extra), both=True)
-            self._pool.touch()
+        self._is_tight = 2 * (time.perf_counter() - due.started) > self._between
+
+    def _make_room(self, due: Due) -> None:
+        """Make memory for the other snapshot, too, once the next save may come before it is free.
+
+        Most runs save less often, and take the memory of one snapshot only. (On the training
+        thread: on JAX no other may look at variables.)
+        """
+        if self._is_tight:
+            self._is_tight = False
+            self._pool.reserve(variables_of(due.model, self._extra))
+            self._writer.submit(self._pool.touch)
 
     def _give_back(self, snapshot: Snapshot) -> None:
         self._pool.give_back(snapshot)

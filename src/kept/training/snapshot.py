@@ -100,14 +100,14 @@ class SnapshotPool:
             self._free.append(snapshot)
             self._returned.notify()
 
-    def reserve(self, variables: list[Variable], *, both: bool = False) -> None:
-        """Make the buffers of the snapshot that is lent next, or of all that are free.
+    def reserve(self, variables: list[Variable]) -> None:
+        """Make the buffers of the snapshot that is lent next, if one is free.
 
         Their memory comes with touch.
         """
         with self._returned:
-            for snapshot in list(self._free)[0 if both else -1 :]:
-                snapshot.reserve(variables)
+            if self._free:
+                self._free[-1].reserve(variables)
 
     def touch(self) -> None:
         """Touch the memory of the snapshots that are free now, one after the other."""
