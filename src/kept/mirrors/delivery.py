@@ -75,13 +75,14 @@ class Delivery:
         artifact: str | None = None,
         *,
         in_parts: bool = False,
+        everything: bool = False,
     ) -> Sent:
         """Make versions of all that waits, or of an artifact's.
 
         progress is called with the bytes that are sent and those that are to be, by any thread, by
         one at a time; in_parts where somebody watches (see Transfer).
         What another process is sending is left to it, but for what was added here, which is
-        waited for. Raises what the store raises; then what was not sent still waits. An entry that
+        waited for; with everything, all is. Raises what the store raises; then what was not sent still waits. An entry that
         is refused still waits too, and does not keep others from being sent.
         """
         while True:
@@ -91,7 +92,7 @@ class Delivery:
                     size = sum(entry.size for entry in entries)
                     return self._send_all(entries, Transfer(size, progress, in_parts=in_parts))
             self._find_own()
-            if not self._own:
+            if not self._own and not (everything and self.left()):
                 return Sent(0, 0)
             time.sleep(_PAUSE)
 

@@ -79,7 +79,7 @@ class RemoteDestination:
             except Unreachable as error:
                 self._away = error
         if self._resumes:  # what is resumed from may be among that
-            self._delivery.send()
+            self._delivery.send(everything=True)
             self._resumes = False
         elif self._away is not None:
             self._tell_away(self._away)
