@@ -82,8 +82,9 @@ class Delivery:
         progress is called with the bytes that are sent and those that are to be, by any thread, by
         one at a time; in_parts where somebody watches (see Transfer).
         What another process is sending is left to it, but for what was added here, which is
-        waited for; with everything, all is. Raises what the store raises; then what was not sent still waits. An entry that
-        is refused still waits too, and does not keep others from being sent.
+        waited for; with everything, all is. Raises what the store raises; then what was not sent
+        still waits. An entry that is refused still waits too, and does not keep others from being
+        sent.
         """
         while True:
             with self.outbox.draining(self.store.location) as mine:
