@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -68,6 +69,24 @@ def test_one_that_is_added_while_the_outbox_is_looked_at_is_told_when_it_arrives
     assert delivery.send() == Sent(1, 1000)
     assert delivery.send() == Sent(1, 1000)
     assert [v.reference for v in arrived] == ["m:v0", "m:v1"]
+
+
+@pytest.mark.parametrize("everything", [True, False])
+def test_what_another_one_is_sending_is_waited_for_if_everything_is_wanted(
+    s3, outbox, tmp_path, everything
+):
+    """A run that resumes wants it; once it began anew, since the other one was not done yet."""
+    store, sent = kept.open_store(s3), []
+    add(Delivery(store, outbox, lambda _: None), tmp_path, 0)
+    resuming = Delivery(store, outbox, lambda _: None)
+    sending = threading.Thread(target=lambda: sent.append(resuming.send(everything=everything)))
+    with outbox.draining(store.location) as mine:
+        assert mine
+        sending.start()
+        sending.join(0.5)
+        assert sending.is_alive() == everything
+    sending.join()
+    assert sent == [Sent(1, 1000) if everything else Sent(0, 0)]
 
 
 def test_one_that_is_deleted_before_its_arrival_is_told_holds_nothing_up(
