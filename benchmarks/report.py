@@ -39,15 +39,16 @@ promise that this run did not see kept. Absolute times are at the end and mean l
 
 * A *stall* is the time that a callback's hook keeps the training thread, median per save, without
   the first save of a run. A *warm copy* copies as many bytes, tensor by tensor, from host memory
-  into host memory that is in use already: nothing that copies the state can take less.
+  into host memory that is in use already: nothing that copies the state on one core takes less.
 * *Stall and delay of the next step*: also what the step after a save takes more than the median
   step. That is the figure with a limit, since Orbax on JAX takes only references in its hook:
   the next step finds its buffers in use and has to copy them. The ratio of a peer's to a warm copy
-  is what a saver that copies the state could reach at the most.
+  is what a saver that copies the state on one core could reach at the most.
 * *Long steps*: an epoch takes three times as long as one save with Keras, so there is time to hide
   it. *Short steps*: three steps an epoch, so the disk is what a run waits for. Runs have ten epochs
   with a save each, and end when fit returns: with kept every version is durable then (fsync); the
-  peers have left their last bytes to the system's cache.
+  peers have left their last bytes to the system's cache. With long steps every contender has two
+  runs, in turns: of the totals the shorter one counts, of stalls and steps all.
 * kept writes the bytes twice, as a version in its store and as the file that Keras would write;
   Keras's callback writes them once and W&B's twice.
 * *Save to durable version* begins with the hook and ends when the version is committed, fsynced.
