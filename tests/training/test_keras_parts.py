@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import time
 import tomllib
+import zipfile
+import zlib
 from pathlib import Path
 
 import keras
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 import kept
-from kept.training import keras_parts, snapshot_scope
+from kept.training import fast_zip, keras_parts, snapshot_scope
 from kept.training.keras_file import write_snapshot
 from kept.training.snapshot import Snapshot, variables_of
 from tests.training.helpers import compiled_wide, content, content_of, play
@@ -151,3 +153,9 @@ def test_the_oldest_keras_that_is_tested_is_the_one_that_is_asked_for():
     oldest = asked.removeprefix("keras>=")
     assert f"keras=={oldest}" in (root / "requirements/oldest-keras.txt").read_text().split()
     assert keras_parts.KNOWN[0] == tuple(map(int, oldest.split(".")[:2]))
+
+
+def test_the_zipfile_of_everybody_else_stays_as_it_is():
+    assert zipfile.crc32 is zlib.crc32
+    assert fast_zip.zipfile.crc32 is not zlib.crc32
+    assert fast_zip.zipfile.crc32(b"kept", 7) == zlib.crc32(b"kept", 7)

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-import zipfile
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from kept.store.content import MemoryFile
 from kept.training.composed import ComposedFile
+from kept.training.fast_zip import zipfile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from zipfile import ZipFile
 
     from kept.bucket.base import Buffer
     from kept.training.snapshot_scope import SnapshotScope
@@ -40,7 +41,7 @@ def compose_model(model: keras.Model, name: str, scope: SnapshotScope) -> Memory
 
     config, metadata = lib._serialize_model_as_json(model)  # noqa: SLF001
     file = ComposedFile(memoryview)  # holds what the HDF5 file holds
-    with zipfile.ZipFile(cast("IO[bytes]", file), "w") as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         for member, text in ((lib._METADATA_FILENAME, metadata), (lib._CONFIG_FILENAME, config)):  # noqa: SLF001
             with archive.open(member, "w") as out:
                 out.write(text.encode())
@@ -76,7 +77,7 @@ def _is_known(version: str) -> bool:
 
 
 @contextlib.contextmanager
-def _assets(lib: Any, archive: zipfile.ZipFile) -> Iterator[Any]:
+def _assets(lib: Any, archive: ZipFile) -> Iterator[Any]:
     """Yield what takes the assets of layers (vocabularies, say); they are added at the end."""
     assets = lib.DiskIOStore(lib._ASSETS_DIRNAME, archive=archive, mode="w")  # noqa: SLF001
     try:
@@ -118,7 +119,7 @@ def _write_state(
         store.close()
 
 
-def _add(archive: zipfile.ZipFile, name: str, parts: list[Buffer]) -> None:
+def _add(archive: ZipFile, name: str, parts: list[Buffer]) -> None:
     """Do what ZipFile.writestr does with bytes in one piece."""
     info = zipfile.ZipInfo(name, time.localtime(time.time())[:6])
     info.external_attr = 0o600 << 16
