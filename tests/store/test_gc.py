@@ -125,11 +125,32 @@ def test_the_grace_is_for_the_young_and_for_those_deleted_a_moment_ago(store, lo
 def test_expired_versions_go(store, log):
     log(store, "A", ttl=0)
     log(store, "B")
-    assert store.gc(grace=0, dry_run=True).expired == ("m:v0",)
+    planned = store.gc(grace=0, dry_run=True)
+    assert planned.expired == ("m:v0",)
     assert len(store.versions("m")) == 2
     found = store.gc(grace=0)
     assert found.expired == ("m:v0",)
+    assert {d.key for d in planned.doomed} == {d.key for d in found.doomed}
     assert data(store) == needed(store)
+
+
+def test_expired_versions_wait_for_the_grace_like_all_others(store, log):
+    log(store, "A", ttl=0)
+    log(store, "B")
+    planned, done = store.gc(dry_run=True), store.gc()
+    assert (planned.waiting, planned.expired, planned.doomed) == (1, ("m:v0",), ())
+    assert planned == done
+
+
+def test_a_deleted_version_waits_though_another_one_has_the_same_content(store, log):
+    log(store, "A")
+    log(store, "B")
+    again = log(store, "A")
+    store.delete("m:v0", force=True)
+    assert [v.entry.manifest for v in store.deleted("m")] == [again.entry.manifest]
+    found = store.gc()
+    assert (found.waiting, found.doomed) == (1, ())
+    assert store.undelete("m:v0").index == 0
 
 
 def test_a_store_that_cannot_be_understood_is_left_alone(store, log):

@@ -117,6 +117,8 @@ class _Run:
         self._id = os.urandom(16).hex()
         self._list = f"{LISTS}{self._id}.json"
         self._is_empty = True
+        self._begun = datetime.now(UTC).isoformat()
+        self._expired: set[tuple[str, int]] = set()  # that count as deleted since it has begun
         self._write_list(())
         lists = {item.key: item.stored for item in bucket.items(LISTS)}
         self._now = lists[self._list]
@@ -124,7 +126,7 @@ class _Run:
         self._abandoned = [key for key, stored in lists.items() if stored < oldest]
 
     def expire(self, *, dry_run: bool) -> Iterator[str]:
-        """Delete the versions that have expired; yield their references."""
+        """Delete the versions that have expired, or take them for that; yield their references."""
         for name in self._names():
             log = self._log_of(name)
             view = log.view()
@@ -134,7 +136,9 @@ class _Run:
                 decisions = plan_prune(self._bucket, name, view, None)
             else:
                 decisions = prune(self._bucket, name, log, None)
-            yield from (f"{name}:v{d.entry.index}" for d in decisions if not d.keep)
+            expired = [d.entry.index for d in decisions if not d.keep]
+            self._expired.update((name, index) for index in expired)
+            yield from (f"{name}:v{index}" for index in expired)
 
     def plan(self, grace: timedelta) -> tuple[list[Doomed], int]:
         """Return what may go, and the bytes of what is left alone since it is young.
@@ -208,7 +212,14 @@ class _Run:
         return sorted({*self._bucket.folders("artifacts/"), *new})
 
     def _mark(self, name: str, view: View) -> None:
-        self._marks.add(name, entries(view.backwards()))
+        found = entries(view.backwards())
+        self._marks.add(name, (self._as_deleted(name, entry) for entry in found))
+
+    def _as_deleted(self, name: str, entry: Entry) -> Entry:
+        """Return an entry as it is when the expired versions are deleted, in a plan too."""
+        if entry.deleted or (name, entry.index) not in self._expired:
+            return entry
+        return entry._replace(deleted=True, deleted_at=self._begun)
 
     def _fence(self, name: str) -> None:
         before: list[View] = []

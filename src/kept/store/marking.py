@@ -41,24 +41,34 @@ class Marks:
         self._at_once = _AT_ONCE if bucket.is_remote else 1
         self._needed: dict[str, int] = {}  # key -> of a blob, how many raw bytes at the least
         self._whose: dict[str, str] = {}  # key -> the deleted version that needed it
-        self.waiting = 0  # deleted versions whose deletion can be taken back
+        self._deleted: dict[tuple[str, int], str] = {}  # that can come back -> key of the manifest
+        self._empty: set[str] = set()  # keys of manifests that hold nothing to come back
 
     def add(self, name: str, versions: Iterable[Entry]) -> None:
         """Take note of what the versions of an artifact need; raises Damaged."""
         due: list[Entry] = []
         for entry in versions:
             key = manifest_key(entry.manifest)
-            if self._is_over(name, entry):
+            is_over = self._is_over(name, entry)
+            if entry.deleted and not is_over:
+                self._deleted[name, entry.index] = key
+            if is_over:
                 self._whose.setdefault(key, f"{name}:v{entry.index}, deleted {entry.deleted_at}")
             elif key not in self._needed:
                 self._needed[key] = 0
                 due.append(entry)
         found = mapped(self._read_needed, due, self._at_once)
         for entry, manifest in zip(due, found, strict=True):
-            self.waiting += entry.deleted and bool(manifest.files)
+            if not manifest.files:
+                self._empty.add(manifest_key(entry.manifest))
             for chunk in manifest.chunks():
                 key, end = blob_key(chunk.blob), chunk.offset + chunk.size
                 self._needed[key] = max(self._needed.get(key, 0), end)
+
+    @property
+    def waiting(self) -> int:
+        """How many deleted versions keep their bytes, since their deletion can be taken back."""
+        return sum(key not in self._empty for key in self._deleted.values())
 
     def unneeded(self) -> Iterator[Item]:
         """Yield the manifests and blobs that no version needs, and no blob that one needs."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kept.bucket.base import Bucket
+    from kept.store.coded import Head
     from kept.store.history import Entry
     from kept.store.manifest import Manifest
 
@@ -83,17 +83,17 @@ class _Blobs:
         self.size: dict[str, int] = {}
         self.saved: dict[str, tuple[bool, int]] = {}  # is it a difference, how many bytes
         ordered = sorted(names)
-        found = mapped(lambda name: bases_of(bucket, name), ordered, _at_once(bucket))
+        found = list(mapped(lambda name: bases_of(bucket, name), ordered, _at_once(bucket)))
         self.bases = dict(zip(ordered, found, strict=True))
-        for name in {*names, *(base for bases in self.bases.values() for base in bases)}:
-            with contextlib.suppress(Damaged):
-                head = read_head(bucket, name)
-                if head is not None and head.codec == RAW:
-                    self.size[name] = stored_size(head.raw_size)
-                elif head is not None:
-                    self.size[name] = head.stored_size
-                    saved = stored_size(head.raw_size) - head.stored_size
-                    self.saved[name] = (head.base is not None, saved)
+        ordered = sorted({*names, *(base for bases in found for base in bases)})
+        heads = mapped(lambda name: _head(bucket, name), ordered, _at_once(bucket))
+        for name, head in zip(ordered, heads, strict=True):
+            if head is not None and head.codec == RAW:
+                self.size[name] = stored_size(head.raw_size)
+            elif head is not None:
+                self.size[name] = head.stored_size
+                saved = stored_size(head.raw_size) - head.stored_size
+                self.saved[name] = (head.base is not None, saved)
 
 
 def _needs(manifest: Manifest, entry: Entry, blobs: _Blobs) -> dict[str, int]:
@@ -109,6 +109,13 @@ def _manifest(bucket: Bucket, entry: Entry) -> Manifest | None:
     try:
         return read_manifest(bucket, entry)
     except Damaged:  # verify tells of it
+        return None
+
+
+def _head(bucket: Bucket, name: str) -> Head | None:
+    try:
+        return read_head(bucket, name)
+    except Damaged:
         return None
 
 
