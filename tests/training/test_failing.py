@@ -12,6 +12,7 @@ import pytest
 import kept
 from kept.errors import SaveFailed
 from tests.training.helpers import (
+    best_epoch,
     content,
     content_of,
     epochs_of,
@@ -164,6 +165,35 @@ class TestStoreFails:
         broken_store.broken = False
         play([callback], [{}], model=model, start=1)
         assert epochs_of(broken_store.versions("m")) == [1]
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_a_file_that_cannot_be_published_takes_no_best_version_back(
+    store, model, background, monkeypatch
+):
+    """The version is there: a worse one became the best, and keep= deleted the best one."""
+    from kept.training import saver
+
+    real, full = saver.publish, []
+
+    def publish(*args):
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(*args)
+
+    monkeypatch.setattr(saver, "publish", publish)
+    callback = checkpoint("m.keras", store=store, name="m", background=background,
+                          on_error="warn", keep=kept.Keep(last=1))  # fmt: skip
+    play([callback], losses(0.5), model=model)
+    full.append("full")
+    says = "Epoch 2: the checkpoint is committed, but m.keras could not be saved: OSError"
+    with pytest.warns(UserWarning, match=says):
+        play([callback], losses(0.3), model=model, start=1)
+    full.clear()
+    play([callback], losses(0.4), model=model, start=2)
+    assert callback.best == 0.3
+    assert best_epoch(store, "m") == 1
+    assert epochs_of(store.versions("m")) == [1, 2]
 
 
 class TestInTheBackground:

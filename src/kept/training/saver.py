@@ -81,7 +81,7 @@ class Saver:
         self._keep_local = keep_local
         self._tidying = tidying
         self.known_as = ""  # what the newest checkpoint is
-        self._is_committed = False  # whether that one is
+        self._is_committed = False  # whether it is a version, or on its way to be one
         self._writer = Writer()
         self._pool = SnapshotPool(framework)
         self._queue = deque[Due]()  # that the writer has not begun with
@@ -195,12 +195,10 @@ class Saver:
                     raise
                 version = self._write_once(due, snapshot, started)
         except Exception as error:
-            due.undo()
-            raise SaveFailed(
-                f"{due.label}: the checkpoint {due.path} could not be saved in "
-                f"{self._destination.location}: {type(error).__name__}: {error}"
-                f"{_advice(error)}"
-            ) from error
+            if not self._is_committed:  # the best that is a version is the best
+                due.undo()
+            what = f"{self._not_saved(due)}: {type(error).__name__}: {error}"
+            raise SaveFailed(f"{due.label}: {what}{_advice(error)}") from error
         if self._passed_over:
             text = f"{due.label}: finished saving {self.known_as}; the next save is for {due.path}"
             self.messages.append(text)
@@ -209,6 +207,11 @@ class Saver:
             self._tidying.published(due.path, version)
         text = f"{due.label}: finished saving model to {due.path} ({self.known_as})"
         self.messages.append(text)
+
+    def _not_saved(self, due: Due) -> str:
+        if self._is_committed:
+            return f"the checkpoint is committed, but {due.path} could not be saved"
+        return f"the checkpoint {due.path} could not be saved in {self._destination.location}"
 
     def _has_made_room(self, due: Due) -> bool:
         return self._tidying.make_room(self._destination.store, due.name)
@@ -223,10 +226,11 @@ class Saver:
             files = [*pieces, *self._write_state(due, place, snapshot)]
             describe = self._describer(due, started)
             version = self._destination.commit(due, files, describe)
-            self._is_committed = True
+            self._is_committed = version is not None
             if self._destination.takes_files:
                 bring_to_disk(file, place)
             known_as = self._destination.hand_over(due, place, version, describe)
+            self._is_committed = True
             if self._passes_over(due) or not self._keep_local:
                 at_the_end.pop_all()  # nothing is published
         self.known_as = known_as
