@@ -89,6 +89,12 @@ def test_best_is_by_the_newest_metric():
     assert kept_of(versions, kept.Keep(best=9)) == [1, 2, 3]
 
 
+def test_a_number_may_be_of_any_size():
+    versions = [version(0, value=10**400), version(1, value=1.5), version(2, value=10**500)]
+    assert kept_of(versions, kept.Keep(best=2)) == [0, 1, 2]
+    assert kept_of(versions, kept.Keep(best=1)) == [1, 2]
+
+
 @pytest.mark.parametrize("value", [None, "nan", "inf", "text", True, [1], {"a": 1}])
 def test_what_is_no_finite_number_is_not_best(value):
     versions = [version(0, value=value), version(1, value=3.0), version(2, value=value)]
@@ -177,6 +183,20 @@ def test_a_budget_does_not_touch_what_never_goes():
     held = {0: {"a": 100}, 1: {"b": 1}, 2: {"c": 1}}
     assert kept_of(versions, kept.Keep(bytes=50), content=lambda e: held[e.index]) == [0, 2]
     assert kept_of(versions, kept.Keep(bytes=102), content=lambda e: held[e.index]) == [0, 1, 2]
+
+
+def test_a_budget_adds_up_each_chunk_once():
+    """However many versions there are: what is held was added up again for each of them."""
+    added = []
+
+    class Size(int):
+        def __radd__(self, other):
+            added.append(self)
+            return other + int(self)
+
+    versions = [version(n) for n in range(50)]
+    decide(versions, kept.Keep(bytes=10**9), NOW, content=lambda e: {f"c{e.index}": Size(10)})
+    assert len(added) == 50
 
 
 def test_no_versions():

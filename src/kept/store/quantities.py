@@ -15,6 +15,7 @@ _BYTES = {
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
 }  # fmt: skip
 _SIZE = re.compile(rf"{_NUMBER}({'|'.join(_BYTES)})\s*")
+_LONGEST = 1e10  # seconds, 300 years: a moment so far from now still has a date
 
 
 def parse_span(span: str | float | timedelta, what: str) -> timedelta:
@@ -22,16 +23,16 @@ def parse_span(span: str | float | timedelta, what: str) -> timedelta:
 
     Raises InvalidInput, whose message says what it was for.
     """
-    found = _SPAN.fullmatch(span) if isinstance(span, str) else None
+    given, found = span, _SPAN.fullmatch(span) if isinstance(span, str) else None
     if found:
-        return timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
-    if isinstance(span, timedelta) and span >= timedelta():
-        return span
-    if isinstance(span, (int, float)) and not isinstance(span, bool) and 0 <= span < 1e10:
+        span = float(found[1]) * _SECONDS[found[2]]
+    if isinstance(span, timedelta):
+        span = span.total_seconds()
+    if isinstance(span, (int, float)) and not isinstance(span, bool) and 0 <= span < _LONGEST:
         return timedelta(seconds=span)
     raise InvalidInput(
         f"{what} is a time such as '7d', '12h', '30min' or '2w', a number of seconds or a "
-        f"timedelta. Received: {span!r}"
+        f"timedelta, less than 300 years. Received: {given!r}"
     )
 
 

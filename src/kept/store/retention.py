@@ -140,7 +140,9 @@ def _value(entry: Entry) -> float | None:
     value = entry.metadata.get("value")
     if entry.metadata.get("mode") not in ("min", "max") or isinstance(value, bool):
         return None
-    return value if isinstance(value, (int, float)) and math.isfinite(value) else None
+    if isinstance(value, int):  # of any size; isfinite takes none that is no float
+        return value
+    return value if isinstance(value, float) and math.isfinite(value) else None
 
 
 def _firsts(versions: Sequence[Entry], period: Period) -> list[Entry]:
@@ -172,19 +174,26 @@ def _over_budget(
     versions: Sequence[Entry], budget: int, protected: Reasons, kept: Reasons, content: Content
 ) -> Iterator[int]:
     """Yield the versions given up for the budget: all from the first, backwards, that is over."""
-    held: dict[str, int] = {}
+    held: set[str] = set()
+    left = budget
+
+    def take(entry: Entry) -> None:
+        nonlocal left
+        chunks = content(entry)
+        left -= sum(size for chunk, size in chunks.items() if chunk not in held)
+        held.update(chunks)
+
     for entry in versions:
         if entry.index in protected:
-            held.update(content(entry))
+            take(entry)
     is_over = False
     for entry in reversed(versions):
         if entry.index in kept and entry.index not in protected:
-            more = held if is_over else {**held, **content(entry)}
-            is_over = is_over or sum(more.values()) > budget
+            if not is_over:
+                take(entry)
+                is_over = left < 0
             if is_over:
                 yield entry.index
-            else:
-                held = more
 
 
 def _why_not(entry: Entry, gone: set[int], dropped: set[int], keep: Keep | None) -> str:
