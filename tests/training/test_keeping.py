@@ -111,6 +111,17 @@ def test_what_the_last_confirmation_of_a_mirror_allows_goes_at_the_end(
     assert manifests(store) == len(left)
 
 
+def test_versions_from_before_there_was_a_mirror_reach_it_before_they_go(
+    model, data, s3, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KEPT_OUTBOX", str(tmp_path / "outbox"))
+    fit(model, data, kept.ModelCheckpoint("m.keras", monitor="loss", store=s3, name="m"), epochs=3)
+    mirror = kept.open_store(tmp_path / "mirror")
+    fit(model, data, keeping(s3, kept.Keep(last=1), mirror=mirror))
+    assert len(kept.open_store(s3).versions("m")) < 4
+    assert manifests(mirror) == 4
+
+
 def test_what_no_retention_may_take_stays(model, data, store):
     """A pinned version, the best, another artifact, and what a mirror has not confirmed."""
     fit(model, data, kept.ModelCheckpoint("m.keras", monitor="loss", store=store, name="other"))

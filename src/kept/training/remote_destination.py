@@ -129,8 +129,8 @@ class RemoteDestination:
         self._delivery.send(self._courier.told)
 
     def _arrived(self, version: Version) -> None:
+        self._mirrors.begin(version.name)  # first: keep= leaves what a mirror still lacks
         self._committed(version)
-        self._mirrors.begin(version.name)
 
     def _tell_away(self, error: Unreachable) -> None:
         print_text(
