@@ -183,6 +183,23 @@ def test_a_gc_that_takes_long_is_told_of_and_given_up(model, data, store, monkey
     assert manifests(store) < 4
 
 
+def test_where_no_thread_can_be_had_a_checkpoint_is_committed_all_the_same(
+    model, data, store, tmp_path, monkeypatch
+):
+    """The last one of a process that ends, from Python 3.12 on: it was told not to be saved."""
+    real = threading.Thread.start
+
+    def start(self):
+        if self.name in ("kept-gc", "kept-courier"):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        real(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    callback = keeping(store, kept.Keep(last=1), gc=0, mirror=tmp_path / "mirror")
+    fit(model, data, callback, epochs=2)
+    assert len(callback.versions) == 2
+
+
 def test_a_full_disk_gets_room_at_once_from_what_keep_has_deleted(model, data, store, monkeypatch):
     """The disk is full as long as there are more than three manifests."""
     real = LocalBucket.put_many

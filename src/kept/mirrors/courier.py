@@ -7,6 +7,7 @@ durable: a thread that dies in the midst of anything loses nothing.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import time
@@ -107,8 +108,10 @@ class Courier:
             self._due |= dict.fromkeys(keys)
             if self._thread is None and not self._stopped:
                 # A daemon, so that a courier never keeps a process alive.
-                self._thread = threading.Thread(target=self._run, name="kept-courier", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="kept-courier", daemon=True)
+                with contextlib.suppress(RuntimeError):  # a process that ends has no more of them
+                    thread.start()
+                    self._thread = thread
 
     def wait(self, seconds: float) -> bool:
         """Wait until all is sent; return whether it is. One that fails gets one attempt."""

@@ -7,6 +7,7 @@ moment of a commit stores that version once more. So it runs seldom, and takes l
 from __future__ import annotations
 
 import atexit
+import contextlib
 import threading
 import time
 import weakref
@@ -51,28 +52,31 @@ class Freeing:
     def finish(self, store: Store, name: str) -> None:
         """Free what is due by now, and wait for that."""
         end = time.monotonic() + FINISH_SECONDS
-        if self._thread is None or self._wait(self._thread, name, FINISH_SECONDS):
-            self._wait(self._start(store, name), name, end - time.monotonic())
+        if self._wait(name, FINISH_SECONDS):
+            self._start(store, name)
+            self._wait(name, end - time.monotonic())
 
     def now(self, store: Store, name: str) -> int:
         """Free all that rules have deleted, grace or not; return how many bytes that was."""
         return collect_ruled_out(store.bucket, store.log, name, timedelta()).bytes
 
-    def _wait(self, thread: threading.Thread, name: str, seconds: float) -> bool:
-        """Wait for a thread, and tell the user if that takes long; return whether it has ended."""
+    def _wait(self, name: str, seconds: float) -> bool:
+        """Wait for the thread, and tell the user if it takes long; return whether it has ended."""
+        thread = self._thread
+        if thread is None:
+            return True
         thread.join(min(_NOTICE_AFTER, max(seconds, 0.0)))
         if thread.is_alive() and seconds > _NOTICE_AFTER:
             self._tell(f"freeing what keep= has deleted of {name}, {seconds:.0f} s at most")
             thread.join(seconds - _NOTICE_AFTER)
         return not thread.is_alive()
 
-    def _start(self, store: Store, name: str) -> threading.Thread:
-        self._thread = threading.Thread(
-            target=self._run, args=(store, name), name="kept-gc", daemon=True
-        )
-        _running.add(self._thread)
-        self._thread.start()
-        return self._thread
+    def _start(self, store: Store, name: str) -> None:
+        thread = threading.Thread(target=self._run, args=(store, name), name="kept-gc", daemon=True)
+        with contextlib.suppress(RuntimeError):  # there are none any more when a process ends
+            thread.start()
+            self._thread = thread
+            _running.add(thread)
 
     def _run(self, store: Store, name: str) -> None:
         yield_to_training()
