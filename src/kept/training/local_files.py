@@ -8,6 +8,7 @@ the same after a resume.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from datetime import UTC, datetime
@@ -41,6 +42,7 @@ class LocalFiles:
     def __init__(self, path: FilePath, keep: Keep) -> None:
         self._path, self._keep = path, keep
         self._own: dict[str, tuple[int, Look]] = {}  # place -> the version, and how it was left
+        self._held: dict[tuple[str, int], Mapping[str, File]] = {}  # what others' versions hold
         self._gone: set[tuple[str, int]] = set()  # versions whose file is not there any more
         self._lock = threading.Lock()
 
@@ -59,8 +61,12 @@ class LocalFiles:
             there = [entry for entry in reversed(newest_first) if entry.index in places]
             mirrored = mirrored_up_to(store.bucket, name)
             for found in decide(there, self._keep, datetime.now(UTC), mirrored, _size):
+                entry, place = found.entry, places[found.entry.index]
+                own = self._own.get(place)
                 if not found.keep:
-                    self._remove(store.bucket, found.entry, places[found.entry.index])
+                    self._remove(store.bucket, name, entry, place)
+                elif own is None or own[0] != entry.index:
+                    self._files(store.bucket, name, entry)  # a gc may take the manifest before
 
     def _places(self, name: str, newest_first: list[Entry]) -> dict[int, str]:
         """Return where the files are that may be those of versions, by number.
@@ -78,20 +84,30 @@ class LocalFiles:
 
     def _place(self, entry: Entry) -> str | None:
         told = entry.metadata
-        metrics = {name: _number(metric) for name, metric in (told.get("metrics") or {}).items()}
         try:
+            metrics = {name: _number(m) for name, m in (told.get("metrics") or {}).items()}
             place = self._path.fill(told["epoch"], told["batch"], metrics)
-        except (InvalidCheckpoint, LookupError, TypeError):  # not the version of a callback
-            return None
+        except (InvalidCheckpoint, LookupError, TypeError, AttributeError):
+            return None  # not the version of a callback
         return place if pieces.exists(place) else None
 
-    def _remove(self, bucket: Bucket, entry: Entry, place: str) -> None:
+    def _remove(self, bucket: Bucket, name: str, entry: Entry, place: str) -> None:
         look = _look(place)
-        if self._own.get(place) != (entry.index, look) and not _is_held(bucket, entry, place):
+        is_own = self._own.get(place) == (entry.index, look)
+        if not is_own and not _is_held(self._files(bucket, name, entry), place):
             return
         if _look(place) == look:  # it is still what was compared
             pieces.remove(place)
         self._own.pop(place, None)
+        self._held.pop((name, entry.index), None)
+
+    def _files(self, bucket: Bucket, name: str, entry: Entry) -> Mapping[str, File]:
+        """Return the files that a version holds, none if that cannot be told any more."""
+        key = (name, entry.index)
+        if key not in self._held:
+            with contextlib.suppress(Damaged):
+                self._held[key] = {f.path: f for f in read_manifest(bucket, entry).files}
+        return self._held.get(key, {})
 
 
 def _look(place: str) -> Look:
@@ -100,12 +116,8 @@ def _look(place: str) -> Look:
     return tuple((file, s.st_ino, s.st_size, s.st_mtime_ns) for file, s in found)
 
 
-def _is_held(bucket: Bucket, entry: Entry, place: str) -> bool:
-    """Return whether a version holds all files of a checkpoint as they are."""
-    try:
-        held = {file.path: file for file in read_manifest(bucket, entry).files}
-    except Damaged:
-        return False
+def _is_held(held: Mapping[str, File], place: str) -> bool:
+    """Return whether a version that holds these has all files of a checkpoint as they are."""
     files = pieces.own_files_of(place)
     return bool(files) and all(
         name in held and _is_the_same(path, held[name]) for name, path in files.items()
