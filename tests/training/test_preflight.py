@@ -75,6 +75,17 @@ def test_what_needs_less_is_seen_to_need_less(free, model, data, store):
         fit(model, data, checkpoint(store, keep_local=kept.Keep(bytes=2 * size)), epochs=8)
 
 
+def test_epochs_that_are_over_bring_nothing(free, model, data, store):
+    """With initial_epoch, and in a run that goes on."""
+    size = preflight.size_of(model)
+    free(3 * size)  # two epochs, and SIGTERM
+    options = {"keep_local": False}
+    silent(model, data, checkpoint(store, **options), epochs=10, initial_epoch=8)
+    silent(model, data, checkpoint(store, **options, resume=True), epochs=12)
+    with pytest.warns(UserWarning, match="Up to 4 checkpoints of up to"):
+        fit(model, data, checkpoint(store, **options, resume=True), epochs=15)
+
+
 def test_what_is_deleted_takes_room_until_a_gc(free, model, data, store):
     free(7 * preflight.size_of(model))
     options = {"keep": kept.Keep(last=3), "keep_local": False}
@@ -144,6 +155,7 @@ def test_a_store_in_memory_needs_no_disk(free, model, data):
         ({"epochs": 5, "steps": None}, "epoch", 5),
         ({"epochs": 5, "steps": 10}, 4, 12),
         ({"epochs": 5, "steps": None}, 4, None),
+        ({"epochs": None, "steps": 10}, 4, None),
         ({}, "epoch", None),
     ],
 )

@@ -54,6 +54,14 @@ def assert_same(model, loaded):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_an_optimizer_of_the_old_kind(legacy):
+    """Its variables are a method: the look at the free space ended the fit."""
+    legacy.compile(tf_keras.optimizers.legacy.Adam(), "binary_crossentropy")
+    callback = checkpoint()
+    fit(legacy, callback)
+    assert epochs_of(callback.versions) == [0, 1]
+
+
 @pytest.mark.parametrize("filepath", ["m.keras", "m.h5", "m.weights.h5"])
 def test_versions_are_what_tf_keras_saves(legacy, filepath):
     callback = checkpoint(filepath, save_weights_only="weights" in filepath)

@@ -106,12 +106,12 @@ class Checkpointing:
         self.recoder.begin()
         self._preemption.listen()
         self._preflight = Preflight(self._owner, self._path.template, self._options)
-        self._preflight.check(self.destination)
 
     def epoch_begin(self, epoch: int) -> None:
         """Note the epoch, for saves after batches."""
         self._tell()
         self._epoch, self._last_batch = epoch, -1
+        self._preflight.check(self.destination, epoch)
         self._resumer.epoch_begin(epoch)
 
     def batch_end(self, batch: int, logs: Logs) -> None:
@@ -190,7 +190,7 @@ class Checkpointing:
         self._mode = find_mode(self._owner, self.edition)
         if self._is_named:
             self._go_on(self._mode)
-        self._preflight.check(self.destination)
+        self._preflight.check(self.destination, self._epoch)
         self.saver.prepare(self._owner.model)
 
     def _go_on(self, mode: str) -> None:

@@ -38,15 +38,19 @@ class Preflight:
         self._is_checked = self._has_warned = False
         self._every = Interval(options.save_every).seconds
         self._began = time.monotonic()
+        self._first = 0  # the epoch that the fit begins with
 
-    def check(self, destination: Destination) -> None:
-        """Warn if it does not fit; wait for another call if the model is not built yet."""
+    def check(self, destination: Destination, epoch: int) -> None:
+        """Warn if it does not fit; wait for another call if the model is not built yet.
+
+        epoch is the first one of the fit, counted from 0.
+        """
         owner = self._owner
         optimizer = getattr(owner.model, "optimizer", None)
         if self._is_checked or not owner.model.built or not getattr(optimizer, "built", True):
             return
-        self._is_checked, self._began = True, time.monotonic()
-        saves = planned_saves(owner.params or {}, owner.save_freq)
+        self._is_checked, self._began, self._first = True, time.monotonic(), epoch
+        saves = planned_saves(owner.params or {}, owner.save_freq, epoch)
         if saves is not None:
             self._foresee(destination, saves)
 
@@ -56,8 +60,9 @@ class Preflight:
         by_clock = int((time.monotonic() - self._began) // every)
         if by_clock and not self._has_warned:
             params = self._owner.params or {}
-            saves = planned_saves(params, self._owner.save_freq) or 0
-            self._foresee(destination, saves + by_clock * (params.get("epochs") or 1))
+            saves = planned_saves(params, self._owner.save_freq, self._first) or 0
+            epochs = max((params.get("epochs") or 1) - self._first, 1)
+            self._foresee(destination, saves + by_clock * epochs)
 
     def _foresee(self, destination: Destination, saves: int) -> None:
         options, size = self._options, size_of(self._owner.model)
@@ -108,15 +113,20 @@ class Preflight:
 
 def size_of(model: Any) -> int:
     """Return the bytes of a model's weights and of its optimizer's state."""
-    optimizer = getattr(model, "optimizer", None)
-    return sum(map(_size, (*model.weights, *getattr(optimizer, "variables", ()))))
+    held = getattr(getattr(model, "optimizer", None), "variables", ())
+    return sum(map(_size, (*model.weights, *(held() if callable(held) else held))))
 
 
-def planned_saves(params: Mapping[str, Any], save_freq: str | int) -> int | None:
-    """Return how many checkpoints a fit can bring at the most, None if nobody knows."""
-    epochs, steps = params.get("epochs"), params.get("steps")
-    if not epochs or save_freq == "epoch":
-        return epochs or None
+def planned_saves(params: Mapping[str, Any], save_freq: str | int, first: int = 0) -> int | None:
+    """Return how many checkpoints a fit can bring at the most, None if nobody knows.
+
+    first is the epoch that it begins with: not 0 with initial_epoch, and in a run that goes on.
+    """
+    if not params.get("epochs"):
+        return None
+    epochs, steps = max(int(params["epochs"]) - first, 0), params.get("steps")
+    if save_freq == "epoch":
+        return epochs
     return epochs * steps // int(save_freq) if steps else None
 
 
