@@ -376,6 +376,20 @@ def test_no_locks_no_sweep(bucket, monkeypatch):
     assert bucket.get("l") == b"x"
 
 
+def test_a_process_forked_while_a_lock_is_held_does_not_hold_it(bucket):
+    """A data loader's worker, say: for as long as it lived no gc came to an end."""
+    context = multiprocessing.get_context("fork")
+    end = context.Event()
+    with bucket.locked("a"):
+        worker = context.Process(target=end.wait, args=(60,))
+        worker.start()
+    with bucket.locked("a") as held:
+        assert held
+    end.set()
+    worker.join(60)
+    assert worker.exitcode == 0
+
+
 def test_works_after_a_fork(bucket):
     bucket.put("before", [b"x"])
 

@@ -140,7 +140,10 @@ class LocalBucket:
         try:
             yield _try_lock(fd, wait=wait)
         finally:
-            os.close(fd)  # which lets go of the lock
+            # Closing does not do it where a process forked meanwhile has the file open, too.
+            with contextlib.suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_UN)
+            os.close(fd)
 
     def _path(self, key: str) -> str:
         return os.path.join(self.root, *key.split("/"))
