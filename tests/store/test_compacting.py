@@ -5,6 +5,7 @@ import itertools
 import random
 import threading
 import time
+import weakref
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -196,13 +197,52 @@ def test_without_the_lock_no_blob_gets_a_base(store, tmp_path):
     assert RAW not in {head.codec for head in found if head.raw_size > 10_000}
 
 
+class Remote(Wrapped):
+    """Object storage, which counts how often each key is read as a whole."""
+
+    is_remote = True
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.read = Counter()
+
+    def get(self, key, *part):
+        self.read[key] += not part
+        return self.inner.get(key, *part)
+
+    def locked(self, name, *, wait=False):
+        return contextlib.nullcontext(False)
+
+
+def test_in_object_storage_no_blob_is_read_to_be_a_base(tmp_path):
+    store = kept.Store(Remote(MemoryBucket()))
+    logged(store, tmp_path / "m.h5", [hdf5(tensors) for tensors in steps(4)])
+    store.bucket.read.clear()
+    store.compact()
+    large = [blob_key(b) for n in range(4) for b, h in heads(store, f"m:v{n}").items()
+             if h.raw_size > 1_000_000]  # fmt: skip
+    assert {store.bucket.read[key] for key in large} == {1}
+
+
+def test_what_is_known_of_a_version_is_not_kept_for_ever(store, tmp_path, monkeypatch):
+    from kept.store import compacting
+
+    alive, most = weakref.WeakSet(), []
+
+    class Layout(compacting.Layout):
+        def __init__(self, *args):
+            super().__init__(*args)
+            alive.add(self)
+            most.append(len(alive))
+
+    monkeypatch.setattr(compacting, "Layout", Layout)
+    logged(store, tmp_path / "m.h5", [hdf5(tensors) for tensors in steps(3 * GENERATIONS)])
+    store.compact()
+    assert len(most) == 3 * GENERATIONS
+    assert max(most) <= GENERATIONS + 1
+
+
 def test_in_object_storage_no_blob_gets_a_base(tmp_path):
-    class Remote(Wrapped):
-        is_remote = True
-
-        def locked(self, name, *, wait=False):
-            return contextlib.nullcontext(False)
-
     store = kept.Store(Remote(MemoryBucket()))
     contents = [hdf5(tensors) for tensors in steps(3)]
     logged(store, tmp_path / "m.h5", contents)

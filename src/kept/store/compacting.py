@@ -77,13 +77,12 @@ class Compactor:
         self,
         bucket: Bucket,
         *,
-        deltas: bool = True,
         smallest: bool = False,
         pause: Callable[[], None] = lambda: None,
     ) -> None:
         """Take the bucket of a store; smallest is said above."""
         self._of_bases = (0, 3) if smallest else (0,)  # generations
-        self._bucket, self._deltas, self._pause = bucket, deltas, pause
+        self._bucket, self._pause = bucket, pause
         self._reader = ChunkReader(bucket)
         self._heads: dict[str, Head | None] = {}  # of the blobs seen; None: not there, or damaged
         self._bases: set[str] = set()  # that these heads name
@@ -111,11 +110,12 @@ class Compactor:
         Damaged versions and blobs are left as they are: verify tells of them.
         """
         series = self._series.setdefault(name, _Series())
-        versions = list(self._versions(oldest_first, series.newest))
+        versions = deque(self._versions(oldest_first, series.newest))
         for version in versions:
             for blob in version.blobs:
                 self._look_at(blob)
-        for version in versions:
+        while versions:
+            version = versions.popleft()  # what it has found out goes with it
             for blob in version.blobs:
                 self._pause()
                 self._compact(blob, version, series.recent)
@@ -151,7 +151,7 @@ class Compactor:
 
     def _base(self, blob: str, pieces: list[Piece], recent: Iterable[_Version]) -> _Base | None:
         """Return the base that a blob is to have, None if none will do."""
-        if not self._deltas or blob in self._bases:
+        if self._bucket.is_remote or blob in self._bases:  # there is no lock: see bases_lock
             return None
         found = (self._nearest(pieces, version) for version in recent)
         candidates = (base for base in found if base is not None and base.name != blob)
