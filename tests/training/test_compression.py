@@ -15,6 +15,7 @@ from kept.errors import InvalidCheckpoint
 from kept.store.blobs import RAW, read_head
 from kept.store.recoding import FINISH, GO, PAUSE
 from kept.training import recoder
+from tests.helpers import write
 from tests.training import helpers
 from tests.training.helpers import PATIENCE
 
@@ -187,6 +188,15 @@ def test_what_goes_wrong_there_is_told_and_stops_nothing(wide, data, store, capf
     helpers.fit(wide, data, callback(store, compression="max"), epochs=2)
     assert len(store.versions("m")) == 2
     assert "versions stay as large as they are until kept compact" in capfd.readouterr().out
+
+
+def test_what_others_print_into_its_last_words_ends_no_fit(
+    wide, data, store, tmp_path, monkeypatch
+):
+    write(tmp_path / "site" / "sitecustomize.py", b"print('a cluster says hello')")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    helpers.fit(wide, data, callback(store, compression="max"), epochs=2)
+    assert coded(store)
 
 
 def test_no_process_stays_when_a_fit_breaks_off(wide, data, store):

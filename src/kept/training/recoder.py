@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kept.bucket.local import LocalBucket
 from kept.errors import InvalidCheckpoint
@@ -165,8 +165,7 @@ class Recoder:
         process, self._process = self._process, None
         if process is None:
             return None
-        last_words = _end(process, os.getpid())
-        done = json.loads(last_words) if last_words else {}
+        done = _told(_end(process, os.getpid()))
         if done.get("error"):
             self._is_off = True
             show_once(f"versions stay as large as they are until kept compact: {done['error']}")
@@ -174,6 +173,14 @@ class Recoder:
             return None
         before, after = size_text(done["before"]), size_text(done["after"])
         return f"{before} of {self._name} are now {after}"
+
+
+def _told(words: bytes) -> dict[str, Any]:
+    """Return what the last line says, if it is the process's own: others may print there, too."""
+    try:
+        return dict(json.loads(words.splitlines()[-1]))
+    except (LookupError, TypeError, ValueError):
+        return {}
 
 
 def _end(process: subprocess.Popen[bytes], owner: int) -> bytes:
