@@ -172,7 +172,7 @@ def test_a_gc_that_takes_long_is_told_of_and_given_up(model, data, store, monkey
 
     monkeypatch.setattr(freeing, "collect_ruled_out", slow)
     monkeypatch.setattr(freeing, "_NOTICE_AFTER", 0.01)
-    monkeypatch.setattr(freeing, "FINISH_SECONDS", 0.02)
+    monkeypatch.setattr(freeing, "FINISH_SECONDS", 0.4)
     callback = keeping(store, kept.Keep(last=1), gc=0)
     fit(model, data, callback, epochs=4)
     assert "freeing what keep= has deleted of m, 0 s at most" in capsys.readouterr().out
