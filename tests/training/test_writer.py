@@ -92,6 +92,22 @@ class TestWriter:
         busy.raise_failure()
         assert busy.wait()
 
+    def test_where_no_thread_is_to_be_had_jobs_are_done_on_the_spot(self, monkeypatch):
+        def refuse(thread):
+            raise RuntimeError("can't start new thread")
+
+        busy, done = Writer(), []
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            for job in (lambda: done.append(1), failing("one"), lambda: done.append(2)):
+                busy.submit(job)
+        assert done == [1, 2]
+        with pytest.raises(ValueError, match="one"):
+            busy.wait(1)
+        busy.submit(lambda: done.append(threading.current_thread()))
+        assert busy.wait(60)
+        assert done[2] is not threading.current_thread()
+
     def test_wait_gives_up(self, blocked):
         assert not blocked.wait(0.01)
 
@@ -188,6 +204,38 @@ stuck.submit(print)
 """
         last = finish(start(code))[-1]
         assert last.startswith("kept: gave up after 0 s with 2 checkpoints unwritten")
+
+    def test_the_time_is_for_all_writers_and_whatever_fails(self):
+        code = """
+import sys, threading, time
+from kept.training import writer
+sys.stderr, given = sys.stdout, []
+real_wait = writer.wait_with_notice
+
+def wait(one, what, seconds):
+    given.append(seconds)
+    time.sleep(0.01)
+    return real_wait(one, what, 0)
+
+def fail(): raise OSError("disk full")
+
+writer.wait_with_notice = wait
+stuck = writer.Writer(), writer.Writer()
+for one in stuck:
+    for _ in range(2):
+        one.submit(fail)
+    one.submit(threading.Event().wait)
+    while one.pending > 1:
+        time.sleep(0.01)
+writer._finish_all()
+print(len(given), writer.EXIT_SECONDS >= given[0], given == sorted({*given}, reverse=True))
+import os
+os._exit(0)
+"""
+        told = finish(start(code))
+        assert told.count("kept: disk full") == 4
+        assert sum("gave up" in line for line in told) == 2
+        assert told[-1] == "6 True True"
 
     def test_a_second_interrupt_gives_up_in_words(self):
         code = """

@@ -56,11 +56,16 @@ class Writer:
         """Have a job done after those before it."""
         with self._changed:
             self._jobs.append(job)
-            if self._thread is None:
-                # A daemon, so that it never keeps a dying process alive; the exit handler below
-                # gives it the time it is allowed.
-                self._thread = threading.Thread(target=self._run, name="kept-writer", daemon=True)
-                self._thread.start()
+            if self._thread is not None:
+                return
+            # A daemon, so that it never keeps a dying process alive; the exit handler below
+            # gives it the time it is allowed.
+            self._thread = threading.Thread(target=self._run, name="kept-writer", daemon=True)
+            thread = self._thread
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left; the checkpoint is not lost for that
+            self._do_all()
 
     @property
     def has_failed(self) -> bool:
@@ -90,6 +95,9 @@ class Writer:
         time.sleep(_HEAD_START)
         yield_to_training()
         _native_ids.append(threading.get_native_id())
+        self._do_all()
+
+    def _do_all(self) -> None:
         while True:
             job = self._jobs[0]
             try:
@@ -172,17 +180,18 @@ def _listen_for_exit() -> None:
 
 def _finish_all() -> None:
     """At exit: give pending checkpoints the time they may have, and tell what was not written."""
+    end = time.monotonic() + EXIT_SECONDS  # of all of them, whatever fails meanwhile
     for writer in list(_writers):
-        _finish(writer)
+        _finish(writer, end)
     _let_threads_end()
 
 
-def _finish(writer: Writer) -> None:
+def _finish(writer: Writer, end: float) -> None:
     what = f"writing the last checkpoints, {EXIT_SECONDS:.0f} s at most"
     start, failed = time.monotonic(), False
     while writer.pending or writer._failures:  # noqa: SLF001 - this module's own
         try:
-            if not wait_with_notice(writer, what, EXIT_SECONDS):
+            if not wait_with_notice(writer, what, end - time.monotonic()):
                 _tell_unwritten(f"gave up after {EXIT_SECONDS:.0f} s", writer.pending)
                 return
         except KeyboardInterrupt:
