@@ -4,10 +4,12 @@ import errno
 import fcntl
 import os
 import random
+import stat
 
 import pytest
 
 from kept.bucket import disk
+from kept.bucket.local import LocalBucket
 
 BUFFER, LARGE = 1024 * 1024, 2 * 1024 * 1024
 SIZES = [
@@ -184,3 +186,30 @@ def test_what_is_there_is_not_overwritten(tmp_path):
     with pytest.raises(FileExistsError):
         disk.write_file(str(tmp_path / "f"), [b"after"])
     assert (tmp_path / "f").read_text() == "before"
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_syncs_no_folders(tmp_path, monkeypatch, code):
+    refuse_folders(monkeypatch, code)
+    disk.sync_folder(str(tmp_path))
+    bucket = LocalBucket(tmp_path / "bucket")
+    bucket.put_if_absent("a/b", [b"data"])
+    assert bucket.get("a/b") == b"data"
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_a_folder_that_could_not_be_synced_is_an_error(tmp_path, monkeypatch, code):
+    refuse_folders(monkeypatch, code)
+    with pytest.raises(OSError, match=os.strerror(code)):
+        disk.sync_folder(str(tmp_path))
+
+
+def refuse_folders(monkeypatch, code):
+    real = os.fsync
+
+    def fsync(fd):
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(code, os.strerror(code))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LARGE = 8 * 1024 * 1024  # bytes from which on the cache is passed by
 _BUFFER = 1024 * 1024  # bytes that one direct write takes
 _BLOCK = 4096  # what O_DIRECT mostly wants addresses, offsets and lengths to be multiples of
-_NOT_SO = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP)  # what it answers if it wants more
+_NOT_SO = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP)  # what a file system answers that cannot
 _MAX_IOV = 512  # Linux and macOS take 1024 buffers in one writev
 
 
@@ -86,10 +86,16 @@ def sync_file(path: str) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Return when the names in a folder are on the disk."""
+    """Return when the names in a folder are on the disk.
+
+    A file system that has no such thing (VirtualBox's shared folders, some of SMB's) is let be.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         sync(fd)
+    except OSError as error:
+        if error.errno not in _NOT_SO:
+            raise
     finally:
         os.close(fd)
 
