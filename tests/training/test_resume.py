@@ -228,6 +228,50 @@ def test_missing_and_new_callbacks_are_told_of(capsys):
 
 
 @pytest.mark.any_framework
+def test_callbacks_that_only_save_are_not_missed(capsys):
+    """kept.resume is for a fit without one, and a run may change from one to the other."""
+    interrupted(9, checkpoint(save_freq=4), checkpoint("other", "o.weights.h5"))
+    model = make()
+    fit(model, kept.resume(model, "m"))
+    assert "no such callback" not in capsys.readouterr().out
+
+
+@pytest.mark.any_framework
+def test_callbacks_whose_state_is_not_wanted_are_not_missed(capsys):
+    plateau = keras.callbacks.ReduceLROnPlateau("loss")
+    stopping = keras.callbacks.EarlyStopping("loss")
+    interrupted(9, checkpoint(save_freq=4), plateau, stopping)
+    model = make()
+    fit(model, kept.resume(model, "m", callbacks=[plateau]), plateau, stopping)
+    assert "no such callback" not in capsys.readouterr().out
+
+
+class TestKerasSCallbackOfTheSameName:
+    """A script that had both drops one: then the other has the name that the first had."""
+
+    pytestmark = pytest.mark.any_framework
+
+    @staticmethod
+    def theirs():
+        return keras.callbacks.ModelCheckpoint("k.weights.h5", "mae", save_weights_only=True)
+
+    def test_does_not_get_kept_s_state(self, capsys):
+        interrupted(9, checkpoint(save_freq=4), self.theirs())
+        model, theirs = make(seed=2), self.theirs()
+        theirs.best = 7.0
+        fit(model, kept.resume(model, "m"), theirs)
+        assert theirs.best == 7.0
+        assert "holds no state of ModelCheckpoint, which begins anew" in capsys.readouterr().out
+
+    def test_leaves_kept_s_callback_alone(self, capsys):
+        interrupted(9, self.theirs(), checkpoint(save_freq=4))
+        ours = checkpoint(save_freq=4, resume=True)
+        fit(make(seed=2), ours)
+        assert ours.versions[-1].metadata["step"] > 8
+        assert "holds no state of ModelCheckpoint, which begins anew" in capsys.readouterr().out
+
+
+@pytest.mark.any_framework
 def test_a_version_without_a_state_says_what_is_missing(capsys):
     model = make()
     fit(model, epochs=1)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from kept.training.hooks import CheckpointHooks
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -74,6 +76,22 @@ def named(given: Iterable[Any]) -> dict[str, Any]:
         names = [base, *(f"{base} {n}" for n in range(2, len(found) + 2))]
         found[next(name for name in names if name not in found)] = callback
     return found
+
+
+def belongs(callback: Any, state: Any) -> bool:
+    """Return whether a state may be given to the callback of its name.
+
+    kept's ModelCheckpoint and Keras's are called alike, and their states differ.
+    """
+    if not isinstance(callback, callbacks.ModelCheckpoint):
+        return True
+    is_of_kept = isinstance(state, dict) and "since_save" in state
+    return is_of_kept == isinstance(callback, CheckpointHooks)
+
+
+def only_saves(name: str) -> bool:
+    """Return whether the callback of a name that named gave is one that saves checkpoints."""
+    return name.partition(" ")[0].endswith("ModelCheckpoint")
 
 
 def _has_own(callback: Any) -> bool:

@@ -113,7 +113,7 @@ class Resumption:
         randomness.restore(state.random)
         logs = dict(state.logs)  # one for all: ReduceLROnPlateau adds to it what History keeps
         for name in state.unfinished:
-            if name in known and name in state.callbacks:
+            if name in known and self._has_state_of(name, known[name], state):
                 known[name].on_epoch_end(state.epoch, logs)
         self._keep_later()
         self._random = randomness.capture()
@@ -196,8 +196,12 @@ class Resumption:
 
     def _set_callbacks(self, state: State) -> None:
         for name, callback in self._recorder.callbacks.items():
-            if name in state.callbacks:
+            if self._has_state_of(name, callback, state):
                 callback_state.set_state(callback, state.callbacks[name])
+
+    @staticmethod
+    def _has_state_of(name: str, callback: Any, state: State) -> bool:
+        return name in state.callbacks and callback_state.belongs(callback, state.callbacks[name])
 
     def _put_back(self) -> None:
         self._owner.model._initial_epoch = None  # noqa: SLF001 - Keras never resets it
@@ -208,10 +212,11 @@ class Resumption:
     def _compare(self, state: State) -> None:
         """Say what differs between the run that was saved and this one."""
         here, name = self._recorder.callbacks, self.version.reference
-        for missing in [one for one in state.callbacks if one not in here]:
+        for missing in self._recorder.missing(state):
             self._tell(f"{name} holds the state of {missing}, and this fit has no such callback")
-        for new in [one for one in here if one not in state.callbacks]:
-            self._tell(f"{name} holds no state of {new}, which begins anew")
+        for new, callback in here.items():
+            if not self._has_state_of(new, callback, state):
+                self._tell(f"{name} holds no state of {new}, which begins anew")
         now = (keras.backend.backend(), keras.__version__)
         if (state.framework, state.keras_version) != now:
             self._tell(

@@ -76,6 +76,16 @@ class Recorder:
         """The callbacks that belong to the state, by name, in the order they are called in."""
         return callback_state.named(self._in_order())
 
+    def missing(self, state: State) -> list[str]:
+        """Return the callbacks in a state that this fit lacks, and whose absence changes it.
+
+        That of one which only saves does not, and where state_of says which are wanted, it is so.
+        """
+        known = self.callbacks
+        absent = [one for one in state.callbacks if one not in known]
+        wanted = absent if self._given is None else []
+        return [one for one in wanted if not callback_state.only_saves(one)]
+
     def begin(self, fit: Fit, first_epoch: int | None) -> None:
         """Note what the fit works with, and the epoch that its data began with.
 
