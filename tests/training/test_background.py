@@ -133,6 +133,16 @@ class TestModelsThatChange:
         assert_equal_content(callback, live, tmp_path / "kept")
         assert len(callback.versions[-1].load_model().layers) == 3 + 4
 
+    def test_while_a_checkpoint_is_written_is_told(self, own_model, gate, capsys):
+        """Keras writes the model as it is by then, of variables that no snapshot has."""
+        callback = checkpoint(store="store", name="m")
+        begin(callback, own_model)
+        callback.on_epoch_end(0)
+        own_model.add(keras.layers.Dense(1))
+        gate.open()
+        callback.on_train_end()
+        assert "Epoch 1: the model got other variables while" in capsys.readouterr().out
+
     def test_another_shape(self, data, own_model, tmp_path):
         callback, live = checkpoint(), LiveSave("live", ".keras", each="epoch")
         play([live, callback], [{}], model=own_model)

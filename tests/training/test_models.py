@@ -12,6 +12,7 @@ import pytest
 from keras import layers
 
 import kept
+from kept.training import messages
 from tests.training.helpers import (
     AtTheEnd,
     LiveSave,
@@ -296,3 +297,48 @@ def test_variables_of_no_list_are_live_at_first_and_then_snapshots(gate, tmp_pat
     assert callback._saver._extra == hidden
     play([callback], [{}, {}], model=model, start=1)
     assert callback._saver._extra == hidden
+
+
+def test_optimizers_beside_the_model_s_own(gate, tmp_path):
+    """As a GAN has them, or a model that is part of another; training changes them, too."""
+    model, inner = Subclassed(), compiled(sequential())
+    model.inner = inner
+    compiled(model)(make_data()[0])
+    model.second = keras.optimizers.Adam()
+    model.several = [keras.optimizers.SGD(momentum=0.9)]
+    model.named_ones = {"a": keras.optimizers.RMSprop()}
+    others = [model.second, *model.several, *model.named_ones.values(), inner.optimizer]
+    for optimizer in (model.optimizer, *others):
+        optimizer.build(inner.trainable_variables)
+
+    def train_them(*_, **__):
+        for variable in (v for optimizer in others for v in optimizer.variables):
+            variable.assign(variable + 1)
+
+    callback, live = checkpoint(".keras"), LiveSave(tmp_path / "live", ".keras", each="epoch")
+    move = keras.callbacks.LambdaCallback(on_train_batch_begin=train_them)
+    play([move, AtTheEnd(gate.open), live, callback], [{}, {}], model=model)
+    for version, path in zip(callback.versions, live.paths, strict=True):
+        assert content_of(version, tmp_path / "kept") == content(path)
+    assert callback._saver._extra == []
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="there are none")
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+def test_modules_of_torch_are_saved_on_the_spot(ending, gate, tmp_path, capsys):
+    """Keras asks the module for its tensors, running means among them, and no variable."""
+    import torch
+
+    wrapped = [
+        layers.TorchModuleWrapper(module, output_shape=(None, 8))
+        for module in (torch.nn.Linear(6, 8), torch.nn.BatchNorm1d(8))
+    ]
+    model = compiled(sequential(*wrapped))
+    callback, live = checkpoint(ending), LiveSave(tmp_path / "live", ending, each="epoch")
+    messages._said.clear()
+    train(model, gate, callback, live)
+    for version, path in zip(callback.versions, live.paths, strict=True):
+        assert content_of(version, tmp_path / "kept") == content(path)
+    assert len({version.digest for version in callback.versions}) == 2
+    told = "kept: files are written on the training thread: layers that wrap a torch.nn.Module"
+    assert capsys.readouterr().out.count(told) == 1

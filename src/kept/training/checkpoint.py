@@ -30,6 +30,7 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
 
     The training thread only copies the state into memory that is kept for it: the bytes of weights
     and optimizer state, and as many again once saves take more than half of the time between them.
+    (On torch, a model with a layer that wraps a torch.nn.Module is saved on the training thread.)
     fit returns when every checkpoint is durable. An error in the background is raised by the next
     hook, by wait or by close.
 

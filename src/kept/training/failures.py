@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
 from typing import TYPE_CHECKING
 
@@ -46,3 +47,18 @@ class Failures:
             except SaveFailed as error:
                 warnings.warn(f"of the fit before, too: {error}", stacklevel=2)
         self.tell()
+
+
+def is_full(error: Exception) -> bool:
+    """Return whether a disk has no room."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def advice(error: Exception) -> str:
+    """Return what to do about a full disk."""
+    if is_full(error):
+        return (
+            ". Free some space: `kept gc --grace 0s` removes what deleted versions and saves that "
+            "failed have left. Versions committed before are safe"
+        )
+    return ""

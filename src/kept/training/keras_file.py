@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from kept.training.frameworks import Variable
     from kept.training.snapshot import Snapshot
 
+MODEL_CHANGED = (
+    "the model got other variables while its checkpoint was written, which holds some of them; "
+    "wait() on the callback before you change the model, or background=False"
+)
 _saving = threading.Lock()  # Keras changes a model while it saves it as .h5, see below
 
 
@@ -31,6 +35,15 @@ class Written(NamedTuple):
     # Variables that Keras asked for and the snapshot lacks. They are no weights, metrics or
     # optimizer state, so training does not change them; their live values were used.
     missing: list[Variable]
+
+
+def cannot_snapshot(model: keras.Model) -> str | None:
+    """Return why the model cannot be saved while training goes on, None if it can."""
+    from kept.training import keras_parts
+
+    if keras_parts.wraps_modules(model):
+        return "layers that wrap a torch.nn.Module save its tensors, which are no variables"
+    return None
 
 
 def write_checkpoint(model: keras.Model, path: str, *, weights_only: bool) -> None:

@@ -9,7 +9,6 @@ that the next one would replace at once.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import time
 from collections import deque
@@ -17,8 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import SaveFailed
+from kept.training.failures import advice, is_full
 from kept.training.filepath import beside, bring_to_disk, publish
-from kept.training.keras_file import write_snapshot
+from kept.training.keras_file import MODEL_CHANGED, cannot_snapshot, write_snapshot
+from kept.training.messages import show, show_once
 from kept.training.pieces import paths_of
 from kept.training.snapshot import Snapshot, SnapshotPool, variables_of
 from kept.training.writer import Writer, wait_with_notice
@@ -94,7 +95,10 @@ class Saver:
     def prepare(self, model: keras.Model) -> None:
         """Make memory for a snapshot, the slow part of it in the background."""
         self._began = time.perf_counter()
-        if self._background:
+        if self._is_live(model):
+            if self._background:
+                show_once(f"files are written on the training thread: {cannot_snapshot(model)}")
+        else:
             self._pool.reserve(variables_of(model))
             self._writer.submit(self._pool.touch)
 
@@ -105,8 +109,9 @@ class Saver:
         """
         self._between, self._began = due.started - self._began, due.started
         self._recoder.save_begins()
-        if not self._background:
+        if self._is_live(due.model):
             try:
+                self._writer.is_done()  # with what the model was before it got such layers
                 self._write(due, None, due.started)
             finally:
                 self._recoder.save_ends()
@@ -163,6 +168,10 @@ class Saver:
         finally:
             self._pool = SnapshotPool(self._framework)
 
+    def _is_live(self, model: keras.Model) -> bool:
+        """Return whether files are written on the training thread."""
+        return not self._background or cannot_snapshot(model) is not None
+
     def _write_and_give_back(self, due: Due, snapshot: Snapshot) -> None:
         self._queue.popleft()
         try:
@@ -191,14 +200,14 @@ class Saver:
             try:
                 version = self._write_once(due, snapshot, started)
             except OSError as error:
-                if self._is_committed or not _is_full(error) or not self._has_made_room(due):
+                if self._is_committed or not is_full(error) or not self._has_made_room(due):
                     raise
                 version = self._write_once(due, snapshot, started)
         except Exception as error:
             if not self._is_committed:  # the best that is a version is the best
                 due.undo()
             what = f"{self._not_saved(due)}: {type(error).__name__}: {error}"
-            raise SaveFailed(f"{due.label}: {what}{_advice(error)}") from error
+            raise SaveFailed(f"{due.label}: {what}{advice(error)}") from error
         if self._passed_over:
             text = f"{due.label}: finished saving {self.known_as}; the next save is for {due.path}"
             self.messages.append(text)
@@ -219,7 +228,7 @@ class Saver:
     def _write_once(self, due: Due, snapshot: Snapshot | None, started: float) -> Version | None:
         self._is_committed = False
         with beside(due.path) as place, contextlib.ExitStack() as at_the_end:
-            file = self._write_file(due.model, place, snapshot)
+            file = self._write_file(due, place, snapshot)
             if due.publish:  # also when the commit fails: the file is good
                 at_the_end.callback(publish, file, place, due.path)
             pieces = paths_of(place) if isinstance(file, str) else [file]
@@ -250,14 +259,15 @@ class Saver:
         )
         return self._passed_over
 
-    def _write_file(
-        self, model: keras.Model, place: str, snapshot: Snapshot | None
-    ) -> MemoryFile | str:
+    def _write_file(self, due: Due, place: str, snapshot: Snapshot | None) -> MemoryFile | str:
         if snapshot is None:
-            self._write_live(model, place)
+            self._write_live(due.model, place)
             return place
-        written = write_snapshot(model, snapshot, place, weights_only=self._weights_only)
+        written = write_snapshot(due.model, snapshot, place, weights_only=self._weights_only)
         self._extra += written.missing
+        listed = {id(variable) for variable in variables_of(due.model)}
+        if any(id(variable) in listed for variable in written.missing):
+            show(f"{due.label}: {MODEL_CHANGED}")
         return written.file
 
     def _write_state(self, due: Due, place: str, snapshot: Snapshot | None) -> list[str]:
@@ -283,17 +293,3 @@ class Saver:
             return times | due.metadata | new
 
         return describe
-
-
-def _is_full(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def _advice(error: Exception) -> str:
-    """Return what to do about a full disk."""
-    if _is_full(error):
-        return (
-            ". Free some space: `kept gc --grace 0s` removes what deleted versions and saves that "
-            "failed have left. Versions committed before are safe"
-        )
-    return ""

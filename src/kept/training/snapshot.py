@@ -122,11 +122,12 @@ class SnapshotPool:
 
 def variables_of(model: keras.Model, extra: Iterable[Variable] = ()) -> list[Variable]:
     """Return every variable that a checkpoint of the model can hold, each once."""
-    optimizer = getattr(model, "optimizer", None)
+    from kept.training.keras_parts import optimizers_of
+
     found = [
         *model.variables,
         *model.metrics_variables,
-        *(optimizer.variables if optimizer is not None else ()),
+        *(variable for optimizer in optimizers_of(model) for variable in optimizer.variables),
         *extra,
     ]
     return list({id(variable): variable for variable in found}.values())
