@@ -265,9 +265,10 @@ class Saver:
             return place
         written = write_snapshot(due.model, snapshot, place, weights_only=self._weights_only)
         self._extra += written.missing
-        listed = {id(variable) for variable in variables_of(due.model)}
-        if any(id(variable) in listed for variable in written.missing):
-            show(f"{due.label}: {MODEL_CHANGED}")
+        if written.missing:
+            listed = {id(variable) for variable in variables_of(due.model)}
+            if any(id(variable) in listed for variable in written.missing):
+                show(f"{due.label}: {MODEL_CHANGED}")
         return written.file
 
     def _write_state(self, due: Due, place: str, snapshot: Snapshot | None) -> list[str]:
