@@ -246,6 +246,19 @@ def test_callbacks_whose_state_is_not_wanted_are_not_missed(capsys):
     assert "no such callback" not in capsys.readouterr().out
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a matter of TensorFlow")
+def test_a_run_without_a_seed_is_resumed(monkeypatch):
+    """What TensorFlow's eager operations draw their seeds from is made with the first seed."""
+
+    def never_made():
+        raise AttributeError("_rng")
+
+    monkeypatch.setattr(randomness, "_tensorflow_seeds", never_made)
+    interrupted(9, checkpoint(save_freq=4))
+    model = make(seed=2)
+    assert fit(model, checkpoint(save_freq=4, resume=True)).epoch == [0, 1, 2]
+
+
 class TestKerasSCallbackOfTheSameName:
     """A script that had both drops one: then the other has the name that the first had."""
 

@@ -129,9 +129,10 @@ def _restore_tensorflow(state: dict[str, Any]) -> None:
     if "generator" in state:
         # Assigned, since functions that were traced hold on to the generator's variable.
         tf.random.get_global_generator().state.assign(state["generator"])
-    with contextlib.suppress(AttributeError, ImportError):
+    if "eager" in state:  # not where nobody has set a seed
         version, words, gauss = state["eager"]
-        _tensorflow_seeds().setstate((version, tuple(int(w) for w in words), gauss))
+        with contextlib.suppress(AttributeError, ImportError):
+            _tensorflow_seeds().setstate((version, tuple(int(w) for w in words), gauss))
 
 
 def restore_seed(state: dict[str, Any]) -> None:
