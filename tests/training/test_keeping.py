@@ -13,7 +13,7 @@ import kept
 from kept.bucket.local import LocalBucket
 from kept.errors import InvalidCheckpoint, InvalidInput, KeptError, SaveFailed, VersionGone
 from kept.mirrors.receipts import Receipts
-from kept.training import freeing
+from kept.training import freeing, saver
 from tests.training.helpers import fit, play
 
 pytestmark = pytest.mark.any_framework
@@ -217,6 +217,26 @@ def test_a_full_disk_gets_room_at_once_from_what_keep_has_deleted(model, data, s
     with pytest.raises(SaveFailed, match="No space left"):
         fit(model, data, keeping(store, kept.Keep(last=1), gc=None), epochs=8)
     assert store.verify().problems == []
+
+
+def test_so_does_the_file_at_the_path(model, data, store, monkeypatch):
+    """The version has taken the last room: the file went without what keep= had deleted."""
+    real = saver.publish
+
+    def publish(*args):
+        if manifests(store) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(*args)
+
+    monkeypatch.setattr(saver, "publish", publish)
+    callback = keeping(store, kept.Keep(last=1))
+    fit(model, data, callback, epochs=8)
+    assert len(callback.versions) == 8
+    assert manifests(store) <= 4
+    last = keeping(store, kept.Keep(last=1), gc=None)
+    with pytest.raises(SaveFailed, match=r"committed, but m\.keras could not be saved"):
+        fit(model, data, last, epochs=8)
+    assert last._saver.is_done(60)  # before the folder is another one again
 
 
 @pytest.fixture

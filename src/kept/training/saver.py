@@ -200,7 +200,7 @@ class Saver:
             try:
                 version = self._write_once(due, snapshot, started)
             except OSError as error:
-                if self._is_committed or not is_full(error) or not self._has_made_room(due):
+                if self._is_committed or not self._has_made_room(due, error):
                     raise
                 version = self._write_once(due, snapshot, started)
         except Exception as error:
@@ -208,29 +208,35 @@ class Saver:
                 due.undo()
             what = f"{self._not_saved(due)}: {type(error).__name__}: {error}"
             raise SaveFailed(f"{due.label}: {what}{advice(error)}") from error
+        told = f"finished saving model to {due.path} ({self.known_as})"
         if self._passed_over:
-            text = f"{due.label}: finished saving {self.known_as}; the next save is for {due.path}"
-            self.messages.append(text)
-            return
-        if due.publish and self._keep_local:
+            told = f"finished saving {self.known_as}; the next save is for {due.path}"
+        elif due.publish and self._keep_local:
             self._tidying.published(due.path, version)
-        text = f"{due.label}: finished saving model to {due.path} ({self.known_as})"
-        self.messages.append(text)
+        self.messages.append(f"{due.label}: {told}")
 
     def _not_saved(self, due: Due) -> str:
         if self._is_committed:
             return f"the checkpoint is committed, but {due.path} could not be saved"
         return f"the checkpoint {due.path} could not be saved in {self._destination.location}"
 
-    def _has_made_room(self, due: Due) -> bool:
-        return self._tidying.make_room(self._destination.store, due.name)
+    def _has_made_room(self, due: Due, error: OSError) -> bool:
+        return is_full(error) and self._tidying.make_room(self._destination.store, due.name)
+
+    def _publish(self, due: Due, file: MemoryFile | str, place: str) -> None:
+        try:
+            publish(file, place, due.path)
+        except OSError as error:  # where the commit has failed, all of it is tried again
+            if not self._is_committed or not self._has_made_room(due, error):
+                raise
+            publish(file, place, due.path)
 
     def _write_once(self, due: Due, snapshot: Snapshot | None, started: float) -> Version | None:
         self._is_committed = False
         with beside(due.path) as place, contextlib.ExitStack() as at_the_end:
             file = self._write_file(due, place, snapshot)
             if due.publish:  # also when the commit fails: the file is good
-                at_the_end.callback(publish, file, place, due.path)
+                at_the_end.callback(self._publish, due, file, place)
             pieces = paths_of(place) if isinstance(file, str) else [file]
             files = [*pieces, *self._write_state(due, place, snapshot)]
             describe = self._describer(due, started)
