@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
 from kept.training.artifact_name import ArtifactName
+from kept.training.due import Due
 from kept.training.failures import Failures
 from kept.training.interval import Interval
 from kept.training.messages import print_text, show, show_once
@@ -24,7 +25,7 @@ from kept.training.monitor import as_text, find_mode, is_better, monitored
 from kept.training.preemption import Preemption, leave
 from kept.training.preflight import Preflight
 from kept.training.recoder import Recoder
-from kept.training.saver import Due, Saver
+from kept.training.saver import Saver
 from kept.training.tidying import Tidying
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from kept.store.content import MemoryFile
     from kept.store.version import Version
+    from kept.training.due import Due
     from kept.training.options import Options
-    from kept.training.saver import Due
 
     Files = Sequence[MemoryFile | str]  # in memory, or paths on the disk
     Describe = Callable[[int | None], dict[str, Any]]  # bytes new to the store -> the metadata

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from kept.store.content import MemoryFile
     from kept.store.version import Version
     from kept.training.destination import Describe, Files
+    from kept.training.due import Due
     from kept.training.options import Options
-    from kept.training.saver import Due
 
 
 class RemoteDestination:

@@ -12,10 +12,10 @@ import contextlib
 import os
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import SaveFailed
+from kept.training.due import Due
 from kept.training.failures import advice, is_full
 from kept.training.filepath import beside, bring_to_disk, publish
 from kept.training.keras_file import MODEL_CHANGED, cannot_snapshot, write_snapshot
@@ -34,24 +34,7 @@ if TYPE_CHECKING:
     from kept.training.destination import Describe, Destination
     from kept.training.frameworks import Variable
     from kept.training.recoder import Recoder
-    from kept.training.state import State
     from kept.training.tidying import Tidying
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A checkpoint that is due, as the training thread knows it."""
-
-    model: keras.Model
-    name: str  # of the artifact
-    path: str
-    aliases: tuple[str, ...]
-    metadata: dict[str, Any]
-    label: str  # "Epoch 3", for messages
-    started: float  # time.perf_counter() when its hook began
-    undo: Callable[[], None]  # takes back what was decided, for when nothing comes of it
-    state: State | None = None  # of the run, for resuming
-    publish: bool = True  # whether the file is to appear at path
 
 
 class Saver:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from kept.store.store import Store
     from kept.store.version import Version
     from kept.training.destination import Describe, Destination, Files
+    from kept.training.due import Due
     from kept.training.options import WandbOptions
-    from kept.training.saver import Due
 
 _NEEDS_STORE = ("mirror", "resume", "state_of", "keep")
 _METADATA_KEYS = 80  # W&B takes 100, and kept has up to 20 of its own
