@@ -122,6 +122,20 @@ def test_a_base_may_have_a_base():
     assert with_bases(bucket, [names[2], names[1]]) == set(names[:3])
 
 
+def test_what_is_lent_is_right_and_stands_in_memory_that_is_used_again():
+    bucket = MemoryBucket()
+    raws = chain(bucket, 4)
+    places = set()
+    for raw in raws * 3:
+        lent = read_blob(bucket, digest(raw), lent=True)
+        assert lent == raw
+        places.add(np.frombuffer(lent, np.uint8).ctypes.data)
+    assert len(places) == 2
+    own = [read_blob(bucket, digest(raw)) for raw in raws]
+    assert read_blob(bucket, digest(raws[0]), lent=True) == raws[0]
+    assert own == raws
+
+
 def test_a_chain_without_end_is_refused():
     bucket = MemoryBucket()
     raws = chain(bucket, LONGEST_CHAIN + 1)

@@ -48,12 +48,15 @@ def stored_size(raw_size: int) -> int:
     return HEADER.size + raw_size
 
 
-def read_blob(bucket: Bucket, name: str) -> memoryview:
-    """Return a blob's raw bytes, checked against its name; raises Damaged."""
+def read_blob(bucket: Bucket, name: str, *, lent: bool = False) -> memoryview:
+    """Return a blob's raw bytes, checked against its name; raises Damaged.
+
+    Lent bytes are gone when the same thread reads the next blob: that takes no new memory.
+    """
     try:
-        raw = _read(bucket, name)
+        raw = _read(bucket, name, lent=lent)
     except _BaseGone:  # it may have been stored anew, without its base, since it was read
-        raw = _read(bucket, name)
+        raw = _read(bucket, name, lent=lent)
     if digest(raw) != name:
         raise Damaged(
             f"{blob_key(name)} is damaged: its {len(raw)} bytes have another digest than its name"
@@ -160,7 +163,7 @@ class _BaseGone(Damaged):
     """A blob is needed to read another one, and is not there."""
 
 
-def _read(bucket: Bucket, name: str) -> memoryview:
+def _read(bucket: Bucket, name: str, *, lent: bool) -> memoryview:
     """Return a blob's raw bytes, unchecked; raises Damaged."""
     chain: list[tuple[Head, Buffer, str]] = []  # coded forms, the blob itself first
     here: str | None = name
@@ -175,15 +178,15 @@ def _read(bucket: Bucket, name: str) -> memoryview:
         else:
             chain.append((head, stored, blob_key(here)))
         here = head.base
-    return _decoded(chain, raw) if chain else raw
+    return _decoded(chain, raw, lent=lent) if chain else raw
 
 
-def _decoded(chain: list[tuple[Head, Buffer, str]], raw: memoryview) -> memoryview:
+def _decoded(chain: list[tuple[Head, Buffer, str]], raw: memoryview, *, lent: bool) -> memoryview:
     from kept.store.coding import decode  # NumPy and zstandard: only for coded blobs
 
     while chain:
         head, stored, key = chain.pop()
-        raw = decode(head, stored, raw, key, is_base=bool(chain))
+        raw = decode(head, stored, raw, key, lent=lent or bool(chain))
     return raw
 
 

@@ -60,17 +60,15 @@ def encode(
     return [pack_head(len(raw), generation, base and base[0], sections, len(frame)), frame]
 
 
-def decode(
-    head: Head, stored: Buffer, base: Buffer, key: str, *, is_base: bool = False
-) -> memoryview:
+def decode(head: Head, stored: Buffer, base: Buffer, key: str, *, lent: bool = False) -> memoryview:
     """Return the raw bytes, not yet checked; base is the raw bytes of the base, if there is one.
 
-    Takes no more memory than a few times the raw size, whatever is stored. Those of a base stand in
-    memory that this thread uses for the next but one. Raises Damaged.
+    Takes no more memory than a few times the raw size, whatever is stored. What is lent stands in
+    memory that this thread uses again for what it asks to be lent next but one. Raises Damaged.
     """
     sections = parse_sections(head, stored, len(base), key)
     planes = _decompressed(memoryview(stored)[head.payload :], head.raw_size, key)
-    raw = _scratch.base(head.raw_size) if is_base else np.empty(head.raw_size, np.uint8)
+    raw = _scratch.lend(head.raw_size) if lent else np.empty(head.raw_size, np.uint8)
     at = 0
     for kind, members in _by_kind(sections):
         width, flags = kind
@@ -185,18 +183,18 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self._planes = np.empty(0, np.uint8)
-        self._bases = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
+        self._lent = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
 
     def planes(self, size: int) -> Array:
         if len(self._planes) < size:
             self._planes = np.empty(size, np.uint8)
         return self._planes[:size]
 
-    def base(self, size: int) -> Array:
-        self._bases.reverse()  # the other one may be the base of this base
-        if len(self._bases[0]) < size:
-            self._bases[0] = np.empty(size, np.uint8)
-        return self._bases[0][:size]
+    def lend(self, size: int) -> Array:
+        self._lent.reverse()  # the other one may be the base of what comes into this one
+        if len(self._lent[0]) < size:
+            self._lent[0] = np.empty(size, np.uint8)
+        return self._lent[0][:size]
 
 
 _scratch = _Scratch()

@@ -94,7 +94,7 @@ def _write_blob(bucket: Bucket, workspace: Path, item: tuple[str, list[_Use]]) -
         with open(workspace / str(uses[0].file), "r+b", buffering=0) as out:
             if _copied(bucket, uses[0].chunk, out.fileno(), uses[0].offset):
                 return uses[0].chunk.size
-    raw, written = read_blob(bucket, blob), 0
+    raw, written = read_blob(bucket, blob, lent=True), 0
     for number, group in itertools.groupby(uses, key=lambda use: use.file):
         with open(workspace / str(number), "r+b", buffering=0) as out:
             for use in group:
