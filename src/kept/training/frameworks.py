@@ -111,7 +111,8 @@ class _Torch:
         return torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
 
     def fits(self, variable: Variable, buffer: HostBuffer) -> bool:
-        return bool(buffer.shape == variable.value.shape and buffer.dtype == variable.value.dtype)
+        value = variable.value  # Keras takes its time over that
+        return bool(buffer.shape == value.shape and buffer.dtype == value.dtype)
 
     def copy(self, pairs: Iterable[tuple[Variable, HostBuffer]]) -> None:
         import torch

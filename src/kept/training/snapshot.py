@@ -48,6 +48,10 @@ class Snapshot:
                 self._cold.append(buffer)
             self._values[id(variable)] = (variable, buffer)
 
+    def has_buffers(self, variables: Iterable[Variable]) -> bool:
+        """Return whether there is a buffer for every variable, if perhaps one that fits no more."""
+        return all(id(variable) in self._values for variable in variables)
+
     def touch(self) -> None:
         """Have the system give memory to the buffers, which it does at the first write."""
         while self._cold:
@@ -106,7 +110,7 @@ class SnapshotPool:
         Their memory comes with touch.
         """
         with self._returned:
-            if self._free:
+            if self._free and not self._free[-1].has_buffers(variables):
                 self._free[-1].reserve(variables)
 
     def touch(self) -> None:
