@@ -142,6 +142,21 @@ def test_expired_versions_wait_for_the_grace_like_all_others(store, log):
     assert planned == done
 
 
+def test_an_expired_version_that_is_undeleted_at_once_stays(store, log, tmp_path, monkeypatch):
+    """Somebody takes the deletion back after gc has made it, and before gc looks what is needed."""
+    log(store, "A", ttl=0)
+    log(store, "B")
+    plan = gc._Run.plan
+
+    def undelete_first(run, grace):
+        store.undelete("m:v0")
+        return plan(run, grace)
+
+    monkeypatch.setattr(gc._Run, "plan", undelete_first)
+    assert store.gc(grace=0).doomed == ()
+    assert holds(store, "m:v0", "A", tmp_path=tmp_path)
+
+
 def test_a_deleted_version_waits_though_another_one_has_the_same_content(store, log):
     log(store, "A")
     log(store, "B")

@@ -118,7 +118,7 @@ class _Run:
         self._list = f"{LISTS}{self._id}.json"
         self._is_empty = True
         self._begun = datetime.now(UTC).isoformat()
-        self._expired: set[tuple[str, int]] = set()  # that count as deleted since it has begun
+        self._planned: set[tuple[str, int]] = set()  # versions that a plan takes for deleted
         self._write_list(())
         lists = {item.key: item.stored for item in bucket.items(LISTS)}
         self._now = lists[self._list]
@@ -134,11 +134,10 @@ class _Run:
                 continue
             if dry_run:
                 decisions = plan_prune(self._bucket, name, view, None)
-            else:
+                self._planned.update((name, d.entry.index) for d in decisions if not d.keep)
+            else:  # what is deleted then, the log tells: somebody may take it back at once
                 decisions = prune(self._bucket, name, log, None)
-            expired = [d.entry.index for d in decisions if not d.keep]
-            self._expired.update((name, index) for index in expired)
-            yield from (f"{name}:v{index}" for index in expired)
+            yield from (f"{name}:v{d.entry.index}" for d in decisions if not d.keep)
 
     def plan(self, grace: timedelta) -> tuple[list[Doomed], int]:
         """Return what may go, and the bytes of what is left alone since it is young.
@@ -216,8 +215,8 @@ class _Run:
         self._marks.add(name, (self._as_deleted(name, entry) for entry in found))
 
     def _as_deleted(self, name: str, entry: Entry) -> Entry:
-        """Return an entry as it is when the expired versions are deleted, in a plan too."""
-        if entry.deleted or (name, entry.index) not in self._expired:
+        """Return an entry as it would be if the plan's expired versions were deleted."""
+        if (name, entry.index) not in self._planned:
             return entry
         return entry._replace(deleted=True, deleted_at=self._begun)
 
