@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+BUILD := setup.py $(wildcard src/kept/training/*.c)  # what an editable install compiles
 
 .PHONY: demo test test-integration test-oldest-keras test-oldest-wandb lint bench format clean
 
@@ -35,7 +36,7 @@ test-oldest-keras: $(VENV)-oldest-keras/done
 test-oldest-wandb: $(VENV)-oldest-wandb/done
 	KERAS_BACKEND=jax $(VENV)-oldest-wandb/bin/python -m pytest tests/mirrors/test_wandb_upload.py tests/mirrors/test_refusals.py tests/wandb
 
-$(VENV)-oldest-%/done: requirements/oldest-%.txt requirements/demo.txt pyproject.toml
+$(VENV)-oldest-%/done: requirements/oldest-%.txt requirements/demo.txt pyproject.toml $(BUILD)
 	$(PYTHON) -m venv $(VENV)-oldest-$*
 	$(VENV)-oldest-$*/bin/pip install --quiet --disable-pip-version-check -r $< -e .
 	touch $@
@@ -56,10 +57,10 @@ bench: $(VENV)/bench.done
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/%.done: requirements/%.txt requirements/demo.txt requirements/test.txt requirements/no-deps.txt pyproject.toml $(VENV)/pyvenv.cfg
+$(VENV)/%.done: requirements/%.txt requirements/demo.txt requirements/test.txt requirements/no-deps.txt pyproject.toml $(BUILD) $(VENV)/pyvenv.cfg
 	$(PIP) -r requirements/$*.txt -e .
 	$(if $(filter-out demo,$*),$(PIP) --no-deps -r requirements/no-deps.txt)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest-keras $(VENV)-oldest-wandb build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest-keras $(VENV)-oldest-wandb build dist src/*.egg-info src/kept/training/*.so .pytest_cache .mypy_cache .ruff_cache

@@ -39,11 +39,10 @@ promise that this run did not see kept. Absolute times are at the end and mean l
 
 * A *stall* is the time that a callback's hook keeps the training thread, median per save, without
   the first save of a run. A *warm copy* copies as many bytes, tensor by tensor, from host memory
-  into host memory that is in use already: nothing that copies the state on one core takes less.
+  into host memory that is in use already, on one core, as NumPy does it (memcpy).
 * *Stall and delay of the next step*: also what the step after a save takes more than the median
   step. That is the figure with a limit, since Orbax on JAX takes only references in its hook:
-  the next step finds its buffers in use and has to copy them. The ratio of a peer's to a warm copy
-  is what a saver that copies the state on one core could reach at the most.
+  the next step finds its buffers in use and has to copy them.
 * *Long steps*: an epoch takes three times as long as one save with Keras, so there is time to hide
   it. *Short steps*: three steps an epoch, so the disk is what a run waits for. Runs have ten epochs
   with a save each, and end when fit returns: with kept every version is durable then (fsync); the

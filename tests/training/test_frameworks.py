@@ -1,4 +1,4 @@
-"""Copying arrays, with several threads where they are large."""
+"""Copying variables out of the frameworks."""
 
 from __future__ import annotations
 
@@ -11,43 +11,14 @@ import pytest
 from kept.training import frameworks
 from kept.training.snapshot import Snapshot
 from tests.helpers import finish, start
+from tests.training.test_copying import cut
 
 
 @pytest.fixture
 def in_pieces(monkeypatch):
-    """Pieces of 8 bytes for four threads; yields those that are copied by them."""
-    monkeypatch.setattr(frameworks, "_THREADS", 4)
-    monkeypatch.setattr(frameworks, "_PIECE", 8)
-    copied = []
-    real = frameworks.in_threads
-
-    def noting(work, items, threads):
-        copied.extend(pieces := list(items))
-        real(work, pieces, threads)
-
-    monkeypatch.setattr(frameworks, "in_threads", noting)
-    return copied
-
-
-@pytest.mark.any_framework
-@pytest.mark.parametrize("shape", [(), (0,), (1,), (9,), (7, 11), (2, 3, 5)])
-@pytest.mark.parametrize("dtype", ["float32", "int8"])
-def test_every_byte_is_copied_whatever_the_shape(shape, dtype, in_pieces):
-    source = np.arange(np.prod(shape, dtype=int), dtype=dtype).reshape(shape)
-    target = np.full(shape, 99, dtype).view(frameworks.HostArray)
-    frameworks.copy_arrays([(target, source)])
-    assert np.array_equal(target, source)
-    pieced = -(-source.nbytes // 8) if source.nbytes >= 8 else 0
-    assert len(in_pieces) == pieced
-
-
-@pytest.mark.any_framework
-def test_what_is_not_contiguous_is_copied_in_one_piece(in_pieces):
-    source = np.arange(12).reshape(3, 4).T
-    target = np.zeros((4, 3), source.dtype)
-    frameworks.copy_arrays([(target, source)])
-    assert np.array_equal(target, source)
-    assert in_pieces == []
+    """Pieces of 8 bytes; yields those that are copied by threads."""
+    monkeypatch.setattr(frameworks, "LARGE", 8)
+    return cut(monkeypatch, 8)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
@@ -59,24 +30,25 @@ def test_a_snapshot_copies_straight_out_of_the_framework_s_memory(dtype, in_piec
     snapshot.take([variable])
     taken = np.asarray(keras.ops.convert_to_numpy(snapshot.value(variable)), "float32")
     assert taken.tolist() == np.arange(50).reshape(5, 10).tolist()
-    if name != "torch":  # which copies into the buffer by itself
-        parts = frameworks.framework(name)._parts(variable, snapshot.value(variable))
-        ((_, again),) = parts
-        assert all(np.shares_memory(source, again) for _, source in in_pieces)
-        assert len(in_pieces) == -(-taken.size * again.itemsize // 8)
+    if name == "torch":
+        again = frameworks._bytes(variable.value)
+    else:
+        ((_, again),) = frameworks.framework(name)._parts(variable, snapshot.value(variable))
+    assert all(np.shares_memory(source, again) for _, source in in_pieces)
+    assert len(in_pieces) == -(-again.nbytes // 8)
 
 
 SHARDED = """
 import keras, numpy as np
 from keras.distribution import DeviceMesh, LayoutMap, ModelParallel
-from kept.training import frameworks
+from kept.training import copying
 from kept.training.snapshot import Snapshot
 
 layouts = LayoutMap(DeviceMesh((2, 2), ["batch", "model"], keras.distribution.list_devices()))
 layouts["rows"], layouts["columns"] = ("model", None), (None, "model")
 layouts["all"] = ("batch", "model")
 keras.distribution.set_distribution(ModelParallel(layout_map=layouts))
-frameworks._PIECE = 16
+copying.LARGE = 16
 variables = [
     keras.Variable(np.arange(48.0).reshape(6, 8) + n, name=name, dtype=dtype)
     for n, name in enumerate(["rows", "columns", "all", "none"])
@@ -99,14 +71,6 @@ def test_arrays_on_several_devices_are_copied_shard_by_shard(monkeypatch):
     assert finish(start(SHARDED)) == ["all"]
 
 
-@pytest.mark.any_framework
-def test_what_is_a_part_of_an_array_is_copied_in_one_piece(in_pieces):
-    source, target = np.arange(12).reshape(6, 2), np.zeros((6, 4), int)
-    frameworks.copy_arrays([(target[:, 1:3], source)])
-    assert np.array_equal(target[:, 1:3], source)
-    assert in_pieces == []
-
-
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="JAX and TensorFlow wait by copying")
 def test_every_device_that_is_copied_from_is_waited_for(monkeypatch):
     """Also where it is not the current one: keras.device("cuda:1"), say."""
@@ -126,6 +90,7 @@ class OnDevice:
     """As much of a tensor as is asked before it is copied; the first one is on the host."""
 
     def __init__(self, number):
+        self.is_cpu, self.nbytes = number == 0, 40
         self.is_cuda, self.device = number > 0, f"cuda:{number}" if number else "cpu"
 
     def detach(self):
@@ -138,3 +103,14 @@ class Buffer:
 
     def copy_(self, value, *, non_blocking):
         self._begun.append(non_blocking)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others have no such tensors")
+def test_a_tensor_that_is_not_contiguous_is_copied_by_torch(in_pieces):
+    import torch
+
+    value = torch.arange(12.0).reshape(3, 4).T
+    buffer = torch.empty(4, 3)
+    frameworks.framework("torch").copy([(SimpleNamespace(value=value), buffer)])
+    assert torch.equal(buffer, value)
+    assert in_pieces == []

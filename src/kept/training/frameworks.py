@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from kept.bucket.parallel import in_threads
+from kept.training.copying import LARGE, copy_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     import torch
 
-_PIECE = 8 * 1024 * 1024  # bytes that one thread copies at a time
-_AT_ONCE = 32  # pieces; their arrays are copies themselves where they come from an accelerator
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-# More do not make memory faster. One more than there are cores, since JAX's own threads keep one of
-# them for some milliseconds after a step: on 2 cores, three take 0.93 times as long as two.
-_THREADS = min(_CORES + 1, 4)
+    from kept.training.copying import Pair
 
 Variable = Any  # keras.Variable; its value is a tensor of the framework
 HostBuffer = Any  # a HostArray, or a torch tensor in host memory
-_Pair = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]  # target and source, of the same shape
 
 
 class HostArray(np.ndarray[Any, Any]):
@@ -74,7 +67,7 @@ class _Jax:
         array: np.ndarray[Any, Any] = buffer.view(np.ndarray)
         return array if array.dtype.isbuiltin == 1 else None  # bfloat16 is 2: somebody else's
 
-    def _parts(self, variable: Variable, buffer: HostBuffer) -> Iterator[_Pair]:
+    def _parts(self, variable: Variable, buffer: HostBuffer) -> Iterator[Pair]:
         """Yield parts of the buffer with their values, seen in place where that is the host."""
         value = variable.value
         if getattr(value, "is_fully_replicated", True) or not value.is_fully_addressable:
@@ -96,7 +89,7 @@ class _TensorFlow(_Jax):
             buffer.shape == tuple(value.shape) and buffer.dtype == value.dtype.as_numpy_dtype
         )
 
-    def _parts(self, variable: Variable, buffer: HostBuffer) -> Iterator[_Pair]:
+    def _parts(self, variable: Variable, buffer: HostBuffer) -> Iterator[Pair]:
         import tensorflow as tf
 
         yield buffer, np.asarray(tf.convert_to_tensor(variable.value))  # its numpy() would copy
@@ -117,19 +110,22 @@ class _Torch:
     def copy(self, pairs: Iterable[tuple[Variable, HostBuffer]]) -> None:
         import torch
 
+        large: list[Pair] = []
         devices: set[torch.device] = set()
-        for variable, buffer in pairs:  # large ones with several threads, as torch does it
+        for variable, buffer in pairs:
             value: torch.Tensor = variable.value.detach()
+            if value.is_cpu and value.nbytes >= LARGE and value.is_contiguous():
+                large.append((_bytes(buffer), _bytes(value)))
+                continue
             buffer.copy_(value, non_blocking=value.is_cuda)
             if value.is_cuda:
                 devices.add(value.device)
+        copy_arrays(large)
         for device in devices:  # without one, only the current device would be waited for
             torch.cuda.synchronize(device)
 
     def memory(self, buffer: HostBuffer) -> memoryview:
-        import torch
-
-        return memoryview(buffer.reshape(-1).view(torch.uint8).numpy()).toreadonly()
+        return _bytes(buffer).data.toreadonly()
 
     def array(self, buffer: HostBuffer) -> np.ndarray[Any, Any] | None:
         try:
@@ -139,36 +135,12 @@ class _Torch:
         return array
 
 
-def copy_arrays(pairs: Iterable[_Pair]) -> None:
-    """Copy arrays, (target, source) of the same shape and type; large ones with several threads.
+def _bytes(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    """Return the memory of a contiguous tensor on the host, of whatever type: NumPy lacks some."""
+    import torch
 
-    One core does not fill the memory bus, and in a hook the others have nothing to do: measured on
-    2 cores, in saves of 300 MB, two threads take 0.65 times as long as one.
-    """
-    pieces: list[_Pair] = []
-    for target, source in pairs:
-        is_flat = target.flags.c_contiguous and source.flags.c_contiguous
-        if target.nbytes < _PIECE or not is_flat:
-            np.copyto(target, source)
-        else:
-            pieces += _pieces(target, source)
-        if len(pieces) >= _AT_ONCE:
-            _copy_pieces(pieces)
-            pieces = []
-    if pieces:
-        _copy_pieces(pieces)
-
-
-def _copy_pieces(pieces: list[_Pair]) -> None:
-    in_threads(lambda piece: np.copyto(*piece), pieces, _THREADS)
-
-
-def _pieces(target: np.ndarray[Any, Any], source: np.ndarray[Any, Any]) -> Iterator[_Pair]:
-    """Yield parts of two arrays that lie in one piece each."""
-    flat, other = target.reshape(-1), source.reshape(-1)
-    step = _PIECE // target.itemsize
-    for start in range(0, flat.size, step):
-        yield flat[start : start + step], other[start : start + step]
+    array: np.ndarray[Any, Any] = tensor.reshape(-1).view(torch.uint8).numpy()
+    return array
 
 
 def framework(name: str) -> Framework:
