@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from kept.training.copying import LARGE, copy_arrays
+from kept.training.host_memory import empty_array, empty_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,7 +51,7 @@ class _Jax:
     """Its arrays in host memory are NumPy arrays without a copy."""
 
     def empty(self, variable: Variable) -> HostBuffer:
-        return np.empty(variable.value.shape, variable.value.dtype).view(HostArray)
+        return empty_array(variable.value.shape, variable.value.dtype).view(HostArray)
 
     def fits(self, variable: Variable, buffer: HostBuffer) -> bool:
         value = variable.value
@@ -81,7 +82,7 @@ class _Jax:
 class _TensorFlow(_Jax):
     def empty(self, variable: Variable) -> HostBuffer:
         value = variable.value
-        return np.empty(tuple(value.shape), value.dtype.as_numpy_dtype).view(HostArray)
+        return empty_array(tuple(value.shape), value.dtype.as_numpy_dtype).view(HostArray)
 
     def fits(self, variable: Variable, buffer: HostBuffer) -> bool:
         value = variable.value
@@ -100,6 +101,8 @@ class _Torch:
         import torch
 
         value: torch.Tensor = variable.value
+        if value.is_cpu and value.nbytes >= LARGE:
+            return torch.frombuffer(empty_memory(value.nbytes), dtype=value.dtype).view(value.shape)
         # Copies from an accelerator run at full speed into pinned memory only.
         return torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
 
