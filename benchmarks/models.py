@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from typing import Any
 
 import keras
 import numpy as np
@@ -51,6 +52,24 @@ def samples(model: keras.Model, batches: int) -> Data:
     count = BATCH * batches
     shapes = (model.input_shape[-1], model.output_shape[-1])
     return tuple(random.standard_normal((count, width), np.float32) for width in shapes)
+
+
+def fed(data: Data, times: int) -> dict[str, Any]:
+    """Return what fit takes to have a batch so many times.
+
+    For TensorFlow a dataset that does not tune itself. One that does, which is what Keras makes of
+    arrays, waits for a thread of its own when an epoch ends, up to a second with or without a save;
+    a callback that itself keeps the training as long hides that wait.
+    """
+    x, y = (array.repeat(times, axis=0) for array in data)
+    if keras.backend.backend() != "tensorflow":
+        return {"x": x, "y": y, "batch_size": BATCH}
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH)
+    return {"x": batches.with_options(options)}
 
 
 def variables(model: keras.Model) -> list[keras.Variable]:

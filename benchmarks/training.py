@@ -17,7 +17,7 @@ import keras
 
 from benchmarks.contenders import Contender, Floor, Kept, KerasFile, peers
 from benchmarks.measure import WarmCopy, time_hooks, timed, workspace
-from benchmarks.models import BATCH, Data, dense, samples, values
+from benchmarks.models import Data, dense, fed, samples, values
 from benchmarks.rows import Outcome
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def measure(*, quick: bool) -> Outcome:
     epochs = 4 if quick else 10
     long = max(4, round(LONG * saved / step))
     plans = (
-        Plan("long steps", long, epochs, rounds=1 if quick else 2),
+        Plan("long steps", long, epochs, rounds=1 if quick else 4),
         Plan("short steps", SHORT, epochs),
         Plan("every 8 batches", 8 * epochs, 1, 8),
     )
@@ -141,20 +141,20 @@ def calibrate(model: keras.Model, data: Data) -> tuple[float, float]:
     with workspace() as folder:
         save = KerasFile().callback(folder, "epoch")
         hooks = time_hooks(save)
-        model.fit(*_repeated(data, 5), BATCH, 4, verbose=0, callbacks=[clock, save], shuffle=False)
+        model.fit(**fed(data, 5), epochs=4, verbose=0, callbacks=[clock, save], shuffle=False)
     steps = [seconds for seconds, *_ in clock.steps[5:]]
     return statistics.median(steps), statistics.median(hooks["on_epoch_end"][1:])
 
 
 def run_fit(contender: Contender, model: keras.Model, plan: Plan) -> Run:
     clock = Clock(contender)
-    x, y = _repeated(samples(model, 1), plan.steps)
+    data = fed(samples(model, 1), plan.steps)
     with workspace() as folder:
         callback = contender.callback(folder, plan.save_freq)
         hooks = time_hooks(callback)
         os.sync()
-        fit = {"verbose": 0, "shuffle": False, "callbacks": [clock, callback]}
-        total = timed(lambda: model.fit(x, y, BATCH, plan.epochs, **fit))
+        fit = {"epochs": plan.epochs, "verbose": 0, "shuffle": False}
+        total = timed(lambda: model.fit(**data, **fit, callbacks=[clock, callback]))
         contender.close()
     stalls = hooks[plan.hook]
     if isinstance(plan.save_freq, int):
@@ -163,11 +163,6 @@ def run_fit(contender: Contender, model: keras.Model, plan: Plan) -> Run:
     every = plan.save_freq if isinstance(plan.save_freq, int) else plan.steps
     after = [seconds for seconds, *_ in clock.steps[every::every]]
     return Run(total, total - sum(stalls), stalls, clock.steps, after, spent)
-
-
-def _repeated(data: Data, times: int) -> Data:
-    x, y = data
-    return x.repeat(times, axis=0), y.repeat(times, axis=0)
 
 
 def _report(outcome: Outcome, plan: Plan, runs: dict[str, Run]) -> None:
