@@ -46,8 +46,11 @@ promise that this run did not see kept. Absolute times are at the end and mean l
 * *Long steps*: an epoch takes three times as long as one save with Keras, so there is time to hide
   it. *Short steps*: three steps an epoch, so the disk is what a run waits for. Runs have ten epochs
   with a save each, and end when fit returns: with kept every version is durable then (fsync); the
-  peers have left their last bytes to the system's cache. With long steps every contender has two
-  runs, in turns: of the totals the shorter one counts, of stalls and steps all.
+  peers have left their last bytes to the system's cache. With long steps every contender has four
+  runs, in turns: of the totals the shortest one counts, of stalls and steps all.
+* TensorFlow is fed by a dataset without autotuning. With it, as for arrays, the end of an epoch
+  waits up to a second for the tuner's thread, with or without a save, and a callback that itself
+  takes as long hides that.
 * kept writes the bytes twice, as a version in its store and as the file that Keras would write;
   Keras's callback writes them once and W&B's twice.
 * *Save to durable version* begins with the hook and ends when the version is committed, fsynced.
