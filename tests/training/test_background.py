@@ -174,13 +174,13 @@ def begin(callback, model):
 class TestMemory:
     @pytest.fixture
     def sizes(self, model, store):
-        """Saves twice, the first time so long after the fit began; returns what is then taken."""
+        """Saves twice, so long after the fit began and once more; returns what is then taken."""
 
         def sizes(between):
             callback = checkpoint(store=store, name="m")
             begin(callback, model)
-            callback._saver._began -= between
             for epoch in range(2):
+                callback._saver._began -= between
                 callback.on_epoch_end(epoch, {})
                 callback.wait()
             return sorted(snapshot.size for snapshot in callback._saver._pool._free)
@@ -194,6 +194,18 @@ class TestMemory:
     def test_there_are_two_before_saves_overlap(self, sizes):
         one, other = sizes(between=-3600)
         assert one == other > 0
+
+    @pytest.mark.parametrize(("seconds", "count"), [(1e3, 2), (1e-3, 1)])
+    def test_after_the_first_save_by_its_size(self, seconds, count, model, store, monkeypatch):
+        """The second save may come before it is known how long the first one takes to write."""
+        callback = checkpoint(store=store, name="m")
+        begin(callback, model)
+        size = callback._saver._pool._free[-1].size
+        monkeypatch.setattr(saver, "_SPEED", size / seconds)
+        callback._saver._began -= 10
+        callback.on_epoch_end(0, {})
+        callback.wait()
+        assert len([one for one in callback._saver._pool._free if one.size]) == count
 
     def test_a_fit_with_a_save_after_every_batch(self, data, model):
         """Only the training thread may look at the variables meanwhile, on JAX."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import subprocess
+import sys
 import time
 import tomllib
 import zipfile
@@ -117,6 +120,46 @@ def test_what_a_layer_changes_before_it_saves_is_what_is_saved(tmp_path):
     hooks.on_epoch_end(0, {})
     hooks.on_train_end()
     assert content("m.keras") == content(tmp_path / "live.keras")
+
+
+SAVING = """
+import sys
+import keras, numpy, kept
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+model.compile("adam", "mse")
+numbers = numpy.ones((8, 4)), numpy.ones((8, 3))
+for options in ({}, {"background": False}, {"resume": True}):
+    for path in ("m.keras", "m.weights.h5", *([] if "resume" in options else ["m.h5"])):
+        weights = "weights" in path
+        callback = kept.ModelCheckpoint(path, save_weights_only=weights, name=path[:-3], **options)
+        model.fit(*numbers, verbose=0, callbacks=[callback])
+        callback.close()
+        assert callback.versions or options.get("resume"), path
+print("tensorflow" in sys.modules)
+"""
+
+
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="needs TensorFlow")
+def test_tensorflow_is_not_imported_to_save():
+    """By Keras it would be, where it is installed, in the first save: it takes seconds."""
+    command = [sys.executable, "-c", SAVING]
+    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["False"], done.stderr[-3000:]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tests what is of TensorFlow")
+def test_what_is_of_tensorflow_is_saved_as_such_where_it_is_imported():
+    import tensorflow as tf
+    from keras.src.saving import serialization_lib
+
+    things, before = (
+        [tf.TensorShape([None, 2]), tf.float16, tf.TensorSpec((3,))],
+        serialization_lib.tf,
+    )
+    plain = [keras.saving.serialize_keras_object(thing) for thing in things]
+    with keras_parts.tensorflow_not_imported():
+        assert [keras.saving.serialize_keras_object(thing) for thing in things] == plain
+    assert serialization_lib.tf is before
 
 
 @pytest.mark.parametrize("version", ["3.12.4", "3.16.0", "4.0.0"])

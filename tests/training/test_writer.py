@@ -370,6 +370,28 @@ class TestPool:
         pool.touch()
         assert lent.value(variable).tolist() == [5, 5, 5]
 
+    def test_a_save_takes_what_is_being_touched(self):
+        """Its own memory is half warm, the other one's would be cold, and memory twice."""
+        pool, variable = SnapshotPool("jax"), Variable(3, value=5)
+        pool.reserve([variable])
+        begun, goes_on = threading.Event(), threading.Event()
+
+        class Slow:
+            def __setitem__(self, *_):
+                begun.set()
+                goes_on.wait(10)
+
+        reserved = pool._free[-1]
+        reserved._cold.append(Slow())
+        touching = threading.Thread(target=pool.touch)
+        touching.start()
+        begun.wait(10)
+        assert pool.borrow(wait=False) is reserved
+        threading.Timer(0.05, goes_on.set).start()
+        reserved.take([variable])
+        touching.join(10)
+        assert reserved.value(variable).tolist() == [5, 5, 5]
+
 
 class TestPublish:
     def test_a_failure_leaves_nothing(self, tmp_path):

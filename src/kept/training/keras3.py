@@ -8,6 +8,7 @@ import keras
 
 from kept.training.formats import SAVED_MODEL, TF_CHECKPOINT, WEIGHTS
 from kept.training.keras_file import write_checkpoint
+from kept.training.keras_parts import tensorflow_not_imported
 from kept.training.resumer import Resumer, check_resume
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Keras3:
 
             tf.train.Checkpoint(model).write(path, options=options)
         else:
-            write_checkpoint(model, path, weights_only=format is WEIGHTS)
+            with tensorflow_not_imported():
+                write_checkpoint(model, path, weights_only=format is WEIGHTS)
 
     def step(self, model: Any) -> int | None:
         optimizer = getattr(model, "optimizer", None)

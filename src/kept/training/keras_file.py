@@ -69,7 +69,7 @@ def write_snapshot(
     from kept.training.snapshot_scope import SnapshotScope
 
     keras_parts.fill_saving_cache()
-    with SnapshotScope(snapshot) as scope:
+    with keras_parts.tensorflow_not_imported(), SnapshotScope(snapshot) as scope:
         if not weights_only and keras_parts.can_compose(model, path):
             with _saving:
                 file = keras_parts.compose_model(model, os.path.basename(path), scope)

@@ -9,6 +9,8 @@ code that is; any other version writes its file itself, at its own pace.
 from __future__ import annotations
 
 import contextlib
+import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from kept.training.snapshot_scope import SnapshotScope
 
 KNOWN = ((3, 13), (3, 15))  # oldest and newest minor version whose code this is
+_TENSORFLOW = "tensorflow"
+_replacing = threading.Lock()
 _SAVEABLES = ("Operation", "Layer", "Functional", "Sequential", "Metric", "Optimizer", "Loss")
 
 
@@ -89,6 +93,42 @@ def fill_saving_cache() -> None:
             found = f"saving_attr_skiplist_{kind}"
             if global_state.get_global_attribute(found) is None:
                 global_state.set_global_attribute(found, saving_lib.get_attr_skipset(kind))
+
+
+@contextlib.contextmanager
+def tensorflow_not_imported() -> Iterator[None]:
+    """Save without importing TensorFlow, which Keras does where it is installed.
+
+    It wants to know whether what it serializes is of TensorFlow's types. Nothing is, where nobody
+    has imported it. The import takes seconds, most of them with the interpreter's lock, and
+    hundreds of MB; training on JAX or torch would have to wait for that.
+    """
+    from keras.src.saving import serialization_lib as lib
+
+    with _replacing:
+        lazy = getattr(lib, "tf", None)
+        if lazy is None:
+            yield
+            return
+        lib.tf = _IfImported(lazy)
+        try:
+            yield
+        finally:
+            lib.tf = lazy
+
+
+class _IfImported:
+    """Keras's way to TensorFlow, true to it on every thread, but it imports nothing to look."""
+
+    def __init__(self, lazy: Any) -> None:
+        self._lazy = lazy
+
+    @property
+    def available(self) -> bool:
+        return _TENSORFLOW in sys.modules and bool(self._lazy.available)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lazy, name)
 
 
 def _is_known(version: str) -> bool:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from kept.training.recoder import Recoder
     from kept.training.tidying import Tidying
 
+_SPEED = 300e6  # bytes per second that are written, until the first save has shown it
+
 
 class Saver:
     """Saves checkpoints in the order they come, in the background or on the spot."""
@@ -73,7 +75,7 @@ class Saver:
         self._extra: list[Variable] = []  # that Keras saves and no list of the model's holds
         self._began = 0.0  # time.perf_counter() at the save before, or when the fit began
         self._between = 0.0  # seconds from there to the newest save
-        self._is_tight = False  # whether writing took more than half of that
+        self._took: float | None = None  # seconds from a save's hook until it was written
 
     def prepare(self, model: keras.Model) -> None:
         """Make memory for a snapshot, the slow part of it in the background."""
@@ -113,7 +115,7 @@ class Saver:
             return
         try:
             snapshot.take(variables_of(due.model, self._extra))
-            self._make_room(due)
+            self._make_room(due, snapshot.size)
         except BaseException:
             due.undo()
             self._give_back(snapshot)
@@ -161,16 +163,16 @@ class Saver:
             self._write(due, snapshot, time.perf_counter())
         finally:
             self._give_back(snapshot)
-        self._is_tight = 2 * (time.perf_counter() - due.started) > self._between
+        self._took = time.perf_counter() - due.started
 
-    def _make_room(self, due: Due) -> None:
+    def _make_room(self, due: Due, size: int) -> None:
         """Make memory for the other snapshot, too, once the next save may come before it is free.
 
         Most runs save less often, and take the memory of one snapshot only. (On the training
         thread: on JAX no other may look at variables.)
         """
-        if self._is_tight:
-            self._is_tight = False
+        took = size / _SPEED if self._took is None else self._took
+        if 2 * took > self._between:
             self._pool.reserve(variables_of(due.model, self._extra))
             self._writer.submit(self._pool.touch)
 

@@ -37,6 +37,7 @@ class Snapshot:
         # The variable is kept beside its copy, so that its id is not given to another object.
         self._values: dict[int, tuple[Variable, HostBuffer]] = {}
         self._cold: list[HostBuffer] = []  # whose memory was never touched
+        self._touching = threading.Lock()  # held while one of them is
 
     def reserve(self, variables: Iterable[Variable]) -> None:
         """Make a buffer for every variable that has none that fits; let go of all others."""
@@ -53,15 +54,22 @@ class Snapshot:
         return all(id(variable) in self._values for variable in variables)
 
     def touch(self) -> None:
-        """Have the system give memory to the buffers, which it does at the first write."""
-        while self._cold:
-            self._cold.pop()[...] = 0
+        """Have the system give memory to the buffers, which it does at the first write.
+
+        For a thread of its own: take has it stop after the buffer in hand.
+        """
+        while True:
+            with self._touching:
+                if not self._cold:
+                    return
+                self._cold.pop()[...] = 0
 
     def take(self, variables: Iterable[Variable]) -> None:
         """Copy the variables."""
         self.reserve(variables)
+        with self._touching:
+            self._cold.clear()  # the copy is what touches them
         self._framework.copy(self._values.values())
-        self._cold.clear()
 
     def value(self, variable: Variable) -> HostBuffer | None:
         """Return the copy of a variable, None if it is not in the snapshot."""
@@ -114,14 +122,11 @@ class SnapshotPool:
                 self._free[-1].reserve(variables)
 
     def touch(self) -> None:
-        """Touch the memory of the snapshots that are free now, one after the other."""
-        for _ in range(SNAPSHOTS):
-            with self._returned:
-                if not self._free:
-                    return
-                snapshot = self._free.popleft()
+        """Touch the memory of the snapshots that are free now; they can be lent meanwhile."""
+        with self._returned:
+            free = [*self._free]
+        for snapshot in free:
             snapshot.touch()
-            self.give_back(snapshot)
 
 
 def variables_of(model: keras.Model, extra: Iterable[Variable] = ()) -> list[Variable]:
