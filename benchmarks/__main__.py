@@ -22,6 +22,8 @@ def main() -> int:
     """Run what is asked for; return 1 if a limit does not hold."""
     asked = _arguments()
     results: report.Results = {}
+    whole = not (asked.quick or asked.only or asked.framework)
+    file = report.new_file()
     for name in asked.only or [*BENCHMARKS, *NO_FRAMEWORK]:
         frameworks = (
             [""] if name in NO_FRAMEWORK else asked.framework or ["jax", "torch", "tensorflow"]
@@ -29,9 +31,11 @@ def main() -> int:
         for framework in frameworks:
             outcome = _command() if name == COMMAND else _run(name, framework, quick=asked.quick)
             results.setdefault(name, {})[framework] = outcome
+            report.write(results, file)  # each time: all of it takes more than an hour
             _show(outcome["rows"])
-    whole = not (asked.quick or asked.only or asked.framework)
-    print(f"\nResults: {report.write(results, page=whole or asked.page)}")
+    if whole or asked.page:
+        report.write_page(results)
+    print(f"\nResults: {file}")
     rows = [row for by in results.values() for outcome in by.values() for row in outcome["rows"]]
     over = [row for row in rows if row["ok"] is False]
     print(f"{len(over)} of {sum(row['ok'] is not None for row in rows)} limits are not kept.")

@@ -42,7 +42,8 @@ promise that this run did not see kept. Absolute times are at the end and mean l
   into host memory that is in use already, on one core, as NumPy does it (memcpy).
 * *Stall and delay of the next step*: also what the step after a save takes more than the median
   step. That is the figure with a limit, since Orbax on JAX takes only references in its hook:
-  the next step finds its buffers in use and has to copy them.
+  the next step finds its buffers in use and has to copy them. Where a peer takes less than ten
+  warm copies, a tenth of that is less than the one copy that a snapshot is.
 * *Long steps*: an epoch takes three times as long as one save with Keras, so there is time to hide
   it. *Short steps*: three steps an epoch, so the disk is what a run waits for. Runs have ten epochs
   with a save each, and end when fit returns: with kept every version is durable then (fsync); the
@@ -62,16 +63,28 @@ promise that this run did not see kept. Absolute times are at the end and mean l
 Results = dict[str, dict[str, Any]]  # benchmark -> framework -> outcome
 
 
-def write(results: Results, *, page: bool) -> Path:
-    """Write the results as JSON, and as the page in docs; return the path of the JSON."""
-    now = datetime.now().astimezone()
-    whole = {"date": now.isoformat(), "machine": machine(), "versions": versions()} | results
+def new_file() -> Path:
+    """Return the path for the results of a run that begins now."""
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{now:%Y-%m-%d-%H%M%S}.json"
-    path.write_text(json.dumps(whole, indent=1))
-    if page:
-        PAGE.write_text(markdown(whole, results))
-    return path
+    return RESULTS / f"{_now():%Y-%m-%d-%H%M%S}.json"
+
+
+def write(results: Results, file: Path) -> None:
+    """Write the results as JSON."""
+    file.write_text(json.dumps(_head() | results, indent=1))
+
+
+def write_page(results: Results) -> None:
+    """Write the results as the page in docs."""
+    PAGE.write_text(markdown(_head(), results))
+
+
+def _head() -> dict[str, Any]:
+    return {"date": _now().isoformat(), "machine": machine(), "versions": versions()}
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()
 
 
 def machine() -> str:
@@ -114,10 +127,10 @@ def _section(name: str, outcomes: dict[str, Any]) -> str:
         for row in outcome["rows"]:
             rows.setdefault(row["what"], {})[framework] = row
     lines = [_line(what, cells, list(outcomes)) for what, cells in rows.items()]
-    return f"## {TITLES[name]}\n\n{_head('limit', outcomes)}\n" + "\n".join(lines) + "\n"
+    return f"## {TITLES[name]}\n\n{_columns('limit', outcomes)}\n" + "\n".join(lines) + "\n"
 
 
-def _head(column: str, outcomes: dict[str, Any]) -> str:
+def _columns(column: str, outcomes: dict[str, Any]) -> str:
     names = [FRAMEWORKS[name] for name in outcomes]
     rule = "|---|" + "---|" * bool(column) + "---:|" * len(names)
     return f"| {' | '.join(['', *filter(None, [column]), *names])} |\n{rule}"
@@ -145,7 +158,7 @@ def _seconds(results: Results) -> str:
     for name, outcomes in results.items():
         whats = dict.fromkeys(what for outcome in outcomes.values() for what in outcome["seconds"])
         if whats:
-            parts.append(f"{TITLES[name]}:\n\n{_head('', outcomes)}")
+            parts.append(f"{TITLES[name]}:\n\n{_columns('', outcomes)}")
             parts += [_times_line(what, outcomes) for what in whats]
             parts.append("")
     return "\n".join(parts)
