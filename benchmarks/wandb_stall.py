@@ -19,7 +19,8 @@ from benchmarks.rows import Outcome
 from benchmarks.training import LONG, Plan, calibrate, run_fit
 
 _SERVER = """
-import json, sys
+import json, os, sys
+os.nice(19)  # on the machine of the training, where a server of W&B is not
 from tests.servers.wandb_server import WandbServer
 with WandbServer() as server:
     print(json.dumps(server.environment), flush=True)

@@ -171,10 +171,16 @@ class Saver:
         Most runs save less often, and take the memory of one snapshot only. (On the training
         thread: on JAX no other may look at variables.)
         """
-        took = size / _SPEED if self._took is None else self._took
-        if 2 * took > self._between:
+        if self._may_overlap(size):
             self._pool.reserve(variables_of(due.model, self._extra))
             self._writer.submit(self._pool.touch)
+
+    def _may_overlap(self, size: int) -> bool:
+        if self._took is not None:
+            return 2 * self._took > self._between
+        guess = size / _SPEED
+        # Where saves wait for the writer in any case, it has better to do than to touch memory.
+        return guess / 2 < self._between < 2 * guess
 
     def _give_back(self, snapshot: Snapshot) -> None:
         self._pool.give_back(snapshot)
