@@ -47,8 +47,9 @@ promise that this run did not see kept. Absolute times are at the end and mean l
 * *Long steps*: an epoch takes three times as long as one save with Keras, so there is time to hide
   it. *Short steps*: three steps an epoch, so the disk is what a run waits for. Runs have ten epochs
   with a save each, and end when fit returns: with kept every version is durable then (fsync); the
-  peers have left their last bytes to the system's cache. With long steps every contender has four
-  runs, in turns: of the totals the shortest one counts, of stalls and steps all.
+  peers have left their last bytes to the system's cache. Every contender has five runs with long
+  steps and three with short ones, in rounds: the ratio of two runs is the median over the rounds,
+  of stalls and steps all count.
 * TensorFlow is fed by a dataset without autotuning. With it, as for arrays, the end of an epoch
   waits up to a second for the tuner's thread, with or without a save, and a callback that itself
   takes as long hides that.

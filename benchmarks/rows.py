@@ -46,12 +46,12 @@ class Outcome:
         self,
         what: str,
         value: float,
-        base: float,
+        base: float = 1.0,
         limit: float | None = None,
         *,
         least: bool = False,
     ) -> None:
-        """Add the ratio of value to base."""
+        """Add the ratio of value to base; a value alone is one already."""
         self.rows.append(Row(what, value / base if base else float("nan"), limit, least))
 
     def to_json(self) -> dict[str, Any]:

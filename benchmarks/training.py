@@ -95,19 +95,24 @@ class Run:
 
 
 def joined(runs: Sequence[Run]) -> Run:
-    """Return several fits of one contender as one: the faster total, and all saves and steps.
-
-    A shared machine makes a fit slower, never faster, so the least total is the one to compare.
-    """
+    """Return several fits of one contender as one: the median total, and all saves and steps."""
     first = runs[0]
     return Run(
-        min(run.total for run in runs),
-        min(run.bare for run in runs),
+        statistics.median(run.total for run in runs),
+        statistics.median(run.bare for run in runs),
         [first.stalls[0], *(stall for run in runs for stall in run.stalls[1:])],
         [step for run in runs for step in run.steps],
         [seconds for run in runs for seconds in run.after],
-        {hook: min(run.hooks[hook] for run in runs) for hook in first.hooks},
+        {hook: statistics.median(run.hooks[hook] for run in runs) for hook in first.hooks},
     )
+
+
+def compared(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Return the median over the rounds of what one took to what the other one took.
+
+    A shared machine has fast and slow minutes, which are those of a whole round.
+    """
+    return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
 
 
 def measure(*, quick: bool) -> Outcome:
@@ -119,8 +124,8 @@ def measure(*, quick: bool) -> Outcome:
     epochs = 4 if quick else 10
     long = max(4, round(LONG * saved / step))
     plans = (
-        Plan("long steps", long, epochs, rounds=1 if quick else 4),
-        Plan("short steps", SHORT, epochs),
+        Plan("long steps", long, epochs, rounds=1 if quick else 5),
+        Plan("short steps", SHORT, epochs, rounds=1 if quick else 3),
         Plan("every 8 batches", 8 * epochs, 1, 8),
     )
     copy = WarmCopy(values(model))
@@ -130,7 +135,7 @@ def measure(*, quick: bool) -> Outcome:
             contenders = [Floor(copy), Kept(), *peers()]
             for contender in reversed(contenders) if round_ % 2 else contenders:
                 runs.setdefault(contender.name, []).append(run_fit(contender, model, plan))
-        _report(outcome, plan, {name: joined(fits) for name, fits in runs.items()})
+        _report(outcome, plan, runs)
     outcome.raw["calibration"] = {"step": step, "Keras save": saved, "steps": long}
     return outcome
 
@@ -165,7 +170,9 @@ def run_fit(contender: Contender, model: keras.Model, plan: Plan) -> Run:
     return Run(total, total - sum(stalls), stalls, clock.steps, after, spent)
 
 
-def _report(outcome: Outcome, plan: Plan, runs: dict[str, Run]) -> None:
+def _report(outcome: Outcome, plan: Plan, fits: dict[str, list[Run]]) -> None:
+    runs = {name: joined(several) for name, several in fits.items()}
+    totals = {name: [run.total for run in several] for name, several in fits.items()}
     ours, floor = runs["kept"], runs["warm copy"]
     rivals = [name for name in runs if name not in ("kept", "warm copy")]
     is_long = plan.name == "long steps"
@@ -183,17 +190,19 @@ def _report(outcome: Outcome, plan: Plan, runs: dict[str, Run]) -> None:
     if is_long:
         slowed, free = ours.rate(busy=True), ours.rate(busy=False)
         outcome.add("long steps: steps/s while saving / without", slowed, free, 0.7, least=True)
-    outcome.add(f"{plan.name}: run with kept / run without saving", ours.total, floor.bare)
+    bare = [run.bare for run in fits["warm copy"]]
+    outcome.add(f"{plan.name}: run with kept / run without saving", compared(totals["kept"], bare))
     outcome.seconds[f"{plan.name}, no saving: run"] = floor.bare
     for name in rivals:
         limited = 1.0 if plan.save_freq == "epoch" else None
-        outcome.add(
-            f"{plan.name}: run with kept / with {name}", ours.total, runs[name].total, limited
-        )
-    _keep(outcome, plan, runs)
+        ratio = compared(totals["kept"], totals[name])
+        outcome.add(f"{plan.name}: run with kept / with {name}", ratio, limit=limited)
+    _keep(outcome, plan, runs, totals)
 
 
-def _keep(outcome: Outcome, plan: Plan, runs: dict[str, Run]) -> None:
+def _keep(
+    outcome: Outcome, plan: Plan, runs: dict[str, Run], totals: dict[str, list[float]]
+) -> None:
     for name, run in runs.items():
         prefix = f"{plan.name}, {name}"
         outcome.seconds[f"{prefix}: stall per save"] = run.stall
@@ -201,7 +210,7 @@ def _keep(outcome: Outcome, plan: Plan, runs: dict[str, Run]) -> None:
         outcome.seconds[f"{prefix}: delay of the next step"] = run.delay
         outcome.seconds[f"{prefix}: run"] = run.total
         outcome.raw[prefix] = {
-            "total": run.total,
+            "totals": totals[name],
             "stalls": run.stalls,
             "hooks": run.hooks,
             "steps": _rounded(run.steps),
