@@ -31,7 +31,7 @@ def main() -> int:
         for framework in frameworks:
             outcome = _command() if name == COMMAND else _run(name, framework, quick=asked.quick)
             results.setdefault(name, {})[framework] = outcome
-            report.write(results, file)  # each time: all of it takes more than an hour
+            report.write(results, file)  # each time: all of it takes an hour
             _show(outcome["rows"])
     if whole or asked.page:
         report.write_page(results)

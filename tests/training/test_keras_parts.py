@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import kept
-from kept.training import fast_zip, keras_parts, snapshot_scope
+from kept.training import fast_zip, keras_file, keras_parts, snapshot_scope
 from kept.training.keras_file import write_snapshot
 from kept.training.snapshot import Snapshot, variables_of
 from tests.training.helpers import compiled_wide, content, content_of, play
@@ -147,6 +147,16 @@ def test_tensorflow_is_not_imported_to_save():
     assert done.stdout.splitlines()[-1:] == ["False"], done.stderr[-3000:]
 
 
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_process_forked_during_a_save_can_save():
+    locks = keras_file._saving, keras_parts._replacing
+    with locks[0], locks[1]:
+        child = os.fork()
+        if not child:
+            os._exit(not all(lock.acquire(timeout=5) for lock in locks))
+    assert os.waitpid(child, 0)[1] == 0
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tests what is of TensorFlow")
 def test_what_is_of_tensorflow_is_saved_as_such_where_it_is_imported():
     import tensorflow as tf
@@ -160,6 +170,13 @@ def test_what_is_of_tensorflow_is_saved_as_such_where_it_is_imported():
     with keras_parts.tensorflow_not_imported():
         assert [keras.saving.serialize_keras_object(thing) for thing in things] == plain
     assert serialization_lib.tf is before
+
+
+def test_a_keras_without_that_part_saves_all_the_same(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras.src.saving.serialization_lib", None)
+    monkeypatch.delattr("keras.src.saving.serialization_lib")
+    with keras_parts.tensorflow_not_imported():
+        pass
 
 
 @pytest.mark.parametrize("version", ["3.12.4", "3.16.0", "4.0.0"])

@@ -9,6 +9,7 @@ code that is; any other version writes its file itself, at its own pace.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 KNOWN = ((3, 13), (3, 15))  # oldest and newest minor version whose code this is
 _TENSORFLOW = "tensorflow"
 _replacing = threading.Lock()
+os.register_at_fork(after_in_child=_replacing._at_fork_reinit)  # type: ignore[attr-defined]  # noqa: SLF001
 _SAVEABLES = ("Operation", "Layer", "Functional", "Sequential", "Metric", "Optimizer", "Loss")
 
 
@@ -103,8 +105,10 @@ def tensorflow_not_imported() -> Iterator[None]:
     has imported it. The import takes seconds, most of them with the interpreter's lock, and
     hundreds of MB; training on JAX or torch would have to wait for that.
     """
-    from keras.src.saving import serialization_lib as lib
-
+    try:
+        from keras.src.saving import serialization_lib as lib
+    except ImportError:  # another Keras
+        lib = None
     with _replacing:
         lazy = getattr(lib, "tf", None)
         if lazy is None:
