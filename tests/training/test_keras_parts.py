@@ -139,7 +139,7 @@ print("tensorflow" in sys.modules)
 """
 
 
-@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="needs TensorFlow")
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="has imported it")
 def test_tensorflow_is_not_imported_to_save():
     """By Keras it would be, where it is installed, in the first save: it takes seconds."""
     command = [sys.executable, "-c", SAVING]

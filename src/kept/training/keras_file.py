@@ -26,6 +26,7 @@ MODEL_CHANGED = (
     "wait() on the callback before you change the model, or background=False"
 )
 _saving = threading.Lock()  # Keras changes a model while it saves it as .h5, see below
+# A forked child lacks the thread that would release it.
 os.register_at_fork(after_in_child=_saving._at_fork_reinit)  # type: ignore[attr-defined]  # noqa: SLF001
 
 

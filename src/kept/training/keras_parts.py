@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from kept.training.snapshot_scope import SnapshotScope
 
 KNOWN = ((3, 13), (3, 15))  # oldest and newest minor version whose code this is
-_TENSORFLOW = "tensorflow"
-_replacing = threading.Lock()
+_replacing = threading.Lock()  # one at a time puts something in Keras's place, and takes it away
+# A forked child lacks the thread that would release it.
 os.register_at_fork(after_in_child=_replacing._at_fork_reinit)  # type: ignore[attr-defined]  # noqa: SLF001
 _SAVEABLES = ("Operation", "Layer", "Functional", "Sequential", "Metric", "Optimizer", "Loss")
 
@@ -129,7 +129,7 @@ class _IfImported:
 
     @property
     def available(self) -> bool:
-        return _TENSORFLOW in sys.modules and bool(self._lazy.available)
+        return "tensorflow" in sys.modules and bool(self._lazy.available)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._lazy, name)
