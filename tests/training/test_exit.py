@@ -70,7 +70,7 @@ try:
     fit(make_model(), make_data(), live, callback, End())
 finally:
     own = [t.name for t in threading.enumerate() if t.name.startswith("kept") and not t.daemon]
-    print("own threads", own, "pending", callback._saver._writer.pending, flush=True)
+    print("own threads", own, "pending", callback._saver.writer.pending, flush=True)
 """
 
 KILLED = """

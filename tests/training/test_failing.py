@@ -203,13 +203,13 @@ class TestInTheBackground:
     def failed(self, disk, model):
         callback = hooks(checkpoint("m.keras"), model)
         callback.on_epoch_end(0)
-        callback._saver._writer._changed.acquire()  # wait() would raise the error here
+        callback._saver.writer._changed.acquire()  # wait() would raise the error here
         try:
-            assert callback._saver._writer._changed.wait_for(
-                lambda: not callback._saver._writer.pending, 60
+            assert callback._saver.writer._changed.wait_for(
+                lambda: not callback._saver.writer.pending, 60
             )
         finally:
-            callback._saver._writer._changed.release()
+            callback._saver.writer._changed.release()
         disk.full = False
         return callback
 

@@ -19,7 +19,8 @@ import pytest
 import kept
 from kept.training import fast_zip, keras_file, keras_parts, snapshot_scope
 from kept.training.keras_file import write_snapshot
-from kept.training.snapshot import Snapshot, variables_of
+from kept.training.snapshot import Snapshot
+from kept.training.variables import variables_of
 from tests.training.helpers import compiled_wide, content, content_of, play
 
 NOW = 1_800_000_000.0

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kept.training.hooks import CheckpointHooks
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -81,17 +79,20 @@ def named(given: Iterable[Any]) -> dict[str, Any]:
 def belongs(callback: Any, state: Any) -> bool:
     """Return whether a state may be given to the callback of its name.
 
-    kept's ModelCheckpoint and Keras's are called alike, and their states differ.
+    kept's ModelCheckpoint and Keras's have the same name, and their states differ.
     """
     if not isinstance(callback, callbacks.ModelCheckpoint):
         return True
-    is_of_kept = isinstance(state, dict) and "since_save" in state
-    return is_of_kept == isinstance(callback, CheckpointHooks)
+    return _is_of_kept(state) == _is_of_kept(get_state(callback))
 
 
 def only_saves(name: str) -> bool:
     """Return whether the callback of a name that named gave is one that saves checkpoints."""
     return name.partition(" ")[0].endswith("ModelCheckpoint")
+
+
+def _is_of_kept(state: Any) -> bool:
+    return isinstance(state, dict) and "since_save" in state
 
 
 def _has_own(callback: Any) -> bool:

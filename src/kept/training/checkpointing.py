@@ -74,7 +74,7 @@ class Checkpointing:
             keep_local=options.leaves_files,
             tidying=self._tidying,
         )
-        self._failures = Failures(self.saver, options.on_error)
+        self._failures = Failures(self.saver.writer, options.on_error)
         self._is_named = options.name is not None or self.destination.is_named
         self._why_on_the_spot = why if options.background else None
         self._resume = path.check_resume(options.resume)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import warnings
 from typing import TYPE_CHECKING
 
@@ -11,14 +10,14 @@ from kept.errors import SaveFailed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kept.training.saver import Saver
+    from kept.training.writer import Writer
 
 
 class Failures:
     """Tells the user of each failure once: by raising it, which ends the fit, or by a warning."""
 
-    def __init__(self, saver: Saver, on_error: str) -> None:
-        self._saver, self._is_raised = saver, on_error == "raise"
+    def __init__(self, writer: Writer, on_error: str) -> None:
+        self._writer, self._is_raised = writer, on_error == "raise"
         self._has_raised = False  # in the fit before, or in this one
 
     def of(self, call: Callable[[], object]) -> None:
@@ -33,8 +32,8 @@ class Failures:
 
     def tell(self) -> None:
         """Raise the oldest failure of the background, or warn of all, if there are any."""
-        while self._saver.has_failed:
-            self.of(self._saver.raise_failure)
+        while self._writer.has_failed:
+            self.of(self._writer.raise_failure)
 
     def begin(self) -> None:
         """At the beginning of a fit: do the same with what the one before has left.
@@ -43,22 +42,7 @@ class Failures:
         """
         while self._has_raised:
             try:
-                self._has_raised = not self._saver.wait()
+                self._has_raised = not self._writer.wait()
             except SaveFailed as error:
                 warnings.warn(f"of the fit before, too: {error}", stacklevel=2)
         self.tell()
-
-
-def is_full(error: Exception) -> bool:
-    """Return whether a disk has no room."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def advice(error: Exception) -> str:
-    """Return what to do about a full disk."""
-    if is_full(error):
-        return (
-            ". Free some space: `kept gc --grace 0s` removes what deleted versions and saves that "
-            "failed have left. Versions committed before are safe"
-        )
-    return ""

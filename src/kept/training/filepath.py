@@ -57,7 +57,9 @@ class FilePath:
                 f"Received: filepath={self.template!r}"
             )
         self._edition, self._options = edition, options
-        self.format = choose_format(self.template, edition, weights_only=weights_only)
+        self.format = choose_format(
+            self.template, edition.package, edition.framework, weights_only=weights_only
+        )
         check_options(options, self.format)
         self._check_options(has_batch=has_batch)
         self._check_place()

@@ -6,12 +6,9 @@ import importlib.util
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kept.errors import InvalidCheckpoint
-
-if TYPE_CHECKING:
-    from kept.training.editions import Edition
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +40,15 @@ TF_CHECKPOINT = Format(
 _TF_ENDINGS = ("", ".ckpt")  # as the tutorials of Keras 2 have it
 
 
-def choose_format(template: str, edition: Edition, *, weights_only: bool) -> Format:
-    """Return the format of a filepath; raises InvalidCheckpoint with the nearest that works."""
+def choose_format(template: str, package: str, framework: str, *, weights_only: bool) -> Format:
+    """Return the format of a filepath; raises InvalidCheckpoint with the nearest that works.
+
+    package is the Keras that writes it, "keras" or "tf_keras"; framework is what that runs on.
+    """
     ending = _ending(template)
     if weights_only:
-        return _of_weights(template, ending, edition)
-    return _of_model(template, ending, edition)
+        return _of_weights(template, ending, package, framework)
+    return _of_model(template, ending, package, framework)
 
 
 def check_options(options: Any, format: Format) -> None:
@@ -76,23 +76,23 @@ def _ending(template: str) -> str:
     return os.path.splitext("x" + re.sub(r"\{[^{}]*\}", "", os.path.basename(template)))[1]
 
 
-def _of_model(template: str, ending: str, edition: Edition) -> Format:
+def _of_model(template: str, ending: str, package: str, framework: str) -> Format:
     known = {".keras": KERAS, ".h5": H5}
     if ending in known and not template.endswith(".weights.h5"):
         return known[ending]
-    is_legacy = edition.package == "tf_keras"
+    is_legacy = package == "tf_keras"
     if ending == "" or (is_legacy and ending in (*_TF_ENDINGS, ".tf")):
-        return _saved_model(template, edition)
+        return _saved_model(template, framework)
     raise InvalidCheckpoint(
         "The filepath provided must end in .keras (or .h5), or in nothing for a SavedModel; with "
         f"save_weights_only=True in .weights.h5. Received: filepath={template!r}"
     )
 
 
-def _saved_model(template: str, edition: Edition) -> Format:
+def _saved_model(template: str, framework: str) -> Format:
     reason = None
-    if edition.framework not in ("tensorflow", "jax"):
-        reason = f"Keras cannot export one from {edition.framework} dependably"
+    if framework not in ("tensorflow", "jax"):
+        reason = f"Keras cannot export one from {framework} dependably"
     elif importlib.util.find_spec("tensorflow") is None:
         reason = "TensorFlow, which writes it, is not installed"
     if reason is not None:
@@ -103,18 +103,18 @@ def _saved_model(template: str, edition: Edition) -> Format:
     return SAVED_MODEL
 
 
-def _of_weights(template: str, ending: str, edition: Edition) -> Format:
+def _of_weights(template: str, ending: str, package: str, framework: str) -> Format:
     if template.endswith(".weights.h5"):
         return WEIGHTS
-    if edition.package == "tf_keras" and ending == ".h5":
+    if package == "tf_keras" and ending == ".h5":
         return H5_WEIGHTS
-    if edition.framework == "tensorflow" and ending in _TF_ENDINGS:
+    if framework == "tensorflow" and ending in _TF_ENDINGS:
         return TF_CHECKPOINT
     also = hint = ""
-    if edition.framework == "tensorflow":
+    if framework == "tensorflow":
         also = " (or in nothing, for a TensorFlow checkpoint)"
     elif ending in _TF_ENDINGS:
-        hint = f" {edition.framework} has no TensorFlow checkpoints."
+        hint = f" {framework} has no TensorFlow checkpoints."
     raise InvalidCheckpoint(
         f"With save_weights_only=True the filepath provided must end in .weights.h5{also}.{hint} "
         f"Received: filepath={template!r}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kept.training.destination import destination_of
+from kept.training.destination_factory import destination_of
 from kept.training.editions import check_model
 from kept.training.options import Options
 

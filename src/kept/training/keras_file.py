@@ -12,6 +12,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from kept.training.variables import wraps_modules
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -41,9 +43,7 @@ class Written(NamedTuple):
 
 def cannot_snapshot(model: keras.Model) -> str | None:
     """Return why the model cannot be saved while training goes on, None if it can."""
-    from kept.training import keras_parts
-
-    if keras_parts.wraps_modules(model):
+    if wraps_modules(model):
         return "layers that wrap a torch.nn.Module save its tensors, which are no variables"
     return None
 

@@ -41,27 +41,6 @@ def can_compose(model: keras.Model, path: str) -> bool:
     return path.endswith(".keras") and is_plain and model.built and _is_known(keras.__version__)
 
 
-def wraps_modules(model: keras.Model) -> bool:
-    """Return whether layers of the model wrap modules of torch, which save their own tensors."""
-    if keras.backend.backend() != "torch":
-        return False
-    wrapper = keras.layers.TorchModuleWrapper
-    return any(isinstance(layer, wrapper) for layer in model._flatten_layers())  # noqa: SLF001
-
-
-def optimizers_of(model: keras.Model) -> Iterator[keras.optimizers.Optimizer]:
-    """Yield all optimizers that Keras saves with the model: a GAN, say, has some beside its own.
-
-    They are attributes of the model or of a model in it, or in a list or dict that is one.
-    """
-    for part in model._flatten_layers():  # noqa: SLF001
-        if isinstance(part, keras.Model):
-            for value in [*vars(part).values()]:
-                found = value.values() if isinstance(value, dict) else value
-                several = found if isinstance(value, (dict, list, tuple)) else [value]
-                yield from (one for one in several if isinstance(one, keras.optimizers.Optimizer))
-
-
 def compose_model(model: keras.Model, name: str, scope: SnapshotScope) -> MemoryFile:
     """Make a .keras file of a snapshot, in its scope."""
     from keras.src.saving import saving_lib as lib

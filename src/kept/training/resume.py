@@ -23,8 +23,8 @@ from kept.training import (
     randomness,
     seeking,
 )
-from kept.training.snapshot import variables_of
 from kept.training.state import metrics_of, seeds_of
+from kept.training.variables import variables_of
 
 if TYPE_CHECKING:
     from kept.training.fit import Fit

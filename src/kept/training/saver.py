@@ -15,13 +15,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import SaveFailed
+from kept.training.disk_full import advice, is_full
 from kept.training.due import Due
-from kept.training.failures import advice, is_full
 from kept.training.filepath import beside, bring_to_disk, publish
 from kept.training.keras_file import MODEL_CHANGED, cannot_snapshot, write_snapshot
 from kept.training.messages import show, show_once
 from kept.training.pieces import paths_of
-from kept.training.snapshot import Snapshot, SnapshotPool, variables_of
+from kept.training.snapshot import Snapshot, SnapshotPool
+from kept.training.variables import variables_of
 from kept.training.writer import Writer, wait_with_notice
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Saver:
         self._tidying = tidying
         self.known_as = ""  # what the newest checkpoint is
         self._is_committed = False  # whether it is a version, or on its way to be one
-        self._writer = Writer()
+        self.writer = Writer()
         self._pool = SnapshotPool(framework)
         self._queue = deque[Due]()  # that the writer has not begun with
         self._passed_over = False  # whether the newest checkpoint's file was not published
@@ -85,7 +86,7 @@ class Saver:
                 show_once(f"files are written on the training thread: {cannot_snapshot(model)}")
         else:
             self._pool.reserve(variables_of(model))
-            self._writer.submit(self._pool.touch)
+            self.writer.submit(self._pool.touch)
 
     def save(self, due: Due) -> None:
         """Save a checkpoint, or take a snapshot and leave the rest to the writer.
@@ -96,7 +97,7 @@ class Saver:
         self._recoder.save_begins()
         if self._is_live(due.model):
             try:
-                self._writer.is_done()  # with what the model was before it got such layers
+                self.writer.is_done()  # with what the model was before it got such layers
                 self._write(due, None, due.started)
             finally:
                 self._recoder.save_ends()
@@ -123,33 +124,33 @@ class Saver:
         due.metadata["stall_seconds"] = time.perf_counter() - due.started
         due.metadata["snapshot_bytes"] = snapshot.size
         self._queue.append(due)
-        self._writer.submit(lambda: self._write_and_give_back(due, snapshot))
+        self.writer.submit(lambda: self._write_and_give_back(due, snapshot))
 
     @property
     def has_failed(self) -> bool:
         """Whether there is something for raise_failure to raise."""
-        return self._writer.has_failed
+        return self.writer.has_failed
 
     def raise_failure(self) -> None:
         """Raise the oldest error of the background that has not been raised yet."""
-        self._writer.raise_failure()
+        self.writer.raise_failure()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until every checkpoint is durable, at most timeout seconds; return if they are."""
-        return self._writer.wait(timeout)
+        return self.writer.wait(timeout)
 
     def is_done(self, timeout: float | None = None) -> bool:
         """Wait as wait does, and raise nothing."""
-        return self._writer.is_done(timeout)
+        return self.writer.is_done(timeout)
 
     def finish(self) -> None:
         """Wait until every checkpoint is durable, and tell the user if that takes long."""
-        wait_with_notice(self._writer, "writing the last checkpoints")
+        wait_with_notice(self.writer, "writing the last checkpoints")
 
     def close(self) -> None:
         """Wait until every checkpoint is durable, and let go of the memory of the snapshots."""
         try:
-            self._writer.wait()
+            self.writer.wait()
         finally:
             self._pool = SnapshotPool(self._framework)
 
@@ -173,7 +174,7 @@ class Saver:
         """
         if self._may_overlap(size):
             self._pool.reserve(variables_of(due.model, self._extra))
-            self._writer.submit(self._pool.touch)
+            self.writer.submit(self._pool.touch)
 
     def _may_overlap(self, size: int) -> bool:
         if self._took is not None:

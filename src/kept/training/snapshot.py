@@ -17,7 +17,6 @@ from kept.training.frameworks import framework
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import keras
     import numpy as np
 
     from kept.training.frameworks import HostBuffer, Variable
@@ -127,16 +126,3 @@ class SnapshotPool:
             free = [*self._free]
         for snapshot in free:
             snapshot.touch()
-
-
-def variables_of(model: keras.Model, extra: Iterable[Variable] = ()) -> list[Variable]:
-    """Return every variable that a checkpoint of the model can hold, each once."""
-    from kept.training.keras_parts import optimizers_of
-
-    found = [
-        *model.variables,
-        *model.metrics_variables,
-        *(variable for optimizer in optimizers_of(model) for variable in optimizer.variables),
-        *extra,
-    ]
-    return list({id(variable): variable for variable in found}.values())

@@ -13,11 +13,12 @@ from kept.errors import InvalidCheckpoint, UploadFailed
 from kept.mirrors.wandb_run import active_run, place_of
 from kept.mirrors.wandb_upload import Label, uploads_of
 from kept.store.commit import manifest_key
-from kept.training.destination import StoreDestination, destination_of
+from kept.training.destination_factory import destination_of
 from kept.training.messages import print_text, show
 from kept.training.monitor import best_value
 from kept.training.pieces import files_of
 from kept.training.run import artifact_name_of
+from kept.training.store_destination import StoreDestination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
