@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
-BUILD := setup.py $(wildcard src/kept/training/*.c)  # what an editable install compiles
+BUILD := setup.py $(wildcard src/kept/training/snapshot/*.c)  # what an editable install compiles
 
 .PHONY: demo test test-integration test-oldest-keras test-oldest-wandb lint bench format clean
 
@@ -19,22 +19,23 @@ test: $(VENV)/test.done
 test-integration: $(VENV)/test.done
 	tests/integration/install.sh $(BIN)/python
 	$(BIN)/python -m pytest -m integration -rs tests
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -m integration tests/training/test_resume_across.py
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m integration tests/training/test_resume_across.py
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -m integration tests/training/resume/test_resume_across.py
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m integration tests/training/resume/test_resume_across.py
 
 # What depends on the framework in saving, loading and going on.
-SAVING := $(patsubst %,tests/training/test_%.py,keras_parts models formats deciding folders background resume_across)
+SAVING := $(patsubst %,tests/training/%.py,keras_api/test_private_api save/test_models keras_api/test_formats \
+	decide/test_controller save/test_folders save/test_saver resume/test_resume_across)
 
 ## Training with the oldest Keras that is supported, in an environment of its own.
 # Keras's own tests of its callback are not in the wheels of Keras 3.13.
 test-oldest-keras: $(VENV)-oldest-keras/done
-	KERAS_BACKEND=jax $(VENV)-oldest-keras/bin/python -m pytest tests/training --ignore tests/training/test_keras_suite.py
+	KERAS_BACKEND=jax $(VENV)-oldest-keras/bin/python -m pytest tests/training --ignore tests/training/callbacks/test_keras_suite.py
 	KERAS_BACKEND=tensorflow $(VENV)-oldest-keras/bin/python -m pytest $(SAVING)
 	KERAS_BACKEND=torch $(VENV)-oldest-keras/bin/python -m pytest $(SAVING)
 
 ## Uploads to W&B with the oldest SDK that is supported, in an environment of its own.
 test-oldest-wandb: $(VENV)-oldest-wandb/done
-	KERAS_BACKEND=jax $(VENV)-oldest-wandb/bin/python -m pytest tests/mirrors/test_wandb_upload.py tests/mirrors/test_refusals.py tests/wandb
+	KERAS_BACKEND=jax $(VENV)-oldest-wandb/bin/python -m pytest tests/sync/wandb tests/sync/outbox/test_rejected.py
 
 $(VENV)-oldest-%/done: requirements/oldest-%.txt requirements/demo.txt pyproject.toml $(BUILD)
 	$(PYTHON) -m venv $(VENV)-oldest-$*
@@ -63,4 +64,4 @@ $(VENV)/%.done: requirements/%.txt requirements/demo.txt requirements/test.txt r
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest-keras $(VENV)-oldest-wandb build dist src/*.egg-info src/kept/training/*.so .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest-keras $(VENV)-oldest-wandb build dist src/*.egg-info src/kept/training/snapshot/*.so .pytest_cache .mypy_cache .ruff_cache

@@ -7,8 +7,8 @@ _PYTHON = "0x030B0000"  # 3.11, the first with buffers in the stable ABI: one wh
 setup(
     ext_modules=[
         Extension(
-            "kept.training._streaming",
-            ["src/kept/training/_streaming.c"],
+            "kept.training.snapshot._streaming",
+            ["src/kept/training/snapshot/_streaming.c"],
             define_macros=[("Py_LIMITED_API", _PYTHON)],
             py_limited_api=True,
             optional=True,  # without a compiler kept works the same; its snapshots take longer

@@ -51,7 +51,7 @@ class KeptMirrored(Kept):
 
 def measure(*, quick: bool) -> Outcome:
     """Run the same fit without a mirror, and with one that is away."""
-    from kept.mirrors import courier
+    from kept.sync import courier
 
     courier.FINISH_SECONDS = 5.0  # what the end of a fit waits is not compared
     outcome = Outcome()

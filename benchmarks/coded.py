@@ -21,9 +21,9 @@ from benchmarks.models import BATCH, dense, samples
 from benchmarks.rows import Outcome
 from benchmarks.training import Clock
 from kept.bucket.local import LocalBucket
-from kept.store.blobs import RAW, read_head
-from kept.store.compacting import Compactor
-from kept.store.packing import PACK_BELOW
+from kept.store.blobs.blob import RAW, read_head
+from kept.store.compact.compactor import Compactor
+from kept.store.content.packing import PACK_BELOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,7 +153,7 @@ def _alone(_: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _process(location: str) -> Iterator[None]:
-    command = [sys.executable, "-m", "kept.store.recoding", location, "m", str(os.getpid())]
+    command = [sys.executable, "-m", "kept.store.compact.worker", location, "m", str(os.getpid())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         yield
         process.communicate()

@@ -18,7 +18,7 @@ from unittest import mock
 
 from kept.bucket.local import LocalBucket
 from kept.store.encoding import canonical
-from kept.store.log import Log
+from kept.store.log.log import Log
 
 VERSIONS = 10_000
 RUNS = 15

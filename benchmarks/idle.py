@@ -25,7 +25,7 @@ from benchmarks.measure import (
 from benchmarks.models import dense, samples, values
 from benchmarks.rows import Outcome
 from kept.store.store import Store
-from kept.training import saver
+from kept.training.save import saver
 
 LOGS = {"loss": 1.0}
 

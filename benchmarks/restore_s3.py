@@ -61,7 +61,7 @@ def _read_plainly(keys: list[str]) -> None:
     import obstore
     from obstore.store import from_url
 
-    from kept.store.restore import READERS
+    from kept.store.content.restore import READERS
 
     store = from_url(_LOCATION, client_options={"allow_http": True})
     with ThreadPoolExecutor(READERS) as pool:

@@ -86,7 +86,7 @@ class KeptWandb(Contender):
 
 def measure(*, quick: bool) -> Outcome:
     """Run the same fit with a store, and with W&B, its server there and away."""
-    from kept.mirrors import courier
+    from kept.sync import courier
 
     courier.FINISH_SECONDS = 5.0  # the end of a fit waits that long for a server that is away
     outcome = Outcome()

@@ -103,7 +103,7 @@ def proxy(s3_environment, monkeypatch):
 @pytest.fixture
 def quick(monkeypatch):
     """Retries that end soon."""
-    from kept.bucket import object as object_bucket
+    from kept.bucket.object_storage import bucket as object_bucket
 
     monkeypatch.setattr(object_bucket, "RETRIES", 2)
 

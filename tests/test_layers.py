@@ -11,16 +11,16 @@ import kept
 from tests.helpers import finish, start
 
 SOURCE = Path(kept.__file__).parent
-BASE = {"errors", "digest", "names", "progress"}
+BASE = {"errors", "digest", "names", "parallel", "progress", "units"}
 # What each part of the package may import, beside itself and `from kept import <public name>`.
 ALLOWED = {
     **dict.fromkeys(BASE, BASE),
     "bucket": BASE,
     "store": BASE | {"bucket"},
-    "mirrors": BASE | {"bucket", "store"},
-    "training": BASE | {"bucket", "store", "mirrors"},
-    "cli": BASE | {"bucket", "store", "mirrors"},
-    "web": BASE | {"bucket", "store", "mirrors"},
+    "sync": BASE | {"bucket", "store"},
+    "training": BASE | {"bucket", "store", "sync"},
+    "cli": BASE | {"bucket", "store", "sync"},
+    "web": BASE | {"bucket", "store", "sync"},
     "keras": {"training"},
     "tf_keras": {"training"},
     "__main__": {"cli"},

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kept.errors import KeptError
-    from kept.store.keep import Keep
-    from kept.store.opening import open_store
+    from kept.store.open import open_store
+    from kept.store.retention.keep import Keep
     from kept.store.store import Store
     from kept.store.version import Artifact, Version
-    from kept.training.checkpoint import ModelCheckpoint
-    from kept.training.dataset import Dataset
-    from kept.training.resuming import resume
-    from kept.training.verifying import verify_resume
-    from kept.training.wandb_checkpoint import WandbModelCheckpoint
+    from kept.training.callbacks.model_checkpoint import ModelCheckpoint
+    from kept.training.callbacks.wandb_model_checkpoint import WandbModelCheckpoint
+    from kept.training.data.dataset import Dataset
+    from kept.training.resume.callback import resume
+    from kept.training.verify_resume import verify_resume
 
 __all__ = [
     "Artifact",
@@ -38,21 +38,21 @@ __version__ = "0.1.0.dev0"
 
 _HOME = {
     "Artifact": "kept.store.version",
-    "Dataset": "kept.training.dataset",
-    "Keep": "kept.store.keep",
+    "Dataset": "kept.training.data.dataset",
+    "Keep": "kept.store.retention.keep",
     "KeptError": "kept.errors",
-    "ModelCheckpoint": "kept.training.checkpoint",
+    "ModelCheckpoint": "kept.training.callbacks.model_checkpoint",
     "Store": "kept.store.store",
     "Version": "kept.store.version",
-    "WandbModelCheckpoint": "kept.training.wandb_checkpoint",
-    "open_store": "kept.store.opening",
-    "resume": "kept.training.resuming",
-    "verify_resume": "kept.training.verifying",
+    "WandbModelCheckpoint": "kept.training.callbacks.wandb_model_checkpoint",
+    "open_store": "kept.store.open",
+    "resume": "kept.training.resume.callback",
+    "verify_resume": "kept.training.verify_resume",
 }
 # Callbacks that are subclasses of tf_keras's where that is the Keras in use.
 _TF_HOME = {
-    "ModelCheckpoint": "kept.training.tf_checkpoint",
-    "WandbModelCheckpoint": "kept.training.tf_wandb_checkpoint",
+    "ModelCheckpoint": "kept.training.callbacks.tf_model_checkpoint",
+    "WandbModelCheckpoint": "kept.training.callbacks.tf_wandb_model_checkpoint",
 }
 _EXPLICIT = ("keras", "tf_keras")  # modules with the callbacks of the one or the other Keras
 

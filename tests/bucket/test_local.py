@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from kept.bucket import disk, local
+from kept.bucket import file_io, local
 from kept.bucket.local import LocalBucket
 from kept.errors import KeyExists
 from tests.bucket.bucket_contract import BucketContract
@@ -214,7 +214,7 @@ def test_whatever_was_put_outlives_a_power_cut(bucket, monkeypatch, links):
 
 
 @linux
-@pytest.mark.parametrize("broken", [(disk, "sync"), (local, "sync_folder")])
+@pytest.mark.parametrize("broken", [(file_io, "sync"), (local, "sync_folder")])
 def test_the_power_cut_catches_a_writer_that_does_not_sync(bucket, monkeypatch, broken):
     monkeypatch.setattr(*broken, lambda _: None)
     watch = PowerCut(monkeypatch, bucket.root)

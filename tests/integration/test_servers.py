@@ -9,15 +9,15 @@ import time
 import pytest
 
 import kept
-from kept.bucket.object import ObjectBucket
+from kept.bucket.object_storage.bucket import ObjectBucket
 from kept.errors import AccessDenied, KeptError, UnsafeServer
-from kept.mirrors.outbox import Outbox
+from kept.sync.outbox.outbox import Outbox
 from tests.bucket.bucket_contract import BucketContract
 from tests.helpers import tree, write
 from tests.integration.conftest import sas_token, use_s3
 from tests.integration.servers import free_port, needed, running
-from tests.mirrors.test_delivery import check_complete, killed
 from tests.remote.test_store_on_s3 import race
+from tests.sync.outbox.test_deliver import check_complete, killed
 
 pytestmark = pytest.mark.timeout(900)
 ROUNDS = 10

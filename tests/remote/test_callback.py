@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import kept
-from kept.mirrors import courier
-from kept.mirrors.outbox import Outbox
+from kept.sync import courier
+from kept.sync.outbox.outbox import Outbox
 from tests.helpers import finish, start, tree
 from tests.servers.proxy import FirstTime
 from tests.training.conftest import _own_folder, data, model, rewind

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import kept
-from kept.bucket import opening
+from kept.bucket import open as opening
 from kept.bucket.memory import MemoryBucket
 from kept.cli.main import cli
 from tests.helpers import hdf5, tree, write
@@ -27,7 +27,7 @@ def location(request, tmp_path, monkeypatch):
         return str(tmp_path / "store")
     bucket, others = MemoryBucket(), opening.bucket_at
     at = lambda text: bucket if text == "memory:" else others(text)  # noqa: E731
-    monkeypatch.setattr("kept.store.opening.bucket_at", at)
+    monkeypatch.setattr("kept.store.open.bucket_at", at)
     return "memory:"
 
 

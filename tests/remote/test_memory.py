@@ -20,9 +20,9 @@ BOUND = 256 * MIB  # docs/remote.md states it, for each direction
 RUN = """
 import json, os, resource, sys
 import h5py, numpy, obstore, kept  # what each process that stores such a file has loaded
-from kept.mirrors.delivery import Delivery
-from kept.mirrors.outbox import Outbox
-from kept.mirrors.sync import Sync
+from kept.sync.outbox.deliver import Delivery
+from kept.sync.outbox.outbox import Outbox
+from kept.sync.mirror.replicate import Sync
 what, location, path, folder = sys.argv[1:]
 store = kept.open_store(location)
 def grown():

@@ -18,13 +18,13 @@ import pytest
 
 import kept
 from kept import progress
-from kept.bucket import object as object_bucket
-from kept.mirrors import courier
-from kept.mirrors.background import Mirrors
-from kept.mirrors.delivery import Delivery
-from kept.mirrors.outbox import Outbox
-from kept.mirrors.sync import Sync
-from kept.training.remote_destination import RemoteDestination
+from kept.bucket.object_storage import bucket as object_bucket
+from kept.sync import courier
+from kept.sync.mirror.mirrors import Mirrors
+from kept.sync.mirror.replicate import Sync
+from kept.sync.outbox.deliver import Delivery
+from kept.sync.outbox.outbox import Outbox
+from kept.training.destinations.remote_store import RemoteDestination
 from tests.helpers import hdf5, tree, write
 
 MIB = 1024 * 1024

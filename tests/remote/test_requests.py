@@ -7,10 +7,10 @@ import pytest
 
 import kept
 from kept.bucket.memory import MemoryBucket
-from kept.bucket.object import ObjectBucket
-from kept.mirrors.delivery import Delivery
-from kept.mirrors.outbox import Outbox
-from kept.mirrors.sync import Sync
+from kept.bucket.object_storage.bucket import ObjectBucket
+from kept.sync.mirror.replicate import Sync
+from kept.sync.outbox.deliver import Delivery
+from kept.sync.outbox.outbox import Outbox
 from tests.helpers import hdf5, write
 
 CHANGED = (1, 4, 8)

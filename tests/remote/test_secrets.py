@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import kept
-from kept.bucket.object_errors import scrub
+from kept.bucket.object_storage.errors import scrub
 from tests.conftest import KEY_ID, SECRET
 from tests.helpers import write
 
@@ -30,9 +30,9 @@ SECRETS = [
 
 RUN = """
 import logging, os, sys, traceback, kept
-from kept.mirrors.background import Mirror
-from kept.mirrors.delivery import Delivery
-from kept.mirrors.outbox import Outbox
+from kept.sync.mirror.mirrors import Mirror
+from kept.sync.outbox.deliver import Delivery
+from kept.sync.outbox.outbox import Outbox
 from kept.bucket import object as object_bucket
 logging.basicConfig(level=logging.DEBUG)
 object_bucket.RETRIES = 1

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import kept
-from kept.bucket import object as object_bucket
 from kept.bucket.memory import MemoryBucket
-from kept.bucket.object import ObjectBucket
+from kept.bucket.object_storage import bucket as object_bucket
+from kept.bucket.object_storage.bucket import ObjectBucket
 from kept.errors import AccessDenied, KeptError, Unreachable
 from tests.conftest import KEY_ID, SECRET
 from tests.helpers import arrays, finish, hdf5, keras, start, tree, write
@@ -212,7 +212,7 @@ def test_a_commit_whose_every_answer_is_lost_is_found_to_be_one(store, proxy, tm
 
 
 def test_a_server_that_only_says_conflict(store, proxy, tmp_path, monkeypatch):
-    monkeypatch.setattr(kept.store.log, "_PAUSE", 0.0001)
+    monkeypatch.setattr(kept.store.log.log, "_PAUSE", 0.0001)
     proxy.fault = lambda method, path: "409" if method == "PUT" and "/log/" in path else None
     with pytest.raises(KeptError, match="can neither be created nor read"):
         store.log_artifact("m", write(tmp_path / "f", b"x"))

@@ -2,7 +2,7 @@ import pytest
 
 import kept
 from kept.bucket.memory import MemoryBucket
-from kept.store import log
+from kept.store.log import log
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from kept.digest import digest
 from kept.errors import Damaged, InvalidMetadata
-from kept.store.encoding import canonical, check_metadata, parse, seal, unseal
+from kept.store.encoding import canonical, parse, seal, unseal
+from kept.store.metadata import check_metadata
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)

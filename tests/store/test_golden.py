@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import kept
-from kept.store.blobs import read_head
+from kept.store.blobs.blob import read_head
 from tests.helpers import tree, write
 
 DATA = Path(__file__).parent.parent / "data" / "stores"

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import kept
-from kept.bucket import disk, local
+from kept.bucket import file_io, local
 from kept.bucket.local import LocalBucket
 from kept.bucket.memory import MemoryBucket
 from tests.bucket.power_cut import PowerCut
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches Linux's
 @pytest.fixture(autouse=True)
 def direct(monkeypatch):
     """The blob of 1.1 MB passes the kernel's cache by, as those of large tensors do."""
-    monkeypatch.setattr(disk, "_LARGE", 1_000_000)
+    monkeypatch.setattr(file_io, "_LARGE", 1_000_000)
 
 
 def reopened(files):
@@ -66,7 +66,7 @@ def test_every_moment_is_a_good_one(tmp_path, monkeypatch, small_pages):
     assert store["m:best"].index == 0
 
 
-@pytest.mark.parametrize("broken", [(disk, "sync"), (local, "sync_folder")])
+@pytest.mark.parametrize("broken", [(file_io, "sync"), (local, "sync_folder")])
 def test_a_writer_that_does_not_sync_is_caught(tmp_path, monkeypatch, broken):
     monkeypatch.setattr(*broken, lambda _: None)
     with pytest.raises((AssertionError, kept.KeptError)):

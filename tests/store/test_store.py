@@ -9,8 +9,8 @@ import pytest
 import kept
 from kept import errors
 from kept.bucket.memory import MemoryBucket
-from kept.store import packing
-from kept.store.commit import manifest_key
+from kept.store.content import packing
+from kept.store.content.manifest import manifest_key
 from tests.helpers import Wrapped, arrays, hdf5, tree, write
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import kept
 from kept.bucket.memory import MemoryBucket
-from kept.store.blobs import RAW, blob_key, read_blob, read_head
+from kept.store.blobs.blob import RAW, blob_key, read_blob, read_head
 from tests.helpers import hdf5, write
 
 

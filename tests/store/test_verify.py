@@ -83,7 +83,7 @@ def test_records_that_nobody_understands(store, keys):
 
 
 def test_a_page_that_tells_another_story(store, keys):
-    page = kept.store.log.Log(store.bucket, "m").read_page(4)
+    page = kept.store.log.log.Log(store.bucket, "m").read_page(4)
     page[1]["metadata"] = {"loss": "better than it was"}
     store.bucket.put(keys["page"], [seal({"events": page})])
     assert problems(store) == [("m", f"{keys['page']} differs from the records it covers")]

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kept.training import saver
+from kept.training.save import saver
 
 PATIENCE = 60  # seconds until a test that hangs is given up
 

@@ -7,7 +7,7 @@ import pytest
 
 import kept
 from kept.errors import InvalidCheckpoint
-from kept.training import run
+from kept.training import naming
 from tests.training.helpers import (
     best_epoch,
     by_alias,
@@ -140,13 +140,13 @@ class TestArtifactName:
     def test_default(self, model, capsys):
         callback = checkpoint()
         play([callback], [{}], model=model)
-        assert callback.name == f"run_{run.run_id()}_model"
+        assert callback.name == f"run_{naming.run_id()}_model"
         assert callback.versions[0].name == callback.name
 
     def test_default_is_told_once(self, model, capsys, tmp_path):
         for _ in range(2):
             play([checkpoint()], [{}], model=model)
-        told = f"kept: versions go to {run.default_artifact_name()} in {tmp_path / 'kept-store'}"
+        told = f"kept: versions go to {naming.default_artifact_name()} in {tmp_path / 'kept-store'}"
         assert capsys.readouterr().out.count(told) == 1
 
     def test_a_given_name_is_not_told(self, model, capsys):
@@ -168,7 +168,7 @@ class TestArtifactName:
             kept.ModelCheckpoint("each_{epoch}.keras"),
             kept.ModelCheckpoint("often.weights.h5", save_weights_only=True, save_freq=2),
         ]
-        base = run.default_artifact_name()
+        base = naming.default_artifact_name()
         for _ in range(2):  # and the same ones in a second fit
             fit(model, data, *callbacks)
             assert [c.name for c in callbacks] == [base, f"{base}_2", f"{base}_3"]

@@ -11,7 +11,7 @@ import pytest
 import kept
 from kept.errors import CannotResume, InvalidInput
 from tests.training.helpers import Stop
-from tests.training.test_resume import BATCHES, checkpoint, make, rows, same
+from tests.training.resume.test_resume import BATCHES, checkpoint, make, rows, same
 
 
 def trainer(own=list, fit=None):

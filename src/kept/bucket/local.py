@@ -20,11 +20,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from kept.bucket import disk
+from kept.bucket import file_io
 from kept.bucket.base import Item, size_of
-from kept.bucket.disk import sync_folder
-from kept.bucket.parallel import in_threads
+from kept.bucket.file_io import sync_folder
 from kept.errors import KeyExists, KeyNotFound
+from kept.parallel import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -93,7 +93,7 @@ class LocalBucket:
         try:
             with open(self._path(key), "rb", buffering=0) as file:
                 left = max(os.fstat(file.fileno()).st_size - start, 0)
-                return disk.read(
+                return file_io.read(
                     file.fileno(), start, left if length is None else min(length, left)
                 )
         except _MISSING:
@@ -183,9 +183,9 @@ class LocalBucket:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             _try_lock(fd)  # held until the file has its final name: says that the writer lives
-            disk.write(fd, parts)
-            disk.sync(fd)
-            disk.forget(fd)
+            file_io.write(fd, parts)
+            file_io.sync(fd)
+            file_io.forget(fd)
             yield path
         finally:
             os.close(fd)

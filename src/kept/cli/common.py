@@ -23,7 +23,7 @@ class NoStore(NotFound):
 
 def opened(location: str | None, *, may_be_new: bool = False) -> Store:
     """Return the store; raises NoStore, unless it may be a new one."""
-    from kept.store.opening import open_store
+    from kept.store.open import open_store
 
     store = open_store(location)
     if not store.exists and not may_be_new:

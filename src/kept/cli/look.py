@@ -27,7 +27,7 @@ from kept.names import LATEST
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kept.mirrors.receipts import Receipt
+    from kept.store.receipts import Receipt
     from kept.store.store import Store
     from kept.store.version import Artifact, Version
 
@@ -87,7 +87,7 @@ def _list_all(store: Store, name: str, *, as_json: bool) -> None:
 
 
 def _receipts(store: Store, name: str) -> list[Receipt]:
-    from kept.mirrors.receipts import receipts
+    from kept.store.receipts import receipts
 
     return [receipt for receipt in receipts(store.bucket) if receipt.artifact == name]
 
@@ -109,7 +109,7 @@ def _print_waiting(store: Store, name: str) -> None:
     """Say what a run has saved and not uploaded yet."""
     if not store.bucket.is_remote:
         return
-    from kept.mirrors.outbox import Outbox
+    from kept.sync.outbox.outbox import Outbox
 
     outbox = Outbox()
     count = sum(entry.artifact == name for entry in outbox.entries(store.location))

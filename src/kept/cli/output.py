@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import orjson
 
-from kept.store.quantities import size_text as size_text  # noqa: PLC0414 - all of output
+from kept.units import size_text as size_text  # noqa: PLC0414 - all of output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

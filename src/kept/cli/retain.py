@@ -25,8 +25,8 @@ from kept.cli.output import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kept.store.gc import Collection
-    from kept.store.retention import Decision
+    from kept.store.gc.collector import Collection
+    from kept.store.retention.policy import Decision
 
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Only tell what would be deleted, and why."
@@ -55,7 +55,7 @@ def prune(
     alias other than epoch_…, what was undeleted, and what a mirror has not confirmed yet. What is
     deleted can be undeleted until gc. On a terminal you are asked first.
     """
-    from kept.store.keep import Keep
+    from kept.store.retention.keep import Keep
 
     keep = Keep(**rules) if any(rule is not None for rule in rules.values()) else None
     store = opened(location)

@@ -19,7 +19,7 @@ from kept.cli.output import (
 from kept.progress import progress
 
 if TYPE_CHECKING:
-    from kept.store.compacting import Compacted
+    from kept.store.compact.compactor import Compacted
     from kept.store.usage import Usage
 
 

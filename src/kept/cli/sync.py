@@ -14,8 +14,8 @@ from kept.errors import RemoteError
 from kept.progress import progress
 
 if TYPE_CHECKING:
-    from kept.mirrors.sync import Copied
     from kept.store.store import Store
+    from kept.sync.mirror.replicate import Copied
 
 
 @click.command(short_help="Send what waits, or copy a store to another.")
@@ -92,7 +92,7 @@ def sync(  # noqa: PLR0913 - the options of the command
 
 def _drop_refused(folder: str | None, artifact: str | None, *, yes: bool, as_json: bool) -> None:
     from kept.cli.waiting import drop_refused, label_of, refused
-    from kept.mirrors.outbox import Outbox
+    from kept.sync.outbox.outbox import Outbox
 
     outbox = Outbox(folder)
     due = refused(outbox, artifact)
@@ -118,7 +118,7 @@ def _send_or_list(
     location: str | None, folder: str | None, artifact: str | None, *, status: bool, as_json: bool
 ) -> None:
     from kept.cli.waiting import print_sent, print_waiting, send_waiting, sent_shape, waiting
-    from kept.mirrors.outbox import Outbox
+    from kept.sync.outbox.outbox import Outbox
 
     outbox = Outbox(folder)
     if status:
@@ -152,7 +152,7 @@ def _store_if_any(location: str | None) -> Store | None:
 
 
 def _mirrors(source: Store) -> list[str]:
-    from kept.mirrors.receipts import receipts
+    from kept.store.receipts import receipts
 
     return sorted({receipt.destination for receipt in receipts(source.bucket)})
 
@@ -166,8 +166,8 @@ def _copy_all(source: Store, where: str, artifact: str | None) -> tuple[Store, d
 
 
 def _copy(source: Store, target: Store, name: str) -> Copied:
-    from kept.mirrors.receipts import Receipts
-    from kept.mirrors.sync import Sync
+    from kept.store.receipts import Receipts
+    from kept.sync.mirror.replicate import Sync
 
     confirmed = Receipts(source.bucket, target.location)
     is_mirror = confirmed.receipt(name) is not None

@@ -17,14 +17,14 @@ from kept.cli.output import (
     time_text,
 )
 from kept.errors import KeptError
-from kept.mirrors.refusals import refusal_of
 from kept.progress import progress
+from kept.sync.outbox.rejected import refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kept.mirrors.outbox import Entry, Outbox
     from kept.store.store import Store
+    from kept.sync.outbox.outbox import Entry, Outbox
 
     Progress = Callable[[int, int], None]
 
@@ -90,7 +90,7 @@ def is_wandb(destination: str) -> bool:
 def _send_to_wandb(
     outbox: Outbox, entries: list[Entry], artifact: str | None, moved: Progress
 ) -> None:
-    from kept.mirrors.wandb_upload import send_left
+    from kept.sync.wandb.uploads import send_left
 
     sent = 0
 
@@ -103,7 +103,7 @@ def _send_to_wandb(
 
 
 def _send_to_store(outbox: Outbox, destination: str, artifact: str | None, moved: Progress) -> None:
-    from kept.mirrors.delivery import Delivery
+    from kept.sync.outbox.deliver import Delivery
 
     store = opened(destination, may_be_new=True)
     Delivery(store, outbox).send(moved, artifact, in_parts=True)
@@ -112,7 +112,7 @@ def _send_to_store(outbox: Outbox, destination: str, artifact: str | None, moved
 def label_of(entry: Entry) -> str:
     """Return an entry's destination as the user knows it."""
     if is_wandb(entry.destination):
-        from kept.mirrors.wandb_sender import place_of_entry
+        from kept.sync.wandb.sender import place_of_entry
 
         return f"W&B {place_of_entry(entry).label}"
     return entry.destination
@@ -201,7 +201,7 @@ def refused(outbox: Outbox, artifact: str | None) -> list[Entry]:
 
 def _in_store(store: Store) -> list[Waiting]:
     from kept.errors import ArtifactNotFound
-    from kept.mirrors.receipts import receipts
+    from kept.store.receipts import receipts
 
     found = []
     for place, name, _, newest in receipts(store.bucket):

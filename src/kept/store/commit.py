@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.digest import digest
-from kept.errors import Damaged, InvalidInput, KeyNotFound
-from kept.store.blobs import blob_key
-from kept.store.ground import Ground, on_ground
-from kept.store.history import Entry, entries
-from kept.store.manifest import Manifest
-from kept.store.packing import Packer
+from kept.errors import Damaged, InvalidInput
+from kept.store.blobs.blob import blob_key
+from kept.store.content.manifest import Manifest, manifest_key, read_manifest
+from kept.store.content.packing import Packer
+from kept.store.log.fence import Ground, on_ground
+from kept.store.log.history import Entry, entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from kept.bucket.base import Bucket
     from kept.bucket.transfer import Transfer
+    from kept.store.content.find_files import Source
     from kept.store.encoding import Json
-    from kept.store.log import Event, Log, View
-    from kept.store.sources import Source
+    from kept.store.log.log import Event, Log, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,26 +115,6 @@ def _store(
         return _store(bucket, sources, None, condemned | blobs)
     bucket.put(manifest_key(name), [encoded])
     return _Stored(manifest, name, packer.bytes_new)
-
-
-def manifest_key(name: str) -> str:
-    """Return the key of the manifest with that digest."""
-    return f"manifests/{name[:2]}/{name}.json"
-
-
-def read_manifest(bucket: Bucket, entry: Entry) -> Manifest:
-    """Return a version's manifest, checked; raises Damaged."""
-    key = manifest_key(entry.manifest)
-    try:
-        data = bucket.get(key)
-    except KeyNotFound:
-        raise Damaged(f"{key} is missing from {bucket.location}") from None
-    if digest(data) != entry.manifest:
-        raise Damaged(f"{key} is damaged: its {len(data)} bytes have another digest than its name")
-    manifest = Manifest.decode(data, key)
-    if (manifest.digest, manifest.size) != (entry.digest, entry.size):
-        raise Damaged(f"{key} is not what the log says of it")
-    return manifest
 
 
 class _Newest(NamedTuple):

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from kept.errors import ArtifactNotFound, Damaged, VersionNotFound
 from kept.names import Reference, check_alias, check_aliases, check_name, parse_reference
-from kept.store.encoding import Json, describer
-from kept.store.format import check_format, make_store
-from kept.store.history import entries, live
-from kept.store.log import Event, Log, View
-from kept.store.lookup import matches, no_artifact, not_found
-from kept.store.quantities import expiry, parse_span
+from kept.store.format_marker import check_format, make_store
+from kept.store.log.history import entries, live
+from kept.store.log.log import Event, Log, View
+from kept.store.log.lookup import matches, no_artifact, not_found
+from kept.store.metadata import describer
 from kept.store.version import Artifact, Version
+from kept.units import expiry, parse_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
     from kept.bucket.base import Bucket
     from kept.bucket.transfer import Progress
-    from kept.store.compacting import Compacted
-    from kept.store.gc import Collection
-    from kept.store.history import Entry
-    from kept.store.keep import Keep
-    from kept.store.manifest import Manifest
-    from kept.store.retention import Decision
-    from kept.store.sources import Storable
+    from kept.store.compact.compactor import Compacted
+    from kept.store.content.find_files import Storable
+    from kept.store.content.manifest import Manifest
+    from kept.store.encoding import Json
+    from kept.store.gc.collector import Collection
+    from kept.store.log.history import Entry
+    from kept.store.retention.keep import Keep
+    from kept.store.retention.policy import Decision
     from kept.store.usage import Usage
     from kept.store.verify import Report
 
@@ -69,7 +70,7 @@ class Store:
         """Commit files and folders as a new version, with its aliases, in one atomic step.
 
         A path is stored under its own name: a/b/f becomes f, a folder a/b/d becomes d with all
-        that is below it, a MemoryFile (of kept.store.content) under its own. Content identical to
+        that is below it, a MemoryFile under its own. Content identical to
         the newest version makes no new version; the aliases then move to that one. On return the
         version is durable.
 
@@ -85,7 +86,7 @@ class Store:
         """
         from kept.bucket.transfer import watched
         from kept.store.commit import Label, commit
-        from kept.store.sources import find_sources
+        from kept.store.content.find_files import find_sources
 
         check_name(name)
         check_name(type, "A type")
@@ -156,7 +157,7 @@ class Store:
 
         Raises VersionInUse if it has aliases of its own and force is not set.
         """
-        from kept.store.deleting import delete
+        from kept.store.retention.delete import delete
 
         version = self.version(reference)
         delete(self.log(version.name), version.name, version.index, force=force)
@@ -168,7 +169,7 @@ class Store:
         Raises VersionNotFound if there never was one, and VersionGone if gc has removed its
         content.
         """
-        from kept.store.deleting import undelete
+        from kept.store.retention.delete import undelete
 
         version = self._find(parse_reference(reference), entries)
         undelete(self.bucket, version.name, self.log(version.name), version.index)
@@ -198,7 +199,7 @@ class Store:
         Without keep only expired versions go. What is deleted can be undeleted until gc.
         Raises ArtifactNotFound or Damaged.
         """
-        from kept.store.deleting import plan_prune, prune
+        from kept.store.retention.delete import plan_prune, prune
 
         view = self._view(name)
         if dry_run:
@@ -215,19 +216,19 @@ class Store:
         Raises InvalidInput, or Damaged if a version's manifest cannot be read: what it needs is not
         known then, and nothing is deleted.
         """
-        from kept.store.gc import collect
+        from kept.store.gc.collector import collect
 
         return collect(self.bucket, self.log, parse_span(grace, "grace"), dry_run=dry_run)
 
     def read_manifest(self, version: Version) -> Manifest:
         """Return a version's manifest; raises Damaged."""
-        from kept.store.commit import read_manifest
+        from kept.store.content.manifest import read_manifest
 
         return read_manifest(self.bucket, version.entry)
 
     def download(self, version: Version, root: Path, progress: Progress | None = None) -> Path:
         """Write a version's files below root; see Version.download."""
-        from kept.store.restore import restore
+        from kept.store.content.restore import restore
 
         restore(self.bucket, version.manifest, root, progress)
         return root
@@ -252,7 +253,7 @@ class Store:
 
         Raises ArtifactNotFound.
         """
-        from kept.store.compacting import Compactor
+        from kept.store.compact.compactor import Compactor
 
         return Compactor(self.bucket).compact_all(self._versions(live, name), progress)
 

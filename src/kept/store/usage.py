@@ -6,18 +6,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kept.bucket.parallel import mapped
 from kept.errors import Damaged
-from kept.store.blobs import RAW, bases_of, read_head, stored_size
-from kept.store.commit import manifest_key, read_manifest
+from kept.parallel import mapped
+from kept.store.blobs.blob import RAW, bases_of, read_head, stored_size
+from kept.store.content.manifest import manifest_key, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kept.bucket.base import Bucket
-    from kept.store.coded import Head
-    from kept.store.history import Entry
-    from kept.store.manifest import Manifest
+    from kept.store.blobs.header import Head
+    from kept.store.content.manifest import Manifest
+    from kept.store.log.history import Entry
 
 _AT_ONCE = 8  # reads, in object storage
 

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kept.errors import Damaged, KeyNotFound
-from kept.store.commit import read_manifest
-from kept.store.history import Entry, live
-from kept.store.restore import ChunkReader
+from kept.store.content.manifest import read_manifest
+from kept.store.content.restore import ChunkReader
+from kept.store.log.history import Entry, live
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kept.bucket.base import Bucket
     from kept.bucket.transfer import Progress
-    from kept.store.log import Event, Log
-    from kept.store.manifest import Chunk
+    from kept.store.content.manifest import Chunk
+    from kept.store.log.log import Event, Log
 
 
 @dataclass(frozen=True, slots=True)

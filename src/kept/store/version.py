@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import keras
 
     from kept.bucket.transfer import Progress
-    from kept.store.history import Entry
-    from kept.store.manifest import File, Manifest
+    from kept.store.content.manifest import File, Manifest
+    from kept.store.log.history import Entry
     from kept.store.store import Store
     from kept.store.verify import Report
 
@@ -113,7 +113,7 @@ class Version:
         The options go to keras.saving.load_model; safe_mode is True unless it is given. Raises
         InvalidInput if the version does not hold exactly one whole model, and Damaged.
         """
-        from kept.store.models import load_model
+        from kept.store.load_model import load_model
 
         return load_model(self, keras_options)
 
@@ -123,7 +123,7 @@ class Version:
         Raises InvalidInput if the version does not hold exactly one file of weights or one whole
         model, and Damaged.
         """
-        from kept.store.models import load_weights
+        from kept.store.load_model import load_weights
 
         load_weights(self, model)
 

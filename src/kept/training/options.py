@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from kept.errors import InvalidCheckpoint
 from kept.names import check_aliases, check_name
-from kept.store.encoding import check_metadata
-from kept.store.keep import Keep
-from kept.store.quantities import parse_span
-from kept.training.interval import Interval
-from kept.training.recoder import check_compression
+from kept.store.metadata import check_metadata
+from kept.store.retention.keep import Keep
+from kept.training.decide.timer import Interval
+from kept.training.upkeep.compaction import check_compression
+from kept.units import parse_span
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping, Sequence
 
-    from kept.mirrors.background import Where
     from kept.store.store import Store
+    from kept.sync.mirror.mirrors import Where
 
 _Class = TypeVar("_Class", bound=type)
 

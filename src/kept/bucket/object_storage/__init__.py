@@ -1,0 +1,1 @@
+"""Buckets in object storage: S3, GCS and Azure, by obstore."""

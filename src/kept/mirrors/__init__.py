@@ -1,1 +1,0 @@
-"""Destinations beside the store: mirrors, and what lies in the outbox until it is confirmed."""

@@ -1,0 +1,1 @@
+"""Stores versions in less room, while what they hold stays the same."""

@@ -1,0 +1,120 @@
+"""A process that stores the versions of one artifact in less room, beside a run that trains.
+
+A process and not a thread: a thread of the lowest priority may be kept from running while it holds
+the interpreter's lock, and then the training waits for it. As a process it takes of the processor
+what nobody else wants, and killing it does no harm (compacting.py says why). Where two of the
+machine's processors are one core, even that slows a training on both of them to 0.78 of its steps,
+so while the run goes on it also rests: it takes a tenth of all processors at most. It is started by
+
+    python -m kept.store.compact.worker FOLDER NAME PARENT [max]
+
+Orders come on standard input, a byte each: PAUSE (a checkpoint is being saved), GO (no longer, and
+there may be new versions), FINISH (end when nothing is left). It also ends, at once, where its
+input ends or its parent is gone. Its last words are a line of JSON: what it has done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kept.store.compact.compactor import Compacted
+
+PAUSE, GO, FINISH = b"p", b"g", b"f"
+_LOOK = 2.0  # seconds between two looks for the parent
+_SHARE = 0.1  # of the machine's processors, while the run goes on
+
+
+class _Over(Exception):
+    """Nobody wants more."""
+
+
+class Orders:
+    """What the run wants."""
+
+    def __init__(self, parent: int, stream: int = 0) -> None:
+        self._parent, self._stream = parent, stream
+        self._paused = False
+        self._news = True
+        self._finish = False
+        self._worked = time.process_time()
+        self._rest = max(0.0, 1 / (_SHARE * (os.cpu_count() or 1)) - 1)  # for a second of work
+
+    def look(self) -> None:
+        """Rest, take what has come, and wait where it says so; for between two steps."""
+        worked = time.process_time() - self._worked
+        self._take(0 if self._finish else worked * self._rest)
+        self._worked += worked
+        while self._paused:
+            self._take(_LOOK)
+
+    def next_round(self) -> bool:
+        """Wait until there may be something to do; return False when it is time to end."""
+        while self._paused or not (self._news or self._finish):
+            self._take(_LOOK)
+        self._take(0)  # news that have come with the order to finish, or before it
+        if not self._news:
+            return False
+        self._news = False
+        return True
+
+    def _take(self, seconds: float) -> None:
+        if os.getppid() != self._parent:
+            raise _Over
+        if not select.select([self._stream], [], [], seconds)[0]:
+            return
+        orders = os.read(self._stream, 64)
+        if not orders:
+            raise _Over
+        for order in (orders[at : at + 1] for at in range(len(orders))):
+            self._finish |= order == FINISH
+            self._news |= order == GO
+            self._paused = order == PAUSE
+
+
+def main(folder: str, name: str, parent: int, *, smallest: bool) -> int:
+    """Do the work; return the exit code, 0 where nothing is left or nobody wants more."""
+    take_what_is_left()  # before it imports what takes time
+    from kept.bucket.local import LocalBucket
+    from kept.errors import KeptError
+    from kept.store.compact.compactor import Compactor
+    from kept.store.log.history import live
+    from kept.store.store import Store
+
+    bucket, orders, error = LocalBucket(folder), Orders(parent), None
+    compactor = Compactor(bucket, smallest=smallest, pause=orders.look)
+    try:
+        store = Store(bucket)
+        while orders.next_round():
+            newest_first = live(store.log(name).view().backwards())
+            compactor.compact(name, list(newest_first)[::-1])
+    except _Over:
+        pass
+    except (KeptError, OSError) as found:
+        error = f"{type(found).__name__}: {found}"
+    _tell(compactor.done, error)
+    return 0 if error is None else 1
+
+
+def take_what_is_left() -> None:
+    """Have this process run when nobody else wants the processor, or nearly so."""
+    os.nice(19)
+    if hasattr(os, "SCHED_IDLE"):  # Linux
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def _tell(done: Compacted, error: str | None) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        os.write(1, json.dumps(asdict(done) | {"error": error}).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), smallest="max" in sys.argv[4:]))

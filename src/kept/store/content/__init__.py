@@ -1,0 +1,1 @@
+"""What a version holds: files, cut into chunks, listed by a manifest."""

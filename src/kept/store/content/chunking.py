@@ -1,0 +1,175 @@
+"""Where to cut a file into chunks, so that a tensor that did not change is a chunk that did not.
+
+Checkpoints keep their tensors at known places: an HDF5 file (.weights.h5, .h5) as contiguous
+datasets, a .keras file as an uncompressed zip around such an HDF5 file. Cutting along these
+places finds unchanged tensors even though the file around them (a date, checksums) differs with
+every save. Any other file is cut into blocks of BLOCK bytes.
+
+The sizes are a balance. A tensor of SMALL bytes or more is a chunk of its own; tinier neighbours
+share one, since each chunk costs some 70 bytes of manifest. What a small change drags along is
+therefore at most SMALL bytes on either side.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from contextlib import closing
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
+
+from kept.store.blobs.header import WIDTHS
+from kept.store.content.file_source import Positioned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import h5py
+
+    from kept.bucket.base import Buffer
+    from kept.store.content.file_source import Content
+
+SMALL = 4 * 1024
+BLOCK = 4 * 1024 * 1024
+LARGEST = 16 * 1024 * 1024
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_ZIP = b"PK\x03\x04"
+_ZIP_LOCAL_HEADER = 30  # bytes before the name; its last four are the lengths of name and extra
+
+Range = tuple[int, int]  # first byte, first byte after
+
+
+class Tensor(NamedTuple):
+    """Where a tensor, or a part of one, lies in its file, and of what kind its elements are."""
+
+    start: int
+    stop: int
+    name: str = ""  # the same in every version of a file; "" for what is no tensor
+    width: int = 1  # bytes of an element, or of each number in it
+    is_big_endian: bool = False
+
+
+def cut(content: Content) -> list[Range]:
+    """Return the chunks of a file: ranges that follow each other and cover it."""
+    found = tensors(content)
+    if not found:
+        return list(_split(0, content.size, BLOCK))
+    return list(_along(found, content.size))
+
+
+def tensors(content: Content) -> list[Tensor]:
+    """Return where tensors, or whole zip members, lie in a file, in order; none if in no place."""
+    try:
+        return sorted(_tensors(content, 0, content.size))
+    except (OSError, RuntimeError, ValueError, LookupError, OverflowError, zipfile.BadZipFile):
+        return []  # looks like HDF5 or zip and is not: still worth keeping, byte by byte
+
+
+def _along(tensors: Iterable[Tensor], size: int) -> Iterator[Range]:
+    here = 0  # everything before it is in a chunk
+    for start, stop, *_ in tensors:
+        if start < here or stop > size:
+            continue  # overlaps: not what any library writes, and no harm to the cover
+        if start - here >= SMALL or (stop - start >= SMALL and start > here):
+            yield from _split(here, start, LARGEST)
+            here = start
+        if stop - here >= SMALL:
+            yield from _split(here, stop, LARGEST)
+            here = stop
+    yield from _split(here, size, LARGEST)
+
+
+def _split(start: int, stop: int, most: int) -> Iterator[Range]:
+    for begin in range(start, stop, most):
+        yield begin, min(begin + most, stop)
+
+
+def _tensors(content: Content, start: int, size: int) -> Iterator[Tensor]:
+    """Yield where tensors, or whole zip members, lie in the file that starts at start."""
+    head = bytes(content.read(start, start + min(len(_HDF5), size)))
+    if head == _HDF5:
+        yield from _datasets(content, start, size)
+    elif head.startswith(_ZIP) and start == 0:
+        for member, member_start, member_size in _members(content):
+            inner = list(_tensors(content, member_start, member_size))
+            yield from (found._replace(name=f"{member}:{found.name}") for found in inner)
+            if not inner:
+                yield Tensor(member_start, member_start + member_size)
+
+
+def _members(content: Content) -> Iterator[tuple[str, int, int]]:
+    """Yield name, start and size of the bytes of every uncompressed zip member."""
+    with zipfile.ZipFile(cast("IO[bytes]", _Window(content, 0, content.size))) as archive:
+        for info in archive.infolist():
+            start = info.header_offset
+            header = bytes(content.read(start, start + _ZIP_LOCAL_HEADER))
+            name = int.from_bytes(header[26:28], "little")
+            extra = int.from_bytes(header[28:30], "little")
+            if info.compress_type == zipfile.ZIP_STORED:
+                yield info.filename, start + _ZIP_LOCAL_HEADER + name + extra, info.file_size
+
+
+def _datasets(content: Content, start: int, size: int) -> Iterator[Tensor]:
+    import h5py
+
+    with closing(h5py.File(_Window(content, start, size), "r")) as root:
+        names: list[bytes] = []
+        h5py.h5o.visit(root.id, names.append)
+        for name in names:
+            found = h5py.h5o.open(root.id, name)
+            if isinstance(found, h5py.h5d.DatasetID):
+                text, kind = name.decode(errors="replace"), _kind(found)
+                for part, (offset, length) in enumerate(_stored(found)):
+                    begin = start + offset
+                    yield Tensor(begin, begin + length, f"{text}:{part}" if part else text, *kind)
+
+
+def _stored(dataset: h5py.h5d.DatasetID) -> Iterator[tuple[int, int]]:
+    """Yield (offset, length) of a dataset's bytes in its file."""
+    offset = dataset.get_offset()
+    if offset is not None:
+        yield offset, dataset.get_storage_size()
+    elif dataset.get_create_plist().get_layout() == 2:  # H5D_CHUNKED
+        for number in range(dataset.get_num_chunks()):
+            info = dataset.get_chunk_info(number)
+            yield info.byte_offset, info.size
+
+
+def _kind(dataset: h5py.h5d.DatasetID) -> tuple[int, bool]:
+    """Return the width of a dataset's numbers in bytes, and whether they are big-endian.
+
+    Keras stores bfloat16 and float8 as opaque bytes of their size, which is what NumPy makes of
+    them; complex numbers are compounds of two. 1 stands for what has no width that helps: text,
+    compressed data.
+    """
+    import h5py
+
+    if dataset.get_create_plist().get_nfilters():
+        return 1, False
+    kind = dataset.get_type()
+    if isinstance(kind, h5py.h5t.TypeCompoundID):
+        sizes = {kind.get_member_type(number).get_size() for number in range(kind.get_nmembers())}
+        kind = kind.get_member_type(0) if len(sizes) == 1 else kind
+    is_float_or_integer = isinstance(kind, h5py.h5t.TypeIntegerID | h5py.h5t.TypeFloatID)
+    width = kind.get_size()
+    if not (is_float_or_integer or isinstance(kind, h5py.h5t.TypeOpaqueID)) or width not in WIDTHS:
+        return 1, False
+    return width, is_float_or_integer and kind.get_order() == h5py.h5t.ORDER_BE
+
+
+class _Window(Positioned):
+    """A range of a file as a file of its own, for h5py and zipfile: they read metadata only."""
+
+    def __init__(self, content: Content, start: int, size: int) -> None:
+        self._content, self._start, self._size = content, start, size
+
+    def read(self, size: int = -1) -> Buffer:
+        left = max(self._size - self._at, 0)
+        start = self._start + self._at
+        data = bytes(self._content.read(start, start + (left if size < 0 else min(size, left))))
+        self._at += len(data)
+        return data
+
+    def write(self, *_: object) -> int:
+        raise OSError("opened for reading")
+
+    def truncate(self, *_: object) -> int:
+        raise OSError("opened for reading")

@@ -1,0 +1,91 @@
+"""What the caller wants stored: paths on the disk, or files in memory, each with its path there."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import operator
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from kept.errors import InvalidPath
+from kept.names import check_paths
+from kept.store.content.file_source import MemoryFile, open_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
+
+    from kept.store.content.file_source import Content
+
+AnyPath = str | os.PathLike[str]
+Storable = AnyPath | MemoryFile
+
+
+class Source(NamedTuple):
+    """A file to be stored."""
+
+    path: str  # in the version
+    file: str | MemoryFile  # a path on the disk, or the file itself
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has now."""
+        return os.path.getsize(self.file) if isinstance(self.file, str) else self.file.size
+
+    def open(self) -> AbstractContextManager[Content]:
+        """Open the file for reading; raises InvalidPath if somebody changes it meanwhile."""
+        if isinstance(self.file, str):
+            return open_file(self.file)
+        return contextlib.nullcontext(self.file)
+
+
+def find_sources(paths: Storable | Iterable[Storable]) -> list[Source]:
+    """Return the files at and below paths, in the order of their paths in the version.
+
+    A path is stored under its own name: a/b/f becomes f; a folder a/b/d becomes d, with all that
+    is below it; a file in memory under its name. Raises InvalidPath for what does not exist, is
+    no file or folder, or collides.
+    """
+    given = [paths] if isinstance(paths, (str, os.PathLike, MemoryFile)) else list(paths)
+    found = (source for path in given for source in _at(path))
+    sources = sorted(found, key=operator.attrgetter("path"))
+    if not sources:
+        raise InvalidPath(f"There is no file to store. Received: {given!r}")
+    repeated = [a.path for a, b in itertools.pairwise(sources) if a.path == b.path]
+    if repeated:
+        raise InvalidPath(f"Two files would be {repeated[0]!r} in the version. Received: {given!r}")
+    check_paths(source.path for source in sources)
+    return sources
+
+
+def _at(path: Storable) -> Iterator[Source]:
+    if isinstance(path, MemoryFile):
+        yield Source(path.name, path)
+        return
+    absolute = os.path.abspath(os.fspath(path))
+    name = os.path.basename(absolute)
+    if os.path.isfile(absolute):
+        yield Source(name, absolute)
+    elif os.path.isdir(absolute):
+        yield from _below(absolute, name)
+    else:
+        what = "is neither a file nor a folder" if os.path.lexists(path) else "does not exist"
+        raise InvalidPath(f"What is to be stored {what}. Received: {path!r}")
+
+
+def _below(folder: str, name: str) -> Iterator[Source]:
+    for where, folders, files in os.walk(folder, onerror=_raise):
+        inside = os.path.relpath(where, folder)
+        parts = [name, *([] if inside == "." else inside.split(os.sep))]
+        for link in filter(os.path.islink, (os.path.join(where, name) for name in folders)):
+            raise InvalidPath(f"A folder to be stored holds a link to a folder. Received: {link!r}")
+        for file in files:
+            full = os.path.join(where, file)
+            if not os.path.isfile(full):
+                raise InvalidPath(f"A folder to be stored holds a special file. Received: {full!r}")
+            yield Source("/".join([*parts, file]), full)
+
+
+def _raise(error: OSError) -> None:
+    raise error  # os.walk leaves out what it cannot read

@@ -1,0 +1,1 @@
+"""Deletes the blobs and manifests that no version needs."""

@@ -1,0 +1,1 @@
+"""The numbered records of an artifact, and what they add up to."""

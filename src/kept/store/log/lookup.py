@@ -1,0 +1,50 @@
+"""Finding the version that a reference names, and saying what there is where there is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kept.names import LATEST, Reference
+from kept.store.log.history import Entry, entries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kept.store.log.log import View
+
+_SHOWN = 10  # names in an error message
+
+
+def matches(entry: Entry, wanted: Reference) -> bool:
+    if wanted.index is not None:
+        return entry.index == wanted.index
+    if wanted.digest is not None:
+        return entry.digest.startswith(wanted.digest)
+    return (wanted.alias or LATEST) in entry.aliases
+
+
+def not_found(view: View, wanted: Reference) -> str:
+    every = list(entries(view.backwards()))[::-1]
+    gone = [entry for entry in every if entry.deleted and matches(entry, wanted)]
+    there = [entry for entry in every if not entry.deleted]
+    selector = wanted.alias or wanted.digest or f"v{wanted.index}"
+    if gone:
+        return f"{wanted.name} has no {selector!r}: v{gone[-1].index} was deleted."
+    if not there:
+        return f"{wanted.name} has no version: all {len(every)} were deleted."
+    aliases = some(alias for entry in reversed(there) for alias in entry.aliases)
+    many = f"{len(there)} versions, v{there[0].index} to v{there[-1].index}"
+    found = many if len(there) > 1 else f"one version, v{there[0].index}"
+    return f"{wanted.name} has no {selector!r}. It has {found}, and the aliases: {aliases}."
+
+
+def no_artifact(name: str, location: str, names: Iterable[str]) -> str:
+    there = some(names)
+    found = f"There are: {there}." if there else "The store is empty."
+    return f"No artifact {name!r} in {location}. {found}"
+
+
+def some(found: Iterable[str]) -> str:
+    all_names = list(found)
+    more = f", … ({len(all_names)} in all)" if len(all_names) > _SHOWN else ""
+    return ", ".join(all_names[:_SHOWN]) + more

@@ -1,0 +1,96 @@
+"""What a mirror has confirmed, kept in the source store: outbox/<id>/<artifact>.json.
+
+What it has not confirmed is the rest of the log. So a receipt that is lost or late costs a look at
+the mirror, and never a version.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from kept.digest import digest
+from kept.errors import Damaged, KeyNotFound
+from kept.store.encoding import canonical, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kept.bucket.base import Bucket
+
+_ROOT = "outbox/"
+
+
+class Receipt(NamedTuple):
+    """What a destination has confirmed of an artifact."""
+
+    destination: str
+    artifact: str
+    record: int  # of the source's log, with all before it
+    version: int  # the newest one, -1 for none
+
+
+class Receipts:
+    """The receipts of one destination, a store's location or something else that is text."""
+
+    def __init__(self, bucket: Bucket, destination: str) -> None:
+        self._bucket = bucket
+        self._destination = destination
+        self._folder = f"{_ROOT}{digest(destination.encode())[:16]}/"
+
+    def register(self, artifact: str) -> None:
+        """Note, durably, that the destination is to have an artifact."""
+        if self.receipt(artifact) is None:
+            self.confirm(artifact, 0, -1)
+
+    def confirm(self, artifact: str, record: int, version: int) -> None:
+        """Note that the destination has all up to a record."""
+        receipt = Receipt(self._destination, artifact, record, version)
+        self._bucket.put(self._key(artifact), [canonical(receipt._asdict())])
+
+    def receipt(self, artifact: str) -> Receipt | None:
+        """Return what is confirmed, or None if the destination is not to have the artifact."""
+        return _read(self._bucket, self._key(artifact))
+
+    def artifacts(self) -> list[str]:
+        """Return the artifacts that the destination is to have."""
+        found = (_read(self._bucket, key) for key in self._bucket.keys(self._folder))
+        return [receipt.artifact for receipt in found if receipt]
+
+    def _key(self, artifact: str) -> str:
+        return f"{self._folder}{artifact}.json"
+
+
+def receipts(bucket: Bucket) -> Iterator[Receipt]:
+    """Yield the receipts of every destination that the store knows."""
+    for key in bucket.keys(_ROOT):
+        receipt = _read(bucket, key)
+        if receipt is not None:
+            yield receipt
+
+
+def _read(bucket: Bucket, key: str) -> Receipt | None:
+    try:
+        return Receipt(**parse(bucket.get(key), key))
+    except KeyNotFound:
+        return None
+    except (Damaged, TypeError):  # as good as lost: the mirror itself knows what it has
+        return None
+
+
+def mirrored_up_to(bucket: Bucket, name: str) -> int | None:
+    """Return the newest version of an artifact that each of its mirrors has confirmed.
+
+    -1 is none of them; None means that the artifact has no mirror.
+    """
+    ends = f"/{name}.json"
+    found = [_confirmed(bucket, key) for key in bucket.keys(_ROOT) if key.endswith(ends)]
+    return min((version for version in found if version is not None), default=None)
+
+
+def _confirmed(bucket: Bucket, key: str) -> int | None:
+    try:
+        return int(parse(bucket.get(key), key)["version"])
+    except KeyNotFound:  # taken away since it was listed
+        return None
+    except (Damaged, LookupError, TypeError, ValueError):
+        return -1  # a receipt that cannot be read confirms nothing

@@ -1,0 +1,1 @@
+"""Which versions stay, and the deletion of the others."""

@@ -1,0 +1,204 @@
+"""Retention: which versions are kept, which are deleted, and why. Decides, and changes nothing.
+
+The decision depends on its arguments alone, on the log above all, so it is the same after a
+resume and in every process. How it is carried out: deleting.py.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from kept.names import is_automatic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from kept.store.log.history import Entry
+    from kept.store.retention.keep import Keep, Period
+
+    Content = Callable[[Entry], Mapping[str, int]]  # the chunks of a version -> their bytes
+    Reasons = dict[int, list[str]]  # of the versions with these numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a version."""
+
+    entry: Entry
+    keep: bool
+    reasons: tuple[str, ...]
+
+
+def decide(
+    versions: Sequence[Entry],
+    keep: Keep | None,
+    now: datetime,
+    mirrored: int | None = None,
+    content: Content | None = None,
+) -> list[Decision]:
+    """Return what becomes of the versions of an artifact, given oldest first, in that order.
+
+    Without keep only those that have expired are deleted. mirrored is the number of the newest
+    version that every mirror has confirmed, None where there is no mirror. content is asked for
+    what versions hold where there is a budget of bytes.
+    """
+    protected = _protected(versions, mirrored)
+    expired = [e for e in versions if e.index not in protected and _is_expired(e, now)]
+    gone = {e.index for e in expired}
+    rest = [e for e in versions if e.index not in gone]
+    kept = _kept_by_rules(rest, keep, now)
+    dropped: set[int] = set()
+    if keep and keep.budget is not None and content:
+        dropped = set(_over_budget(rest, keep.budget, protected, kept, content))
+    found = []
+    for entry in versions:
+        reasons = [*protected.get(entry.index, ()), *kept.get(entry.index, ())]
+        is_kept = entry.index in protected or (bool(reasons) and entry.index not in dropped)
+        why = reasons if is_kept else [_why_not(entry, gone, dropped, keep)]
+        found.append(Decision(entry, is_kept, tuple(why)))
+    return found
+
+
+def _protected(versions: Sequence[Entry], mirrored: int | None) -> Reasons:
+    """Return the versions that are never deleted, and why."""
+    found: Reasons = {}
+    if versions:
+        found.setdefault(versions[-1].index, []).append("newest")
+    good = next((e for e in reversed(versions) if is_good(e)), None)
+    if good is not None and good is not versions[-1]:
+        found.setdefault(good.index, []).append("newest without NaN")
+    for entry in versions:
+        named = [alias for alias in entry.aliases if not is_automatic(alias)]
+        if named:
+            found.setdefault(entry.index, []).append(f"alias {', '.join(named)}")
+        if entry.undeleted:
+            found.setdefault(entry.index, []).append("undeleted")
+        if mirrored is not None and entry.index > mirrored:
+            found.setdefault(entry.index, []).append("not mirrored yet")
+    return found
+
+
+def is_good(entry: Entry) -> bool:
+    """Return whether no metric of a version is NaN or infinite; one without metrics is good."""
+    metrics = entry.metadata.get("metrics")
+    values = [*metrics.values()] if isinstance(metrics, dict) else []
+    return all(_is_finite(value) for value in [entry.metadata.get("value"), *values])
+
+
+def _is_finite(value: Any) -> bool:
+    # JSON has no NaN: metadata says "nan", "inf" or "-inf".
+    return value not in ("nan", "inf", "-inf")
+
+
+def _is_expired(entry: Entry, now: datetime) -> bool:
+    return entry.expires is not None and datetime.fromisoformat(entry.expires) <= now
+
+
+def _kept_by_rules(versions: Sequence[Entry], keep: Keep | None, now: datetime) -> Reasons:
+    if keep is None:
+        return {entry.index: ["not expired"] for entry in versions}
+    found: Reasons = {}
+    for reason, kept in _rules(versions, keep, now):
+        for entry in kept:
+            found.setdefault(entry.index, []).append(reason)
+    return found
+
+
+def _rules(
+    versions: Sequence[Entry], keep: Keep, now: datetime
+) -> Iterator[tuple[str, Sequence[Entry]]]:
+    if keep.last is not None:
+        yield f"last {keep.last}", versions[-keep.last :]
+    if keep.best is not None:
+        yield f"best {keep.best}", _best(versions)[: keep.best]
+    if keep.period is not None:
+        yield f"every {keep.every}", _firsts(versions, keep.period)
+    if keep.span is not None:
+        since = now - keep.span
+        yield f"within {keep.within}", [e for e in versions if _created(e) > since]
+    if (keep.last, keep.best, keep.every, keep.within) == (None, None, None, None):
+        yield f"within the {keep.bytes}", versions
+
+
+def _best(versions: Sequence[Entry]) -> list[Entry]:
+    """Return the versions that have a value of the newest monitored metric, best first."""
+    said = next((e.metadata for e in reversed(versions) if _value(e) is not None), {})
+    monitor, mode = said.get("monitor"), said.get("mode")
+    comparable = [
+        (value if mode == "min" else -value, entry)
+        for entry in versions
+        if (value := _value(entry)) is not None
+        and (entry.metadata.get("monitor"), entry.metadata.get("mode")) == (monitor, mode)
+    ]
+    return [entry for _, entry in sorted(comparable, key=lambda pair: pair[0])]
+
+
+def _value(entry: Entry) -> float | None:
+    value = entry.metadata.get("value")
+    if entry.metadata.get("mode") not in ("min", "max") or isinstance(value, bool):
+        return None
+    if isinstance(value, int):  # of any size; isfinite takes none that is no float
+        return value
+    return value if isinstance(value, float) and math.isfinite(value) else None
+
+
+def _firsts(versions: Sequence[Entry], period: Period) -> list[Entry]:
+    """Return the first version of each period but, for epochs and steps, of that from 0."""
+    first: dict[int, Entry] = {}
+    for entry in versions:
+        progress = _progress(entry, period.unit)
+        if progress is not None:
+            first.setdefault(int(progress // period.length), entry)
+    return [entry for number, entry in first.items() if number or period.unit == "second"]
+
+
+def _progress(entry: Entry, unit: str) -> float | None:
+    """Return how many epochs, steps or seconds there were when a version was made."""
+    if unit == "second":
+        return _created(entry).timestamp()
+    value = entry.metadata.get(unit)
+    if not isinstance(value, int):
+        return None
+    is_whole_epoch = unit == "epoch" and entry.metadata.get("batch") is None
+    return value + 1 if is_whole_epoch else value  # epochs count from 0
+
+
+def _created(entry: Entry) -> datetime:
+    return datetime.fromisoformat(entry.created_at)
+
+
+def _over_budget(
+    versions: Sequence[Entry], budget: int, protected: Reasons, kept: Reasons, content: Content
+) -> Iterator[int]:
+    """Yield the versions given up for the budget: all from the first, backwards, that is over."""
+    held: set[str] = set()
+    left = budget
+
+    def take(entry: Entry) -> None:
+        nonlocal left
+        chunks = content(entry)
+        left -= sum(size for chunk, size in chunks.items() if chunk not in held)
+        held.update(chunks)
+
+    for entry in versions:
+        if entry.index in protected:
+            take(entry)
+    is_over = False
+    for entry in reversed(versions):
+        if entry.index in kept and entry.index not in protected:
+            if not is_over:
+                take(entry)
+                is_over = left < 0
+            if is_over:
+                yield entry.index
+
+
+def _why_not(entry: Entry, gone: set[int], dropped: set[int], keep: Keep | None) -> str:
+    if entry.index in gone:
+        return f"expired {entry.expires}"
+    if entry.index in dropped and keep:
+        return f"over the budget of {keep.bytes}"
+    return "no rule keeps it"

@@ -1,0 +1,1 @@
+"""Copies of committed versions elsewhere: in another store, or in W&B."""

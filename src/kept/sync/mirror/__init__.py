@@ -1,0 +1,1 @@
+"""A second store that gets each version after its commit."""

@@ -1,0 +1,1 @@
+"""Checkpoints that wait on the disk until a destination has confirmed them."""

@@ -1,0 +1,1 @@
+"""Uploads to W&B; sdk is the one module that imports wandb."""

@@ -1,0 +1,94 @@
+"""The checkpoint callback for Keras 3, on TensorFlow, JAX and torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Unpack
+
+import keras
+
+from kept.training.callbacks.hooks import CheckpointHooks
+from kept.training.decide.controller import Checkpointing
+from kept.training.keras_api.keras3 import Keras3
+from kept.training.options import CheckpointOptions, check_options, check_save_freq, documented
+from kept.training.save.path_template import FilePath
+
+if TYPE_CHECKING:
+    import os
+
+
+@documented
+class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  # Keras is untyped
+    """Keras's ModelCheckpoint that keeps every checkpoint and does not stall training.
+
+    Each checkpoint is committed as a version of an artifact, with the aliases epoch_<n> or
+    epoch_<n>_batch_<b> (counted from 0, as W&B counts) and best (by the monitored metric, NaN
+    never), and with the metadata epoch, batch, step, monitor, mode, value, metrics, format,
+    framework, keras_version, stall_seconds, write_seconds, bytes_new and snapshot_bytes. The file
+    at filepath appears whole or not at all. Where saves come faster than they can be written, every
+    version is committed, but of files at the same filepath some are passed over: never the first or
+    the last one, nor two in a row.
+
+    The training thread only copies the state into memory that is kept for it: the bytes of weights
+    and optimizer state, and as many again once saves take more than half of the time between them.
+    (On torch, a model with a layer that wraps a torch.nn.Module is saved on the training thread.)
+    fit returns when every checkpoint is durable. An error in the background is raised by the next
+    hook, by wait or by close.
+
+    Args:
+        filepath: Where to save, with options such as {epoch:02d} and {val_loss:.2f}; epoch and
+            batch count from 1 there, as Keras counts. Ends in .keras or .h5, or in .weights.h5
+            with save_weights_only=True. Without an ending it is a SavedModel (on TensorFlow and
+            JAX), or a TensorFlow checkpoint of the weights (on TensorFlow); these are written on
+            the training thread.
+        monitor: Name of the metric that says which checkpoint is the best.
+        verbose: 0 is silent, 1 tells of every checkpoint.
+        save_best_only: Save only what is better by the metric than everything before.
+        save_weights_only: Save the weights with the optimizer's state, not the whole model.
+        mode: "min", "max" or "auto" (found out from the metric, by the end of the first batch).
+        save_freq: "epoch", or a number of batches.
+        initial_value_threshold: What the metric has to beat to be the first best.
+        options: A tf.saved_model.SaveOptions for a SavedModel, a tf.train.CheckpointOptions for a
+            TensorFlow checkpoint.
+        {options}
+
+    Raises:
+        InvalidCheckpoint: An argument cannot work; the message says which and why.
+        NotAStore, NewerFormat: The location cannot be used as a store.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - Keras's signature
+        self,
+        filepath: str | os.PathLike[str],
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,  # noqa: FBT001, FBT002
+        save_weights_only: bool = False,  # noqa: FBT001, FBT002
+        mode: str = "auto",
+        save_freq: str | int = "epoch",
+        initial_value_threshold: float | None = None,
+        *,
+        options: Any = None,
+        **more: Unpack[CheckpointOptions],
+    ) -> None:
+        checked = check_options(self, more, self.options_type)
+        check_save_freq(save_freq)
+        edition = Keras3()
+        path = FilePath(
+            filepath,
+            edition,
+            options,
+            weights_only=save_weights_only,
+            has_batch=save_freq != "epoch",
+        )
+        super().__init__(
+            filepath="x.weights.h5" if save_weights_only else "x.keras",  # Keras knows no more
+            monitor=monitor,
+            verbose=verbose,
+            save_best_only=save_best_only,
+            save_weights_only=save_weights_only,
+            mode=mode,
+            save_freq=save_freq,
+            initial_value_threshold=initial_value_threshold,
+        )
+        self.filepath = path.template
+        self._checkpointing = Checkpointing(self, edition, path, checked, self._destination)

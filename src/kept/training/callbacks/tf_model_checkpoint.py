@@ -1,0 +1,89 @@
+"""The checkpoint callback for tf_keras."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tf_keras
+
+from kept.training.callbacks.hooks import CheckpointHooks
+from kept.training.decide.controller import Checkpointing
+from kept.training.keras_api.tf_keras import TfKeras, split_legacy
+from kept.training.options import check_options, check_save_freq, documented
+from kept.training.save.path_template import FilePath
+
+if TYPE_CHECKING:
+    import os
+
+
+@documented
+class ModelCheckpoint(CheckpointHooks, tf_keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  # untyped
+    """kept.ModelCheckpoint for tf_keras, with the arguments of tf_keras's ModelCheckpoint.
+
+    What it does is what kept.ModelCheckpoint does on Keras 3, with two exceptions. The file is
+    written on the training thread, since tf_keras has no means to save a model from a snapshot.
+    And versions hold no state, so resume and state_of are refused.
+
+    Args:
+        filepath: Where to save, with options such as {epoch:02d} and {val_loss:.2f}; epoch and
+            batch count from 1 there, as Keras counts. Ends in .keras or .h5, or in .weights.h5
+            with save_weights_only=True. Without an ending it is a SavedModel, or a TensorFlow
+            checkpoint of the weights.
+        monitor: Name of the metric that says which checkpoint is the best.
+        verbose: 0 is silent, 1 tells of every checkpoint.
+        save_best_only: Save only what is better by the metric than everything before.
+        save_weights_only: Save the weights, not the whole model.
+        mode: "min", "max" or "auto": as tf_keras has it, more is better for names with "acc" in
+            them and those that begin with "fmeasure", less for all others.
+        save_freq: "epoch", or a number of batches.
+        options: As in tf_keras.
+        initial_value_threshold: What the metric has to beat to be the first best.
+        period: With save_freq="epoch": save every so many epochs.
+        load_weights_on_restart: Load the newest file at filepath when fit begins.
+        {options}
+
+    Raises:
+        InvalidCheckpoint: An argument cannot work; the message says which and why.
+        NotAStore, NewerFormat: The location cannot be used as a store.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - Keras's signature
+        self,
+        filepath: str | os.PathLike[str],
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,  # noqa: FBT001, FBT002
+        save_weights_only: bool = False,  # noqa: FBT001, FBT002
+        mode: str = "auto",
+        save_freq: str | int = "epoch",
+        options: Any = None,
+        initial_value_threshold: float | None = None,
+        **more: Any,
+    ) -> None:
+        legacy, own = split_legacy(more)
+        checked = check_options(self, own, self.options_type)
+        check_save_freq(save_freq)
+        edition = TfKeras()
+        path = FilePath(
+            filepath,
+            edition,
+            options,
+            weights_only=save_weights_only,
+            has_batch=save_freq != "epoch",
+        )
+        super().__init__(
+            filepath=path.template,
+            monitor=monitor,
+            verbose=verbose,
+            save_best_only=save_best_only,
+            save_weights_only=save_weights_only,
+            mode=mode,
+            save_freq=save_freq,
+            initial_value_threshold=initial_value_threshold,
+            **legacy,
+        )
+        self.mode = mode
+        self._checkpointing = Checkpointing(self, edition, path, checked, self._destination)
+
+    def _implements_train_batch_hooks(self) -> bool:
+        return True  # for saves by the clock and at SIGTERM

@@ -1,0 +1,1 @@
+"""When a checkpoint is saved, and whether it is the best."""

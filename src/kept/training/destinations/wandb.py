@@ -1,0 +1,181 @@
+"""The active run of W&B as the place where checkpoints go, with or without a store beside it.
+
+The file is linked into the outbox before it gets its final name, so there is one copy of its bytes
+on the disk at any time, and it stays there, whatever happens to the file, until W&B has it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from kept.errors import InvalidCheckpoint, UploadFailed
+from kept.store.content.manifest import manifest_key
+from kept.sync.wandb.sdk import active_run, place_of
+from kept.sync.wandb.uploads import Label, uploads_of
+from kept.training.destinations.open import destination_of
+from kept.training.destinations.store import StoreDestination
+from kept.training.messages import print_text, show
+from kept.training.monitor import best_value
+from kept.training.naming import artifact_name_of
+from kept.training.save.checkpoint_files import files_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
+
+    from kept.store.store import Store
+    from kept.store.version import Version
+    from kept.sync.outbox.outbox import Entry
+    from kept.training.destinations.base import Describe, Destination, Files
+    from kept.training.options import WandbOptions
+    from kept.training.request import Due
+
+_NEEDS_STORE = ("mirror", "resume", "state_of", "keep")
+_METADATA_KEYS = 80  # W&B takes 100, and kept has up to 20 of its own
+
+
+class WandbDestination:
+    """See Destination."""
+
+    takes_files = True
+    is_named = True
+
+    def __init__(self, options: WandbOptions, committed: Callable[[Version], None]) -> None:
+        """Raises NoActiveRun, InvalidCheckpoint, or what opening the store raises."""
+        self._bind(active_run())
+        _check_options(options)
+        self._ttl: timedelta | None = options.ttl
+        self._by_reference = options.reference
+        self._stored = _stored(options, committed)
+        self._best: Mapping[str, Any] | None = None  # metadata of the best version before the fit
+        self.logged: list[Entry] = []
+
+    @property
+    def location(self) -> str:
+        """See Destination."""
+        return self._label
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """See Destination."""
+        return (self._label, *(self._stored.places if self._stored else ()))
+
+    @property
+    def store(self) -> Store | None:
+        """See Destination."""
+        return self._stored.store if self._stored else None
+
+    def default_name(self) -> str:
+        """Return the name that W&B's callback has for it, for the run that is active now.
+
+        Raises NoActiveRun.
+        """
+        run = active_run()
+        if run is not self._run:
+            self._bind(run)
+        return artifact_name_of(str(run.id))
+
+    def begin(self, name: str) -> None:
+        """See Destination."""
+        if self._stored is not None:
+            self._stored.begin(name)
+        else:
+            self._best = self._best_of(name)
+        self._uploads.begin()
+
+    def commit(self, due: Due, files: Files, describe: Describe) -> Version | None:
+        """See Destination."""
+        return None if self._stored is None else self._stored.commit(due, files, describe)
+
+    def hand_over(self, due: Due, written: str, version: Version | None, describe: Describe) -> str:
+        """See Destination."""
+        label = Label(
+            due.name,
+            aliases=["latest", *due.aliases],
+            metadata=describe(None) if version is None else self._metadata(version),
+            ttl=self._ttl,
+            references=self._references(version),
+        )
+        files = {} if self._by_reference else files_of(written)
+        lasting = os.path.dirname(os.path.abspath(due.path))
+        entry = self._uploads.add(label, files, lasting)
+        if entry is not None:
+            self.logged.append(entry)
+        if self._stored is not None:
+            return self._stored.hand_over(due, written, version, describe)
+        return f"{due.name} in {self._label}" if entry else "not logged, W&B is disabled"
+
+    def best(self, name: str, monitor: str, mode: str) -> float | None:
+        """See Destination."""
+        if self._stored is not None:
+            return self._stored.best(name, monitor, mode)
+        return best_value(self._best, monitor, mode) if self._best else None
+
+    def finish(self) -> None:
+        """See Destination."""
+        self._uploads.finish()
+        if self._stored is not None:
+            self._stored.finish()
+
+    def _best_of(self, name: str) -> Mapping[str, Any] | None:
+        try:
+            return self._uploads.best(name)
+        except UploadFailed as error:
+            show(f"the best value of {name} so far is not known, so the next one counts: {error}")
+            return None
+
+    def _bind(self, run: Any) -> None:
+        self._run = run
+        self._uploads = uploads_of(run, print_text)
+        place = place_of(run)
+        self._label = f"the W&B run {place.label}" if place else "W&B (disabled)"
+
+    @staticmethod
+    def _metadata(version: Version) -> dict[str, Any]:
+        return version.metadata | {
+            "kept_store": version.store.location,
+            "kept_version": version.reference,
+            "kept_digest": version.digest,
+        }
+
+    def _references(self, version: Version | None) -> dict[str, str]:
+        if not self._by_reference or version is None:
+            return {}
+        key = manifest_key(version.entry.manifest)
+        return {"kept-manifest.json": f"{version.store.location}/{key}"}
+
+
+def _check_options(options: WandbOptions) -> None:
+    if len(options.metadata or {}) > _METADATA_KEYS:
+        raise InvalidCheckpoint(
+            f"W&B takes at most 100 keys of metadata, some of which are kept's; pass at most "
+            f"{_METADATA_KEYS}, or put them into one dict. "
+            f"Received: metadata with {len(options.metadata or {})} keys"
+        )
+    if options.store is not None:
+        return
+    needed = [*_NEEDS_STORE, *(["keep_local"] if options.local_rule else [])]
+    for name in needed:
+        if (value := getattr(options, name)) not in (None, False):
+            raise InvalidCheckpoint(
+                f"{name} needs a store, which holds what W&B does not. Pass store= too: a folder, "
+                f"or s3://bucket/prefix. Received: {name}={value!r}, store=None"
+            )
+
+
+def _stored(options: WandbOptions, committed: Callable[[Version], None]) -> Destination | None:
+    if options.store is None and not options.reference:
+        return None
+    if not options.reference:
+        return destination_of(options, committed)
+    # A version that W&B refers to has to be there before, so it is not sent by way of the outbox.
+    stored = StoreDestination(options, committed) if options.store is not None else None
+    if stored is None or not stored.store.bucket.is_remote:
+        received = "store=None" if stored is None else f"store={stored.location!r}"
+        raise InvalidCheckpoint(
+            "reference=True has W&B refer to a version in object storage, so it needs store= there "
+            "(s3://, gs:// or az://). With a store on this machine, leave reference out. "
+            f"Received: reference=True, {received}"
+        )
+    return stored

@@ -1,0 +1,75 @@
+"""Keras 3, on TensorFlow, JAX and torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kept.training.keras_api.formats import SAVED_MODEL, TF_CHECKPOINT, WEIGHTS
+from kept.training.keras_api.private_api import tensorflow_not_imported
+from kept.training.keras_api.save_file import write_checkpoint
+from kept.training.resume.resumer import Resumer, check_resume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kept.training.keras_api.formats import Format
+    from kept.training.options import Options
+
+
+class Keras3:
+    """See Edition."""
+
+    package = "keras"
+    cannot_snapshot: str | None = None
+    version: str = keras.__version__
+
+    @property
+    def framework(self) -> str:
+        return str(keras.backend.backend())
+
+    def owns(self, model: Any) -> bool:
+        return isinstance(model, keras.Model)
+
+    def direction(self, callback: Any) -> str | None:
+        try:
+            callback._set_monitor_op()  # noqa: SLF001 - Keras's own rule, which asks the metric
+        except ValueError:
+            return None
+        return "min" if callback.monitor_op(0.0, 1.0) else "max"
+
+    def write(self, model: Any, path: str, format: Format, options: Any) -> None:
+        if format is SAVED_MODEL:
+            _export(model, path, options)
+        elif format is TF_CHECKPOINT:
+            import tensorflow as tf
+
+            tf.train.Checkpoint(model).write(path, options=options)
+        else:
+            with tensorflow_not_imported():
+                write_checkpoint(model, path, weights_only=format is WEIGHTS)
+
+    def step(self, model: Any) -> int | None:
+        optimizer = getattr(model, "optimizer", None)
+        if optimizer is None:
+            return None
+        return int(keras.ops.convert_to_numpy(optimizer.iterations))
+
+    def resuming(
+        self, owner: Any, options: Options, tell: Callable[[str], None], *, named: bool
+    ) -> Resumer:
+        check_resume(options.resume, named=named)
+        return Resumer(owner, options.state_of, tell)
+
+
+def _export(model: Any, path: str, options: Any) -> None:
+    if options is None:
+        model.export(path, verbose=False)
+        return
+    # model.export takes no SaveOptions; these are its steps, the first of them private.
+    from keras.src.export.export_utils import get_input_signature
+
+    archive = keras.export.ExportArchive()
+    archive.track_and_add_endpoint("serve", model, get_input_signature(model))
+    archive.write_out(path, options=options, verbose=False)

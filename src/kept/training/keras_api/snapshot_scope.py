@@ -1,0 +1,80 @@
+"""The scope in which Keras saves a model as it was when a snapshot of it was taken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+if TYPE_CHECKING:
+    from kept.training.snapshot.frameworks import HostBuffer, Variable
+    from kept.training.snapshot.snapshot import Snapshot
+
+_BLOCK = 8 * 1024 * 1024  # bytes compared at a time
+
+
+class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is untyped
+    """Answers with the snapshot's values.
+
+    The values are not given to the constructor, which would copy each to the accelerator.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__(initialize_variables=False)
+        self._snapshot = snapshot
+        self._asked: Variable | None = None
+        self.missing: list[Variable] = []
+
+    def get_current_value(self, variable: Variable) -> HostBuffer | Any | None:
+        self._asked = variable
+        value = self._snapshot.value(variable)
+        if value is None:
+            value = super().get_current_value(variable)
+        if value is None and not any(variable is known for known in self.missing):
+            self.missing.append(variable)
+        return value
+
+    def array(self, value: Any) -> np.ndarray[Any, Any] | None:
+        """Return the snapshot's own copy of a value that is to be saved, None if it has none.
+
+        The value is a variable, or a copy of the one asked for last: optimizers pass those.
+        """
+        if isinstance(value, keras.Variable):
+            self._asked = value
+            return self._snapshot.array(value)
+        held = None if self._asked is None else self._snapshot.array(self._asked)
+        if held is None or not isinstance(value, np.ndarray) or not value.flags.c_contiguous:
+            return None
+        if (value.dtype, value.shape) != (held.dtype, held.shape):
+            return None
+        return held if _are_equal(_bytes_of(value), _bytes_of(held)) else None
+
+    def find(self, written: memoryview) -> memoryview | None:
+        """Return the snapshot's memory if it holds these bytes, of the variable asked for last.
+
+        Somebody asks for a variable and then writes its copy in the snapshot, or a copy of that.
+        """
+        held = None if self._asked is None else self._snapshot.memory(self._asked)
+        if held is None or len(written) != len(held):
+            return None
+        return held if _address(written) == _address(held) or _are_equal(written, held) else None
+
+
+def _bytes_of(array: np.ndarray[Any, Any]) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _address(memory: memoryview) -> int:
+    return int(np.frombuffer(memory, np.uint8).__array_interface__["data"][0])
+
+
+def _are_equal(one: memoryview, other: memoryview) -> bool:
+    word = np.uint64 if len(one) % 8 == 0 else np.uint8  # not as floats: NaN is not NaN
+    return all(
+        np.array_equal(
+            np.frombuffer(one[start : start + _BLOCK], word),
+            np.frombuffer(other[start : start + _BLOCK], word),
+        )
+        for start in range(0, len(one), _BLOCK)
+    )

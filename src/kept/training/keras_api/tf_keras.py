@@ -1,0 +1,109 @@
+"""tf_keras, which is Keras 2: TensorFlow only, and without a StatelessScope.
+
+So a model cannot be saved from a snapshot, and its file is written on the training thread. The
+state of a run (random generators, callbacks, the position in the data) is not kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tf_keras
+
+from kept.errors import InvalidCheckpoint
+from kept.training.keras_api.formats import H5_WEIGHTS, SAVED_MODEL, TF_CHECKPOINT, WEIGHTS
+from kept.training.keras_api.save_file import write_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kept.store.store import Store
+    from kept.training.keras_api.adapter import Logs
+    from kept.training.keras_api.formats import Format
+    from kept.training.options import Options
+
+
+_OWN = ("period", "load_weights_on_restart")  # arguments that Keras 3 has no more
+
+
+class TfKeras:
+    """See Edition."""
+
+    package = "tf_keras"
+    cannot_snapshot: str | None = "tf_keras cannot save a model as it was a moment ago"
+    framework = "tensorflow"
+    version: str = tf_keras.__version__
+
+    def owns(self, model: Any) -> bool:
+        return isinstance(model, tf_keras.Model)
+
+    def direction(self, callback: Any) -> str | None:
+        return "min" if callback.monitor_op(0.0, 1.0) else "max"
+
+    def write(self, model: Any, path: str, format: Format, options: Any) -> None:
+        more = {"options": options} if options is not None else {}
+        if format is TF_CHECKPOINT:
+            model.save_weights(path, save_format="tf", **more)
+        elif format in (WEIGHTS, H5_WEIGHTS):
+            model.save_weights(path)
+        elif format is SAVED_MODEL:
+            model.save(path, save_format="tf", **more)
+        else:
+            write_checkpoint(model, path, weights_only=False)
+
+    def step(self, model: Any) -> int | None:
+        optimizer = getattr(model, "optimizer", None)
+        return None if optimizer is None else int(optimizer.iterations.numpy())
+
+    def resuming(
+        self,
+        owner: Any,  # noqa: ARG002 - as Edition has it
+        options: Options,
+        tell: Callable[[str], None],  # noqa: ARG002
+        *,
+        named: bool,  # noqa: ARG002
+    ) -> NoResuming:
+        for name in ("resume", "state_of"):
+            if (value := getattr(options, name)) not in (None, False):
+                raise InvalidCheckpoint(
+                    "kept resumes runs on Keras 3 only. With tf_keras, load a version into the "
+                    "model with store.version(…).load_weights(model) before fit, and pass "
+                    f"initial_epoch. Received: {name}={value!r}"
+                )
+        return NoResuming()
+
+
+class NoResuming:
+    """See Resuming: takes no state, and has none to go on from."""
+
+    parent: dict[str, str] | None = None
+
+    def prepare(self, store: Store, reference: str) -> None:
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        pass
+
+    def epoch_begin(self, epoch: int) -> None:
+        pass
+
+    def passes(self, batch: int) -> bool:  # noqa: ARG002 - as Resuming has it
+        return False
+
+    def epoch_end(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+    def capture(self, epoch: int, batch: int | None, logs: Logs) -> None:
+        pass
+
+
+def split_legacy(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arguments that are tf_keras's own, and the rest; raises InvalidCheckpoint."""
+    legacy = {name: value for name, value in given.items() if name in _OWN}
+    period = legacy.get("period", 1)
+    if not isinstance(period, int) or isinstance(period, bool) or period < 1:
+        raise InvalidCheckpoint(f"period is a number of epochs. Received: period={period!r}")
+    return legacy, {name: value for name, value in given.items() if name not in _OWN}

@@ -1,0 +1,82 @@
+"""kept.resume: going on from a version without saving new ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kept.errors import ArtifactNotFound
+from kept.store.open import open_store
+from kept.store.store import Store
+from kept.training.messages import show
+from kept.training.resume.resumer import Resumer
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from kept.training.callbacks.hooks import Logs
+
+
+def resume(
+    model: keras.Model,
+    reference: str,
+    *,
+    store: Store | str | os.PathLike[str] | None = None,
+    callbacks: Sequence[Any] | None = None,
+) -> Resume:
+    """Put a version's weights and optimizer state into a compiled, built model, now.
+
+    Returns a callback. Given to fit, first or anywhere, it restores everything else: the epoch
+    and the batch to go on with, random generators, metrics and the other callbacks, those in
+    callbacks or, without it, all that have a state. fit(epochs=N) stays as it was.
+
+    Raises ArtifactNotFound, VersionNotFound, CannotResume or Damaged. Where reference names the
+    newest version and that is damaged, the newest good one is taken, and the user told.
+    """
+    place = store if isinstance(store, Store) else open_store(store)
+    callback = Resume(callbacks)
+    callback.set_model(model)
+    callback.load(place, reference)
+    return callback
+
+
+class Resume(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
+    """Goes on from a version in the first fit that it is given to; made by kept.resume."""
+
+    def __init__(self, callbacks: Sequence[Any] | None = None) -> None:
+        super().__init__()
+        self._resumer = Resumer(self, callbacks, show)
+
+    @property
+    def parent(self) -> dict[str, str] | None:
+        """The reference and the digest of the version."""
+        return self._resumer.parent
+
+    def load(self, store: Store, reference: str) -> None:
+        """Load the version into the callback's model."""
+        self._resumer.prepare(store, reference)
+        if self._resumer.parent is None:
+            raise ArtifactNotFound(f"{reference} has no version in {store.location}")
+        self._resumer.before_fit()
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
+        """Set the first epoch."""
+        self._resumer.begin()
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
+        """Restore what the epoch begins with."""
+        self._resumer.epoch_begin(epoch)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
+        """Pass over what was done."""
+        self._resumer.passes(batch)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
+        """Find out whether the data had all the batches that were done."""
+        self._resumer.epoch_end()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002
+        """Leave the other callbacks as they should be."""
+        self._resumer.end()

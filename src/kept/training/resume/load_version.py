@@ -1,0 +1,173 @@
+"""From a version to what a run goes on from: the newest good version, its weights, its state."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from kept.errors import CannotResume, Damaged, NotFound
+from kept.names import parse_reference
+from kept.training.resume import state as states
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    import keras
+
+    from kept.store.store import Store
+    from kept.store.version import Version
+    from kept.training.resume.state import State
+    from kept.training.snapshot.frameworks import Variable
+
+    Tell = Callable[[str], None]
+
+_WEIGHTS = ".weights.h5"
+_ENDINGS = (".keras", ".h5")
+_NOT_LOADED = (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A version to go on from, its files checked."""
+
+    version: Version
+    state: State | None
+    checkpoint: Path  # gone when the folder it lies in is
+    folder: tempfile.TemporaryDirectory[str]
+
+
+def find(store: Store, reference: str, tell: Tell) -> Found | None:
+    """Return the version that reference names, None if the artifact has no version at all.
+
+    Where the newest is asked for and is damaged, the newest good one is returned, and tell is
+    called with what was wrong. Raises NotFound, Damaged or CannotResume.
+    """
+    wanted = parse_reference(reference)
+    newest = wanted.index is None and wanted.alias is None and wanted.digest is None
+    if not newest:
+        return _open(store.version(reference))
+    try:
+        versions = store.versions(wanted.name)[::-1]
+    except NotFound:
+        return None
+    for version in versions:
+        try:
+            return _open(version)
+        except Damaged as error:
+            tell(f"{version.reference} is damaged ({error}); trying the version before it")
+    if not versions:
+        return None
+    raise Damaged(f"All {len(versions)} versions of {wanted.name} in {store.location} are damaged")
+
+
+def load(found: Found, model: keras.Model, tell: Tell) -> None:
+    """Put a version's weights and optimizer state into a compiled model of the same kind.
+
+    Raises CannotResume, and then leaves the model as it was where the version has a state.
+    """
+    if not model.built:
+        raise CannotResume(
+            "The model is not built, so there is nothing to put the weights into. Build it with "
+            f"model.build(input_shape) or call it on a batch first. Received: {model.name}"
+        )
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None and not optimizer.built:
+        optimizer.build(model.trainable_variables)
+    if found.state is not None:
+        _check_fits(found, model)
+    _load_weights(found, model, tell)
+
+
+def put(variables: Iterable[Variable], values: Iterable[Any], what: str) -> None:
+    """Assign values to variables; raises CannotResume if they do not fit."""
+    variables, values = list(variables), list(values)
+    shapes = [tuple(v.shape) for v in variables], [tuple(value.shape) for value in values]
+    if shapes[0] != shapes[1]:
+        raise CannotResume(
+            f"The version's {what} do not fit the model: it has {len(values)} with the shapes "
+            f"{shapes[1]}, the model {len(variables)} with {shapes[0]}"
+        )
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _open(version: Version) -> Found:
+    path = _path_of_checkpoint(version)
+    folder = tempfile.TemporaryDirectory(prefix="kept-", ignore_cleanup_errors=True)
+    checkpoint = version.download(folder.name) / path
+    return Found(version, states.read_state(checkpoint.parent), checkpoint, folder)
+
+
+def _path_of_checkpoint(version: Version) -> str:
+    """Return it within the version; raises CannotResume if it is not one, its state beside it."""
+    paths = [file.path for file in version.files]
+    found = [p for p in paths if p.endswith(_WEIGHTS)] or [p for p in paths if p.endswith(_ENDINGS)]
+    if len(found) != 1:
+        raise CannotResume(
+            f"{version.reference} does not hold exactly one checkpoint (.keras, .h5 or "
+            f".weights.h5). It holds: {', '.join(paths)}"
+        )
+    beside = str(PurePosixPath(found[0]).with_name(states.JSON_FILE))
+    elsewhere = [p for p in paths if PurePosixPath(p).name == states.JSON_FILE and p != beside]
+    if elsewhere:
+        raise CannotResume(
+            f"{version.reference} holds a state that does not lie beside its checkpoint: "
+            f"{elsewhere[0]}, and the checkpoint is {found[0]}. Put them into one folder"
+        )
+    return found[0]
+
+
+def _check_fits(found: Found, model: keras.Model) -> None:
+    state, name = found.state, found.version.reference
+    assert state is not None
+    _compare(state.model, states.describe(model.weights), f"{name} is of another model")
+    if state.optimizer:
+        now = states.describe_optimizer(model)
+        if state.optimizer[:1] != now[:1]:
+            raise CannotResume(
+                f"{name} was trained with the optimizer {state.optimizer[0]}. Compile the model "
+                f"with that one. Received: {now[0] if now else 'a model that is not compiled'}"
+            )
+        _compare(state.optimizer[1:], now[1:], f"{name} is of another {now[0]}")
+
+
+def _compare(saved: list[Any], now: list[Any], problem: str) -> None:
+    """Compare shapes in order. Names and types may differ: Keras numbers layers as they come."""
+    for before, after in zip(saved, now, strict=False):
+        if before[1] != after[1]:
+            raise CannotResume(
+                f"{problem}: {before[0]} has the shape {tuple(before[1])} there. "
+                f"Received: {after[0]} with the shape {tuple(after[1])}"
+            )
+    if len(saved) != len(now):
+        first = (saved if len(saved) > len(now) else now)[min(len(saved), len(now))]
+        raise CannotResume(
+            f"{problem}: it has {len(saved)} variables. Received: {len(now)}; the first that the "
+            f"other lacks is {first[0]}"
+        )
+
+
+def _load_weights(found: Found, model: keras.Model, tell: Tell) -> None:
+    """Load the checkpoint; Keras only warns where it leaves the optimizer's state out."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            model.load_weights(found.checkpoint)
+        except _NOT_LOADED as error:
+            raise CannotResume(
+                f"{found.version.reference} cannot be loaded into {model.name}: {error}"
+            ) from error
+    skipped = [str(w.message) for w in caught if "optimizer" in str(w.message)]
+    if found.checkpoint.name.endswith(".h5") and not found.checkpoint.name.endswith(_WEIGHTS):
+        skipped = ["the old .h5 format is read without the optimizer's state"]
+    for message in skipped:
+        tell(f"The optimizer's state was not restored: {message.strip()}")
+    if found.state is not None and skipped and found.state.optimizer:
+        raise CannotResume(
+            f"{found.version.reference}: {skipped[0].strip()}. Save .keras or .weights.h5 files"
+        )

@@ -1,0 +1,1 @@
+"""From a save request to a committed version and a file at filepath."""

@@ -1,0 +1,102 @@
+"""Checkpoints that are more than one file: a folder (SavedModel), or files whose names begin alike.
+
+They appear under their final names as nearly at once as a file system allows. A folder takes two
+renames, so one that is replaced is away for a moment; of a TensorFlow checkpoint the index, which
+makes it one, comes after what it tells of.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import tempfile
+
+from kept.bucket.file_io import sync_file, sync_folder
+from kept.errors import InvalidPath
+
+_SIGN = "saved_model.pb"  # what makes a folder a SavedModel
+_STATE = "checkpoint"  # tf_keras: names the newest TensorFlow checkpoint in a folder
+
+
+def paths_of(written: str) -> list[str]:
+    """Return the files and folders of a checkpoint, as they are to be stored in a version."""
+    if os.path.isfile(written):
+        return [written]
+    if os.path.isdir(written):
+        return sorted(os.path.join(written, name) for name in os.listdir(written))
+    found = sorted(glob.glob(f"{glob.escape(written)}.data-*"))
+    state = os.path.join(os.path.dirname(written), _STATE)
+    return [*found, f"{written}.index", *([state] if os.path.isfile(state) else [])]
+
+
+def files_of(written: str) -> dict[str, str]:
+    """Return the files of a checkpoint: path in the version -> file on the disk."""
+    found = {}
+    for path in paths_of(written):
+        if os.path.isfile(path):
+            found[os.path.basename(path)] = path
+        for where, _, names in os.walk(path):
+            for name in names:
+                file = os.path.join(where, name)
+                found[os.path.relpath(file, os.path.dirname(path)).replace(os.sep, "/")] = file
+    return found
+
+
+def own_files_of(path: str) -> dict[str, str]:
+    """Return what files_of does, without the file that checkpoints in one folder share."""
+    return {name: file for name, file in files_of(path).items() if name != _STATE}
+
+
+def exists(path: str) -> bool:
+    """Return whether there is a checkpoint under that final name."""
+    return os.path.exists(path) or os.path.exists(f"{path}.index")
+
+
+def remove(path: str) -> None:
+    """Remove a checkpoint from its final name; half of one is never seen there."""
+    if os.path.isfile(path):
+        os.unlink(path)
+    elif os.path.isdir(path):
+        check_replaceable(path)
+        aside = tempfile.mkdtemp(prefix=".kept-", dir=os.path.dirname(os.path.abspath(path)))
+        os.rename(path, os.path.join(aside, "gone"))
+        shutil.rmtree(aside)
+    else:
+        for file in sorted(own_files_of(path).values(), reverse=True):  # the index first
+            os.unlink(file)
+
+
+def sync(written: str) -> None:
+    """Bring a checkpoint to the disk, in place."""
+    for file in files_of(written).values():
+        sync_file(file)
+    if os.path.isdir(written):
+        for where, _, _ in os.walk(written):
+            sync_folder(where)
+
+
+def move(written: str, path: str) -> None:
+    """Move a checkpoint to its final name; raises InvalidPath for a folder of something else."""
+    if os.path.isfile(written):
+        os.replace(written, path)
+    elif os.path.isdir(written):
+        if os.path.isdir(path):
+            check_replaceable(path)
+            os.rename(path, f"{written}.before")  # goes with the folder that it is now in
+        os.rename(written, path)
+    else:
+        for piece in paths_of(written):
+            ending = piece.removeprefix(written)
+            state = os.path.join(os.path.dirname(path), _STATE)
+            os.replace(piece, state if os.path.basename(piece) == _STATE else path + ending)
+
+
+def check_replaceable(folder: str) -> None:
+    """Raise InvalidPath for a folder that is neither empty nor a SavedModel."""
+    names = os.listdir(folder)
+    if names and _SIGN not in names:
+        raise InvalidPath(
+            "A SavedModel would replace a folder that holds something else "
+            f"({', '.join(sorted(names)[:3])}). Received: {folder!r}"
+        )

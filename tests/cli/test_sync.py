@@ -1,0 +1,205 @@
+"""kept sync, and what kept ls says of mirrors."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import kept
+from kept.cli.main import cli
+from kept.store.receipts import Receipts
+from tests.conftest import KEY_ID, SECRET
+from tests.helpers import write
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KEPT_OUTBOX", raising=False)
+
+
+@pytest.fixture
+def here(tmp_path):
+    store = kept.open_store(tmp_path / "here")
+    for n in range(3):
+        store.log_artifact("m", write(tmp_path / "f", b"%d" % n * 1000), aliases=[f"e{n}"])
+    store.log_artifact("other", write(tmp_path / "f", b"other"))
+    return store
+
+
+def run(*args, code=0):
+    result = CliRunner().invoke(cli, [str(arg) for arg in args])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_to_object_storage_and_back(here, s3, tmp_path):
+    out = json.loads(run("--store", here.location, "sync", s3, "--json"))
+    [result] = out
+    assert result["target"] == s3
+    assert [(a["name"], a["versions"]) for a in result["artifacts"]] == [("m", 3), ("other", 1)]
+    assert "nothing new" in run("--store", here.location, "sync", s3)
+    run("sync", s3, tmp_path / "back", "--artifact", "m")
+    back = kept.open_store(tmp_path / "back")
+    assert [a.name for a in back.artifacts()] == ["m"]
+    assert [v.digest for v in back.versions("m")] == [v.digest for v in here.versions("m")]
+    assert back.verify().problems == []
+    for command in (
+        ["ls"],
+        ["ls", "m"],
+        ["show", "m:e1"],
+        ["verify"],
+        ["get", "m", tmp_path / "g"],
+    ):
+        shown = run("--store", s3, *command)
+        assert KEY_ID not in shown
+        assert SECRET not in shown
+    run("--store", s3, "alias", "m:v0", "prod")
+    run("--store", s3, "rm", "m:v1", "--force", "-y")
+    run("sync", s3, here.location)
+    assert here["m:prod"].index == 0
+    assert [v.index for v in here.versions("m")] == [0, 2]
+
+
+def test_ls_tells_what_is_mirrored(here, tmp_path):
+    assert "mirrored" not in run("--store", here.location, "ls", "m")
+    target = kept.open_store(tmp_path / "target")
+    Receipts(here.bucket, target.location).register("m")
+    listed = json.loads(run("--store", here.location, "ls", "m", "--json"))
+    assert [v["mirrored"] for v in listed] == [{target.location: False}] * 3
+    assert run("--store", here.location, "ls", "m").count("local") == 3
+    assert "m: 3 versions" in run("--store", here.location, "sync")
+    listed = json.loads(run("--store", here.location, "ls", "m", "--json"))
+    assert [v["mirrored"] for v in listed] == [{target.location: True}] * 3
+    here.log_artifact("m", write(tmp_path / "f", b"new"))
+    listed = json.loads(run("--store", here.location, "ls", "m", "--json"))
+    assert [v["mirrored"][target.location] for v in listed] == [True, True, True, False]
+
+
+def test_wrong_usage(here, tmp_path):
+    run("sync", "--status", tmp_path / "t", code=2)
+    assert "same store" in run("--store", here.location, "sync", here.location, code=2)
+    assert "No artifact" in run(
+        "--store", here.location, "sync", tmp_path / "t", "--artifact", "none", code=3
+    )
+    run("sync", "a", "b", "c", code=2)
+    run("sync", tmp_path / "nothing", tmp_path / "t", code=3)
+
+
+def test_stores_that_differ_are_refused(here, tmp_path):
+    other = kept.open_store(tmp_path / "t")
+    other.log_artifact("m", write(tmp_path / "f", b"its own"))
+    out = run("--store", here.location, "sync", tmp_path / "t", code=1)
+    assert "is not a copy" in out
+    assert len(other.versions("m")) == 1
+
+
+def test_with_nothing_to_do_it_says_so(here, tmp_path):
+    assert run("sync") == f"Nothing waits in {tmp_path}/kept-outbox.\n"
+    out = run("--store", here.location, "sync")
+    assert out == f"Nothing waits in {tmp_path}/kept-outbox; {here.location} has no mirrors.\n"
+    assert "Nothing waits" in run("sync", "--status")
+    assert json.loads(run("sync", "--json")) == json.loads(run("sync", "--status", "--json")) == []
+    assert [path.name for path in tmp_path.iterdir() if path.name != "f"] == ["here"]
+
+
+def test_status_tells_what_mirrors_lack(here, tmp_path):
+    receipts = Receipts(here.bucket, str(tmp_path / "target"))
+    receipts.register("m")
+    receipts.register("not-yet-there")
+    [waits] = json.loads(run("--store", here.location, "sync", "--status", "--json"))
+    assert waits["destination"] == waits["label"] == str(tmp_path / "target")
+    assert (waits["artifact"], waits["versions"], waits["bytes"]) == ("m", 3, 3000)
+    assert waits["since"] == here["m:v0"].entry.created_at
+    run("--store", here.location, "sync", "--artifact", "m")
+    assert json.loads(run("--store", here.location, "sync", "--status", "--json")) == []
+
+
+def test_a_store_that_is_away_does_not_hide_what_waits(tmp_path, s3, proxy, quick):
+    proxy.fault = lambda *_: "away"
+    result = CliRunner().invoke(cli, ["--store", s3, "sync", "--status"])
+    assert result.exit_code == 0
+    assert "The store cannot be asked" in result.stderr
+    assert "Nothing waits" in result.stdout
+
+
+class TestOutbox:
+    """Checkpoints that wait for W&B, put there by offline runs."""
+
+    @pytest.fixture
+    def waits(self, wandb_server, tmp_path):
+        import wandb
+
+        from kept.sync.wandb.uploads import Label, WandbUploads
+
+        names = []
+        for _ in range(2):
+            offline = wandb.init(project="p", mode="offline")
+            uploads = WandbUploads(offline, lambda text: None)
+            names.append(f"run_{offline.id}_model")
+            for n in range(2):
+                label = Label(names[-1], aliases=["latest", f"epoch_{n}"])
+                file = write(tmp_path / "f", b"%d" % n * 500)
+                uploads.add(label, {"m.keras": file})
+                file.unlink()
+            wandb.finish()
+        return names
+
+    def test_status_and_sync(self, waits, wandb_server, tmp_path):
+        listed = json.loads(run("sync", "--status", "--json"))
+        assert [w["artifact"] for w in listed] == waits
+        assert [(w["versions"], w["bytes"]) for w in listed] == [(2, 1000)] * 2
+        [row] = [line for line in run("sync", "--status").splitlines() if waits[0] in line]
+        assert row.startswith(f"W&B p/{waits[0][4:-6]}")
+        assert "1.0 kB" in row
+        assert wandb_server.faults.calls == []
+        sent = json.loads(run("sync", "--json"))
+        assert [(s["sent"], s["bytes"], s["left"], s["error"]) for s in sent] == [
+            (2, 1000, 0, None)
+        ] * 2
+        for name in waits:
+            versions = wandb_server.versions(name)
+            assert [set(v.aliases) for v in versions] == [{"epoch_0"}, {"epoch_1", "latest"}]
+        assert "Nothing waits" in run("sync")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_one_artifact_from_another_folder(self, waits, wandb_server, tmp_path, monkeypatch):
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        folder = tmp_path / "kept-outbox"
+        assert "2 checkpoints (1.0 kB) sent to W&B p/" in run(
+            "sync", "--outbox", folder, "--artifact", waits[1]
+        )
+        monkeypatch.setenv("KEPT_OUTBOX", str(folder))
+        assert [w["artifact"] for w in json.loads(run("sync", "--status", "--json"))] == waits[:1]
+
+    def test_a_server_that_is_away(self, waits, wandb_server, tmp_path):
+        wandb_server.stop()
+        out = run("sync", code=1)
+        assert out.count("Error: 2 checkpoints for W&B p/") == 2
+        assert "does not answer" in out
+        wandb_server.start()
+        assert len(json.loads(run("sync", "--status", "--json"))) == 2
+        run("sync")
+
+    def test_one_that_cannot_be_sent_does_not_hold_up_the_others(
+        self, waits, wandb_server, tmp_path
+    ):
+        from kept.sync.outbox.outbox import Outbox
+
+        entry = Outbox().entries()[0]
+        write(tmp_path / "x", b"changed").replace(entry.files[0].file)
+        out = json.loads(run("sync", "--json", code=1))
+        assert [(s["sent"], s["left"]) for s in out] == [(1, 1), (2, 0)]
+        assert "changed in place" in out[0]["error"]
+
+    def test_what_another_process_sends_is_left_to_it(self, waits, wandb_server):
+        from kept.sync.outbox.outbox import Outbox
+
+        with Outbox().draining(Outbox().entries()[0].destination):
+            out = run("sync")
+        assert "2 checkpoints for W&B p/" in out
+        assert "left to the process that is sending them" in out
+        assert "2 checkpoints (1.0 kB) sent" in out

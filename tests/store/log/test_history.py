@@ -1,0 +1,105 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kept.errors import Damaged
+from kept.store.log.history import entries, live
+
+ALIASES = ["best", "prod", "epoch_1", "a"]
+some_aliases = st.lists(st.sampled_from(ALIASES), unique=True, max_size=3)
+steps = st.one_of(
+    st.tuples(st.just("version"), some_aliases),
+    st.tuples(st.just("alias"), some_aliases, st.none() | st.integers(0, 9)),
+    st.tuples(st.sampled_from(["delete", "undelete"]), st.integers(0, 9)),
+    st.tuples(st.just("expires"), st.integers(0, 9), st.sampled_from([None, "soon", "late"])),
+)
+
+
+def version_event(index, aliases):
+    return {
+        "event": "version", "index": index, "aliases": aliases, "type": "model", "size": index,
+        "manifest": f"m{index}", "digest": f"d{index}", "metadata": {"n": index}, "time": "t",
+    }  # fmt: skip
+
+
+def events_of(plan):
+    """Turn steps into events that a store could have logged: only of versions that there are."""
+    events, count = [], 0
+    for kind, what, *rest in plan:
+        if kind == "version":
+            events.append(version_event(count, what))
+            count += 1
+        elif count and kind == "alias":
+            index = None if rest[0] is None else rest[0] % count
+            events.append({"event": "alias", "aliases": dict.fromkeys(what, index)})
+        elif count and kind == "expires":
+            events.append({"event": "alias", "aliases": {}, "index": what % count, kind: rest[0]})
+        elif count:
+            events.append({"event": kind, "index": what % count, "time": f"{len(events)}"})
+    return events
+
+
+def oldest_first(events):
+    """The same, told in the plain order: what there is to know of every version."""
+    count, holder, deleted, expires = 0, {}, {}, {}
+    for event in events:
+        if event["event"] == "version":
+            holder |= dict.fromkeys(event["aliases"], event["index"])
+            count += 1
+        elif event["event"] == "alias":
+            holder |= event["aliases"]
+            if "expires" in event:
+                expires[event["index"]] = event["expires"]
+        elif event["event"] == "delete":
+            deleted[event["index"]] = event["time"]
+        else:
+            deleted.pop(event["index"], None)
+    latest = max(set(range(count)) - set(deleted), default=None)
+    return [
+        (
+            n,
+            ["latest"] * (n == latest) + sorted(a for a in holder if holder[a] == n),
+            n in deleted,
+            deleted.get(n),
+            expires.get(n),
+        )
+        for n in range(count)
+    ]
+
+
+@given(st.lists(steps, max_size=40))
+@settings(max_examples=500)
+def test_newest_first_tells_what_oldest_first_does(plan):
+    events = events_of(plan)
+    found = list(entries(reversed(events)))
+    told = [(e.index, list(e.aliases), e.deleted, e.deleted_at, e.expires) for e in found]
+    assert told[::-1] == oldest_first(events)
+    assert [entry.index for entry in live(reversed(events))] == [
+        n for n, _, gone, *_ in told if not gone
+    ]
+
+
+def test_an_entry_tells_what_its_event_does():
+    [entry] = entries([version_event(7, ["best"])])
+    assert (entry.index, entry.type, entry.manifest, entry.digest) == (7, "model", "m7", "d7")
+    assert (entry.size, entry.metadata, entry.created_at) == (7, {"n": 7}, "t")
+    assert entry.aliases == ("latest", "best")
+    assert (entry.deleted_at, entry.expires) == (None, None)
+    [entry] = entries([version_event(7, []) | {"deleted": True, "expires": "soon"}])
+    assert (entry.deleted, entry.deleted_at, entry.expires) == (True, "t", "soon")
+
+
+def test_only_as_much_is_read_as_is_asked_for():
+    def events():
+        yield version_event(1, [])
+        raise AssertionError("read too far")
+
+    assert next(live(events())).index == 1
+
+
+@pytest.mark.parametrize(
+    "event", [{}, {"event": "rename"}, {"event": "delete"}, {"event": "version"}]
+)
+def test_events_that_nobody_knows_are_damage(event):
+    with pytest.raises(Damaged, match="Record 4 "):
+        list(entries([event | {"number": 4}]))

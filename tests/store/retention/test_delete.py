@@ -1,0 +1,200 @@
+"""Deleting by retention, expiry, and taking deletions back, in a real store."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import kept
+from kept.errors import ArtifactNotFound, InvalidInput, VersionGone, VersionNotFound
+from kept.store.content.manifest import manifest_key
+from kept.store.receipts import Receipts
+from tests.helpers import Wrapped, tree
+
+
+@pytest.fixture
+def five(store, file):
+    """Five versions of m: v1 is the best, v0 to v4 have the callback's alias."""
+    for n in range(5):
+        aliases = [f"epoch_{n}", *(["best"] if n == 1 else [])]
+        store.log_artifact("m", file(b"%d" % n * 1000), aliases=aliases, metadata={"epoch": n})
+    return store
+
+
+def indexes(store):
+    return [version.index for version in store.versions("m")]
+
+
+def test_prune_deletes_what_it_says_and_says_it_again(five):
+    planned = five.prune("m", kept.Keep(last=2), dry_run=True)
+    assert indexes(five) == [0, 1, 2, 3, 4]
+    assert [d.entry.index for d in planned if not d.keep] == [0, 2]
+    assert five.prune("m", kept.Keep(last=2)) == planned
+    assert indexes(five) == [1, 3, 4]
+    assert all(decision.keep for decision in five.prune("m", kept.Keep(last=2)))
+    assert [v.index for v in five.deleted("m")] == [0, 2]
+
+
+def test_the_log_tells_why(five):
+    five.prune("m", kept.Keep(last=2))
+    events = list(five.log("m").view().backwards())
+    assert [e.get("reason") for e in events if e["event"] == "delete"] == ["no rule keeps it"] * 2
+
+
+def test_other_artifacts_are_not_touched(five, file):
+    for n in range(3):
+        five.log_artifact("other", file(b"other %d" % n))
+    five.prune("m", kept.Keep(last=1))
+    assert len(five.versions("other")) == 3
+    with pytest.raises(ArtifactNotFound):
+        five.prune("nothing", kept.Keep(last=1))
+
+
+def test_what_is_named_while_it_is_decided_stays(five, monkeypatch):
+    """Between the decision and the deletion a person puts an alias on what is to go."""
+    from kept.store.retention import delete
+
+    plan, told = delete.plan_prune, []
+
+    def slow(*args):
+        decisions = plan(*args)
+        if not told:
+            told.append(kept.Store(five.bucket).set_alias("m:v2", "prod"))
+        return decisions
+
+    monkeypatch.setattr(delete, "plan_prune", slow)
+    found = five.prune("m", kept.Keep(last=2))
+    assert indexes(five) == [1, 2, 3, 4]
+    assert [d.entry.index for d in found if not d.keep] == [0]
+
+
+def test_what_a_mirror_lacks_stays(five):
+    Receipts(five.bucket, "s3://b/one").confirm("m", 3, 4)
+    lagging = Receipts(five.bucket, "s3://b/two")
+    lagging.register("m")
+    Receipts(five.bucket, "s3://b/three").register("another")
+    five.prune("m", kept.Keep(last=1))
+    assert indexes(five) == [0, 1, 2, 3, 4]
+    lagging.confirm("m", 1, 0)
+    five.prune("m", kept.Keep(last=1))
+    assert indexes(five) == [1, 2, 3, 4]
+    [key] = [k for k in five.bucket.keys("outbox/") if b"two" in five.bucket.get(k)]
+    five.bucket.put(key, [b"damaged"])
+    five.prune("m", kept.Keep(last=1))
+    assert indexes(five) == [1, 2, 3, 4]
+    lagging.confirm("m", 9, 4)
+    five.prune("m", kept.Keep(last=1))
+    assert indexes(five) == [1, 4]
+
+
+def test_a_budget_reads_the_manifests(five):
+    five.prune("m", kept.Keep(bytes=3000))  # v4 and v1 never go
+    assert indexes(five) == [1, 3, 4]
+
+
+def test_ttl_of_a_commit_and_ttl_set_later(five, file):
+    soon = five.log_artifact("m", file(b"soon"), ttl="0s")
+    late = five.log_artifact("m", file(b"late"), ttl=timedelta(days=7))
+    five.log_artifact("m", file(b"never"))
+    left = datetime.fromisoformat(late.entry.expires) - datetime.now(UTC)
+    assert timedelta(days=6) < left <= timedelta(days=7)
+    assert five.set_ttl("m:v0", 0).entry.expires is not None
+    five.set_ttl("m:v2", 0)
+    assert five.set_ttl("m:v2", None).entry.expires is None
+    found = five.prune("m", None)
+    gone = {d.entry.index: d.reasons for d in found if not d.keep}
+    assert list(gone) == [0, soon.index]
+    assert gone[soon.index] == (f"expired {soon.entry.expires}",)
+    with pytest.raises(InvalidInput, match=r"ttl is a time.*Received: 'never'"):
+        five.set_ttl("m:v1", "never")
+    with pytest.raises(InvalidInput, match="ttl is a time"):
+        five.log_artifact("m", file(b"x"), ttl="x")
+
+
+def test_the_same_content_again_takes_the_new_ttl(store, file):
+    path = file(b"same")
+    store.log_artifact("m", path)
+    assert store.log_artifact("m", path, ttl="1d").entry.expires is not None
+    assert indexes(store) == [0]
+
+
+class DeletesAtOnce(Wrapped):
+    """Another process deletes a version in the moment in which the second record is there."""
+
+    def __init__(self, inner, reference="m:v1"):
+        super().__init__(inner)
+        self._reference = reference
+
+    def put_if_absent(self, key, parts):
+        self.inner.put_if_absent(key, parts)
+        if key.endswith("/log/00000000000000000002.json"):
+            kept.Store(self.inner).delete(self._reference, force=True)
+
+
+def test_a_version_that_is_deleted_right_after_its_commit_was_logged_all_the_same(store, file):
+    store.log_artifact("m", file(b"first"))
+    version = kept.Store(DeletesAtOnce(store.bucket)).log_artifact("m", file(b"second"))
+    assert (version.reference, version.aliases) == ("m:v1", ())
+    assert version.entry.deleted
+    assert indexes(store) == [0]
+    with pytest.raises(VersionNotFound, match="v1 was deleted"):
+        store.version(version.reference)
+    with pytest.raises(VersionNotFound, match="v9"):
+        store.logged("m", 9)
+
+
+@pytest.mark.parametrize("change", ["alias", "ttl"])
+def test_what_is_changed_of_a_version_that_is_deleted_right_after_was_changed(store, file, change):
+    store.log_artifact("m", file(b"only"))
+    other = kept.Store(DeletesAtOnce(store.bucket, "m:v0"))
+    if change == "alias":
+        assert other.set_alias("m:v0", "prod").aliases == ("prod",)
+    else:
+        assert other.set_ttl("m:v0", "1d").entry.expires is not None
+    assert indexes(store) == []
+
+
+def test_undelete_brings_back_content_and_aliases(five, tmp_path):
+    five.delete("m:best", force=True)
+    five.delete("m:v4", force=True)
+    assert five["m"].index == 3
+    version = five.undelete("m:v1")
+    assert version.aliases == ("best", "epoch_1")
+    assert tree(version.download(tmp_path / "out"))["model.bin"] == b"1" * 1000
+    last = five.deleted("m")[0]
+    assert five.undelete(f"m@{last.digest}").aliases == ("latest", "epoch_4")
+    assert indexes(five) == [0, 1, 2, 3, 4]
+
+
+def test_what_was_undeleted_no_rule_deletes_again(five):
+    five.prune("m", kept.Keep(last=1))
+    five.set_ttl("m:v4", 0)
+    five.undelete("m:v2")
+    decisions = five.prune("m", kept.Keep(last=1))
+    assert [d.reasons for d in decisions if d.entry.index == 2] == [("undeleted",)]
+    assert indexes(five) == [1, 2, 4]
+    five.delete("m:v2", force=True)
+    assert indexes(five) == [1, 4]
+
+
+def test_undelete_of_what_is_not_deleted_changes_nothing(five):
+    head = five.log("m").view().head
+    assert five.undelete("m:v2").index == 2
+    assert five.log("m").view().head == head
+    for reference in ("m:v9", "m:nothing", "m@0123456789"):
+        with pytest.raises(VersionNotFound):
+            five.undelete(reference)
+
+
+@pytest.mark.parametrize("what", ["manifest", "blob", "damage"])
+def test_undelete_of_what_is_gone_says_so(five, what):
+    version = five.delete("m:v2", force=True)
+    [blob] = {chunk.blob for chunk in version.manifest.chunks()}
+    key = f"blobs/{blob[:2]}/{blob}" if what == "blob" else manifest_key(version.entry.manifest)
+    five.bucket.delete(key)
+    if what == "damage":
+        five.bucket.put(key, [b"{}"])
+    with pytest.raises(VersionGone, match=r"m:v2 was deleted on 2.*gc has removed its content"):
+        five.undelete("m:v2")
+    assert indexes(five) == [0, 1, 3, 4]

@@ -1,0 +1,193 @@
+"""Mirrors that follow a store: training never waits, nothing is lost, the user is told once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from tests.helpers import finish, start, write
+
+import kept
+from kept.bucket.memory import MemoryBucket
+from kept.errors import InvalidInput
+from kept.store.receipts import Receipts, receipts
+from kept.sync import courier
+from kept.sync.mirror.mirrors import Mirror, Mirrors
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = kept.open_store(tmp_path / "store")
+    store.create()
+    return store
+
+
+@pytest.fixture
+def quick_pauses(monkeypatch):
+    monkeypatch.setattr(courier, "_FIRST_PAUSE", 0.05)
+
+
+def log(store, tmp_path, n, name="m"):
+    path = write(tmp_path / "f", b"%d" % n * 1000)
+    return store.log_artifact(name, path, aliases=["best"], metadata={"n": n})
+
+
+def test_versions_arrive(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(courier, "NOTICE_SECONDS", 60)  # a busy machine is nothing to be told of
+    told = []
+    target = kept.Store(MemoryBucket())
+    mirror = Mirror(store, target, told.append)
+    mirror.begin("m")
+    for n in range(5):
+        log(store, tmp_path, n)
+        mirror.courier.wake("m")
+    mirror.courier.finish()
+    assert [v.index for v in target.versions("m")] == [0, 1, 2, 3, 4]
+    assert target["m:best"].metadata == {"n": 4}
+    assert told == []
+    [receipt] = receipts(store.bucket)
+    assert (receipt.artifact, receipt.record, receipt.version) == ("m", 5, 4)
+
+
+def test_what_an_earlier_run_left_is_copied_by_the_next(store, tmp_path):
+    log(store, tmp_path, 1)
+    log(store, tmp_path, 2, "other")
+    log(store, tmp_path, 3, "third")
+    target = kept.open_store(tmp_path / "target")
+    Receipts(store.bucket, target.location).register("m")  # and then the run was killed
+    mirror = Mirror(store, target.location, print)
+    mirror.begin("other")
+    mirror.courier.finish()
+    assert [a.name for a in target.artifacts()] == ["m", "other"]
+
+
+def test_a_mirror_that_is_away_is_told_of_once_and_catches_up(
+    store, tmp_path, proxy, s3, quick, quick_pauses
+):
+    told = []
+    proxy.fault = lambda *_: "away"
+    mirror = Mirror(store, s3, told.append)
+    mirror.begin("m")
+    for n in range(3):
+        log(store, tmp_path, n)
+        started = time.monotonic()
+        mirror.courier.wake("m")
+        assert time.monotonic() - started < 0.5
+    started = time.monotonic()
+    mirror.courier.finish()
+    assert time.monotonic() - started < 30
+    told = [text for text in told if "on their way" not in text]
+    assert len(told) == 2
+    assert "training goes on and every version is safe" in told[0]
+    assert "cannot be reached" in told[0]
+    assert told[1].endswith(f"kept sync {store.location} {s3}")
+    proxy.fault = lambda *_: None
+    assert mirror.courier.wait(20)
+    assert [v.index for v in kept.open_store(s3).versions("m")] == [0, 1, 2]
+
+
+def test_a_store_is_no_mirror_of_itself_nor_twice_the_same(store, tmp_path):
+    with pytest.raises(InvalidInput, match="its own mirror"):
+        Mirrors(store, store.location, print)
+    with pytest.raises(InvalidInput, match="same place"):
+        Mirrors(store, [tmp_path / "a", str(tmp_path / "a")], print)
+    with pytest.raises(InvalidInput, match="Received"):
+        Mirrors(store, "ftp://x", print)
+
+
+def test_a_mirror_that_went_its_own_way_does_not_stop_anything(store, tmp_path):
+    told = []
+    target = kept.open_store(tmp_path / "target")
+    log(target, tmp_path, 100)
+    mirror = Mirror(store, target, told.append)
+    mirror.begin("m")
+    log(store, tmp_path, 1)
+    mirror.courier.wake("m")
+    mirror.courier.finish()
+    assert len(told) == 1
+    assert "is not a copy" in told[0]
+    assert target["m"].metadata == {"n": 100}
+
+
+TRAINER = """
+import itertools, os, sys, kept
+from kept.sync.mirror.mirrors import Mirror
+store = kept.open_store(sys.argv[1])
+store.create()
+mirror = Mirror(store, sys.argv[2], lambda text: None)
+mirror.begin("m")
+for n in itertools.count():
+    with open(sys.argv[3], "wb") as file:
+        file.write(os.urandom(1_100_000))
+    print(store.log_artifact("m", sys.argv[3], aliases=["best"]).reference, flush=True)
+    mirror.courier.wake("m")
+"""
+
+
+def test_trainers_killed_during_uploads(tmp_path, s3, proxy):
+    proxy.fault = lambda method, path: "slow" if method == "PUT" else None
+    returned = []
+    for kill in range(3):
+        trainer = start(TRAINER, tmp_path / "store", s3, tmp_path / "f")
+        returned += [trainer.stdout.readline().strip() for _ in range(3)]
+        time.sleep(0.17 * kill)
+        trainer.send_signal(signal.SIGKILL)
+        trainer.communicate()
+        mirrored = kept.open_store(s3)
+        if mirrored.exists:
+            assert mirrored.verify().problems == []
+    proxy.fault = lambda *_: None
+    code = "import sys; from kept.cli.main import main; main()"
+    finish(start(code, "--store", tmp_path / "store", "sync"))
+    store, mirrored = kept.open_store(tmp_path / "store"), kept.open_store(s3)
+    assert [(v.index, v.digest, v.aliases) for v in store.versions("m")] == [
+        (v.index, v.digest, v.aliases) for v in mirrored.versions("m")
+    ]
+    assert {v.reference for v in mirrored.versions("m")} >= set(returned)
+    assert mirrored.verify().problems == []
+
+
+def test_a_process_that_ends_while_a_mirror_is_away_ends_well(tmp_path, s3, proxy):
+    proxy.fault = lambda *_: "away"
+    code = TRAINER.replace("itertools.count()", "range(2)")
+    started = time.monotonic()
+    assert len(finish(start(code, tmp_path / "store", s3, tmp_path / "f"))) == 2
+    assert time.monotonic() - started < 60
+    assert os.path.exists(tmp_path / "store" / "outbox")
+
+
+FORKED = """
+import os, threading
+from kept.sync.courier import Courier, Words
+
+sent, go, held, forked = [], threading.Event(), threading.Event(), threading.Event()
+
+def send(key):
+    go.wait(60)
+    sent.append(key)
+
+def hold():
+    with courier._changed:  # as its thread does for moments
+        held.set()
+        forked.wait(60)
+
+courier = Courier(send, Words("there", "here", "later"), print)
+courier.wake("of the parent")
+threading.Thread(target=hold).start()
+held.wait(60)
+child = os.fork()
+if child:
+    forked.set()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+go.set()
+if not child:
+    courier.wake("of the child")
+assert courier.wait(60)
+print(*sent, flush=True)
+"""
+
+
+def test_a_fork_leaves_what_is_due_to_the_parent_and_the_child_can_send_and_end():
+    assert finish(start(FORKED)) == ["of the child", "of the parent"]

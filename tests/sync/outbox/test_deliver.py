@@ -1,0 +1,271 @@
+"""From the outbox to a remote store: in order, once, whoever is killed and whatever fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+from tests.helpers import finish, start, write
+
+import kept
+from kept.errors import Damaged, Unreachable
+from kept.sync.outbox.deliver import Delivery, Sent
+from kept.sync.outbox.outbox import Outbox
+
+
+@pytest.fixture
+def outbox(tmp_path):
+    return Outbox(tmp_path / "outbox")
+
+
+def add(delivery, tmp_path, n, artifact="m"):
+    path = write(tmp_path / "files" / f"{artifact}{n}", b"%d" % n * 1000)
+    label = {"type": "model", "aliases": [f"a{n}", "best"], "metadata": {"n": n}}
+    delivery.add(artifact, {"f": str(path)}, label)
+    return path
+
+
+def found(s3, artifact="m"):
+    return [(v.index, v.metadata["n"]) for v in kept.open_store(s3).versions(artifact)]
+
+
+def test_entries_become_versions_in_order(s3, outbox, tmp_path):
+    arrived = []
+    delivery = Delivery(kept.open_store(s3), outbox, arrived.append)
+    for n in range(3):
+        add(delivery, tmp_path, n).unlink()
+    told = []
+    assert delivery.send(lambda *done: told.append(done)) == Sent(3, 3000)
+    assert told == [(1016, 3000), (2032, 3000), (3048, 3048)]  # a blob has a header of 16 bytes
+    assert [v.reference for v in arrived] == ["m:v0", "m:v1", "m:v2"]
+    store = kept.open_store(s3)
+    assert store["m:best"].index == 2
+    assert store["m:a1"].metadata == {"n": 1, "bytes_new": 1000}
+    assert delivery.send() == Sent(0, 0)
+    assert not os.path.exists(outbox.folder)
+
+
+def test_one_that_is_added_while_the_outbox_is_looked_at_is_told_when_it_arrives(
+    s3, outbox, tmp_path, monkeypatch
+):
+    """Once it was taken for sent, since the look had not found it, and its arrival was not told."""
+    arrived = []
+    delivery = Delivery(kept.open_store(s3), outbox, arrived.append)
+    add(delivery, tmp_path, 0)
+    left = delivery.left
+    looks = []
+
+    def left_before_another_one_comes():
+        found = left()
+        looks.append(found)
+        if len(looks) == 2:  # the one after the last entry was sent
+            add(delivery, tmp_path, 1)
+        return found
+
+    monkeypatch.setattr(delivery, "left", left_before_another_one_comes)
+    assert delivery.send() == Sent(1, 1000)
+    assert delivery.send() == Sent(1, 1000)
+    assert [v.reference for v in arrived] == ["m:v0", "m:v1"]
+
+
+@pytest.mark.parametrize("everything", [True, False])
+def test_what_another_one_is_sending_is_waited_for_if_everything_is_wanted(
+    s3, outbox, tmp_path, everything
+):
+    """A run that resumes wants it; once it began anew, since the other one was not done yet."""
+    store, sent = kept.open_store(s3), []
+    add(Delivery(store, outbox, lambda _: None), tmp_path, 0)
+    resuming = Delivery(store, outbox, lambda _: None)
+    sending = threading.Thread(target=lambda: sent.append(resuming.send(everything=everything)))
+    with outbox.draining(store.location) as mine:
+        assert mine
+        sending.start()
+        sending.join(0.5)
+        assert sending.is_alive() == everything
+    sending.join()
+    assert sent == [Sent(1, 1000) if everything else Sent(0, 0)]
+
+
+def test_one_that_is_deleted_before_its_arrival_is_told_holds_nothing_up(
+    s3, outbox, tmp_path, monkeypatch
+):
+    arrived = []
+    delivery = Delivery(kept.open_store(s3), outbox, arrived.append)
+    for n in range(2):
+        add(delivery, tmp_path, n)
+    commit = Delivery._commit
+
+    def delete_at_once(self, entry, transfer):
+        index = commit(self, entry, transfer)
+        if not index:
+            kept.open_store(s3).delete("m:v0", force=True)
+        return index
+
+    monkeypatch.setattr(Delivery, "_commit", delete_at_once)
+    assert delivery.send() == Sent(2, 2000)
+    assert [(v.reference, v.entry.deleted) for v in arrived] == [("m:v0", True), ("m:v1", False)]
+    assert delivery.left() == []
+
+
+CRASH = """
+import os, sys, kept
+from kept.sync.outbox.deliver import Delivery
+from kept.sync.outbox.outbox import Outbox
+outbox = Outbox(sys.argv[2])
+outbox.confirm = lambda entry: os._exit(0)
+Delivery(kept.open_store(sys.argv[1]), outbox).send()
+"""
+
+
+def test_a_crash_between_commit_and_confirmation_doubles_nothing(s3, outbox, tmp_path):
+    delivery = Delivery(kept.open_store(s3), outbox)
+    for n in range(2):
+        add(delivery, tmp_path, n)
+    finish(start(CRASH, s3, outbox.folder))
+    assert len(outbox.entries()) == 2
+    other = write(tmp_path / "f", b"of another machine")
+    kept.open_store(s3).log_artifact("m", other, metadata={"n": -1})
+    Delivery(kept.open_store(s3), outbox).send()
+    assert found(s3) == [(0, 0), (1, -1), (2, 1)]
+    assert outbox.entries() == []
+
+
+def test_the_same_content_again_moves_the_aliases_once(s3, outbox, tmp_path):
+    delivery = Delivery(kept.open_store(s3), outbox)
+    for alias in ("a", "b"):
+        path = write(tmp_path / alias / "f", b"x")
+        delivery.add("m", {"f": str(path)}, {"type": "model", "aliases": [alias], "metadata": {}})
+    finish(start(CRASH, s3, outbox.folder))
+    Delivery(kept.open_store(s3), outbox).send()
+    [version] = kept.open_store(s3).versions("m")
+    assert set(version.aliases) == {"latest", "a", "b"}
+    assert kept.open_store(s3).log("m").view().head == 2
+
+
+def test_what_fails_still_waits_and_is_not_sent_twice(proxy, s3, quick, outbox, tmp_path):
+    delivery = Delivery(kept.open_store(s3), outbox)
+    for n in range(3):
+        add(delivery, tmp_path, n)
+    second = "/log/" + "0" * 19 + "2.json"
+    told = []
+
+    def misbehave(method, path):
+        """Store the record, but say otherwise, also to who reads it back."""
+        if second in path and (method == "PUT" or told):
+            told.append(method)
+            return "503" if method == "PUT" else "away"
+        return None
+
+    proxy.fault = misbehave
+    with pytest.raises(Unreachable):
+        delivery.send()
+    assert [e.content["metadata"]["n"] for e in outbox.entries()] == [1, 2]
+    proxy.fault = lambda *_: None
+    assert delivery.send().versions == 2
+    assert found(s3) == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_an_entry_that_is_refused_does_not_hold_up_the_others(s3, outbox, tmp_path):
+    delivery = Delivery(kept.open_store(s3), outbox)
+    spoiled = add(delivery, tmp_path, 0)
+    add(delivery, tmp_path, 1)
+    spoiled.write_bytes(b"changed in place")
+    with pytest.raises(Damaged, match="changed in place"):
+        delivery.send()
+    assert found(s3) == [(0, 1)]
+    assert [entry.content["metadata"]["n"] for entry in outbox.entries()] == [0]
+
+
+BOTH = """
+import sys, kept
+from kept.sync.outbox.deliver import Delivery
+from kept.sync.outbox.outbox import Outbox
+location, folder, who = sys.argv[1:]
+arrived = []
+delivery = Delivery(kept.open_store(location), Outbox(folder), arrived.append)
+sys.stdin.readline()
+for n in range(4):
+    path = folder + f"-{who}{n}"
+    open(path, "w").write(path)
+    delivery.add("m", {"f": path}, {"type": "model", "aliases": [f"{who}{n}"], "metadata": {}})
+    delivery.send()
+for version in arrived:
+    print(version.reference)
+"""
+
+
+def test_processes_that_share_an_outbox(s3, outbox):
+    kept.open_store(s3).create()
+    started = [start(BOTH, s3, outbox.folder, who) for who in ("a", "b", "c")]
+    for process in started:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    lines = [finish(process) for process in started]
+    store = kept.open_store(s3)
+    assert [v.index for v in store.versions("m")] == list(range(12))
+    for who, told in zip("abc", lines, strict=True):
+        own = [store[f"m:{who}{n}"].reference for n in range(4)]
+        assert told == own
+        assert [int(reference.rpartition("v")[2]) for reference in own] == sorted(
+            int(reference.rpartition("v")[2]) for reference in own
+        )
+    assert not os.path.exists(outbox.folder)
+
+
+TRAINER = """
+import itertools, os, sys, time, kept, kept.store.open
+from kept.sync.courier import Courier, Words
+from kept.sync.outbox.deliver import Delivery
+from kept.sync.outbox.outbox import Outbox
+location, folder, path, run = sys.argv[1:]
+store = kept.Store(kept.store.open.open_bucket(location), look=False)
+delivery = Delivery(store, Outbox(folder))
+courier = Courier(lambda _: delivery.send() and None, Words("s", "o", "c"), lambda text: None)
+for n in itertools.count():
+    own = f"{path}-{run}-{n}"
+    with open(own, "wb") as file:
+        file.write(os.urandom(1_100_000))
+    label = {"type": "model", "aliases": ["best"], "metadata": {"run": run, "n": n}}
+    delivery.add("m", {"f": own}, label)
+    os.unlink(own)
+    print(n, flush=True)
+    courier.wake("s")
+    while len(delivery.left()) > 3:
+        time.sleep(0.01)
+"""
+
+
+def killed(run, s3, outbox, tmp_path, seconds):
+    """Let a trainer work for a while and kill it; return what it has put into the outbox."""
+    trainer = start(TRAINER, s3, outbox.folder, tmp_path / "f", run)
+    added = [(str(run), int(trainer.line())) for _ in range(3)]
+    time.sleep(seconds)
+    trainer.send_signal(signal.SIGKILL)
+    rest, _ = trainer.communicate()
+    return added + [(str(run), int(line)) for line in rest.split()]
+
+
+def check_complete(s3, outbox, added):
+    """Send what is left; nothing is lost, doubled, out of order or damaged."""
+    store = kept.open_store(s3)
+    Delivery(store, outbox).send()
+    versions = [(v.metadata["run"], v.metadata["n"]) for v in store.versions("m")]
+    assert len(set(versions)) == len(versions)
+    assert set(added) <= set(versions)
+    assert versions == sorted(versions)
+    assert store.verify().problems == []
+    assert outbox.entries() == []
+
+
+def test_trainers_killed_during_uploads(s3, proxy, outbox, tmp_path):
+    proxy.fault = lambda method, path: "slow" if method == "PUT" else None
+    added = []
+    for run in range(3):
+        added += killed(run, s3, outbox, tmp_path, 0.4 + 0.37 * run)
+        if kept.open_store(s3).exists:
+            assert kept.open_store(s3).verify().problems == []
+    proxy.fault = lambda *_: None
+    check_complete(s3, outbox, added)
