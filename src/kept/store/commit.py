@@ -14,8 +14,8 @@ from kept.errors import Damaged, InvalidInput
 from kept.store.blobs.blob import blob_key
 from kept.store.content.manifest import Manifest, manifest_key, read_manifest
 from kept.store.content.packing import Packer
-from kept.store.log.fence import Ground, on_ground
-from kept.store.log.history import Entry, entries
+from kept.store.log.fence import WriteFence, with_write_fence
+from kept.store.log.history import VersionRecord, version_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -55,11 +55,11 @@ def commit(  # noqa: PLR0913 - the last one is optional
     """
     files = tuple(sources)
 
-    def build(ground: Ground) -> int:
+    def build(ground: WriteFence) -> int:
         told = transfer(sum(source.size for source in files)) if transfer else None
         return _commit(bucket, log, files, label, ground, transfer=told)
 
-    return on_ground(bucket, name, log, build)
+    return with_write_fence(bucket, name, log, build)
 
 
 def _commit(  # noqa: PLR0913
@@ -67,7 +67,7 @@ def _commit(  # noqa: PLR0913
     log: Log,
     sources: Iterable[Source],
     label: Label,
-    ground: Ground,
+    ground: WriteFence,
     *,
     transfer: Transfer | None,
 ) -> int:
@@ -118,27 +118,27 @@ def _store(
 
 
 class _Newest(NamedTuple):
-    any: Entry | None  # deleted or not: numbers are never used again
-    live: Entry | None
+    any: VersionRecord | None  # deleted or not: numbers are never used again
+    live: VersionRecord | None
 
 
 def _newest(view: View) -> _Newest:
-    newest: Entry | None = None
-    for entry in entries(view.backwards()):
+    newest: VersionRecord | None = None
+    for entry in version_records(view.backwards()):
         newest = newest or entry
         if not entry.deleted:
             return _Newest(newest, entry)
     return _Newest(newest, None)
 
 
-def _previous(bucket: Bucket, entry: Entry | None) -> Manifest | None:
+def _previous(bucket: Bucket, entry: VersionRecord | None) -> Manifest | None:
     try:
         return read_manifest(bucket, entry) if entry else None
     except Damaged:  # it serves to find chunks again; the new version can do without
         return None
 
 
-def _log_version(log: Log, ground: Ground, version: Event, before: Entry | None) -> int:
+def _log_version(log: Log, ground: WriteFence, version: Event, before: VersionRecord | None) -> int:
     index = 0
 
     def make(view: View) -> Event | None:
@@ -156,7 +156,7 @@ def _log_version(log: Log, ground: Ground, version: Event, before: Entry | None)
     return index
 
 
-def _is_repeated(newest: Entry, version: Event, before: Entry | None) -> bool:
+def _is_repeated(newest: VersionRecord, version: Event, before: VersionRecord | None) -> bool:
     """Return whether the newest version holds the same content; before is what it was at first."""
     if newest.digest != version["digest"]:
         return False
@@ -177,7 +177,7 @@ def _repetition(index: int, version: Event) -> Event | None:
     return {"event": "alias", "aliases": aliases, "metadata": version["metadata"]} | expiry | stamp
 
 
-def _check_type(entry: Entry | None, wanted: str) -> None:
+def _check_type(entry: VersionRecord | None, wanted: str) -> None:
     if entry is not None and entry.type != wanted:
         raise InvalidInput(
             f"The artifact has the type {entry.type!r}; an artifact keeps its type. "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kept.errors import ArtifactNotFound, Damaged, VersionNotFound
 from kept.names import Reference, check_alias, check_aliases, check_name, parse_reference
 from kept.store.format_marker import check_format, make_store
-from kept.store.log.history import entries, live
+from kept.store.log.history import live, version_records
 from kept.store.log.log import Event, Log, View
 from kept.store.log.lookup import matches, no_artifact, not_found
 from kept.store.metadata import describer
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from kept.store.content.manifest import Manifest
     from kept.store.encoding import Json
     from kept.store.gc.collector import Collection
-    from kept.store.log.history import Entry
+    from kept.store.log.history import VersionRecord
     from kept.store.retention.keep import Keep
     from kept.store.retention.policy import Decision
     from kept.store.usage import Usage
     from kept.store.verify import Report
 
-    _Which = Callable[[Iterable[Event]], Iterator[Entry]]
+    _Which = Callable[[Iterable[Event]], Iterator[VersionRecord]]
 
 
 class Store:
@@ -103,7 +103,7 @@ class Store:
 
         Raises NotFound if there never was one, and Damaged.
         """
-        return self._find(Reference(name, index=index), entries)
+        return self._find(Reference(name, index=index), version_records)
 
     def artifacts(self) -> list[Artifact]:
         """Return the artifacts, by name."""
@@ -116,7 +116,7 @@ class Store:
 
     def artifact_type(self, name: str) -> str:
         """Return an artifact's type; raises ArtifactNotFound."""
-        return next(entries(self._view(name).backwards())).type
+        return next(version_records(self._view(name).backwards())).type
 
     def versions(self, name: str) -> list[Version]:
         """Return the versions of an artifact that are not deleted, oldest first.
@@ -171,7 +171,7 @@ class Store:
         """
         from kept.store.retention.delete import undelete
 
-        version = self._find(parse_reference(reference), entries)
+        version = self._find(parse_reference(reference), version_records)
         undelete(self.bucket, version.name, self.log(version.name), version.index)
         return self.logged(version.name, version.index)
 
@@ -180,7 +180,7 @@ class Store:
 
         Raises ArtifactNotFound or Damaged.
         """
-        every = entries(self._view(name).backwards())
+        every = version_records(self._view(name).backwards())
         return [Version(self, name, entry) for entry in every if entry.deleted][::-1]
 
     def set_ttl(self, reference: str, ttl: str | float | timedelta | None) -> Version:
@@ -263,7 +263,7 @@ class Store:
 
         if name is not None:
             self._view(name)
-        return usage(self.bucket, self._versions(entries), name)
+        return usage(self.bucket, self._versions(version_records), name)
 
     def create(self) -> None:
         """Make the store now instead of with the first version; raises OSError if it cannot be."""
@@ -278,7 +278,9 @@ class Store:
     def _names(self) -> Iterator[str]:
         return self.bucket.folders("artifacts/")
 
-    def _versions(self, which: _Which, name: str | None = None) -> list[tuple[str, list[Entry]]]:
+    def _versions(
+        self, which: _Which, name: str | None = None
+    ) -> list[tuple[str, list[VersionRecord]]]:
         """Return such versions of one artifact, or of each, oldest first."""
         due = filter(self._is_made, self._names()) if name is None else [name]
         return [(each, list(which(self._view(each).backwards()))[::-1]) for each in due]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kept.bucket.base import Bucket
     from kept.store.blobs.header import Head
     from kept.store.content.manifest import Manifest
-    from kept.store.log.history import Entry
+    from kept.store.log.history import VersionRecord
 
 _AT_ONCE = 8  # reads, in object storage
 
@@ -40,7 +40,9 @@ class Usage:
     frees: dict[tuple[str, int], int] = field(default_factory=dict)  # version -> by deleting it
 
 
-def usage(bucket: Bucket, artifacts: Iterable[tuple[str, list[Entry]]], name: str | None) -> Usage:
+def usage(
+    bucket: Bucket, artifacts: Iterable[tuple[str, list[VersionRecord]]], name: str | None
+) -> Usage:
     """Return what the versions of an artifact take, or those of all.
 
     artifacts are all of the store, with their deleted versions: what several of them need no
@@ -96,7 +98,7 @@ class _Blobs:
                 self.saved[name] = (head.base is not None, saved)
 
 
-def _needs(manifest: Manifest, entry: Entry, blobs: _Blobs) -> dict[str, int]:
+def _needs(manifest: Manifest, entry: VersionRecord, blobs: _Blobs) -> dict[str, int]:
     """Return the stored size of all that a version needs, by key or blob."""
     needed = {manifest_key(entry.manifest): len(manifest.encode())}
     for blob in {chunk.blob for chunk in manifest.chunks()}:
@@ -105,7 +107,7 @@ def _needs(manifest: Manifest, entry: Entry, blobs: _Blobs) -> dict[str, int]:
     return needed
 
 
-def _manifest(bucket: Bucket, entry: Entry) -> Manifest | None:
+def _manifest(bucket: Bucket, entry: VersionRecord) -> Manifest | None:
     try:
         return read_manifest(bucket, entry)
     except Damaged:  # verify tells of it

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kept.errors import Damaged, KeyNotFound
 from kept.store.content.manifest import read_manifest
 from kept.store.content.restore import ChunkReader
-from kept.store.log.history import Entry, live
+from kept.store.log.history import VersionRecord, live
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,14 +51,14 @@ class Report:
 
 
 def verify(
-    bucket: Bucket, wanted: Mapping[str, Log | Entry], progress: Progress | None = None
+    bucket: Bucket, wanted: Mapping[str, Log | VersionRecord], progress: Progress | None = None
 ) -> Report:
     """Check of each artifact named its whole log, or one version; see Store.verify."""
     verifier = Verifier(bucket)
     due = [
         (name, entry)
         for name, one in wanted.items()
-        for entry in ([one] if isinstance(one, Entry) else verifier.check_log(name, one))
+        for entry in ([one] if isinstance(one, VersionRecord) else verifier.check_log(name, one))
     ]
     for done, (name, entry) in enumerate(due, start=1):
         verifier.check_version(name, entry)
@@ -76,7 +76,7 @@ class Verifier:
         self._reader = ChunkReader(bucket)
         self._checked: dict[Chunk, str | None] = {}  # chunk -> what is wrong with it
 
-    def check_log(self, name: str, log: Log) -> list[Entry]:
+    def check_log(self, name: str, log: Log) -> list[VersionRecord]:
         """Check every record and page of an artifact; return the versions that can be told."""
         newest = max([*log.pages(), *log.records()], default=0)
         events: dict[int, Event] = {}
@@ -92,7 +92,7 @@ class Verifier:
             self._found(name, f"the log cannot be understood: {error}")
             return []
 
-    def check_version(self, name: str, entry: Entry) -> None:
+    def check_version(self, name: str, entry: VersionRecord) -> None:
         """Check a version's manifest and every byte of its files."""
         reference = f"{name}:v{entry.index}"
         self.report.versions += 1

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from kept.bucket.transfer import Progress
     from kept.store.content.manifest import File, Manifest
-    from kept.store.log.history import Entry
+    from kept.store.log.history import VersionRecord
     from kept.store.store import Store
     from kept.store.verify import Report
 
@@ -26,7 +26,7 @@ class Version:
 
     store: Store
     name: str
-    entry: Entry
+    entry: VersionRecord
 
     def __repr__(self) -> str:
         aliases = f" {', '.join(self.aliases)}" if self.aliases else ""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kept.store.store import Store
-    from kept.training.keras_api.adapter import Edition
+    from kept.training.keras_api.adapter import KerasAdapter
 
 
 def is_better(value: float, best: float | None, mode: str) -> bool:
@@ -57,7 +57,7 @@ def as_text(value: float | None) -> str:
     return "None" if value is None else f"{value:.5f}"
 
 
-def find_mode(callback: Any, edition: Edition) -> str:
+def find_mode(callback: Any, edition: KerasAdapter) -> str:
     """Return "min" or "max" for the callback's metric; raises InvalidCheckpoint.
 
     With mode="auto" the loss goes down, and of other metrics Keras knows the direction, from the

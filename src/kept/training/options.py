@@ -15,7 +15,7 @@ from kept.errors import InvalidCheckpoint
 from kept.names import check_aliases, check_name
 from kept.store.metadata import check_metadata
 from kept.store.retention.keep import Keep
-from kept.training.decide.timer import Interval
+from kept.training.decide.timer import SaveTimer
 from kept.training.upkeep.compaction import check_compression
 from kept.units import parse_span
 
@@ -156,7 +156,7 @@ class Options:
             )
         if self.gc is not None:
             parse_span(self.gc, "gc")
-        Interval(self.save_every)
+        SaveTimer(self.save_every)
         check_aliases(self.aliases)
         check_metadata(self.metadata)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class SaveRequest:
     """A checkpoint that is due, as the training thread knows it."""
 
     model: keras.Model

@@ -14,7 +14,7 @@ from kept.store.blobs import blob
 from kept.store.content import packing
 from kept.store.gc import collector
 from kept.store.gc.collector import collect_ruled_out
-from kept.store.log.fence import LISTS, OPENINGS
+from kept.store.log.fence import LISTS, PENDING
 from kept.sync.mirror.replicate import Sync
 from tests.helpers import Wrapped, tree, write
 
@@ -548,7 +548,7 @@ def test_while_a_list_names_it_a_mirror_waits_and_a_version_takes_other_names(st
 def test_an_artifact_that_never_came_to_be_is_not_found(store, log):
     log(store, "A")
     store.delete("m:v0", force=True)
-    store.bucket.put(f"{OPENINGS}dead", [b""])
+    store.bucket.put(f"{PENDING}dead", [b""])
     store.gc(grace=0)
     with pytest.raises(kept.errors.ArtifactNotFound, match="No artifact 'dead'"):
         store.version("dead")

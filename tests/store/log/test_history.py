@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kept.errors import Damaged
-from kept.store.log.history import entries, live
+from kept.store.log.history import live, version_records
 
 ALIASES = ["best", "prod", "epoch_1", "a"]
 some_aliases = st.lists(st.sampled_from(ALIASES), unique=True, max_size=3)
@@ -71,7 +71,7 @@ def oldest_first(events):
 @settings(max_examples=500)
 def test_newest_first_tells_what_oldest_first_does(plan):
     events = events_of(plan)
-    found = list(entries(reversed(events)))
+    found = list(version_records(reversed(events)))
     told = [(e.index, list(e.aliases), e.deleted, e.deleted_at, e.expires) for e in found]
     assert told[::-1] == oldest_first(events)
     assert [entry.index for entry in live(reversed(events))] == [
@@ -80,12 +80,12 @@ def test_newest_first_tells_what_oldest_first_does(plan):
 
 
 def test_an_entry_tells_what_its_event_does():
-    [entry] = entries([version_event(7, ["best"])])
+    [entry] = version_records([version_event(7, ["best"])])
     assert (entry.index, entry.type, entry.manifest, entry.digest) == (7, "model", "m7", "d7")
     assert (entry.size, entry.metadata, entry.created_at) == (7, {"n": 7}, "t")
     assert entry.aliases == ("latest", "best")
     assert (entry.deleted_at, entry.expires) == (None, None)
-    [entry] = entries([version_event(7, []) | {"deleted": True, "expires": "soon"}])
+    [entry] = version_records([version_event(7, []) | {"deleted": True, "expires": "soon"}])
     assert (entry.deleted, entry.deleted_at, entry.expires) == (True, "t", "soon")
 
 
@@ -102,4 +102,4 @@ def test_only_as_much_is_read_as_is_asked_for():
 )
 def test_events_that_nobody_knows_are_damage(event):
     with pytest.raises(Damaged, match="Record 4 "):
-        list(entries([event | {"number": 4}]))
+        list(version_records([event | {"number": 4}]))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import kept
 from kept.errors import InvalidInput
-from kept.store.log.history import Entry
+from kept.store.log.history import VersionRecord
 from kept.store.retention.policy import decide
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -20,7 +20,7 @@ def version(index, *, value=None, aliases=(), hours=None, expires=None, **metada
     """Version index, of one epoch each, made an hour after the one before unless hours ago."""
     made = NOW - timedelta(hours=100 - index if hours is None else hours)
     epoch = {"epoch": index, "batch": None, "monitor": "loss", "mode": "min", "value": value}
-    return Entry(
+    return VersionRecord(
         index, "model", f"m{index}", f"d{index}", 10, tuple(aliases), epoch | metadata,
         made.isoformat(), deleted=False, expires=expires,
     )  # fmt: skip

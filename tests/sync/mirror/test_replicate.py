@@ -37,9 +37,9 @@ def log(tmp_path):
 
 def state(store, name="m"):
     """All that users see of an artifact, deleted versions included."""
-    from kept.store.log.history import entries
+    from kept.store.log.history import version_records
 
-    return [e._replace(manifest="") for e in entries(store.log(name).view().backwards())]
+    return [e._replace(manifest="") for e in version_records(store.log(name).view().backwards())]
 
 
 def test_everything_is_kept(source, target, log, tmp_path):

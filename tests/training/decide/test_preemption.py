@@ -12,7 +12,7 @@ import pytest
 import kept
 from kept.errors import InvalidCheckpoint
 from kept.training.decide import preemption
-from kept.training.decide.timer import Interval
+from kept.training.decide.timer import SaveTimer
 from tests.training.resume.test_resume import checkpoint, fit, make, rows
 from tests.training.save.forks import Forks
 
@@ -202,7 +202,7 @@ def test_saves_by_the_clock(monkeypatch):
     ],
 )
 def test_times(every, seconds):
-    assert Interval(every).seconds == seconds
+    assert SaveTimer(every).seconds == seconds
 
 
 @pytest.mark.parametrize("every", ["", "10", "ten", "0s", 0, -1, True, "5 days", [], float("nan")])

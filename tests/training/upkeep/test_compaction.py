@@ -108,14 +108,14 @@ def test_auto_works_beside_the_training(wide, data, store, tmp_path, monkeypatch
 def test_it_pauses_from_the_hook_until_the_file_is_published(wide, data, store, monkeypatch):
     monkeypatch.setattr(compaction, "LEAST", 1)
     orders = []
-    real = compaction.Recoder._order
+    real = compaction.BackgroundCompactor._order
 
     def noted(self, order):
         if self._process is not None:
             orders.append((order, sorted(os.listdir("files"))))
         real(self, order)
 
-    monkeypatch.setattr(compaction.Recoder, "_order", noted)
+    monkeypatch.setattr(compaction.BackgroundCompactor, "_order", noted)
     helpers.fit(wide, data, callback(store, compression="auto"), epochs=3)
     assert orders[0][0] == PAUSE  # it was started in the middle of the first save
     assert [order for order, _ in orders[-2:]] == [GO, FINISH]
@@ -127,7 +127,7 @@ def test_it_pauses_from_the_hook_until_the_file_is_published(wide, data, store, 
 
 def test_two_saves_pause_it_until_both_are_written(store):
     orders = []
-    own = compaction.Recoder("max", store)
+    own = compaction.BackgroundCompactor("max", store)
     own._order = orders.append
     own.save_begins()
     own.save_begins()

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from kept.bucket.base import Bucket, Buffer
     from kept.bucket.transfer import Progress
     from kept.store.content.manifest import Manifest
-    from kept.store.log.history import Entry
+    from kept.store.log.history import VersionRecord
 
 GENERATIONS = 8
 _OLD = 5
@@ -90,7 +90,7 @@ class Compactor:
         self.done = Compacted()
 
     def compact_all(
-        self, artifacts: list[tuple[str, list[Entry]]], progress: Progress | None = None
+        self, artifacts: list[tuple[str, list[VersionRecord]]], progress: Progress | None = None
     ) -> Compacted:
         """Code the versions of artifacts, oldest first; return what has been coded so far.
 
@@ -104,7 +104,7 @@ class Compactor:
                 progress(done, total)
         return self.done
 
-    def compact(self, name: str, oldest_first: Iterable[Entry]) -> None:
+    def compact(self, name: str, oldest_first: Iterable[VersionRecord]) -> None:
         """Code the versions of an artifact that are new since the last call.
 
         Damaged versions and blobs are left as they are: verify tells of them.
@@ -122,7 +122,7 @@ class Compactor:
             series.recent.appendleft(version)
             series.newest = version.index
 
-    def _versions(self, entries: Iterable[Entry], newest: int) -> Iterator[_Version]:
+    def _versions(self, entries: Iterable[VersionRecord], newest: int) -> Iterator[_Version]:
         for entry in entries:
             if entry.index > newest:
                 with contextlib.suppress(Damaged):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kept.bucket.base import Bucket, Buffer
-    from kept.store.log.history import Entry
+    from kept.store.log.history import VersionRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def manifest_key(name: str) -> str:
     return f"manifests/{name[:2]}/{name}.json"
 
 
-def read_manifest(bucket: Bucket, entry: Entry) -> Manifest:
+def read_manifest(bucket: Bucket, entry: VersionRecord) -> Manifest:
     """Return a version's manifest, checked; raises Damaged."""
     key = manifest_key(entry.manifest)
     try:

@@ -22,8 +22,8 @@ from kept.parallel import in_threads
 from kept.store.blobs.blob import bases_lock
 from kept.store.encoding import canonical
 from kept.store.gc.marks import LEFT_OVER, Marks, deleted_by
-from kept.store.log.fence import LISTS, OPENINGS
-from kept.store.log.history import entries, live
+from kept.store.log.fence import LISTS, PENDING
+from kept.store.log.history import live, version_records
 from kept.store.retention.delete import plan_prune, prune
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from kept.bucket.base import Bucket, Item
     from kept.store.gc.marks import IsOver
-    from kept.store.log.history import Entry
+    from kept.store.log.history import VersionRecord
     from kept.store.log.log import Event, Log, View
 
     LogOf = Callable[[str], Log]
@@ -152,7 +152,7 @@ class _Run:
         """Return what plan does, of the versions of an artifact that rules have deleted."""
         since = datetime.now(UTC) - grace
 
-        def is_over(name: str, entry: Entry) -> bool:
+        def is_over(name: str, entry: VersionRecord) -> bool:
             is_due = entry.delete_reason is not None and deleted_by(entry, since)
             return is_due and name == artifact
 
@@ -207,14 +207,14 @@ class _Run:
 
     def _names(self) -> list[str]:
         """Return the artifacts, and those that are just being made."""
-        new = (key.removeprefix(OPENINGS) for key in self._bucket.keys(OPENINGS))
+        new = (key.removeprefix(PENDING) for key in self._bucket.keys(PENDING))
         return sorted({*self._bucket.folders("artifacts/"), *new})
 
     def _mark(self, name: str, view: View) -> None:
-        found = entries(view.backwards())
+        found = version_records(view.backwards())
         self._marks.add(name, (self._as_deleted(name, entry) for entry in found))
 
-    def _as_deleted(self, name: str, entry: Entry) -> Entry:
+    def _as_deleted(self, name: str, entry: VersionRecord) -> VersionRecord:
         """Return an entry as it would be if the plan's expired versions were deleted."""
         if (name, entry.index) not in self._planned:
             return entry
@@ -229,7 +229,7 @@ class _Run:
 
         self._log_of(name).append(make)
         self._mark(name, before[0])
-        self._bucket.delete(OPENINGS + name)  # the log has a record now
+        self._bucket.delete(PENDING + name)  # the log has a record now
 
     def _write_list(self, keys: Iterable[str]) -> None:
         self._bucket.put(self._list, [canonical({"keys": list(keys)})])

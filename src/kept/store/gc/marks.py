@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from kept.bucket.base import Bucket, Item
-    from kept.store.log.history import Entry
+    from kept.store.log.history import VersionRecord
 
-    IsOver = Callable[[str, Entry], bool]  # the artifact's name and the version
+    IsOver = Callable[[str, VersionRecord], bool]  # the artifact's name and the version
 
 LEFT_OVER = "nothing refers to it"
 _BLOB = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
@@ -25,7 +25,7 @@ _MANIFEST = re.compile(r"manifests/([0-9a-f]{2})/(\1[0-9a-f]{62})\.json")
 _AT_ONCE = 8  # reads, in object storage
 
 
-def deleted_by(entry: Entry, moment: datetime) -> bool:
+def deleted_by(entry: VersionRecord, moment: datetime) -> bool:
     """Return whether a version was deleted at a moment, or before it."""
     return entry.deleted_at is not None and datetime.fromisoformat(entry.deleted_at) <= moment
 
@@ -43,9 +43,9 @@ class Marks:
         self._deleted: dict[tuple[str, int], str] = {}  # that can come back -> key of the manifest
         self._empty: set[str] = set()  # keys of manifests that hold nothing to come back
 
-    def add(self, name: str, versions: Iterable[Entry]) -> None:
+    def add(self, name: str, versions: Iterable[VersionRecord]) -> None:
         """Take note of what the versions of an artifact need; raises Damaged."""
-        due: list[Entry] = []
+        due: list[VersionRecord] = []
         for entry in versions:
             key = manifest_key(entry.manifest)
             is_over = self._is_over(name, entry)
@@ -109,7 +109,7 @@ class Marks:
                 found |= dict.fromkeys({key, *(blobs or ())} & found.keys(), self._whose[key])
         return found
 
-    def _read_needed(self, entry: Entry) -> Manifest:
+    def _read_needed(self, entry: VersionRecord) -> Manifest:
         try:
             return read_manifest(self._bucket, entry)
         except Damaged:

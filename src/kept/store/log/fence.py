@@ -21,48 +21,48 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LISTS = "gc/"
-OPENINGS = "new/"  # names of artifacts whose first record is being made
+PENDING = "new/"  # names of artifacts whose first record is being made
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class WriteFence:
     """A log as it was, and what collectors were about to delete when it had been read."""
 
     view: View
     condemned: frozenset[str]  # keys; neither build upon one nor store anything under it
 
     def check(self, view: View) -> None:
-        """Raise Shaken if a collector has come in between: what was built upon may be gone."""
+        """Raise CommitConflict if a gc has run meanwhile: what the writer reuses may be gone."""
         for event in view.backwards():
             if event["number"] <= self.view.head:
                 return
             if is_fence(event):
-                raise Shaken
+                raise CommitConflict
 
 
-class Shaken(Exception):
+class CommitConflict(Exception):
     """A collector has put its fence into the log; what is to be committed must be built again."""
 
 
-def on_ground(bucket: Bucket, name: str, log: Log, build: Callable[[Ground], T]) -> T:
-    """Return what build makes of a Ground; it is called again when it raises Shaken.
+def with_write_fence(bucket: Bucket, name: str, log: Log, build: Callable[[WriteFence], T]) -> T:
+    """Return what build makes of a WriteFence; it is called again when it raises CommitConflict.
 
     The log is that of the artifact name. build stores what it needs and appends a record, whose
-    maker calls Ground.check first.
+    maker calls WriteFence.check first.
     """
     view = log.view()
     is_new = not view.head
     if is_new:
-        bucket.put(OPENINGS + name, [b""])
+        bucket.put(PENDING + name, [b""])
         view = log.view()
     while True:
         try:
-            built = build(Ground(view, condemned(bucket)))
+            built = build(WriteFence(view, condemned(bucket)))
             break
-        except Shaken:
+        except CommitConflict:
             view = log.view()
     if is_new:  # not before: others that are at the first record rely on it, too
-        bucket.delete(OPENINGS + name)
+        bucket.delete(PENDING + name)
     return built
 
 

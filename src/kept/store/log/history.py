@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kept.store.log.log import Event
 
 
-class Entry(NamedTuple):
+class VersionRecord(NamedTuple):
     """A version as the log tells of it."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which has no use here
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
     undeleted: bool = False  # whether it was deleted once, and that was taken back
 
 
-def entries(newest_first: Iterable[Event]) -> Iterator[Entry]:
+def version_records(newest_first: Iterable[Event]) -> Iterator[VersionRecord]:
     """Yield every version, the newest first, deleted ones too; raises Damaged."""
     fold = _Fold()
     for event in newest_first:
@@ -60,7 +60,7 @@ class _Fold:
         self._expires: dict[int, str | None] = {}
         self._has_latest = False
 
-    def add(self, event: Event) -> Entry | None:
+    def add(self, event: Event) -> VersionRecord | None:
         """Take the next older event; return its version if it is the event of one."""
         kind = event["event"]
         if kind == "version":
@@ -83,7 +83,7 @@ class _Fold:
                 if index is not None:
                     self._aliases.setdefault(index, []).append(alias)
 
-    def _entry(self, event: Event) -> Entry:
+    def _entry(self, event: Event) -> VersionRecord:
         index = event["index"]
         names = sorted(self._aliases.pop(index, ()))
         # A mirror brings a version whose content is gone already as one that is deleted.
@@ -92,7 +92,7 @@ class _Fold:
         deleted = deletion is not None
         if not deleted and not self._has_latest:
             self._has_latest, names = True, [LATEST, *names]
-        return Entry(
+        return VersionRecord(
             index,
             event["type"],
             event["manifest"],
@@ -109,6 +109,6 @@ class _Fold:
         )
 
 
-def live(newest_first: Iterable[Event]) -> Iterator[Entry]:
+def live(newest_first: Iterable[Event]) -> Iterator[VersionRecord]:
     """Yield the versions that are not deleted, the newest first."""
-    return (entry for entry in entries(newest_first) if not entry.deleted)
+    return (entry for entry in version_records(newest_first) if not entry.deleted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kept.names import LATEST, Reference
-from kept.store.log.history import Entry, entries
+from kept.store.log.history import VersionRecord, version_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SHOWN = 10  # names in an error message
 
 
-def matches(entry: Entry, wanted: Reference) -> bool:
+def matches(entry: VersionRecord, wanted: Reference) -> bool:
     if wanted.index is not None:
         return entry.index == wanted.index
     if wanted.digest is not None:
@@ -24,7 +24,7 @@ def matches(entry: Entry, wanted: Reference) -> bool:
 
 
 def not_found(view: View, wanted: Reference) -> str:
-    every = list(entries(view.backwards()))[::-1]
+    every = list(version_records(view.backwards()))[::-1]
     gone = [entry for entry in every if entry.deleted and matches(entry, wanted)]
     there = [entry for entry in every if not entry.deleted]
     selector = wanted.alias or wanted.digest or f"v{wanted.index}"

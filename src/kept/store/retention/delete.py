@@ -13,8 +13,8 @@ from kept.names import LATEST
 from kept.parallel import mapped
 from kept.store.blobs.blob import blob_key
 from kept.store.content.manifest import manifest_key, read_manifest
-from kept.store.log.fence import Ground, on_ground
-from kept.store.log.history import Entry, entries, live
+from kept.store.log.fence import WriteFence, with_write_fence
+from kept.store.log.history import VersionRecord, live, version_records
 from kept.store.receipts import mirrored_up_to
 from kept.store.retention.policy import Decision, decide
 
@@ -49,8 +49,10 @@ def delete(log: Log, name: str, index: int, *, force: bool) -> None:
 def undelete(bucket: Bucket, name: str, log: Log, index: int) -> None:
     """Take the deletion of a version back; raises VersionGone."""
 
-    def build(ground: Ground) -> None:
-        entry = next((e for e in entries(ground.view.backwards()) if e.index == index), None)
+    def build(ground: WriteFence) -> None:
+        entry = next(
+            (e for e in version_records(ground.view.backwards()) if e.index == index), None
+        )
         if entry is None or not entry.deleted:
             return
         _check_content(bucket, name, entry, ground.condemned)
@@ -61,7 +63,7 @@ def undelete(bucket: Bucket, name: str, log: Log, index: int) -> None:
 
         log.append(make, ground.view)
 
-    on_ground(bucket, name, log, build)
+    with_write_fence(bucket, name, log, build)
 
 
 def prune(bucket: Bucket, name: str, log: Log, keep: Keep | None) -> list[Decision]:
@@ -86,7 +88,7 @@ def plan_prune(bucket: Bucket, name: str, view: View, keep: Keep | None) -> list
     Raises Damaged where a budget needs a manifest that cannot be read.
     """
 
-    def content(entry: Entry) -> Mapping[str, int]:
+    def content(entry: VersionRecord) -> Mapping[str, int]:
         return {chunk.digest: chunk.size for chunk in read_manifest(bucket, entry).chunks()}
 
     versions = list(live(view.backwards()))[::-1]
@@ -121,7 +123,9 @@ def _delete_all(log: Log, head: int, due: list[Decision], done: dict[int, Decisi
     return True
 
 
-def _check_content(bucket: Bucket, name: str, entry: Entry, condemned: frozenset[str]) -> None:
+def _check_content(
+    bucket: Bucket, name: str, entry: VersionRecord, condemned: frozenset[str]
+) -> None:
     """Raise VersionGone unless all that a version needs is there, and stays."""
     gone = VersionGone(
         f"{name}:v{entry.index} was deleted on {entry.deleted_at}, and gc has removed its content."

@@ -16,10 +16,10 @@ from kept.names import is_automatic
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from kept.store.log.history import Entry
+    from kept.store.log.history import VersionRecord
     from kept.store.retention.keep import Keep, Period
 
-    Content = Callable[[Entry], Mapping[str, int]]  # the chunks of a version -> their bytes
+    Content = Callable[[VersionRecord], Mapping[str, int]]  # the chunks of a version -> their bytes
     Reasons = dict[int, list[str]]  # of the versions with these numbers
 
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 class Decision:
     """What becomes of a version."""
 
-    entry: Entry
+    entry: VersionRecord
     keep: bool
     reasons: tuple[str, ...]
 
 
 def decide(
-    versions: Sequence[Entry],
+    versions: Sequence[VersionRecord],
     keep: Keep | None,
     now: datetime,
     mirrored: int | None = None,
@@ -62,7 +62,7 @@ def decide(
     return found
 
 
-def _protected(versions: Sequence[Entry], mirrored: int | None) -> Reasons:
+def _protected(versions: Sequence[VersionRecord], mirrored: int | None) -> Reasons:
     """Return the versions that are never deleted, and why."""
     found: Reasons = {}
     if versions:
@@ -81,7 +81,7 @@ def _protected(versions: Sequence[Entry], mirrored: int | None) -> Reasons:
     return found
 
 
-def is_good(entry: Entry) -> bool:
+def is_good(entry: VersionRecord) -> bool:
     """Return whether no metric of a version is NaN or infinite; one without metrics is good."""
     metrics = entry.metadata.get("metrics")
     values = [*metrics.values()] if isinstance(metrics, dict) else []
@@ -93,11 +93,11 @@ def _is_finite(value: Any) -> bool:
     return value not in ("nan", "inf", "-inf")
 
 
-def _is_expired(entry: Entry, now: datetime) -> bool:
+def _is_expired(entry: VersionRecord, now: datetime) -> bool:
     return entry.expires is not None and datetime.fromisoformat(entry.expires) <= now
 
 
-def _kept_by_rules(versions: Sequence[Entry], keep: Keep | None, now: datetime) -> Reasons:
+def _kept_by_rules(versions: Sequence[VersionRecord], keep: Keep | None, now: datetime) -> Reasons:
     if keep is None:
         return {entry.index: ["not expired"] for entry in versions}
     found: Reasons = {}
@@ -108,8 +108,8 @@ def _kept_by_rules(versions: Sequence[Entry], keep: Keep | None, now: datetime) 
 
 
 def _rules(
-    versions: Sequence[Entry], keep: Keep, now: datetime
-) -> Iterator[tuple[str, Sequence[Entry]]]:
+    versions: Sequence[VersionRecord], keep: Keep, now: datetime
+) -> Iterator[tuple[str, Sequence[VersionRecord]]]:
     if keep.last is not None:
         yield f"last {keep.last}", versions[-keep.last :]
     if keep.best is not None:
@@ -123,7 +123,7 @@ def _rules(
         yield f"within the {keep.bytes}", versions
 
 
-def _best(versions: Sequence[Entry]) -> list[Entry]:
+def _best(versions: Sequence[VersionRecord]) -> list[VersionRecord]:
     """Return the versions that have a value of the newest monitored metric, best first."""
     said = next((e.metadata for e in reversed(versions) if _value(e) is not None), {})
     monitor, mode = said.get("monitor"), said.get("mode")
@@ -136,7 +136,7 @@ def _best(versions: Sequence[Entry]) -> list[Entry]:
     return [entry for _, entry in sorted(comparable, key=lambda pair: pair[0])]
 
 
-def _value(entry: Entry) -> float | None:
+def _value(entry: VersionRecord) -> float | None:
     value = entry.metadata.get("value")
     if entry.metadata.get("mode") not in ("min", "max") or isinstance(value, bool):
         return None
@@ -145,9 +145,9 @@ def _value(entry: Entry) -> float | None:
     return value if isinstance(value, float) and math.isfinite(value) else None
 
 
-def _firsts(versions: Sequence[Entry], period: Period) -> list[Entry]:
+def _firsts(versions: Sequence[VersionRecord], period: Period) -> list[VersionRecord]:
     """Return the first version of each period but, for epochs and steps, of that from 0."""
-    first: dict[int, Entry] = {}
+    first: dict[int, VersionRecord] = {}
     for entry in versions:
         progress = _progress(entry, period.unit)
         if progress is not None:
@@ -155,7 +155,7 @@ def _firsts(versions: Sequence[Entry], period: Period) -> list[Entry]:
     return [entry for number, entry in first.items() if number or period.unit == "second"]
 
 
-def _progress(entry: Entry, unit: str) -> float | None:
+def _progress(entry: VersionRecord, unit: str) -> float | None:
     """Return how many epochs, steps or seconds there were when a version was made."""
     if unit == "second":
         return _created(entry).timestamp()
@@ -166,18 +166,22 @@ def _progress(entry: Entry, unit: str) -> float | None:
     return value + 1 if is_whole_epoch else value  # epochs count from 0
 
 
-def _created(entry: Entry) -> datetime:
+def _created(entry: VersionRecord) -> datetime:
     return datetime.fromisoformat(entry.created_at)
 
 
 def _over_budget(
-    versions: Sequence[Entry], budget: int, protected: Reasons, kept: Reasons, content: Content
+    versions: Sequence[VersionRecord],
+    budget: int,
+    protected: Reasons,
+    kept: Reasons,
+    content: Content,
 ) -> Iterator[int]:
     """Yield the versions given up for the budget: all from the first, backwards, that is over."""
     held: set[str] = set()
     left = budget
 
-    def take(entry: Entry) -> None:
+    def take(entry: VersionRecord) -> None:
         nonlocal left
         chunks = content(entry)
         left -= sum(size for chunk, size in chunks.items() if chunk not in held)
@@ -196,7 +200,7 @@ def _over_budget(
                 yield entry.index
 
 
-def _why_not(entry: Entry, gone: set[int], dropped: set[int], keep: Keep | None) -> str:
+def _why_not(entry: VersionRecord, gone: set[int], dropped: set[int], keep: Keep | None) -> str:
     if entry.index in gone:
         return f"expired {entry.expires}"
     if entry.index in dropped and keep:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kept.bucket.base import Bucket, Parts
     from kept.bucket.transfer import Transfer
     from kept.store.content.manifest import Manifest
-    from kept.store.log.history import Entry
+    from kept.store.log.history import VersionRecord
 
 _AT_ONCE = 8  # questions; a blob takes memory, so of these fewer are read ahead
 _READ_AHEAD = 4
@@ -32,7 +32,9 @@ class ContentCopy:
         """Know nothing of the target any more: a gc is deleting there."""
         self._there.clear()
 
-    def copy(self, entry: Entry, condemned: frozenset[str], transfer: Transfer) -> tuple[int, int]:
+    def copy(
+        self, entry: VersionRecord, condemned: frozenset[str], transfer: Transfer
+    ) -> tuple[int, int]:
         """Make the target hold a version's content; return the blobs and bytes that it lacked.
 
         The transfer, which counts on all the bytes of the version, is told of each of them.

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from kept.bucket.transfer import Transfer
 from kept.errors import ArtifactNotFound, Diverged
-from kept.store.log.fence import Ground, is_fence, on_ground
-from kept.store.log.history import Entry, entries
+from kept.store.log.fence import WriteFence, is_fence, with_write_fence
+from kept.store.log.history import VersionRecord, version_records
 from kept.sync.mirror.copy_content import ContentCopy
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ class Sync:
         self._known_head = view.head
 
     def _adapted(
-        self, events: list[Event], needed: dict[int, Entry]
-    ) -> dict[str, tuple[Event, Entry | None]]:
+        self, events: list[Event], needed: dict[int, VersionRecord]
+    ) -> dict[str, tuple[Event, VersionRecord | None]]:
         """Return what to tell the target of each missing event, and the version to bring along.
 
         Where the source has events of its own between those that it shares with the target (a
@@ -127,18 +127,18 @@ class Sync:
             found[event["write_id"]] = (told, entry)
         return found
 
-    def _replay(self, event: Event, entry: Entry | None, transfer: Transfer) -> Copied:
+    def _replay(self, event: Event, entry: VersionRecord | None, transfer: Transfer) -> Copied:
         log = self._target.log(self._name)
         if entry is None:
             return self._tell(event, log.view(), lambda _: None)
 
-        def build(ground: Ground) -> Copied:
+        def build(ground: WriteFence) -> Copied:
             if self._due(event, ground.view) is None:
                 return Copied()
             blobs, size = self._content.copy(entry, ground.condemned, transfer)
             return Copied(blobs=blobs, bytes=size) + self._tell(event, ground.view, ground.check)
 
-        return on_ground(self._target.bucket, self._name, log, build)
+        return with_write_fence(self._target.bucket, self._name, log, build)
 
     def _tell(self, event: Event, view: View, check: Callable[[View], None]) -> Copied:
         """Append the event to the target's log, unless it has come there meanwhile."""
@@ -159,7 +159,7 @@ class Sync:
         self._look_at(view)
         if event["write_id"] in self._known:
             return None
-        newest = next(entries(view.backwards()), None)
+        newest = next(version_records(view.backwards()), None)
         due = newest.index + 1 if newest else 0
         index = event.get("index", -1)
         if index != due if event["event"] == "version" else index >= due:
@@ -202,11 +202,11 @@ class _Said:
         return event
 
 
-def _needed(events: Iterable[Event], view: View) -> dict[int, Entry]:
+def _needed(events: Iterable[Event], view: View) -> dict[int, VersionRecord]:
     """Return the versions whose content the events make visible, as far as not deleted again."""
     wanted = {e["index"] for e in events if e["event"] in ("version", "undelete")}
     found = {}
-    for entry in entries(view.backwards()) if wanted else ():
+    for entry in version_records(view.backwards()) if wanted else ():
         if entry.index in wanted and not entry.deleted:
             found[entry.index] = entry
         if entry.index <= min(wanted):

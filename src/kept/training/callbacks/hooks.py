@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kept.store.store import Store
     from kept.store.version import Version
-    from kept.training.decide.controller import Checkpointing
+    from kept.training.decide.controller import Controller
     from kept.training.destinations.base import Destination
     from kept.training.save.saver import Saver
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 class CheckpointHooks:
-    """Hands the hooks of a fit to a Checkpointing."""
+    """Hands the hooks of a fit to a Controller."""
 
     options_type: type[Options] = Options
-    _checkpointing: Checkpointing
+    _checkpointing: Controller
 
     def _destination(self, options: Any, committed: Callable[[Version], None]) -> Destination:
         """Return where the checkpoints go; committed is told each version."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 import keras
 
 from kept.training.callbacks.hooks import CheckpointHooks
-from kept.training.decide.controller import Checkpointing
+from kept.training.decide.controller import Controller
 from kept.training.keras_api.keras3 import Keras3
 from kept.training.options import CheckpointOptions, check_options, check_save_freq, documented
-from kept.training.save.path_template import FilePath
+from kept.training.save.path_template import PathTemplate
 
 if TYPE_CHECKING:
     import os
@@ -73,7 +73,7 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
         checked = check_options(self, more, self.options_type)
         check_save_freq(save_freq)
         edition = Keras3()
-        path = FilePath(
+        path = PathTemplate(
             filepath,
             edition,
             options,
@@ -91,4 +91,4 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
             initial_value_threshold=initial_value_threshold,
         )
         self.filepath = path.template
-        self._checkpointing = Checkpointing(self, edition, path, checked, self._destination)
+        self._checkpointing = Controller(self, edition, path, checked, self._destination)

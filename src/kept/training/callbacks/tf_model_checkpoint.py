@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import tf_keras
 
 from kept.training.callbacks.hooks import CheckpointHooks
-from kept.training.decide.controller import Checkpointing
+from kept.training.decide.controller import Controller
 from kept.training.keras_api.tf_keras import TfKeras, split_legacy
 from kept.training.options import check_options, check_save_freq, documented
-from kept.training.save.path_template import FilePath
+from kept.training.save.path_template import PathTemplate
 
 if TYPE_CHECKING:
     import os
@@ -64,7 +64,7 @@ class ModelCheckpoint(CheckpointHooks, tf_keras.callbacks.ModelCheckpoint):  # t
         checked = check_options(self, own, self.options_type)
         check_save_freq(save_freq)
         edition = TfKeras()
-        path = FilePath(
+        path = PathTemplate(
             filepath,
             edition,
             options,
@@ -83,7 +83,7 @@ class ModelCheckpoint(CheckpointHooks, tf_keras.callbacks.ModelCheckpoint):  # t
             **legacy,
         )
         self.mode = mode
-        self._checkpointing = Checkpointing(self, edition, path, checked, self._destination)
+        self._checkpointing = Controller(self, edition, path, checked, self._destination)
 
     def _implements_train_batch_hooks(self) -> bool:
         return True  # for saves by the clock and at SIGTERM

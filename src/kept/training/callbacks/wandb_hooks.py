@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from kept.store.version import Version
     from kept.sync.outbox.outbox import Entry
-    from kept.training.decide.controller import Checkpointing
+    from kept.training.decide.controller import Controller
     from kept.training.destinations.base import Destination
 
 
@@ -20,7 +20,7 @@ class WandbHooks:
     """Has the checkpoints go to W&B; stands before ModelCheckpoint among the bases."""
 
     options_type: type[Options] = WandbOptions
-    _checkpointing: Checkpointing
+    _checkpointing: Controller
 
     @property
     def logged(self) -> list[Entry]:

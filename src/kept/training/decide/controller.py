@@ -4,7 +4,7 @@ The way of a checkpoint: a hook decides that one is due and whether it is the be
 taken, and the writer thread does the rest (saver.py). Every hook raises what has failed in the
 background since the last one.
 
-A Checkpointing works for one callback, its owner, and uses what Keras says a ModelCheckpoint has:
+A Controller works for one callback, its owner, and uses what Keras says a ModelCheckpoint has:
 model, params, monitor, mode, best, verbose, save_best_only, save_weights_only and save_freq.
 """
 
@@ -15,39 +15,39 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
-from kept.training.decide.disk_forecast import Preflight
+from kept.training.decide.disk_forecast import DiskForecast
 from kept.training.decide.preemption import Preemption, leave
-from kept.training.decide.timer import Interval
+from kept.training.decide.timer import SaveTimer
 from kept.training.messages import print_text, show, show_once
 from kept.training.monitor import as_text, checkpoint_told, find_mode, is_better, monitored
 from kept.training.naming import ArtifactName
-from kept.training.request import Due
-from kept.training.save.failure_policy import Failures
+from kept.training.request import SaveRequest
+from kept.training.save.failure_policy import FailurePolicy
 from kept.training.save.saver import Saver
-from kept.training.upkeep.compaction import Recoder
-from kept.training.upkeep.upkeep import Tidying
+from kept.training.upkeep.compaction import BackgroundCompactor
+from kept.training.upkeep.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from kept.store.version import Version
     from kept.training.destinations.base import Destination
-    from kept.training.keras_api.adapter import Edition
+    from kept.training.keras_api.adapter import KerasAdapter
     from kept.training.options import Options
     from kept.training.resume.state import State
-    from kept.training.save.path_template import FilePath
+    from kept.training.save.path_template import PathTemplate
 
     Logs = Mapping[str, Any]
 
 
-class Checkpointing:
+class Controller:
     """Saves the checkpoints of its owner; the owner hands it the hooks of the fit."""
 
     def __init__(
         self,
         owner: Any,
-        edition: Edition,
-        path: FilePath,
+        edition: KerasAdapter,
+        path: PathTemplate,
         options: Options,
         destination: Callable[[Options, Callable[[Version], None]], Destination],
     ) -> None:
@@ -58,10 +58,10 @@ class Checkpointing:
         self._options = options
         self.name = ArtifactName(options.name)
         self.versions: list[Version] = []
-        self._tidying = Tidying(path, options)
+        self._tidying = Upkeep(path, options)
         self.destination = destination(options, self._committed)
         why = path.cannot_snapshot
-        self.recoder = Recoder(options.compression, self.destination.store)
+        self.recoder = BackgroundCompactor(options.compression, self.destination.store)
         self.saver = Saver(
             self.destination,
             self.recoder,
@@ -73,12 +73,12 @@ class Checkpointing:
             keep_local=options.leaves_files,
             tidying=self._tidying,
         )
-        self._failures = Failures(self.saver.writer, options.on_error)
+        self._failures = FailurePolicy(self.saver.writer, options.on_error)
         self._is_named = options.name is not None or self.destination.is_named
         self._why_on_the_spot = why if options.background else None
         self._resume = path.check_resume(options.resume)
         self._resumer = edition.resuming(owner, options, show, named=self._is_named)
-        self._interval = Interval(options.save_every)
+        self._interval = SaveTimer(options.save_every)
         self._preemption = Preemption(options.grace_seconds)
         self._mode: str | None = None  # "min" or "max" once the first batch has shown the metrics
         self._epoch = 0
@@ -105,7 +105,7 @@ class Checkpointing:
         self._interval.begin()
         self.recoder.begin()
         self._preemption.listen()
-        self._preflight = Preflight(self._owner, self._path.template, self._options)
+        self._preflight = DiskForecast(self._owner, self._path.template, self._options)
 
     def epoch_begin(self, epoch: int) -> None:
         """Note the epoch, for saves after batches."""
@@ -257,7 +257,7 @@ class Checkpointing:
         aliases = (alias, "best") if is_best else (alias,)
         self._interval.begin()
         skipped = self.saver.skipped
-        due = Due(
+        due = SaveRequest(
             model=self._owner.model,  # on JAX this also puts the step's results into it
             name=str(self.name.value),
             path=path,

@@ -17,7 +17,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from kept.bucket.local import LocalBucket
-from kept.training.decide.timer import Interval
+from kept.training.decide.timer import SaveTimer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,13 +30,13 @@ _ALWAYS_KEPT = 2  # by any retention: the newest version, and the newest without
 _ON_THE_WAY = 2  # files in the outbox as long as the destination keeps up: sent, and to be sent
 
 
-class Preflight:
+class DiskForecast:
     """The forecast of one fit, for one callback."""
 
     def __init__(self, owner: Any, template: str, options: Options) -> None:
         self._owner, self._template, self._options = owner, template, options
         self._is_checked = self._has_warned = False
-        self._every = Interval(options.save_every).seconds
+        self._every = SaveTimer(options.save_every).seconds
         self._began = time.monotonic()
         self._first = 0  # the epoch that the fit begins with
 

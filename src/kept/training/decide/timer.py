@@ -13,7 +13,7 @@ _UNITS = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600}
 _TEXT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|min|m|h)\s*")
 
 
-class Interval:
+class SaveTimer:
     """Says when the time for a save has come; the clock starts with begin."""
 
     def __init__(self, every: str | float | timedelta | None) -> None:

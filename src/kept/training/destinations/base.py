@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from kept.store.content.file_source import MemoryFile
     from kept.store.store import Store
     from kept.store.version import Version
-    from kept.training.request import Due
+    from kept.training.request import SaveRequest
 
     Files = Sequence[MemoryFile | str]  # in memory, or paths on the disk
     Describe = Callable[[int | None], dict[str, Any]]  # bytes new to the store -> the metadata
@@ -45,10 +45,12 @@ class Destination(Protocol):
     def begin(self, name: str) -> None:
         """For on_train_begin: find out now whether the artifact can be written."""
 
-    def commit(self, due: Due, files: Files, describe: Describe) -> Version | None:
+    def commit(self, due: SaveRequest, files: Files, describe: Describe) -> Version | None:
         """Commit files as a version; return None where there is no store."""
 
-    def hand_over(self, due: Due, written: str, version: Version | None, describe: Describe) -> str:
+    def hand_over(
+        self, due: SaveRequest, written: str, version: Version | None, describe: Describe
+    ) -> str:
         """Take the checkpoint before its file gets its final name.
 
         written is where the file is, on the disk, if the destination takes files.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kept.store.version import Version
     from kept.training.destinations.base import Describe, Files
     from kept.training.options import Options
-    from kept.training.request import Due
+    from kept.training.request import SaveRequest
 
 
 class RemoteDestination:
@@ -86,13 +86,13 @@ class RemoteDestination:
         if self._delivery.left():
             self._courier.wake(self.location)
 
-    def commit(self, due: Due, files: Files, describe: Describe) -> None:  # noqa: ARG002
+    def commit(self, due: SaveRequest, files: Files, describe: Describe) -> None:  # noqa: ARG002
         """Note what the checkpoint is made of; hand_over has all of it on the disk."""
         self._files = files
 
     def hand_over(
         self,
-        due: Due,
+        due: SaveRequest,
         written: str,
         version: Version | None,  # noqa: ARG002 - as Destination has it
         describe: Describe,

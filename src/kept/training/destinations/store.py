@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kept.store.version import Version
     from kept.training.destinations.base import Describe, Files
     from kept.training.options import Options
-    from kept.training.request import Due
+    from kept.training.request import SaveRequest
 
 
 class StoreDestination:
@@ -48,7 +48,7 @@ class StoreDestination:
         self.store.create()
         self._mirrors.begin(name)
 
-    def commit(self, due: Due, files: Files, describe: Describe) -> Version:
+    def commit(self, due: SaveRequest, files: Files, describe: Describe) -> Version:
         """See Destination."""
         version = self.store.log_artifact(due.name, files, aliases=due.aliases, metadata=describe)
         self._committed(version)
@@ -57,7 +57,7 @@ class StoreDestination:
 
     def hand_over(
         self,
-        due: Due,  # noqa: ARG002 - as Destination has it
+        due: SaveRequest,  # noqa: ARG002 - as Destination has it
         written: str,  # noqa: ARG002
         version: Version | None,
         describe: Describe,  # noqa: ARG002

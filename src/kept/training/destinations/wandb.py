@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kept.sync.outbox.outbox import Entry
     from kept.training.destinations.base import Describe, Destination, Files
     from kept.training.options import WandbOptions
-    from kept.training.request import Due
+    from kept.training.request import SaveRequest
 
 _NEEDS_STORE = ("mirror", "resume", "state_of", "keep")
 _METADATA_KEYS = 80  # W&B takes 100, and kept has up to 20 of its own
@@ -84,11 +84,13 @@ class WandbDestination:
             self._best = self._best_of(name)
         self._uploads.begin()
 
-    def commit(self, due: Due, files: Files, describe: Describe) -> Version | None:
+    def commit(self, due: SaveRequest, files: Files, describe: Describe) -> Version | None:
         """See Destination."""
         return None if self._stored is None else self._stored.commit(due, files, describe)
 
-    def hand_over(self, due: Due, written: str, version: Version | None, describe: Describe) -> str:
+    def hand_over(
+        self, due: SaveRequest, written: str, version: Version | None, describe: Describe
+    ) -> str:
         """See Destination."""
         label = Label(
             due.name,

@@ -1,6 +1,6 @@
 """The two editions of Keras that a callback can work with: Keras 3 and tf_keras (Keras 2).
 
-Everything that differs between them for a checkpoint is one of the two classes behind Edition:
+Everything that differs between them for a checkpoint is one of the two classes behind KerasAdapter:
 training/keras3.py and training/legacy.py. Neither imports the other Keras.
 """
 
@@ -35,7 +35,7 @@ class Resuming(Protocol):
     def capture(self, epoch: int, batch: int | None, logs: Logs) -> State | None: ...
 
 
-class Edition(Protocol):
+class KerasAdapter(Protocol):
     """What kept asks of a Keras."""
 
     package: str  # as it is imported
@@ -67,7 +67,7 @@ class Edition(Protocol):
         """Return what resumes the owner's fits; raises InvalidCheckpoint."""
 
 
-def check_model(edition: Edition, callback: Any, model: Any) -> None:
+def check_model(edition: KerasAdapter, callback: Any, model: Any) -> None:
     """Raise InvalidCheckpoint for a model of the other Keras."""
     if not edition.owns(model):
         other = "tf_keras" if edition.package == "keras" else "keras"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Keras3:
-    """See Edition."""
+    """See KerasAdapter."""
 
     package = "keras"
     cannot_snapshot: str | None = None

@@ -27,7 +27,7 @@ _OWN = ("period", "load_weights_on_restart")  # arguments that Keras 3 has no mo
 
 
 class TfKeras:
-    """See Edition."""
+    """See KerasAdapter."""
 
     package = "tf_keras"
     cannot_snapshot: str | None = "tf_keras cannot save a model as it was a moment ago"
@@ -57,7 +57,7 @@ class TfKeras:
 
     def resuming(
         self,
-        owner: Any,  # noqa: ARG002 - as Edition has it
+        owner: Any,  # noqa: ARG002 - as KerasAdapter has it
         options: Options,
         tell: Callable[[str], None],  # noqa: ARG002
         *,

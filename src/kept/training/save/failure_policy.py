@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kept.training.save.writer import Writer
 
 
-class Failures:
+class FailurePolicy:
     """Tells the user of each failure once: by raising it, which ends the fit, or by a warning."""
 
     def __init__(self, writer: Writer, on_error: str) -> None:

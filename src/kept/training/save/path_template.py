@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from kept.store.content.file_source import MemoryFile
-    from kept.training.keras_api.adapter import Edition
+    from kept.training.keras_api.adapter import KerasAdapter
 
 
-class FilePath:
+class PathTemplate:
     """A path with format options such as {epoch:02d} and {val_loss:.2f}.
 
     epoch and batch count from 1, as Keras's callback fills them in.
@@ -35,7 +35,7 @@ class FilePath:
     def __init__(
         self,
         filepath: str | os.PathLike[str],
-        edition: Edition,
+        edition: KerasAdapter,
         options: Any = None,
         *,
         weights_only: bool,

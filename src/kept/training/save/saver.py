@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kept.errors import SaveFailed
 from kept.training.keras_api.save_file import MODEL_CHANGED, cannot_snapshot, write_snapshot
 from kept.training.messages import show, show_once
-from kept.training.request import Due
+from kept.training.request import SaveRequest
 from kept.training.save.checkpoint_files import paths_of
 from kept.training.save.disk_full import advice, is_full
 from kept.training.save.path_template import beside, bring_to_disk, publish
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from kept.store.version import Version
     from kept.training.destinations.base import Describe, Destination
     from kept.training.snapshot.frameworks import Variable
-    from kept.training.upkeep.compaction import Recoder
-    from kept.training.upkeep.upkeep import Tidying
+    from kept.training.upkeep.compaction import BackgroundCompactor
+    from kept.training.upkeep.upkeep import Upkeep
 
 _SPEED = 300e6  # bytes per second that are written, until the first save has shown it
 
@@ -46,7 +46,7 @@ class Saver:
     def __init__(  # noqa: PLR0913 - one caller
         self,
         destination: Destination,
-        recoder: Recoder,
+        recoder: BackgroundCompactor,
         framework: str,
         *,
         write_live: Callable[[keras.Model, str], None],
@@ -54,7 +54,7 @@ class Saver:
         background: bool,
         wait: bool,
         keep_local: bool,
-        tidying: Tidying,
+        tidying: Upkeep,
     ) -> None:
         self._destination = destination
         self._recoder = recoder
@@ -71,7 +71,7 @@ class Saver:
         self._is_committed = False  # whether it is a version, or on its way to be one
         self.writer = Writer()
         self._pool = SnapshotPool(framework)
-        self._queue = deque[Due]()  # that the writer has not begun with
+        self._queue = deque[SaveRequest]()  # that the writer has not begun with
         self._passed_over = False  # whether the newest checkpoint's file was not published
         self._extra: list[Variable] = []  # that Keras saves and no list of the model's holds
         self._began = 0.0  # time.perf_counter() at the save before, or when the fit began
@@ -88,7 +88,7 @@ class Saver:
             self._pool.reserve(variables_of(model))
             self.writer.submit(self._pool.touch)
 
-    def save(self, due: Due) -> None:
+    def save(self, due: SaveRequest) -> None:
         """Save a checkpoint, or take a snapshot and leave the rest to the writer.
 
         Raises SaveFailed where it saves on the spot.
@@ -158,7 +158,7 @@ class Saver:
         """Return whether files are written on the training thread."""
         return not self._background or cannot_snapshot(model) is not None
 
-    def _write_and_give_back(self, due: Due, snapshot: Snapshot) -> None:
+    def _write_and_give_back(self, due: SaveRequest, snapshot: Snapshot) -> None:
         self._queue.popleft()
         try:
             self._write(due, snapshot, time.perf_counter())
@@ -166,7 +166,7 @@ class Saver:
             self._give_back(snapshot)
         self._took = time.perf_counter() - due.started
 
-    def _make_room(self, due: Due, size: int) -> None:
+    def _make_room(self, due: SaveRequest, size: int) -> None:
         """Make memory for the other snapshot, too, once the next save may come before it is free.
 
         Most runs save less often, and take the memory of one snapshot only. (On the training
@@ -187,7 +187,7 @@ class Saver:
         self._pool.give_back(snapshot)
         self._recoder.save_ends()
 
-    def _write(self, due: Due, snapshot: Snapshot | None, started: float) -> None:
+    def _write(self, due: SaveRequest, snapshot: Snapshot | None, started: float) -> None:
         try:
             try:
                 version = self._write_once(due, snapshot, started)
@@ -207,15 +207,15 @@ class Saver:
             self._tidying.published(due.path, version)
         self.messages.append(f"{due.label}: {told}")
 
-    def _not_saved(self, due: Due) -> str:
+    def _not_saved(self, due: SaveRequest) -> str:
         if self._is_committed:
             return f"the checkpoint is committed, but {due.path} could not be saved"
         return f"the checkpoint {due.path} could not be saved in {self._destination.location}"
 
-    def _has_made_room(self, due: Due, error: OSError) -> bool:
+    def _has_made_room(self, due: SaveRequest, error: OSError) -> bool:
         return is_full(error) and self._tidying.make_room(self._destination.store, due.name)
 
-    def _publish(self, due: Due, file: MemoryFile | str, place: str) -> None:
+    def _publish(self, due: SaveRequest, file: MemoryFile | str, place: str) -> None:
         try:
             publish(file, place, due.path)
         except OSError as error:  # where the commit has failed, all of it is tried again
@@ -223,7 +223,9 @@ class Saver:
                 raise
             publish(file, place, due.path)
 
-    def _write_once(self, due: Due, snapshot: Snapshot | None, started: float) -> Version | None:
+    def _write_once(
+        self, due: SaveRequest, snapshot: Snapshot | None, started: float
+    ) -> Version | None:
         self._is_committed = False
         with beside(due.path) as place, contextlib.ExitStack() as at_the_end:
             file = self._write_file(due, place, snapshot)
@@ -243,7 +245,7 @@ class Saver:
         self.known_as = known_as
         return version
 
-    def _passes_over(self, due: Due) -> bool:
+    def _passes_over(self, due: SaveRequest) -> bool:
         """Whether a committed checkpoint's file is not worth writing: the next one waits already.
 
         Never the first file at a path, the last one, or two in a row.
@@ -257,7 +259,9 @@ class Saver:
         )
         return self._passed_over
 
-    def _write_file(self, due: Due, place: str, snapshot: Snapshot | None) -> MemoryFile | str:
+    def _write_file(
+        self, due: SaveRequest, place: str, snapshot: Snapshot | None
+    ) -> MemoryFile | str:
         if snapshot is None:
             self._write_live(due.model, place)
             return place
@@ -269,7 +273,7 @@ class Saver:
                 show(f"{due.label}: {MODEL_CHANGED}")
         return written.file
 
-    def _write_state(self, due: Due, place: str, snapshot: Snapshot | None) -> list[str]:
+    def _write_state(self, due: SaveRequest, place: str, snapshot: Snapshot | None) -> list[str]:
         if due.state is None:  # it always is with tf_keras
             return []
         import keras
@@ -283,7 +287,7 @@ class Saver:
         return write_state(due.state, due.model, os.path.dirname(place), value)
 
     @staticmethod
-    def _describer(due: Due, started: float) -> Describe:
+    def _describer(due: SaveRequest, started: float) -> Describe:
         def describe(bytes_new: int | None) -> dict[str, Any]:
             seconds = time.perf_counter() - started
             # On the spot all of it is a stall; from a snapshot, due.metadata says what was one.

@@ -42,7 +42,7 @@ def check_compression(value: object) -> None:
         )
 
 
-class Recoder:
+class BackgroundCompactor:
     """Starts the process when there is something to do, and tells it when to pause.
 
     Only for stores in a folder. Its methods are called by the training thread and by the writer.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from kept.store.gc.collector import collect_ruled_out
 from kept.store.gc.marks import deleted_by
-from kept.store.log.history import entries
+from kept.store.log.history import version_records
 from kept.training.save.writer import yield_to_training
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _SHARE = 20  # and so many times as long as the last one took
 _running: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
-class Freeing:
+class BackgroundGC:
     """What a callback's retention has deleted, and what of it is not freed yet."""
 
     def __init__(self, grace: timedelta, tell: Callable[[str], None]) -> None:
@@ -95,7 +95,7 @@ class Freeing:
         since = datetime.now(UTC) - self._grace
         due = {
             (name, entry.index)
-            for entry in entries(store.log(name).view().backwards())
+            for entry in version_records(store.log(name).view().backwards())
             if entry.delete_reason is not None and deleted_by(entry, since)
         }
         if due - self._freed:

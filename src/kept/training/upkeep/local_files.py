@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kept.digest import digest
 from kept.errors import Damaged, InvalidCheckpoint
 from kept.store.content.manifest import read_manifest
-from kept.store.log.history import entries
+from kept.store.log.history import version_records
 from kept.store.receipts import mirrored_up_to
 from kept.store.retention.policy import decide
 from kept.training.save import checkpoint_files
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from kept.bucket.base import Bucket
     from kept.store.content.manifest import File
-    from kept.store.log.history import Entry
+    from kept.store.log.history import VersionRecord
     from kept.store.retention.keep import Keep
     from kept.store.store import Store
     from kept.store.version import Version
-    from kept.training.save.path_template import FilePath
+    from kept.training.save.path_template import PathTemplate
 
     Look = tuple[tuple[str, int, int, int], ...]  # of each file: path, inode, bytes, time of change
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class LocalFiles:
     """The files that a callback leaves at filepath, and the rule for them. For many threads."""
 
-    def __init__(self, path: FilePath, keep: Keep) -> None:
+    def __init__(self, path: PathTemplate, keep: Keep) -> None:
         self._path, self._keep = path, keep
         self._own: dict[str, tuple[int, Look]] = {}  # place -> the version, and how it was left
         self._held: dict[tuple[str, int], Mapping[str, File]] = {}  # what others' versions hold
@@ -56,7 +56,7 @@ class LocalFiles:
         Rules count versions that have a file. What no retention may delete keeps its file, too.
         """
         with self._lock:
-            newest_first = list(entries(store.log(name).view().backwards()))
+            newest_first = list(version_records(store.log(name).view().backwards()))
             places = self._places(name, newest_first)
             there = [entry for entry in reversed(newest_first) if entry.index in places]
             mirrored = mirrored_up_to(store.bucket, name)
@@ -68,7 +68,7 @@ class LocalFiles:
                 elif own is None or own[0] != entry.index:
                     self._files(store.bucket, name, entry)  # a gc may take the manifest before
 
-    def _places(self, name: str, newest_first: list[Entry]) -> dict[int, str]:
+    def _places(self, name: str, newest_first: list[VersionRecord]) -> dict[int, str]:
         """Return where the files are that may be those of versions, by number.
 
         The file at a place is that of the newest version that belongs there, or of none.
@@ -82,7 +82,7 @@ class LocalFiles:
                 self._gone.add((name, entry.index))
         return {index: place for place, index in found.items()}
 
-    def _place(self, entry: Entry) -> str | None:
+    def _place(self, entry: VersionRecord) -> str | None:
         told = entry.metadata
         try:
             metrics = {name: _number(m) for name, m in (told.get("metrics") or {}).items()}
@@ -91,7 +91,7 @@ class LocalFiles:
             return None  # not the version of a callback
         return place if checkpoint_files.exists(place) else None
 
-    def _remove(self, bucket: Bucket, name: str, entry: Entry, place: str) -> None:
+    def _remove(self, bucket: Bucket, name: str, entry: VersionRecord, place: str) -> None:
         look = _look(place)
         is_own = self._own.get(place) == (entry.index, look)
         if not is_own and not _is_held(self._files(bucket, name, entry), place):
@@ -101,7 +101,7 @@ class LocalFiles:
         self._own.pop(place, None)
         self._held.pop((name, entry.index), None)
 
-    def _files(self, bucket: Bucket, name: str, entry: Entry) -> Mapping[str, File]:
+    def _files(self, bucket: Bucket, name: str, entry: VersionRecord) -> Mapping[str, File]:
         """Return the files that a version holds, none if that cannot be told any more."""
         key = (name, entry.index)
         if key not in self._held:
@@ -133,7 +133,7 @@ def _is_the_same(path: str, held: File) -> bool:
         return all(digest(file.read(chunk.size)) == chunk.digest for chunk in held.chunks)
 
 
-def _size(entry: Entry) -> Mapping[str, int]:
+def _size(entry: VersionRecord) -> Mapping[str, int]:
     return {str(entry.index): entry.size}  # files share no bytes
 
 

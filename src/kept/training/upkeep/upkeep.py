@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kept.bucket.local import LocalBucket
 from kept.errors import KeptError
 from kept.training.messages import show
-from kept.training.upkeep.gc import Freeing
+from kept.training.upkeep.gc import BackgroundGC
 from kept.training.upkeep.local_files import LocalFiles
 from kept.units import parse_span
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from kept.store.store import Store
     from kept.store.version import Version
     from kept.training.options import Options
-    from kept.training.save.path_template import FilePath
+    from kept.training.save.path_template import PathTemplate
 
 
-class Tidying:
+class Upkeep:
     """What the options of a callback have removed after each of its saves."""
 
-    def __init__(self, path: FilePath, options: Options) -> None:
+    def __init__(self, path: PathTemplate, options: Options) -> None:
         self._keep = options.keep
         frees = options.keep is not None and options.gc is not None
-        self._freeing = Freeing(parse_span(options.gc or 0, "gc"), show) if frees else None
+        self._freeing = BackgroundGC(parse_span(options.gc or 0, "gc"), show) if frees else None
         rule = options.local_rule
         self._local = LocalFiles(path, rule) if rule else None
 
