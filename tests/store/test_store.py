@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import time
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,6 +12,7 @@ from kept import errors
 from kept.bucket.memory import MemoryBucket
 from kept.store.content import packing
 from kept.store.content.manifest import manifest_key
+from kept.store.metadata import MeasuredMetadata
 from tests.helpers import Wrapped, arrays, hdf5, tree, write
 
 
@@ -84,12 +86,33 @@ def test_the_same_bytes_under_another_name_are_other_content(store, file):
     assert store.log_artifact("m", file(b"x", "b")).index == 1
 
 
-def test_metadata_may_be_told_when_the_new_bytes_are_known(store, file):
-    told = []
-    for data in (b"x" * 1000, b"x" * 1000, b"y" * 500):
-        store.log_artifact("m", file(data), metadata=lambda new: told.append(new) or {"new": new})
-    assert told == [1000, 0, 500]
-    assert [v.metadata for v in store.versions("m")] == [{"new": 1000}, {"new": 500}]
+def test_the_commit_reports_what_it_added(store, file):
+    given = [b"x" * 1000, b"x" * 1000, b"y" * 500]
+    made = [store.log_artifact("m", file(data)) for data in given]
+    assert [(v.index, v.is_new, v.bytes_new) for v in made] == [
+        (0, True, 1000),
+        (0, False, 0),
+        (1, True, 500),
+    ]
+    looked_up = store["m"]
+    assert (looked_up.is_new, looked_up.bytes_new) == (None, None)
+    assert looked_up == made[2]
+
+
+def test_measured_metadata_is_completed_by_the_commit(store, file):
+    started = time.perf_counter()
+    own = {"n": 1, "stall_seconds": 0.5}
+    names = ("stall_seconds", "write_seconds")
+    store.log_artifact("m", file(b"x" * 1000), metadata=MeasuredMetadata(own, started, names))
+    found = store["m"].metadata
+    assert 0 < found.pop("write_seconds") < 60
+    assert found == {"n": 1, "stall_seconds": 0.5, "bytes_new": 1000}  # given values come first
+
+
+def test_measured_metadata_is_checked(store, file):
+    with pytest.raises(errors.InvalidMetadata):
+        store.log_artifact("m", file(b"x"), metadata=MeasuredMetadata({"n": object()}, 0.0))
+    assert store.artifacts() == []
 
 
 def test_metadata_is_kept_as_json(store, file):

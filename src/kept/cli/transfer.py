@@ -11,12 +11,10 @@ import click
 from kept.cli.common import files_shape, json_option, opened, version_shape
 from kept.cli.completion import artifact_names, references
 from kept.cli.output import clean, counted, print_json, size_text
-from kept.errors import NotFound
 from kept.names import check_name
 from kept.progress import progress
 
 if TYPE_CHECKING:
-    from kept.store.store import Store
     from kept.store.version import Version
 
 _FILES_SHOWN = 20
@@ -100,35 +98,23 @@ def put(  # noqa: PLR0913 (one for each argument and option)
     Content identical to the newest version makes no new version; the aliases move to that one.
     """
     store = opened(location, may_be_new=True)
-    before = _newest_index(store, check_name(name))
-    bytes_new = 0
-
-    def told(count: int) -> dict[str, Any]:
-        nonlocal bytes_new
-        bytes_new = count
-        return metadata
-
+    check_name(name)
     with progress(f"Storing {name}", "bytes") as moved:
         version = store.log_artifact(
-            name, paths, type=type, aliases=aliases, metadata=told, progress=moved
+            name, paths, type=type, aliases=aliases, metadata=metadata, progress=moved
         )
-    is_new = version.index > before
     if as_json:
-        print_json(version_shape(version) | {"is_new": is_new, "bytes_new": bytes_new})
+        new = {"is_new": version.is_new, "bytes_new": version.bytes_new}
+        print_json(version_shape(version) | new)
     else:
-        _print_put(version, bytes_new, is_new=is_new)
+        _print_put(version)
 
 
-def _newest_index(store: Store, name: str) -> int:
-    try:
-        return store.version(name).index
-    except NotFound:
-        return -1
-
-
-def _print_put(version: Version, bytes_new: int, *, is_new: bool) -> None:
-    if is_new:
-        amount = f"{size_text(version.size)}, {size_text(bytes_new)} of it new to the store"
+def _print_put(version: Version) -> None:
+    if version.is_new:
+        amount = (
+            f"{size_text(version.size)}, {size_text(version.bytes_new or 0)} of it new to the store"
+        )
         click.echo(f"{version.reference} ({', '.join(version.aliases)}): {amount}")
     else:
         click.echo(f"Nothing new: {version.reference} ({', '.join(version.aliases)}) is the same")

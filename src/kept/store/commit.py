@@ -16,9 +16,10 @@ from kept.store.content.manifest import Manifest, manifest_key, read_manifest
 from kept.store.content.packing import Packer
 from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, version_records
+from kept.store.metadata import MeasuredMetadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from kept.bucket.base import Bucket
     from kept.bucket.transfer import Transfer
@@ -33,9 +34,23 @@ class Label:
 
     type: str
     aliases: tuple[str, ...]
-    describe: Callable[[int], dict[str, Json]]  # bytes that were new to the store -> metadata
+    metadata: Mapping[str, Json] | MeasuredMetadata
     expires: str | None = None  # when the version may be deleted: UTC, ISO 8601
     write_id: str | None = None  # of the record, for a commit that may have to be told again
+
+    def metadata_of(self, bytes_new: int) -> dict[str, Json]:
+        """Return the metadata for the record; bytes_new is what the commit added to the store."""
+        if isinstance(self.metadata, MeasuredMetadata):
+            return self.metadata.complete(bytes_new)
+        return dict(self.metadata)
+
+
+class Committed(NamedTuple):
+    """What a commit did."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which has no use here
+    is_new: bool  # False if the newest version has the same content
+    bytes_new: int  # that the store did not have before
 
 
 def commit(  # noqa: PLR0913 - the last one is optional
@@ -46,8 +61,8 @@ def commit(  # noqa: PLR0913 - the last one is optional
     label: Label,
     *,
     transfer: Callable[[int], Transfer] | None = None,
-) -> int:
-    """Store the files and log them as a version of the artifact name; return its index.
+) -> Committed:
+    """Store the files and log them as a version of the artifact name.
 
     transfer makes what is told of the bytes, of so many; where a gc comes in between, once more.
 
@@ -55,7 +70,7 @@ def commit(  # noqa: PLR0913 - the last one is optional
     """
     files = tuple(sources)
 
-    def build(ground: WriteFence) -> int:
+    def build(ground: WriteFence) -> Committed:
         told = transfer(sum(source.size for source in files)) if transfer else None
         return _commit(bucket, log, files, label, ground, transfer=told)
 
@@ -70,7 +85,7 @@ def _commit(  # noqa: PLR0913
     ground: WriteFence,
     *,
     transfer: Transfer | None,
-) -> int:
+) -> Committed:
     newest = _newest(ground.view)
     _check_type(newest.any, label.type)
     previous = _previous(bucket, newest.live)
@@ -81,13 +96,14 @@ def _commit(  # noqa: PLR0913
         "digest": stored.manifest.digest,
         "size": stored.manifest.size,
         "aliases": list(label.aliases),
-        "metadata": label.describe(stored.bytes_new),
+        "metadata": label.metadata_of(stored.bytes_new),
     }
     if label.expires is not None:
         event["expires"] = label.expires
     if label.write_id is not None:
         event["write_id"] = label.write_id
-    return _log_version(log, ground, event, newest.live)
+    index, is_new = _log_version(log, ground, event, newest.live)
+    return Committed(index, is_new, stored.bytes_new)
 
 
 class _Stored(NamedTuple):
@@ -138,22 +154,24 @@ def _previous(bucket: Bucket, entry: VersionRecord | None) -> Manifest | None:
         return None
 
 
-def _log_version(log: Log, ground: WriteFence, version: Event, before: VersionRecord | None) -> int:
-    index = 0
+def _log_version(
+    log: Log, ground: WriteFence, version: Event, before: VersionRecord | None
+) -> tuple[int, bool]:
+    index, is_new = 0, True
 
     def make(view: View) -> Event | None:
-        nonlocal index
+        nonlocal index, is_new
         ground.check(view)
         newest = _newest(view)
         if newest.live is not None and _is_repeated(newest.live, version, before):
-            index = newest.live.index
+            index, is_new = newest.live.index, False
             return _repetition(index, version)
         _check_type(newest.any, version["type"])
         index = newest.any.index + 1 if newest.any else 0
         return {"event": "version", "index": index} | version
 
     log.append(make, ground.view)
-    return index
+    return index, is_new
 
 
 def _is_repeated(newest: VersionRecord, version: Event, before: VersionRecord | None) -> bool:

@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 from kept.errors import InvalidMetadata
 from kept.store.encoding import Json, canonical
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+
+@dataclass(frozen=True, slots=True)
+class MeasuredMetadata:
+    """Metadata of a version that the commit completes with what it measures itself.
+
+    A value in values takes precedence over a measured one of that name.
+    started is the time.perf_counter() at which the writing of the version began; the seconds since
+    then are stored under each name in seconds.
+    """
+
+    values: Mapping[str, Any]
+    started: float
+    seconds: tuple[str, ...] = ("write_seconds",)
+
+    def complete(self, bytes_new: int | None) -> dict[str, Any]:
+        """Return the metadata at this moment; bytes_new is left out if it is not known."""
+        elapsed = time.perf_counter() - self.started
+        measured = dict.fromkeys(self.seconds, elapsed)
+        new = {} if bytes_new is None else {"bytes_new": bytes_new}
+        return {**measured, **self.values, **new}
+
+
+def checked(
+    metadata: Mapping[str, Any] | MeasuredMetadata | None,
+) -> dict[str, Json] | MeasuredMetadata:
+    """Return metadata with values that JSON can hold; raises InvalidMetadata."""
+    if isinstance(metadata, MeasuredMetadata):
+        return replace(metadata, values=check_metadata(metadata.values))
+    return check_metadata(metadata)
 
 
 def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Json]:
@@ -33,19 +62,6 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Json]:
             "metadata holds itself, is nested too deeply, or has a number of too many digits."
         ) from None
     return value
-
-
-def describer(
-    metadata: Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None,
-) -> Callable[[int], dict[str, Json]]:
-    """Return a function that returns metadata, checked now if they do not depend on its argument.
-
-    Raises InvalidMetadata, which the function may do, too.
-    """
-    if callable(metadata):
-        return lambda bytes_new: check_metadata(metadata(bytes_new))
-    checked = check_metadata(metadata)
-    return lambda _: checked
 
 
 def _plain(value: Any, where: str) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import ArtifactNotFound, Damaged, VersionNotFound
@@ -10,7 +11,7 @@ from kept.store.format_marker import check_format, make_store
 from kept.store.log.history import live, version_records
 from kept.store.log.log import Event, Log, View
 from kept.store.log.lookup import matches, no_artifact, not_found
-from kept.store.metadata import describer
+from kept.store.metadata import MeasuredMetadata, checked
 from kept.store.version import Artifact, Version
 from kept.units import expiry, parse_span
 
@@ -63,7 +64,7 @@ class Store:
         *,
         type: str = "model",
         aliases: Iterable[str] = (),
-        metadata: Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None = None,
+        metadata: Mapping[str, Any] | MeasuredMetadata | None = None,
         ttl: str | float | timedelta | None = None,
         progress: Progress | None = None,
     ) -> Version:
@@ -74,8 +75,8 @@ class Store:
         the newest version makes no new version; the aliases then move to that one. On return the
         version is durable.
 
-        metadata is a dict of what JSON can hold. As a function it is called right before the
-        commit, with the number of bytes that were new to the store, and returns the dict. ttl is
+        metadata is a dict of what JSON can hold; a MeasuredMetadata (of kept.store.metadata) is
+        completed with bytes_new and the seconds that the commit took. ttl is
         how long the version is worth keeping ("7d"); see set_ttl. progress is called with the bytes
         that are stored and those that are to be, by any thread, by one at a time; what the store
         has already is in neither.
@@ -90,13 +91,15 @@ class Store:
 
         check_name(name)
         check_name(type, "A type")
-        label = Label(type, check_aliases(aliases), describer(metadata), expiry(ttl))
+        given = checked(metadata)
+        label = Label(type, check_aliases(aliases), given, expiry(ttl))
         sources = find_sources(paths)
         self.create()
-        index = commit(
+        committed = commit(
             self.bucket, name, self.log(name), sources, label, transfer=watched(progress)
         )
-        return self.logged(name, index)
+        version = self.logged(name, committed.index)
+        return replace(version, is_new=committed.is_new, bytes_new=committed.bytes_new)
 
     def logged(self, name: str, index: int) -> Version:
         """Return a version that a commit has told of, also if somebody has deleted it since.

@@ -22,11 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """One immutable commit of an artifact, as its log told of it when it was looked up."""
+    """One immutable commit of an artifact, as it was in the log when it was looked up.
+
+    log_artifact also sets what its commit did: is_new is False if the newest version had the same
+    content already, bytes_new is how many bytes the store did not have before. Both are None for a
+    version that was looked up.
+    """
 
     store: Store
     name: str
     entry: VersionRecord
+    is_new: bool | None = None
+    bytes_new: int | None = None
 
     def __repr__(self) -> str:
         aliases = f" {', '.join(self.aliases)}" if self.aliases else ""

@@ -13,6 +13,7 @@ from kept.bucket.transfer import Transfer
 from kept.errors import Damaged, InvalidInput
 from kept.store.commit import Label, commit
 from kept.store.content.find_files import Source
+from kept.store.metadata import MeasuredMetadata
 from kept.sync.outbox.rejected import aliases_of, pass_by, refuse
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Delivery:
         label = Label(
             content["type"],
             tuple(aliases_of(entry)),
-            lambda bytes_new: content["metadata"] | {"bytes_new": bytes_new},
+            MeasuredMetadata(content["metadata"], started=0.0, seconds=()),
             write_id=entry.write_id,
         )
         self.store.create()
@@ -143,7 +144,7 @@ class Delivery:
         log = self.store.log(entry.artifact)
         return commit(
             self.store.bucket, entry.artifact, log, sources, label, transfer=lambda _: transfer
-        )
+        ).index
 
     def _recorded(self, entries: Iterable[Entry]) -> dict[str, Event]:
         """Return the records of those entries that were committed already."""
