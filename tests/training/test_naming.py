@@ -230,7 +230,7 @@ class TestGoingOn:
         self.continued(store, 0.3)
         assert self.continued(store, 0.4).versions == []
 
-    def test_a_made_up_id_is_nothing_to_go_on_with(self, store):
+    def test_a_random_id_id_is_nothing_to_go_on_with(self, store):
         self.continued(store, 0.3)
         assert epochs_of(self.continued(store, 0.4).versions) == [0]
 

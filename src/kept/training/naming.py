@@ -12,28 +12,27 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
+from kept.training.messages import show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 _in_use: weakref.WeakSet[ArtifactName] = weakref.WeakSet()  # between begin and end of a fit
-_announced: set[tuple[str, str]] = set()  # (location, artifact) that the user was told of
+_announced: set[tuple[str, str]] = set()  # (location, artifact) pairs that were printed
 
 
 class ArtifactName:
-    """The name that one callback uses; known from the beginning of a fit on, or if it is given."""
+    """The name that one callback uses: given, or chosen when a fit begins."""
 
     def __init__(self, given: str | None) -> None:
         self.value = self._given = given
         self._fit: Any = None
         self._places: frozenset[str] = frozenset()
 
-    def begin(
-        self, fit: Any, places: Sequence[str], default: str, show: Callable[[str], None]
-    ) -> str:
-        """Settle the name for a fit and return it; fit is an object that its callbacks share.
+    def begin(self, fit: Any, places: Sequence[str], default: str) -> str:
+        """Choose the name for a fit and return it; fit is an object that its callbacks share.
 
-        show is told a name that nobody gave, once. Raises InvalidCheckpoint for one in use.
+        Prints the default name once. Raises InvalidCheckpoint if another callback uses the name.
         """
         others = [name for name in _in_use if name is not self and name._fit is fit]  # noqa: SLF001
         taken = {name.value for name in others if name._places & {*places}}  # noqa: SLF001
@@ -53,7 +52,7 @@ class ArtifactName:
         return str(self.value)
 
     def end(self) -> None:
-        """Let others use the name."""
+        """Free the name for other callbacks."""
         _in_use.discard(self)
 
 
@@ -63,20 +62,20 @@ def default_artifact_name() -> str:
 
 
 def artifact_name_of(run_id: str) -> str:
-    """Return the artifact's name for a run, whose id W&B allows a few more characters."""
+    """Return the artifact's name for a run; W&B allows more characters in the id of a run."""
     return f"run_{re.sub(r'[^A-Za-z0-9._-]', '-', run_id)[:100]}_model"
 
 
 def run_id() -> str:
-    """Return $WANDB_RUN_ID, or an id of eight characters made up once for this process."""
-    return os.environ.get("WANDB_RUN_ID") or _made_up()
+    """Return $WANDB_RUN_ID, or a random id of eight characters, the same for the whole process."""
+    return os.environ.get("WANDB_RUN_ID") or _random_id()
 
 
 def is_named() -> bool:
-    """Return whether somebody named the run, so that it can be one that was begun earlier."""
+    """Return whether the run has a given id, so that an earlier process can have begun it."""
     return bool(os.environ.get("WANDB_RUN_ID"))
 
 
 @functools.cache
-def _made_up() -> str:
+def _random_id() -> str:
     return os.urandom(4).hex()

@@ -7,16 +7,15 @@ wrong, and a line in OPTIONS_DOC; every callback has it then.
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from kept.errors import InvalidCheckpoint
+from kept.errors import InvalidCheckpoint, InvalidInput
 from kept.names import check_aliases, check_name
 from kept.store.metadata import check_metadata
 from kept.store.retention.keep import Keep
-from kept.training.decide.timer import SaveTimer
-from kept.training.upkeep.compaction import check_compression
 from kept.units import parse_span
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from kept.store.store import Store
     from kept.sync.mirror.mirrors import Where
 
+COMPRESSIONS = ("none", "auto", "max")
 _Class = TypeVar("_Class", bound=type)
 
 _OF_KERAS_2 = {
@@ -149,16 +149,37 @@ class Options:
                 "keep_local is True, False, a number of files, or a kept.Keep such as "
                 f"kept.Keep(last=3). Received: keep_local={self.keep_local!r}"
             )
-        check_compression(self.compression)
+        if self.compression not in COMPRESSIONS:
+            raise InvalidCheckpoint(
+                "compression is 'none', 'auto' or 'max'. "
+                f"Received: compression={self.compression!r}"
+            )
         if self.on_error not in ("raise", "warn"):
             raise InvalidCheckpoint(
                 f"on_error is 'raise' or 'warn'. Received: on_error={self.on_error!r}"
             )
         if self.gc is not None:
             parse_span(self.gc, "gc")
-        SaveTimer(self.save_every)
+        _ = self.seconds_between_saves
         check_aliases(self.aliases)
         check_metadata(self.metadata)
+
+    @property
+    def seconds_between_saves(self) -> float:
+        """What save_every asks for; infinity without it. Raises InvalidCheckpoint."""
+        every = self.save_every
+        if every is None:
+            return math.inf
+        try:
+            span = parse_span(every, "save_every").total_seconds()
+        except InvalidInput as error:
+            raise InvalidCheckpoint(str(error)) from None
+        seconds = span if isinstance(every, (str, timedelta)) else float(every)
+        if seconds <= 0:
+            raise InvalidCheckpoint(
+                f"save_every is a time of more than 0. Received: save_every={every!r}"
+            )
+        return seconds
 
     @property
     def leaves_files(self) -> bool:

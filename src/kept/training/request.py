@@ -1,29 +1,55 @@
-"""A checkpoint that is due: what the hook hands to the saver, and the saver to the destination."""
+"""The values that pass between the steps of a save: the request, and its result."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
-    import keras
-
+    from kept.errors import SaveFailed
+    from kept.store.version import Version
     from kept.training.resume.state import State
 
 
 @dataclass(frozen=True, slots=True)
-class SaveRequest:
-    """A checkpoint that is due, as the training thread knows it."""
+class Improvement:
+    """A value of the monitored metric that beats the best value before it."""
 
-    model: keras.Model
-    name: str  # of the artifact
+    value: float
+    before: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRequest:
+    """A checkpoint that the training thread wants saved."""
+
+    model: Any  # keras.Model
+    artifact: str
     path: str
     aliases: tuple[str, ...]
-    metadata: dict[str, Any]
+    metadata: Mapping[str, Any]
     label: str  # "Epoch 3", for messages
     started: float  # time.perf_counter() when its hook began
-    undo: Callable[[], None]  # takes back what was decided, for when nothing comes of it
+    improvement: Improvement | None = None  # of the best value, if the checkpoint is the best
     state: State | None = None  # of the run, for resuming
-    publish: bool = True  # whether the file is to appear at path
+    publish: bool = True  # whether the file appears at path
+
+    def with_metadata(self, more: Mapping[str, Any]) -> SaveRequest:
+        """Return the request with more metadata."""
+        return replace(self, metadata={**self.metadata, **more})
+
+
+@dataclass(frozen=True, slots=True)
+class SaveResult:
+    """What became of a save request; each request has exactly one result."""
+
+    request: SaveRequest
+    version: Version | None = None  # None if there is no store, or if it is in the outbox so far
+    name: str = ""  # what the checkpoint is now, for messages: "m:v3"
+    file: str | None = None  # where the file was published
+    committed: bool = False  # whether the checkpoint is durable: a version, or in the outbox
+    superseded: bool = False  # whether the file was not published because the next one replaces it
+    dropped: bool = False  # whether on_busy="skip" skipped the checkpoint
+    error: SaveFailed | None = None

@@ -1,243 +1,258 @@
-"""What a checkpoint callback does, apart from being one: decide, name, describe, save.
+"""Decides when a fit saves a checkpoint, and hands results to upkeep, messages and the best value.
 
-The way of a checkpoint: a hook decides that one is due and whether it is the best, a snapshot is
-taken, and the writer thread does the rest (saver.py). Every hook raises what has failed in the
-background since the last one.
+The way of a checkpoint: a hook decides to save and makes a SaveRequest. The saver takes a snapshot
+and the writer thread does the rest, up to a SaveResult. Each hook of the training thread first
+raises what failed in the background, then settles the results since the last hook.
 
-A Controller works for one callback, its owner, and uses what Keras says a ModelCheckpoint has:
-model, params, monitor, mode, best, verbose, save_best_only, save_weights_only and save_freq.
+A Controller works for one callback, its owner. It reads what Keras says a ModelCheckpoint has: model,
+params, monitor, mode, verbose, save_best_only, save_weights_only and save_freq.
 """
 
 from __future__ import annotations
 
-import functools
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
+from kept.training.decide.best import BestTracker
 from kept.training.decide.disk_forecast import DiskForecast
+from kept.training.decide.metric_mode import find_mode, monitored
 from kept.training.decide.preemption import Preemption, leave
-from kept.training.decide.timer import SaveTimer
+from kept.training.decide.report import save_begins, save_ended
+from kept.training.decide.schedule import SaveSchedule
 from kept.training.messages import print_text, show, show_once
-from kept.training.monitor import as_text, checkpoint_told, find_mode, is_better, monitored
+from kept.training.monitor import Metric, as_text, metrics_as_json
 from kept.training.naming import ArtifactName
 from kept.training.request import SaveRequest
 from kept.training.save.failure_policy import FailurePolicy
 from kept.training.save.saver import Saver
-from kept.training.upkeep.compaction import BackgroundCompactor
-from kept.training.upkeep.upkeep import Upkeep
+from kept.training.save.write_checkpoint import CheckpointWriter
+from kept.training.upkeep.compaction import check_can_compact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from kept.store.version import Version
     from kept.training.destinations.base import Destination
     from kept.training.keras_api.adapter import KerasAdapter
     from kept.training.options import Options
+    from kept.training.request import Improvement, SaveResult
+    from kept.training.resume.base import Resuming
     from kept.training.resume.state import State
     from kept.training.save.path_template import PathTemplate
+    from kept.training.upkeep.upkeep import Upkeep
 
     Logs = Mapping[str, Any]
 
 
 class Controller:
-    """Saves the checkpoints of its owner; the owner hands it the hooks of the fit."""
+    """Saves the checkpoints of its owner, which passes on the hooks of the fit."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that a callback is made of
         self,
         owner: Any,
-        edition: KerasAdapter,
+        adapter: KerasAdapter,
         path: PathTemplate,
         options: Options,
-        destination: Callable[[Options, Callable[[Version], None]], Destination],
+        destination: Destination,
+        upkeep: Upkeep,
+        resuming: Resuming,
     ) -> None:
-        """Raises InvalidCheckpoint, NotAStore or NewerFormat."""
-        self._owner = owner
-        self.edition = edition
-        self._path = path
-        self._options = options
+        """Raises InvalidCheckpoint."""
+        check_can_compact(options.compression, destination.store)
+        self._owner, self.adapter, self._path, self._options = owner, adapter, path, options
+        self.destination, self.upkeep, self._resuming = destination, upkeep, resuming
         self.name = ArtifactName(options.name)
-        self.versions: list[Version] = []
-        self._tidying = Upkeep(path, options)
-        self.destination = destination(options, self._committed)
-        why = path.cannot_snapshot
-        self.recoder = BackgroundCompactor(options.compression, self.destination.store)
-        self.saver = Saver(
-            self.destination,
-            self.recoder,
-            edition.framework,
-            write_live=path.write,
-            weights_only=owner.save_weights_only,
-            background=options.background and why is None,
-            wait=options.on_busy == "wait",
-            keep_local=options.leaves_files,
-            tidying=self._tidying,
+        self.best = BestTracker()
+        checkpoints = CheckpointWriter(
+            destination, path, upkeep, keep_local=options.leaves_files
         )
+        why = path.cannot_snapshot
+        self.saver = Saver(
+            checkpoints, adapter.framework, self, background=options.background and why is None
+        )
+        self._why_live = why if options.background else None
         self._failures = FailurePolicy(self.saver.writer, options.on_error)
-        self._is_named = options.name is not None or self.destination.is_named
-        self._why_on_the_spot = why if options.background else None
+        self._results: deque[SaveResult] = deque()  # that the training thread has not settled
+        self._messages: deque[str] = deque()
+        self.dropped = 0  # checkpoints, by on_busy="skip"
+        self._last_name = ""  # what the newest saved checkpoint is
         self._resume = path.check_resume(options.resume)
-        self._resumer = edition.resuming(owner, options, show, named=self._is_named)
-        self._interval = SaveTimer(options.save_every)
+        self._schedule = SaveSchedule(owner, options.seconds_between_saves)
         self._preemption = Preemption(options.grace_seconds)
+        self._forecast = DiskForecast(owner, path.template, options, destination)
         self._mode: str | None = None  # "min" or "max" once the first batch has shown the metrics
-        self._epoch = 0
-        self._last_batch = -1
-        self._since_save = 0  # batches
-        self._epochs_since_save = 0
-        self._last_saved: tuple[int, int | None] | None = None  # epoch, batch
+
+    # --- hooks of the fit -------------------------------------------------------------------------
 
     def train_begin(self) -> None:
-        """Settle the artifact's name, and find out now whether the store can be written."""
+        """Choose the artifact's name, and find out whether the store can be written."""
+        self._collect_results()
         self._failures.begin()
-        if self._why_on_the_spot is not None:
-            show_once(f"files are written on the training thread: {self._why_on_the_spot}")
+        if self._why_live is not None:
+            show_once(f"files are written on the training thread: {self._why_live}")
         # Keras hands the same params dict to every callback of one fit.
         default = self.destination.default_name()
-        name = self.name.begin(self._owner.params, self.destination.places, default, show)
+        name = self.name.begin(self._owner.params, self.destination.places, default)
         self.destination.begin(name)
-        self._mode, self._last_batch, self._last_saved = None, -1, None
+        self._mode = None
         if self._resume and self.destination.store is not None:
             reference = self._resume if isinstance(self._resume, str) else name
-            self._resumer.prepare(self.destination.store, reference)
-            self._resume = False  # a second fit goes on from where the first has ended
-        self._resumer.begin()
-        self._interval.begin()
-        self.recoder.begin()
+            self._resuming.prepare(self.destination.store, reference)
+            self._resume = False  # a second fit continues the first one
+        self._resuming.begin()
+        self._schedule.begin_fit()
+        self.upkeep.begin()
         self._preemption.listen()
-        self._preflight = DiskForecast(self._owner, self._path.template, self._options)
+        self._forecast.begin()
 
     def epoch_begin(self, epoch: int) -> None:
         """Note the epoch, for saves after batches."""
-        self._tell()
-        self._epoch, self._last_batch = epoch, -1
-        self._preflight.check(self.destination, epoch)
-        self._resumer.epoch_begin(epoch)
+        self._report()
+        self._schedule.begin_epoch(epoch)
+        self._forecast.check(epoch)
+        self._resuming.epoch_begin(epoch)
 
     def batch_end(self, batch: int, logs: Logs) -> None:
-        """Save if enough batches have passed since the last save."""
-        self._tell()
-        if self._resumer.passes(batch):
-            self._last_batch = batch
-            if self._preemption.is_due:  # nothing new since the version it goes on from
+        """Save if save_freq, save_every or SIGTERM ask for it."""
+        self._report()
+        if self._resuming.passes(batch):
+            self._schedule.skip_batch(batch)
+            if self._preemption.is_due:  # nothing is new since the version that the fit resumes
                 leave()
             return
-        if self._mode is None:
-            self._first_batch_done()
-        # With steps_per_execution=n this hook is called for every n-th batch only.
-        self._since_save += batch - self._last_batch
-        self._last_batch = batch
-        save_freq = self._owner.save_freq
-        if save_freq != "epoch" and self._since_save >= save_freq:
-            self._since_save = 0
-            self._save_if_wanted(self._epoch, batch, logs)
+        self._first_batch_done()
+        if self._schedule.end_batch(batch):
+            self._save_by_metric(self._schedule.epoch, batch, logs)
         if self._preemption.is_due:
             self._save_and_leave(batch, logs)
-        elif self._interval.is_over():
-            self._save_aside(batch, logs)
+        elif self._schedule.is_time():
+            self._save_for_resuming(batch, logs)
 
     def epoch_end(self, epoch: int, logs: Logs) -> None:
         """Save with save_freq="epoch"."""
-        self._tell()
-        self._resumer.epoch_end()
-        self._preflight.epoch_over(self.destination)
-        if self._mode is None:
-            self._first_batch_done()
-        self._epochs_since_save += 1
-        period = getattr(self._owner, "period", 1)  # of tf_keras
-        if self._owner.save_freq == "epoch" and self._epochs_since_save >= period:
-            self._epochs_since_save = 0
-            self._save_if_wanted(epoch, None, logs)
+        self._report()
+        self._resuming.epoch_end()
+        self._forecast.epoch_over()
+        self._first_batch_done()
+        if self._schedule.end_epoch():
+            self._save_by_metric(epoch, None, logs)
         if self._preemption.is_due:
             self._save_and_leave(None, logs)
 
     def train_end(self) -> None:
         """Wait until every checkpoint is durable, and a while for mirrors that answer."""
         self.name.end()
-        self._resumer.end()
-        self._failures.of(self.saver.finish)
-        self._tell()
-        self._preemption.stop()  # all is durable: SIGTERM need not wait for what follows
+        self._resuming.end()
+        with self._failures.applied():
+            self.saver.finish()
+        self._report()
+        self._preemption.stop()  # all is durable: SIGTERM need not wait for the rest
         self.destination.finish()
-        if told := self.recoder.finish():
-            self._tell(told)
-        if self.versions:
-            self._tidying.end(self.versions[-1])
+        if report := self.upkeep.fit_ends():
+            self._show(report)
+        self.upkeep.end()
+
+    # --- for the callback -------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until every checkpoint so far is durable, for up to timeout seconds.
+
+        Returns whether they are; raises SaveFailed.
+        """
+        try:
+            return self.saver.writer.wait(timeout)
+        finally:
+            self._collect_results()
 
     def close(self) -> None:
-        """Wait until every checkpoint is durable, and let go of the memory of the snapshots."""
+        """Wait until every checkpoint is durable, and free the memory of the snapshots."""
         self.name.end()
         try:
             self.saver.close()
         finally:
-            self.recoder.close()
+            self._collect_results()
+            self.upkeep.close()
+
+    @property
+    def best_value(self) -> float | None:
+        """The best value of the metric so far."""
+        self._collect_results()
+        return self.best.value
 
     def get_state(self) -> dict[str, Any]:
-        """Return what a resumed run needs to know."""
-        return {"best": self._owner.best, "since_save": self._since_save}
+        """Return what a resumed run needs."""
+        return {"best": self.best_value, "since_save": self._schedule.batches_since_save}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Put back what get_state returned."""
-        self._owner.best, self._since_save = state["best"], state["since_save"]
+        """Restore what get_state returned."""
+        self.best.value = state["best"]
+        self._schedule.batches_since_save = state["since_save"]
 
-    def _committed(self, version: Version) -> None:
-        self.versions.append(version)
-        self.recoder.committed(version)
-        self._tidying.committed(version)
+    def saved(self, result: SaveResult) -> None:
+        """Take the result of a save, on the thread that wrote it."""
+        try:
+            self.upkeep.saved(result)
+        finally:
+            self._results.append(result)
+
+    # --- decisions --------------------------------------------------------------------------------
 
     def _first_batch_done(self) -> None:
-        """Do what needs the metrics and the optimizer's variables to be there."""
-        self._mode = find_mode(self._owner, self.edition)
-        if self._is_named:
-            self._go_on(self._mode)
-        self._preflight.check(self.destination, self._epoch)
+        """Do what needs the metrics and the optimizer's variables, once in a fit."""
+        if self._mode is not None:
+            return
+        self._mode = find_mode(self._owner, self.adapter)
+        if self._options.name is not None or self.destination.is_named:
+            self._continue_best()
+        self._forecast.check(self._schedule.epoch)
         self.saver.prepare(self._owner.model)
 
-    def _go_on(self, mode: str) -> None:
-        name, monitor = str(self.name.value), self._owner.monitor
-        best = self.destination.best(name, monitor, mode)
-        if best is not None and is_better(best, self._owner.best, mode):
-            self._owner.best = best
-            self._tell(f"Going on with {name}: best {monitor} so far is {as_text(best)}")
+    def _continue_best(self) -> None:
+        artifact = str(self.name.value)
+        metric = Metric(self._owner.monitor, self._mode)
+        earlier = Metric(metric.name, metric.mode, self.destination.best(artifact, metric))
+        if self.best.continue_from(earlier):
+            best = f"best {earlier.name} so far is {as_text(earlier.value)}"
+            self._report(f"Continuing {artifact}: {best}")
 
-    def _save_if_wanted(self, epoch: int, batch: int | None, logs: Logs) -> None:
+    def _save_by_metric(self, epoch: int, batch: int | None, logs: Logs) -> None:
+        """Save, unless save_best_only is set and the metric did not improve."""
         started = time.perf_counter()
-        owner, label = self._owner, f"Epoch {epoch + 1}"
         path = self._path.fill(epoch, batch, logs)
-        value, before = monitored(owner, logs), owner.best
-        is_best = value is not None and is_better(value, before, str(self._mode))
-        if is_best:
-            change = f"{owner.monitor} improved from {as_text(before)} to {as_text(value)}"
-            self._tell(f"{label}: {change}, saving model to {path}")
-            owner.best = value
-        elif owner.save_best_only and value is not None:
-            self._tell(f"{label}: {owner.monitor} did not improve from {as_text(before)}")
-            return
-        else:
-            self._tell(f"{label}: saving model to {path}")
-        undo = functools.partial(self._go_back, owner.best, before)
-        self._save(epoch, batch, logs, path, started, value=value, is_best=is_best, undo=undo)
+        metric = monitored(self._owner, self._mode, logs)
+        before = self.best.value
+        improvement = self.best.propose(metric)
+        is_saved = improvement or not self._owner.save_best_only or metric.value is None
+        self._show(save_begins(epoch, metric, before, improvement, path if is_saved else None))
+        if is_saved:
+            self._save(epoch, batch, logs, path, started, metric, improvement)
 
-    def _save_aside(self, batch: int | None, logs: Logs) -> None:
-        """Save for resuming: not by the metric, and not in place of the best file."""
-        started = time.perf_counter()
+    def _save_for_resuming(self, batch: int | None, logs: Logs) -> None:
+        """Save whatever the metric is, but do not replace the file of the best checkpoint."""
+        started, epoch = time.perf_counter(), self._schedule.epoch
         try:
-            path = self._path.fill(self._epoch, batch, logs)
-        except InvalidCheckpoint:  # it asks for what is known at the end of an epoch only
+            path = self._path.fill(epoch, batch, logs)
+        except InvalidCheckpoint:  # it needs a metric that exists at the end of an epoch only
             path = None
         publish = path is not None and not self._owner.save_best_only
+        metric = Metric(self._owner.monitor, self._mode)
         path = path or self._path.plain()
-        self._save(self._epoch, batch, logs, path, started, publish=publish)
+        self._save(epoch, batch, logs, path, started, metric, publish=publish)
 
     def _save_and_leave(self, batch: int | None, logs: Logs) -> None:
-        self.saver.is_done(self._preemption.seconds_left)  # on_busy="skip" must not skip this one
-        if self._last_saved != (self._epoch, batch) or self.saver.has_failed:
-            self._save_aside(batch, logs)
-        if not self.saver.is_done(self._preemption.seconds_left):
-            show("the grace is over before the last checkpoint is durable")
-        elif not self.saver.has_failed and self.saver.known_as:
-            show(f"saved as {self.saver.known_as}, leaving")
-        self._tell()
+        """Save for resuming before SIGKILL comes, and end the process."""
+        writer = self.saver.writer
+        writer.is_done(self._preemption.seconds_left)  # on_busy="skip" must not skip this one
+        if not self._schedule.is_saved(self._schedule.epoch, batch) or writer.has_failed:
+            self._save_for_resuming(batch, logs)
+        if not writer.is_done(self._preemption.seconds_left):
+            show("grace_seconds expired before the last checkpoint was saved")
+        else:
+            self._collect_results()
+            if not writer.has_failed and self._last_name:
+                show(f"saved as {self._last_name}, leaving")
+        self._report()
         leave()
 
     def _save(  # noqa: PLR0913 - what a checkpoint is made of
@@ -247,57 +262,80 @@ class Controller:
         logs: Logs,
         path: str,
         started: float,
+        metric: Metric,
+        improvement: Improvement | None = None,
         *,
-        value: float | None = None,
-        is_best: bool = False,
         publish: bool = True,
-        undo: Callable[[], None] = lambda: None,
     ) -> None:
-        alias = f"epoch_{epoch}" if batch is None else f"epoch_{epoch}_batch_{batch}"
-        aliases = (alias, "best") if is_best else (alias,)
-        self._interval.begin()
-        skipped = self.saver.skipped
-        due = SaveRequest(
+        request = SaveRequest(
             model=self._owner.model,  # on JAX this also puts the step's results into it
-            name=str(self.name.value),
+            artifact=str(self.name.value),
             path=path,
-            aliases=tuple(dict.fromkeys((*aliases, *self._options.aliases))),
-            metadata=self._metadata(epoch, batch, value, logs),
+            aliases=self._aliases(epoch, batch, is_best=improvement is not None),
+            metadata=self._metadata(epoch, batch, metric, logs),
             label=f"Epoch {epoch + 1}",
             started=started,
-            undo=undo,
+            improvement=improvement,
             state=self._state(epoch, batch, logs),
             publish=publish,
         )
-        self._failures.of(lambda: self.saver.save(due))
-        if self.saver.skipped == skipped:
-            self._last_saved = (epoch, batch)
+        self._schedule.save_begins()
+        self.upkeep.save_begins()
+        dropped = self.dropped
+        try:
+            with self._failures.applied():
+                self.saver.save(request, wait=self._options.on_busy == "wait")
+        finally:
+            self._collect_results()
+        if self.dropped == dropped:
+            self._schedule.saved(epoch, batch)
 
-    def _state(self, epoch: int, batch: int | None, logs: Logs) -> State | None:
-        """Return the run's state; W&B alone gets none, since nothing is resumed from there."""
-        if self.destination.store is None or not self._path.format.is_file:
-            return None
-        return self._resumer.capture(epoch, batch, logs)
-
-    def _go_back(self, best: float | None, before: float | None) -> None:
-        """Forget a best value that was not saved after all."""
-        if self._owner.best == best:
-            self._owner.best = before
+    def _aliases(self, epoch: int, batch: int | None, *, is_best: bool) -> tuple[str, ...]:
+        own = f"epoch_{epoch}" if batch is None else f"epoch_{epoch}_batch_{batch}"
+        best = ("best",) if is_best else ()
+        return tuple(dict.fromkeys((own, *best, *self._options.aliases)))
 
     def _metadata(
-        self, epoch: int, batch: int | None, value: float | None, logs: Logs
+        self, epoch: int, batch: int | None, metric: Metric, logs: Logs
     ) -> dict[str, Any]:
-        step, parent = self.edition.step(self._owner.model), self._resumer.parent
-        monitor = self._owner.monitor
-        told = checkpoint_told(epoch, batch, step, (monitor, self._mode, value), logs)
-        origin = {"parent": parent} if parent else {}
-        return {**(self._options.metadata or {}), **told, **self._path.told, **origin}
+        parent = self._resuming.parent
+        return {
+            **(self._options.metadata or {}),
+            "epoch": epoch,
+            "batch": batch,
+            "step": self.adapter.step(self._owner.model),
+            "monitor": metric.name,
+            "mode": metric.mode,
+            "value": metric.value,
+            "metrics": metrics_as_json(logs),
+            **self._path.metadata,
+            **({"parent": parent} if parent else {}),
+        }
 
-    def _tell(self, text: str | None = None) -> None:
-        """Raise what has failed in the background; show its messages, then text."""
-        self._failures.tell()
-        while self.saver.messages:
-            self._show(self.saver.messages.popleft())
+    def _state(self, epoch: int, batch: int | None, logs: Logs) -> State | None:
+        """Return the run's state; W&B alone gets none, because no run resumes from there."""
+        if self.destination.store is None or not self._path.format.is_file:
+            return None
+        return self._resuming.capture(epoch, batch, logs)
+
+    # --- results and messages ---------------------------------------------------------------------
+
+    def _collect_results(self) -> None:
+        """Settle the results of saves that ended; their messages wait for the next hook."""
+        while self._results:
+            result = self._results.popleft()
+            self.best.settle(result)
+            self.dropped += result.dropped
+            self._last_name = result.name or self._last_name
+            if message := save_ended(result):
+                self._messages.append(message)
+
+    def _report(self, text: str | None = None) -> None:
+        """Raise what failed in the background; show the messages that wait, then text."""
+        self._collect_results()
+        self._failures.report()
+        while self._messages:
+            self._show(self._messages.popleft())
         if text is not None:
             self._show(text)
 

@@ -1,8 +1,8 @@
-"""Whether what a fit is about to save fits the disk: told at its beginning, once.
+"""Whether the checkpoints of a fit fit on the disk: a forecast, once at its beginning.
 
-It is a forecast, mostly on the large side: tensors that do not change are stored once, and with
-save_best_only fewer checkpoints come than could. How many the clock (save_every) brings is known
-when an epoch has passed. So it warns, and stops nothing.
+The forecast is mostly too large: tensors that do not change are stored once, and save_best_only
+saves less often than it could. How many saves the clock (save_every) brings is known after the
+first epoch. So the forecast warns, and stops nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from kept.bucket.local import LocalBucket
-from kept.training.decide.timer import SaveTimer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,22 +25,29 @@ if TYPE_CHECKING:
     from kept.training.destinations.base import Destination
     from kept.training.options import Options
 
-_ALWAYS_KEPT = 2  # by any retention: the newest version, and the newest without NaN
-_ON_THE_WAY = 2  # files in the outbox as long as the destination keeps up: sent, and to be sent
+_ALWAYS_KEPT = 2  # any retention keeps the newest version, and the newest one without NaN
+_ON_THE_WAY = 2  # files in the outbox if the destination keeps up: one being sent, one waiting
 
 
 class DiskForecast:
     """The forecast of one fit, for one callback."""
 
-    def __init__(self, owner: Any, template: str, options: Options) -> None:
+    def __init__(
+        self, owner: Any, template: str, options: Options, destination: Destination
+    ) -> None:
         self._owner, self._template, self._options = owner, template, options
+        self._destination = destination
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the fit before; for on_train_begin."""
         self._is_checked = self._has_warned = False
-        self._every = SaveTimer(options.save_every).seconds
+        self._every = self._options.seconds_between_saves
         self._began = time.monotonic()
         self._first = 0  # the epoch that the fit begins with
 
-    def check(self, destination: Destination, epoch: int) -> None:
-        """Warn if it does not fit; wait for another call if the model is not built yet.
+    def check(self, epoch: int) -> None:
+        """Warn if the disk is too small; wait for another call if the model is not built yet.
 
         epoch is the first one of the fit, counted from 0.
         """
@@ -52,53 +58,51 @@ class DiskForecast:
         self._is_checked, self._began, self._first = True, time.monotonic(), epoch
         saves = planned_saves(owner.params or {}, owner.save_freq, epoch)
         if saves is not None:
-            self._foresee(destination, saves)
+            self._warn_if_short(saves)
 
-    def epoch_over(self, destination: Destination) -> None:
-        """After the first epoch, do it again with what the clock is going to bring."""
+    def epoch_over(self) -> None:
+        """Check again after the first epoch, with the saves that the clock will bring."""
         every, self._every = self._every, math.inf
         by_clock = int((time.monotonic() - self._began) // every)
         if by_clock and not self._has_warned:
             params = self._owner.params or {}
             saves = planned_saves(params, self._owner.save_freq, self._first) or 0
             epochs = max((params.get("epochs") or 1) - self._first, 1)
-            self._foresee(destination, saves + by_clock * epochs)
+            self._warn_if_short(saves + by_clock * epochs)
 
-    def _foresee(self, destination: Destination, saves: int) -> None:
+    def _warn_if_short(self, saves: int) -> None:
         options, size = self._options, size_of(self._owner.model)
         saves += options.grace_seconds is not None  # the one at SIGTERM
-        told = list(
-            shortages(self._needs(destination, saves, size, bytes_kept(saves, size, options.keep)))
-        )
-        if options.keep is not None and options.gc is None and not told:
-            every = shortages(self._needs(destination, saves, size, saves * size))
-            told = [f"Unless `kept gc` runs beside the training: {text}" for text in every]
-        if told:
+        kept = bytes_kept(saves, size, options.keep)
+        found = list(shortages(self._needs(saves, size, kept)))
+        if options.keep is not None and options.gc is None and not found:
+            every = shortages(self._needs(saves, size, saves * size))
+            found = [f"Unless `kept gc` runs beside the training: {text}" for text in every]
+        if found:
             self._has_warned = True
             warnings.warn(  # noqa: B028 - Keras calls
-                f"Up to {saves} checkpoints of up to {size:,} bytes are to come. {' '.join(told)} "
-                f"Less is needed with {self._advice(destination)}."
+                f"This fit may write up to {saves} checkpoints of up to {size:,} bytes. "
+                f"{' '.join(found)} Use {self._advice()} to need less."
             )
 
-    def _needs(
-        self, destination: Destination, saves: int, size: int, versions: int
-    ) -> Counter[str]:
-        """Return the bytes that are needed in each folder; versions is those of the store."""
+    def _needs(self, saves: int, size: int, versions: int) -> Counter[str]:
+        """Return the bytes that each folder needs; versions are the bytes of the store."""
         needs: Counter[str] = Counter()
-        store, options = destination.store, self._options
+        store, options = self._destination.store, self._options
         if store is not None and isinstance(store.bucket, LocalBucket):
             needs[store.bucket.root] += versions
         # A path without options is one file, however many saves there are.
         files = files_left(saves if "{" in self._template else 1, size, options)
-        if destination.takes_files and files < saves * size:  # others are links in the outbox
+        # Files that stay at their paths are links in the outbox; others take room there.
+        if self._destination.has_outbox and files < saves * size:
             files += min(saves, _ON_THE_WAY) * size
         if files:
             needs[os.path.dirname(self._template.partition("{")[0]) or "."] += files
         return needs
 
-    def _advice(self, destination: Destination) -> str:
-        """Return what would help of what is not done already."""
-        options, store = self._options, destination.store
+    def _advice(self) -> str:
+        """Return the options that would help and are not set."""
+        options, store = self._options, self._destination.store
         is_local = store is not None and isinstance(store.bucket, LocalBucket)
         advice = {
             "keep=kept.Keep(last=3)": is_local and options.keep is None,
@@ -118,9 +122,9 @@ def size_of(model: Any) -> int:
 
 
 def planned_saves(params: Mapping[str, Any], save_freq: str | int, first: int = 0) -> int | None:
-    """Return how many checkpoints a fit can bring at the most, None if nobody knows.
+    """Return the number of checkpoints that a fit can write, or None if it is unknown.
 
-    first is the epoch that it begins with: not 0 with initial_epoch, and in a run that goes on.
+    first is the epoch that the fit begins with; it is not 0 with initial_epoch or after a resume.
     """
     if not params.get("epochs"):
         return None
@@ -131,7 +135,7 @@ def planned_saves(params: Mapping[str, Any], save_freq: str | int, first: int = 
 
 
 def bytes_kept(saves: int, size: int, keep: Keep | None) -> int:
-    """Return the bytes of so many versions, as far as a retention keeps them."""
+    """Return the bytes of the versions that a retention keeps, out of a number of saves."""
     if keep is None:
         return saves * size
     if keep.period is None and keep.span is None and (keep.last or keep.best):
@@ -140,15 +144,15 @@ def bytes_kept(saves: int, size: int, keep: Keep | None) -> int:
 
 
 def files_left(saves: int, size: int, options: Options) -> int:
-    """Return the bytes of the files that so many saves leave at the paths that they are given."""
+    """Return the bytes of the files that a number of saves leave at filepath."""
     if not options.leaves_files:
         return 0
-    # Before one goes, the next one is there.
+    # The next file exists before one is removed.
     return min(bytes_kept(saves, size, options.local_rule) + size, saves * size)
 
 
 def shortages(needs: Mapping[str, int]) -> Iterator[str]:
-    """Yield what to tell of each file system that has less room than is needed in its folders."""
+    """Yield a sentence for each file system with less room than its folders need."""
     by_device: dict[int, list[str]] = {}
     for folder in needs:
         by_device.setdefault(os.stat(_existing(folder)).st_dev, []).append(folder)
@@ -156,7 +160,7 @@ def shortages(needs: Mapping[str, int]) -> Iterator[str]:
         free = shutil.disk_usage(_existing(folders[0])).free
         need = sum(needs[folder] for folder in folders)
         if need > free:
-            yield (f"They need up to {need:,} bytes in {' and '.join(folders)}; {free:,} are free.")
+            yield f"They need up to {need:,} bytes in {' and '.join(folders)}; {free:,} are free."
 
 
 def _existing(folder: str) -> str:

@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from kept.store.content.file_source import MemoryFile
+    from kept.store.metadata import MeasuredMetadata
     from kept.store.store import Store
     from kept.store.version import Version
+    from kept.training.monitor import Metric
     from kept.training.request import SaveRequest
 
-    Files = Sequence[MemoryFile | str]  # in memory, or paths on the disk
-    Describe = Callable[[int | None], dict[str, Any]]  # bytes new to the store -> the metadata
+
+class Checkpoint(Protocol):
+    """A checkpoint that is written, before its file gets its final name."""
+
+    @property
+    def request(self) -> SaveRequest:
+        """What the training thread asked for."""
+
+    @property
+    def files(self) -> Sequence[MemoryFile | str]:
+        """The checkpoint and the state of the run: in memory, or paths on the disk."""
+
+    @property
+    def metadata(self) -> MeasuredMetadata:
+        """The metadata of its version."""
+
+    def on_disk(self) -> Mapping[str, str]:
+        """Write the checkpoint's file to the disk, durably; return path in the version -> file."""
+
+    def state_on_disk(self) -> Mapping[str, str]:
+        """Return the files of the run's state: path in the version -> file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What a destination did with a checkpoint."""
+
+    version: Version | None  # None if there is no store, or if the version comes later
+    name: str  # what the checkpoint is now, for messages
+    error: Exception | None = None  # a step after the commit of the version failed
 
 
 class Destination(Protocol):
@@ -25,41 +56,31 @@ class Destination(Protocol):
 
     @property
     def store(self) -> Store | None:
-        """The store, if there is one."""
+        """The store, or None if there is none."""
 
     @property
-    def takes_files(self) -> bool:
-        """Whether hand_over needs the checkpoint's file."""
+    def has_outbox(self) -> bool:
+        """Whether checkpoints wait in an outbox on the disk, which needs their files."""
 
     @property
     def places(self) -> Sequence[str]:
-        """Where checkpoints go; no two callbacks of a fit log to one artifact in the same."""
+        """Where checkpoints go; no two callbacks of a fit log to one artifact in one place."""
 
     @property
     def is_named(self) -> bool:
-        """Whether an artifact with the default name can have been begun in an earlier process."""
+        """Whether an earlier process can have begun an artifact with the default name."""
 
     def default_name(self) -> str:
-        """For on_train_begin: return the artifact's name, if none is given."""
+        """Return the artifact's name for a callback without name=; for on_train_begin."""
 
-    def begin(self, name: str) -> None:
-        """For on_train_begin: find out now whether the artifact can be written."""
+    def begin(self, artifact: str) -> None:
+        """Find out whether the artifact can be written; for on_train_begin."""
 
-    def commit(self, due: SaveRequest, files: Files, describe: Describe) -> Version | None:
-        """Commit files as a version; return None where there is no store."""
+    def submit(self, checkpoint: Checkpoint) -> Submitted:
+        """Commit a checkpoint as a version, or put it into the outbox; durable on return."""
 
-    def hand_over(
-        self, due: SaveRequest, written: str, version: Version | None, describe: Describe
-    ) -> str:
-        """Take the checkpoint before its file gets its final name.
-
-        written is where the file is, on the disk, if the destination takes files.
-
-        Returns what the user is told that the checkpoint is now.
-        """
-
-    def best(self, name: str, monitor: str, mode: str) -> float | None:
-        """Return the value of the artifact's best version, None if there is none by the metric."""
+    def best(self, artifact: str, metric: Metric) -> float | None:
+        """Return the value of the artifact's best version, or None if it has none by the metric."""
 
     def finish(self) -> None:
-        """For on_train_end: wait a while for what is sent on from here."""
+        """Wait a while for copies that are on their way; for on_train_end."""

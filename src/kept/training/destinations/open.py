@@ -9,22 +9,21 @@ from kept.store.store import Store
 from kept.training.destinations.store import StoreDestination
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from kept.store.version import Version
+    from kept.sync.outbox.deliver import Arrivals
     from kept.training.destinations.base import Destination
     from kept.training.options import Options
 
 
-def destination_of(options: Options, committed: Callable[[Version], None]) -> Destination:
-    """Return where the options say that checkpoints go; committed is told each version.
+def open_destination(options: Options, arrivals: Arrivals) -> Destination:
+    """Return the destination that the options name.
 
-    Raises NotAStore, NewerFormat, RemoteError or InvalidInput.
+    arrivals gets each version that reaches a store in object storage. Raises NotAStore,
+    NewerFormat, RemoteError or InvalidInput.
     """
     given = options.store
     bucket = given.bucket if isinstance(given, Store) else open_bucket(given)
     if bucket.is_remote:
         from kept.training.destinations.remote_store import RemoteDestination
 
-        return RemoteDestination(given if isinstance(given, Store) else bucket, options, committed)
-    return StoreDestination(options, committed)
+        return RemoteDestination(given if isinstance(given, Store) else bucket, options, arrivals)
+    return StoreDestination(options)

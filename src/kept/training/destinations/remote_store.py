@@ -1,7 +1,7 @@
-"""A store in object storage as the place where checkpoints go: by way of the outbox.
+"""A store in object storage as the place where checkpoints go, by way of the outbox.
 
-Training and the writer use the disk only. A checkpoint is durable when it is in the outbox, and a
-version when a courier has brought it to the store.
+The training thread and the writer thread use the disk only. A checkpoint is durable when it is in
+the outbox, and a version when the courier has sent it to the store.
 """
 
 from __future__ import annotations
@@ -10,57 +10,50 @@ import os
 from typing import TYPE_CHECKING
 
 from kept.errors import AccessDenied, Unreachable
-from kept.store.content.find_files import find_sources
+from kept.training.messages import show
 from kept.store.store import Store
 from kept.sync.courier import Courier, Words
 from kept.sync.mirror.mirrors import Mirrors
 from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
-from kept.training.messages import print_text
-from kept.training.monitor import best_in_store, best_value
+from kept.training.destinations.base import Submitted
 from kept.training.naming import default_artifact_name, is_named
-from kept.training.save.checkpoint_files import paths_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kept.bucket.base import Bucket
-    from kept.store.content.file_source import MemoryFile
     from kept.store.version import Version
-    from kept.training.destinations.base import Describe, Files
+    from kept.sync.outbox.deliver import Arrivals
+    from kept.training.destinations.base import Checkpoint
+    from kept.training.monitor import Metric
     from kept.training.options import Options
-    from kept.training.request import SaveRequest
 
 
 class RemoteDestination:
     """A Destination for a store that may be out of reach at any time."""
 
-    takes_files = True
+    has_outbox = True
 
-    def __init__(
-        self, where: Store | Bucket, options: Options, committed: Callable[[Version], None]
-    ) -> None:
+    def __init__(self, given: Store | Bucket, options: Options, arrivals: Arrivals) -> None:
         """Look at the store; raises NotAStore, NewerFormat, BucketNotFound or AccessDenied.
 
-        A server that does not answer is no error, unless there is something to be resumed.
+        A server that does not answer is an error only if the fit resumes from the store.
         """
-        self._committed = committed
-        self._away: Unreachable | None = None
+        self._arrivals = arrivals
+        self._unreachable: Unreachable | None = None
         try:
-            self.store = where if isinstance(where, Store) else Store(where)
+            self.store = given if isinstance(given, Store) else Store(given)
         except Unreachable as error:
-            self._away = error
-            self.store = Store(where, look=False)  # type: ignore[arg-type]  # a bucket
+            self._unreachable = error
+            self.store = Store(given, look=False)  # type: ignore[arg-type]  # a bucket
         self.location = self.store.location
         self.places = (self.location,)
         self._resumes = bool(options.resume)
         self._outbox = Outbox()
-        self._delivery = Delivery(self.store, self._outbox, self._arrived)
-        self._mirrors = Mirrors(self.store, options.mirror, print_text)
-        later = f"the next run goes on, or: kept sync --outbox {self._outbox.folder}"
+        self._delivery = Delivery(self.store, self._outbox, self)
+        self._mirrors = Mirrors(self.store, options.mirror)
+        later = f"the next run continues, or run: kept sync --outbox {self._outbox.folder}"
         words = Words(f"the store {self.location}", self._outbox.folder, later)
-        self._courier = Courier(self._send, words, print_text, counts=True)
-        self._files: Files = []
+        self._courier = Courier(self, words, counts=True)
 
     @property
     def is_named(self) -> bool:
@@ -71,69 +64,61 @@ class RemoteDestination:
         """See Destination."""
         return default_artifact_name()
 
-    def begin(self, name: str) -> None:  # noqa: ARG002 - as Destination has it
-        """Find out whether the store can be written, and send what an earlier run has left."""
-        if self._away is None:
+    def begin(self, artifact: str) -> None:  # noqa: ARG002 - as Destination has it
+        """Find out whether the store can be written, and send what an earlier run left."""
+        if self._unreachable is None:
             try:
                 self.store.create()
             except Unreachable as error:
-                self._away = error
-        if self._resumes:  # what is resumed from may be among that
+                self._unreachable = error
+        if self._resumes:  # the version to resume from may wait in the outbox
             self._delivery.send(everything=True)
             self._resumes = False
-        elif self._away is not None:
-            self._tell_away(self._away)
+        elif self._unreachable is not None:
+            show(
+                f"{self._unreachable} Training continues; checkpoints wait in "
+                f"{self._outbox.folder} until the store answers."
+            )
         if self._delivery.left():
             self._courier.wake(self.location)
 
-    def commit(self, due: SaveRequest, files: Files, describe: Describe) -> None:  # noqa: ARG002
-        """Note what the checkpoint is made of; hand_over has all of it on the disk."""
-        self._files = files
-
-    def hand_over(
-        self,
-        due: SaveRequest,
-        written: str,
-        version: Version | None,  # noqa: ARG002 - as Destination has it
-        describe: Describe,
-    ) -> str:
-        """Put the checkpoint in the outbox, durably, and have it sent."""
-        pieces: list[MemoryFile | str] = [*paths_of(written)]
-        found = find_sources([*pieces, *(f for f in self._files[1:] if f not in pieces)])
-        files = {source.path: str(source.file) for source in found}
-        label = {"type": "model", "aliases": list(due.aliases), "metadata": describe(None)}
-        self._delivery.add(due.name, files, label, os.path.dirname(due.path))
+    def submit(self, checkpoint: Checkpoint) -> Submitted:
+        """Put the checkpoint into the outbox, durably, and have the courier send it."""
+        request = checkpoint.request
+        files = {**checkpoint.on_disk(), **checkpoint.state_on_disk()}
+        info = {
+            "type": "model",
+            "aliases": list(request.aliases),
+            "metadata": checkpoint.metadata.complete(None),
+        }
+        self._delivery.add(request.artifact, files, info, os.path.dirname(request.path))
         self._courier.wake(self.location)
-        return f"on its way to {self.location}"
+        return Submitted(None, f"on its way to {self.location}")
 
-    def best(self, name: str, monitor: str, mode: str) -> float | None:
-        """Return the best value, also of what has not arrived; what cannot be reached is left out.
+    def best(self, artifact: str, metric: Metric) -> float | None:
+        """Return the best value, also of checkpoints in the outbox; None if the store is away.
 
-        It is that of the newest checkpoint with the alias best, as in a store.
+        It is the value of the newest checkpoint with the alias best, as in a store.
         """
-        waiting = [entry.content for entry in self._delivery.left() if entry.artifact == name]
+        waiting = [entry.content for entry in self._delivery.left() if entry.artifact == artifact]
         for content in reversed(waiting):
             if "best" in content["aliases"]:
-                return best_value(content["metadata"], monitor, mode)
+                return metric.best_in(content["metadata"])
         try:
-            return best_in_store(self.store, name, monitor, mode)
-        except (Unreachable, AccessDenied):  # training has begun, and is not ended by that
+            return metric.best_in_store(self.store, artifact)
+        except (Unreachable, AccessDenied):  # training has begun, and this does not end it
             return None
 
     def finish(self) -> None:
-        """Wait as long as the store answers, and for its mirrors; tell what is left."""
+        """Wait as long as the store answers, and for its mirrors; report what is left."""
         self._courier.finish()
         self._mirrors.finish()
 
-    def _send(self, _: str) -> None:
-        self._delivery.send(self._courier.told)
+    def send(self, what: str) -> None:  # noqa: ARG002 - as the courier calls it
+        """Deliver all checkpoints of the outbox; for the courier."""
+        self._delivery.send(self._courier.progress)
 
-    def _arrived(self, version: Version) -> None:
-        self._mirrors.begin(version.name)  # first: keep= leaves what a mirror still lacks
-        self._committed(version)
-
-    def _tell_away(self, error: Unreachable) -> None:
-        print_text(
-            f"kept: {error} Training goes on; checkpoints wait in {self._outbox.folder} until the "
-            "store answers."
-        )
+    def arrived(self, version: Version) -> None:
+        """Pass on a version that the store has now; for the delivery."""
+        self._mirrors.begin(version.name)  # first, because keep= spares what a mirror lacks
+        self._arrivals.arrived(version)

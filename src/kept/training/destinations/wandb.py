@@ -7,29 +7,30 @@ on the disk at any time, and it stays there, whatever happens to the file, until
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint, UploadFailed
 from kept.store.content.manifest import manifest_key
 from kept.sync.wandb.sdk import active_run, place_of
 from kept.sync.wandb.uploads import Label, uploads_of
-from kept.training.destinations.open import destination_of
+from kept.training.destinations.base import Submitted
+from kept.training.destinations.open import open_destination
 from kept.training.destinations.store import StoreDestination
-from kept.training.messages import print_text, show
-from kept.training.monitor import best_value
+from kept.training.messages import show
 from kept.training.naming import artifact_name_of
-from kept.training.save.checkpoint_files import files_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from datetime import timedelta
 
     from kept.store.store import Store
     from kept.store.version import Version
+    from kept.sync.outbox.deliver import Arrivals
     from kept.sync.outbox.outbox import Entry
-    from kept.training.destinations.base import Describe, Destination, Files
+    from kept.training.destinations.base import Checkpoint, Destination
+    from kept.training.monitor import Metric
     from kept.training.options import WandbOptions
-    from kept.training.request import SaveRequest
 
 _NEEDS_STORE = ("mirror", "resume", "state_of", "keep")
 _METADATA_KEYS = 80  # W&B takes 100, and kept has up to 20 of its own
@@ -38,16 +39,16 @@ _METADATA_KEYS = 80  # W&B takes 100, and kept has up to 20 of its own
 class WandbDestination:
     """See Destination."""
 
-    takes_files = True
+    has_outbox = True
     is_named = True
 
-    def __init__(self, options: WandbOptions, committed: Callable[[Version], None]) -> None:
+    def __init__(self, options: WandbOptions, arrivals: Arrivals) -> None:
         """Raises NoActiveRun, InvalidCheckpoint, or what opening the store raises."""
         self._bind(active_run())
         _check_options(options)
         self._ttl: timedelta | None = options.ttl
         self._by_reference = options.reference
-        self._stored = _stored(options, committed)
+        self._stored = _stored(options, arrivals)
         self._best: Mapping[str, Any] | None = None  # metadata of the best version before the fit
         self.logged: list[Entry] = []
 
@@ -76,49 +77,56 @@ class WandbDestination:
             self._bind(run)
         return artifact_name_of(str(run.id))
 
-    def begin(self, name: str) -> None:
+    def begin(self, artifact: str) -> None:
         """See Destination."""
         if self._stored is not None:
-            self._stored.begin(name)
+            self._stored.begin(artifact)
         else:
-            self._best = self._best_of(name)
+            self._best = self._best_of(artifact)
         self._uploads.begin()
 
-    def commit(self, due: SaveRequest, files: Files, describe: Describe) -> Version | None:
-        """See Destination."""
-        return None if self._stored is None else self._stored.commit(due, files, describe)
+    def submit(self, checkpoint: Checkpoint) -> Submitted:
+        """Commit a version to the store, if there is one, and put the checkpoint into the outbox.
 
-    def hand_over(
-        self, due: SaveRequest, written: str, version: Version | None, describe: Describe
-    ) -> str:
-        """See Destination."""
-        label = Label(
-            due.name,
-            aliases=["latest", *due.aliases],
-            metadata=describe(None) if version is None else self._metadata(version),
-            ttl=self._ttl,
-            references=self._references(version),
-        )
-        files = {} if self._by_reference else files_of(written)
-        lasting = os.path.dirname(os.path.abspath(due.path))
-        entry = self._uploads.add(label, files, lasting)
-        if entry is not None:
-            self.logged.append(entry)
-        if self._stored is not None:
-            return self._stored.hand_over(due, written, version, describe)
-        return f"{due.name} in {self._label}" if entry else "not logged, W&B is disabled"
+        An error of the outbox after the commit is part of the result, because the version stays.
+        """
+        if self._stored is None:
+            return self._upload(checkpoint, None)
+        submitted = self._stored.submit(checkpoint)
+        try:
+            self._upload(checkpoint, submitted.version)
+        except Exception as error:  # noqa: BLE001 - the saver raises it
+            return replace(submitted, error=error)
+        return submitted
 
-    def best(self, name: str, monitor: str, mode: str) -> float | None:
+    def best(self, artifact: str, metric: Metric) -> float | None:
         """See Destination."""
         if self._stored is not None:
-            return self._stored.best(name, monitor, mode)
-        return best_value(self._best, monitor, mode) if self._best else None
+            return self._stored.best(artifact, metric)
+        return metric.best_in(self._best) if self._best else None
 
     def finish(self) -> None:
         """See Destination."""
         self._uploads.finish()
         if self._stored is not None:
             self._stored.finish()
+
+    def _upload(self, checkpoint: Checkpoint, version: Version | None) -> Submitted:
+        request, metadata = checkpoint.request, checkpoint.metadata
+        label = Label(
+            request.artifact,
+            aliases=["latest", *request.aliases],
+            metadata=metadata.complete(None) if version is None else self._metadata(version),
+            ttl=self._ttl,
+            references=self._references(version),
+        )
+        files = {} if self._by_reference else checkpoint.on_disk()
+        lasting = os.path.dirname(os.path.abspath(request.path))
+        entry = self._uploads.add(label, files, lasting)
+        if entry is None:
+            return Submitted(version, "not logged, W&B is disabled")
+        self.logged.append(entry)
+        return Submitted(version, f"{request.artifact} in {self._label}")
 
     def _best_of(self, name: str) -> Mapping[str, Any] | None:
         try:
@@ -129,7 +137,7 @@ class WandbDestination:
 
     def _bind(self, run: Any) -> None:
         self._run = run
-        self._uploads = uploads_of(run, print_text)
+        self._uploads = uploads_of(run)
         place = place_of(run)
         self._label = f"the W&B run {place.label}" if place else "W&B (disabled)"
 
@@ -166,13 +174,13 @@ def _check_options(options: WandbOptions) -> None:
             )
 
 
-def _stored(options: WandbOptions, committed: Callable[[Version], None]) -> Destination | None:
+def _stored(options: WandbOptions, arrivals: Arrivals) -> Destination | None:
     if options.store is None and not options.reference:
         return None
     if not options.reference:
-        return destination_of(options, committed)
+        return open_destination(options, arrivals)
     # A version that W&B refers to has to be there before, so it is not sent by way of the outbox.
-    stored = StoreDestination(options, committed) if options.store is not None else None
+    stored = StoreDestination(options) if options.store is not None else None
     if stored is None or not stored.store.bucket.is_remote:
         received = "store=None" if stored is None else f"store={stored.location!r}"
         raise InvalidCheckpoint(

@@ -1,28 +1,19 @@
-"""The filepath argument: checked before training, filled in when a checkpoint is due.
-
-A checkpoint is written beside its place and moved there when it is whole, so under its final name
-a file is complete or not there, and a write that fails leaves the file of before alone.
-"""
+"""The filepath argument: checked before training, filled in for each checkpoint."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import string
-import tempfile
 from typing import TYPE_CHECKING, Any
 
-from kept.bucket.file_io import sync_folder, write_file
 from kept.errors import InvalidCheckpoint, InvalidPath
 from kept.names import check_path
 from kept.training.keras_api.formats import check_options, choose_format
 from kept.training.save import checkpoint_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from kept.store.content.file_source import MemoryFile
     from kept.training.keras_api.adapter import KerasAdapter
 
 
@@ -35,7 +26,7 @@ class PathTemplate:
     def __init__(
         self,
         filepath: str | os.PathLike[str],
-        edition: KerasAdapter,
+        adapter: KerasAdapter,
         options: Any = None,
         *,
         weights_only: bool,
@@ -43,8 +34,8 @@ class PathTemplate:
     ) -> None:
         """Check the path; raises InvalidCheckpoint.
 
-        options is Keras's argument of that name. has_batch says whether a batch number is known
-        when a checkpoint is due.
+        options is Keras's argument of that name. has_batch says whether each checkpoint has a
+        batch number.
         """
         self.template = os.fspath(filepath)
         if not isinstance(self.template, str) or not self.template:
@@ -53,12 +44,13 @@ class PathTemplate:
             )
         if "://" in self.template:
             raise InvalidCheckpoint(
-                "filepath is a path on this machine; where the versions are kept is said by store. "
+                "filepath is a path on this machine; store says where versions are kept. "
                 f"Received: filepath={self.template!r}"
             )
-        self._edition, self._options = edition, options
+        self._adapter, self._options = adapter, options
+        self.weights_only = weights_only
         self.format = choose_format(
-            self.template, edition.package, edition.framework, weights_only=weights_only
+            self.template, adapter.package, adapter.framework, weights_only=weights_only
         )
         check_options(options, self.format)
         self._check_options(has_batch=has_batch)
@@ -66,29 +58,29 @@ class PathTemplate:
 
     @property
     def cannot_snapshot(self) -> str | None:
-        """Why a file cannot be written while training goes on, None if it can."""
+        """Why a file cannot be written while training continues, None if it can."""
         if self.format.is_file:
-            return self._edition.cannot_snapshot
-        return f"{self.format.noun} cannot be written of a model as it was a moment ago"
+            return self._adapter.cannot_snapshot
+        return f"{self.format.noun} cannot be written from a snapshot of the model"
 
     @property
-    def told(self) -> dict[str, str]:
-        """What the metadata of every version tell of the files."""
+    def metadata(self) -> dict[str, str]:
+        """What the metadata of every version say about its files."""
         return {
             "format": self.format.name,
-            "framework": self._edition.framework,
-            "keras_version": self._edition.version,
+            "framework": self._adapter.framework,
+            "keras_version": self._adapter.version,
         }
 
     def write(self, model: Any, path: str) -> None:
-        """Save the live model to a path that this one was filled in to, or one beside it."""
-        self._edition.write(model, path, self.format, self._options)
+        """Save the live model to a path that fill returned, or to one beside it."""
+        self._adapter.write(model, path, self.format, self._options)
 
     def check_resume(self, resume: bool | str) -> bool | str:  # noqa: FBT001 - a callback's option
-        """Return the option resume; raises InvalidCheckpoint for a format that has no state."""
+        """Return the option resume; raises InvalidCheckpoint for a format without state."""
         if resume and not self.format.is_file:
             raise InvalidCheckpoint(
-                f"{self.format.noun} cannot be resumed from. End filepath in .keras or "
+                f"{self.format.noun} cannot be resumed. End filepath in .keras or "
                 f".weights.h5, or leave resume out. Received: resume={resume!r}"
             )
         return resume
@@ -96,7 +88,7 @@ class PathTemplate:
     def fill(self, epoch: int, batch: int | None, logs: Mapping[str, Any]) -> str:
         """Return the path for a checkpoint; epoch and batch count from 0.
 
-        Raises InvalidCheckpoint if the path asks for a metric that there is not.
+        Raises InvalidCheckpoint if the path needs a metric that the logs lack.
         """
         values = {"epoch": epoch + 1} | ({} if batch is None else {"batch": batch + 1}) | dict(logs)
         try:
@@ -104,11 +96,11 @@ class PathTemplate:
         except (KeyError, ValueError, TypeError) as error:
             raise InvalidCheckpoint(
                 f"filepath cannot be filled in ({type(error).__name__}: {error}). "
-                f"There are: {', '.join(sorted(values))}. Received: filepath={self.template!r}"
+                f"Available: {', '.join(sorted(values))}. Received: filepath={self.template!r}"
             ) from None
 
     def plain(self) -> str:
-        """Return a path in the same folder, with the same ending and without options."""
+        """Return a path in the same folder, with the same ending and without format options."""
         folder = os.path.dirname(self.template.partition("{")[0])
         name = f"checkpoint.{self.format.name}" if self.format.is_file else "checkpoint-aside"
         return os.path.join(folder, name)
@@ -143,7 +135,7 @@ class PathTemplate:
                 checkpoint_files.check_replaceable(self.template)
             except InvalidPath as error:
                 raise self._bad(str(error)) from None
-        # The x stands for the first option, which can be in a file's or in a folder's name.
+        # The x stands for the first format option, in the name of a file or a folder.
         folder = os.path.dirname(os.path.abspath(self.template.partition("{")[0] + "x"))
         while not os.path.exists(folder):
             folder = os.path.dirname(folder)
@@ -154,36 +146,3 @@ class PathTemplate:
         return InvalidCheckpoint(
             f"filepath cannot be used: {reason}. Received: filepath={self.template!r}"
         )
-
-
-@contextlib.contextmanager
-def beside(path: str) -> Iterator[str]:
-    """Yield a path with the same file name in a new folder beside path, for writing to.
-
-    The folder and what is left in it are removed at the end.
-    """
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    workspace = tempfile.mkdtemp(prefix=".kept-", dir=folder)
-    try:
-        yield os.path.join(workspace, os.path.basename(path))
-    finally:
-        shutil.rmtree(workspace, ignore_errors=True)
-
-
-def bring_to_disk(file: MemoryFile | str, place: str) -> None:
-    """Have a checkpoint at the place that beside gave, all its bytes on the disk."""
-    if isinstance(file, str):
-        checkpoint_files.sync(place)
-    elif not os.path.exists(place):
-        write_file(place, file.parts)
-
-
-def publish(file: MemoryFile | str, place: str, path: str) -> None:
-    """Have a checkpoint appear under its final name, durably; place is the one that beside gave.
-
-    Disks give their time to what comes first, so this is for after the commit.
-    """
-    bring_to_disk(file, place)
-    checkpoint_files.move(place, path)
-    sync_folder(os.path.dirname(os.path.abspath(path)))

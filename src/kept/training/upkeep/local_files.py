@@ -1,9 +1,8 @@
-"""Local checkpoint files by rule: which of them go, and that nothing else does.
+"""Local checkpoint files by rule: which of them are removed.
 
-Invariant: a file is removed only if its version was committed (in object storage: has arrived) and
-no rule keeps it, and only if it is what that version holds: as this process has put it there, or
-compared byte by byte. Which file belongs to a version follows from the log and filepath, so it is
-the same after a resume.
+Invariant: a file is removed only if its version is committed (in object storage: has arrived), no
+rule keeps it, and it is the file of that version: as this process published it, or compared byte by
+byte. The log and filepath say which file belongs to a version, so a resumed run decides alike.
 """
 
 from __future__ import annotations

@@ -1,83 +1,124 @@
-"""What goes beside a training: versions by keep=, their bytes by gc=, local files by keep_local=.
+"""What follows a commit: old versions, their bytes, local files, and compaction.
 
-Nothing here can fail a save: the checkpoint is safe already, and the next commit tries again.
+Nothing here can fail a save: the checkpoint is durable already, and the next commit tries again.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from kept.bucket.local import LocalBucket
 from kept.errors import KeptError
 from kept.training.messages import show
+from kept.training.upkeep.compaction import BackgroundCompactor
 from kept.training.upkeep.gc import BackgroundGC
 from kept.training.upkeep.local_files import LocalFiles
 from kept.units import parse_span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from kept.store.store import Store
     from kept.store.version import Version
     from kept.training.options import Options
+    from kept.training.request import SaveResult
     from kept.training.save.path_template import PathTemplate
 
 
 class Upkeep:
-    """What the options of a callback have removed after each of its saves."""
+    """Applies keep=, gc=, keep_local= and compression= of a callback to its saves.
+
+    The methods saved and arrived run on the thread that committed the version.
+    """
 
     def __init__(self, path: PathTemplate, options: Options) -> None:
+        self.versions: list[Version] = []  # that the callback committed, oldest first
         self._keep = options.keep
         frees = options.keep is not None and options.gc is not None
-        self._freeing = BackgroundGC(parse_span(options.gc or 0, "gc"), show) if frees else None
+        self._gc = BackgroundGC(parse_span(options.gc or 0, "gc")) if frees else None
         rule = options.local_rule
         self._local = LocalFiles(path, rule) if rule else None
+        self._compactor = BackgroundCompactor(options.compression)
 
-    def committed(self, version: Version) -> None:
-        """Do what is due after a commit; in object storage, the file is there already."""
-        self._prune(version.store, version.name)
-        if self._freeing is not None:
-            self._freeing.wake(version.store, version.name)
-        if version.store.bucket.is_remote:
-            self._tidy(version.store, version.name)
+    def begin(self) -> None:
+        """Note that a fit begins."""
+        self._compactor.begin()
 
-    def published(self, path: str, version: Version | None) -> None:
-        """Do what is due when the file of a version has got its final name."""
-        local = self._local
-        if local is not None and version is not None:
-            _or_tell(f"{path} is not there", lambda: local.published(path, version))
-            self._tidy(version.store, version.name)
+    def save_begins(self) -> None:
+        """Pause the work beside the training until the save has its result."""
+        self._compactor.save_begins()
 
-    def end(self, newest: Version) -> None:
-        """Do it once more, when mirrors have confirmed the last version."""
-        store, name = newest.store, newest.name
+    def saved(self, result: SaveResult) -> None:
+        """Do the work that follows a save."""
+        try:
+            if result.version is not None:
+                self._committed(result.version)
+                self._published(result.version, result.file)
+        finally:
+            self._compactor.save_ends()
+
+    def arrived(self, version: Version) -> None:
+        """Do the work that follows when a version has reached object storage."""
+        self._committed(version)
+        self._tidy(version.store, version.name)  # the file was published before
+
+    def fit_ends(self) -> str | None:
+        """Wait a while for the compactor; return a report of what it did."""
+        return self._compactor.finish()
+
+    def end(self) -> None:
+        """Do the work once more, after mirrors confirmed the last version."""
+        if not self.versions:
+            return
+        store, name = self.versions[-1].store, self.versions[-1].name
         self._prune(store, name)
         self._tidy(store, name)
-        if self._freeing is not None:
-            self._freeing.finish(store, name)
+        if self._gc is not None:
+            self._gc.finish(store, name)
 
-    def make_room(self, store: Store | None, name: str) -> bool:
-        """On a full disk, free at once what keep= has deleted; return whether that was any."""
-        if self._freeing is None or store is None or not isinstance(store.bucket, LocalBucket):
+    def close(self) -> None:
+        """End the compactor's process."""
+        self._compactor.close()
+
+    def make_room(self, store: Store | None, artifact: str) -> bool:
+        """Free at once what keep= deletes, on a full disk; return whether that freed any bytes."""
+        if self._gc is None or store is None or not isinstance(store.bucket, LocalBucket):
             return False
+        self._prune(store, artifact)
         try:
-            return self._freeing.now(store, name) > 0
-        except (KeptError, OSError):  # the save fails by what the disk has said
+            return self._gc.collect_now(store, artifact) > 0
+        except (KeptError, OSError):  # the save fails with the disk's own error
             return False
+
+    def _committed(self, version: Version) -> None:
+        self.versions.append(version)
+        self._compactor.committed(version)
+        self._prune(version.store, version.name)
+        if self._gc is not None:
+            self._gc.wake(version.store, version.name)
+
+    def _published(self, version: Version, file: str | None) -> None:
+        if self._local is not None and file is not None:
+            with _reported(f"{file} is missing"):
+                self._local.published(file, version)
+            self._tidy(version.store, version.name)
 
     def _prune(self, store: Store, name: str) -> None:
-        keep, what = self._keep, f"old versions of {name} could not be deleted, they stay"
-        if keep is not None:
-            _or_tell(what, lambda: store.prune(name, keep))
+        if self._keep is not None:
+            with _reported(f"old versions of {name} could not be deleted, they stay"):
+                store.prune(name, self._keep)
 
     def _tidy(self, store: Store, name: str) -> None:
-        local, what = self._local, f"old files of {name} could not be removed, they stay"
-        if local is not None:
-            _or_tell(what, lambda: local.tidy(store, name))
+        if self._local is not None:
+            with _reported(f"old files of {name} could not be removed, they stay"):
+                self._local.tidy(store, name)
 
 
-def _or_tell(what: str, call: Callable[[], object]) -> None:
+@contextlib.contextmanager
+def _reported(what: str) -> Iterator[None]:
+    """Print an error of the block as a message."""
     try:
-        call()
+        yield
     except (KeptError, OSError) as error:
         show(f"{what}: {error}")

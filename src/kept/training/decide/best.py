@@ -1,0 +1,56 @@
+"""The best value of the monitored metric so far."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kept.training.request import Improvement
+
+if TYPE_CHECKING:
+    from kept.training.monitor import Metric
+    from kept.training.request import SaveResult
+
+
+class BestTracker:
+    """Owns the best value: proposes it, confirms it on a commit, takes it back on a failure.
+
+    A proposed value counts at once, because the next epochs end while its checkpoint is written.
+    """
+
+    def __init__(self) -> None:
+        self._confirmed: float | None = None
+        self._proposed: list[Improvement] = []  # oldest first; their saves have no result yet
+
+    @property
+    def value(self) -> float | None:
+        """The value that a metric must beat; None if nothing was the best so far."""
+        return self._proposed[-1].value if self._proposed else self._confirmed
+
+    @value.setter
+    def value(self, value: float | None) -> None:
+        self._confirmed, self._proposed = value, []
+
+    def propose(self, metric: Metric) -> Improvement | None:
+        """Make the metric's value the best if it beats the best so far; return what changed."""
+        before = self.value
+        if metric.value is None or not metric.is_better_than(before):
+            return None
+        improvement = Improvement(metric.value, before)
+        self._proposed.append(improvement)
+        return improvement
+
+    def continue_from(self, earlier: Metric) -> bool:
+        """Take over the best value of an earlier run; return False if it does not beat this one."""
+        if not earlier.is_better_than(self.value):
+            return False
+        self.value = earlier.value
+        return True
+
+    def settle(self, result: SaveResult) -> None:
+        """Confirm the value that a request proposed, or take it back if nothing was committed."""
+        improvement = result.request.improvement
+        open_before = len(self._proposed)
+        self._proposed = [one for one in self._proposed if one is not improvement]
+        is_open = len(self._proposed) < open_before  # not if the best was set meanwhile
+        if improvement is not None and is_open and result.committed:
+            self._confirmed = improvement.value

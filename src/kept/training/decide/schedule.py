@@ -1,0 +1,74 @@
+"""Which batches and epochs of a fit end with a save, by save_freq and save_every."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kept.training.decide.timer import SaveTimer
+
+
+class SaveSchedule:
+    """Counts the batches and epochs of a fit.
+
+    It reads save_freq (and period, of tf_keras) of the callback at each hook, because users may set
+    them after construction, as with Keras's callback.
+    """
+
+    def __init__(self, callback: Any, seconds: float) -> None:
+        """Take the callback, and the seconds between two saves by the clock."""
+        self._callback = callback
+        self._timer = SaveTimer(seconds)
+        self.epoch = 0
+        self.batch = -1  # the last one that ended in this epoch
+        self.batches_since_save = 0
+        self._epochs_since_save = 0
+        self._last_saved: tuple[int, int | None] | None = None  # epoch and batch
+
+    def begin_fit(self) -> None:
+        """Start the clock; for on_train_begin."""
+        self.batch, self._last_saved = -1, None
+        self._timer.begin()
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Note the epoch; for on_epoch_begin."""
+        self.epoch, self.batch = epoch, -1
+
+    def skip_batch(self, batch: int) -> None:
+        """Note a batch that a resumed fit reads and does not train on."""
+        self.batch = batch
+
+    def end_batch(self, batch: int) -> bool:
+        """Count a batch; return whether save_freq asks for a save."""
+        # With steps_per_execution=n Keras calls the hook for every n-th batch only.
+        self.batches_since_save += batch - self.batch
+        self.batch = batch
+        save_freq = self._callback.save_freq
+        if save_freq == "epoch" or self.batches_since_save < save_freq:
+            return False
+        self.batches_since_save = 0
+        return True
+
+    def end_epoch(self) -> bool:
+        """Count an epoch; return whether save_freq="epoch" asks for a save."""
+        self._epochs_since_save += 1
+        period = getattr(self._callback, "period", 1)
+        if self._callback.save_freq != "epoch" or self._epochs_since_save < period:
+            return False
+        self._epochs_since_save = 0
+        return True
+
+    def is_time(self) -> bool:
+        """Return whether save_every asks for a save."""
+        return self._timer.is_over()
+
+    def save_begins(self) -> None:
+        """Start the clock again, because a save begins."""
+        self._timer.begin()
+
+    def saved(self, epoch: int, batch: int | None) -> None:
+        """Note that a checkpoint of this moment is saved or on its way."""
+        self._last_saved = (epoch, batch)
+
+    def is_saved(self, epoch: int, batch: int | None) -> bool:
+        """Return whether a checkpoint of this moment is saved or on its way."""
+        return self._last_saved == (epoch, batch)

@@ -1,0 +1,54 @@
+"""How a checkpoint's file appears under its final name: complete, or not at all.
+
+A checkpoint is written beside its place and moved there when it is complete. A write that fails
+leaves the file of an earlier checkpoint unchanged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from typing import TYPE_CHECKING
+
+from kept.bucket.file_io import sync_folder, write_file
+from kept.training.save import checkpoint_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kept.store.content.file_source import MemoryFile
+
+
+@contextlib.contextmanager
+def workspace_beside(path: str) -> Iterator[str]:
+    """Yield a path to write to, with the same file name, in a new folder beside path.
+
+    The folder and what remains in it are removed at the end.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    workspace = tempfile.mkdtemp(prefix=".kept-", dir=folder)
+    try:
+        yield os.path.join(workspace, os.path.basename(path))
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+def bring_to_disk(file: MemoryFile | str, place: str) -> None:
+    """Write all bytes of a checkpoint to the disk, durably, at the place in its workspace."""
+    if isinstance(file, str):
+        checkpoint_files.sync(place)
+    elif not os.path.exists(place):
+        write_file(place, file.parts)
+
+
+def publish(file: MemoryFile | str, place: str, path: str) -> None:
+    """Move a checkpoint from its place in the workspace to its final path, durably.
+
+    The writer calls this after the commit, because a disk serves earlier writes first.
+    """
+    bring_to_disk(file, place)
+    checkpoint_files.move(place, path)
+    sync_folder(os.path.dirname(os.path.abspath(path)))

@@ -1,0 +1,215 @@
+"""From a save request to its result: Keras's file, the version, the file at its final path.
+
+The version is committed first and the file published after it, so the version exists as soon as it
+is durable. The file is published also if the commit fails, because the file itself is good. If
+saves come faster than the writer thread can write them, every version is committed, but a file that
+the next save replaces at once is not published.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from kept.errors import KeptError, SaveFailed
+from kept.store.metadata import MeasuredMetadata
+from kept.training.keras_api.save_file import MODEL_CHANGED, write_snapshot
+from kept.training.messages import show
+from kept.training.request import SaveResult
+from kept.training.save.checkpoint_files import files_of, paths_of
+from kept.training.save.disk_full import advice, is_full
+from kept.training.save.publish import bring_to_disk, publish, workspace_beside
+from kept.training.snapshot.variables import variables_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from kept.store.content.file_source import MemoryFile
+    from kept.store.store import Store
+    from kept.training.destinations.base import Destination, Submitted
+    from kept.training.request import SaveRequest
+    from kept.training.save.path_template import PathTemplate
+    from kept.training.snapshot.frameworks import Variable
+    from kept.training.snapshot.snapshot import Snapshot
+
+
+class DiskSpace(Protocol):
+    """Frees space on a full disk."""
+
+    def make_room(self, store: Store | None, artifact: str) -> bool:
+        """Free what retention has deleted; return whether that freed any bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenCheckpoint:
+    """A checkpoint in its workspace; see Checkpoint in destinations/base.py."""
+
+    request: SaveRequest
+    file: MemoryFile | str  # in memory, or the place on the disk
+    place: str
+    state: tuple[str, ...]
+    metadata: MeasuredMetadata
+
+    @property
+    def files(self) -> list[MemoryFile | str]:
+        """See Checkpoint."""
+        pieces = paths_of(self.place) if isinstance(self.file, str) else [self.file]
+        return [*pieces, *self.state]
+
+    def on_disk(self) -> dict[str, str]:
+        """See Checkpoint."""
+        bring_to_disk(self.file, self.place)
+        return files_of(self.place)
+
+    def state_on_disk(self) -> dict[str, str]:
+        """See Checkpoint."""
+        return {os.path.basename(path): path for path in self.state}
+
+    def publish(self) -> None:
+        """Move the file to the path of the request; raises OSError."""
+        publish(self.file, self.place, self.request.path)
+
+
+class CheckpointWriter:
+    """Writes checkpoints to one destination."""
+
+    def __init__(
+        self, destination: Destination, path: PathTemplate, space: DiskSpace, *, keep_local: bool
+    ) -> None:
+        """Take where checkpoints go; without keep_local a file stays only if the commit fails."""
+        self._destination, self._path = destination, path
+        self._space, self._keep_local = space, keep_local
+        # Variables that Keras saves although no list of the model has them: later snapshots
+        # include them.
+        self.extra_variables: list[Variable] = []
+
+    def write(
+        self,
+        request: SaveRequest,
+        snapshot: Snapshot | None = None,
+        waiting: Collection[SaveRequest] = (),
+    ) -> SaveResult:
+        """Save a snapshot, or the live model if there is none; an error is part of the result.
+
+        waiting holds the requests after this one. If the disk is full, the writer frees what
+        retention has deleted and tries once more.
+        """
+        metadata = _measured(request, snapshot)
+        try:
+            try:
+                return self._write(request, snapshot, metadata, waiting)
+            except OSError as error:
+                if not self._made_room(request, error):
+                    raise
+                return self._write(request, snapshot, metadata, waiting)
+        except Exception as error:  # noqa: BLE001 - the saver raises it on the training thread
+            what = f"the checkpoint {request.path} could not be saved in"
+            return _failed(SaveResult(request), f"{what} {self._destination.location}", error)
+
+    def _write(
+        self,
+        request: SaveRequest,
+        snapshot: Snapshot | None,
+        metadata: MeasuredMetadata,
+        waiting: Collection[SaveRequest],
+    ) -> SaveResult:
+        """Save it once; raises an error that comes before the commit."""
+        with workspace_beside(request.path) as place:
+            file = self._write_file(request, snapshot, place)
+            state = _write_state(request, snapshot, place)
+            checkpoint = WrittenCheckpoint(request, file, place, state, metadata)
+            try:
+                submitted = self._destination.submit(checkpoint)
+            except BaseException:
+                if request.publish:
+                    checkpoint.publish()
+                raise
+            return self._publish(checkpoint, submitted, waiting)
+
+    def _write_file(
+        self, request: SaveRequest, snapshot: Snapshot | None, place: str
+    ) -> MemoryFile | str:
+        model = request.model
+        if snapshot is None:
+            self._path.write(model, place)
+            return place
+        written = write_snapshot(model, snapshot, place, weights_only=self._path.weights_only)
+        self.extra_variables += written.missing
+        listed = {id(variable) for variable in variables_of(model)} if written.missing else set()
+        if any(id(variable) in listed for variable in written.missing):
+            show(f"{request.label}: {MODEL_CHANGED}")
+        return written.file
+
+    def _publish(
+        self,
+        checkpoint: WrittenCheckpoint,
+        submitted: Submitted,
+        waiting: Collection[SaveRequest],
+    ) -> SaveResult:
+        """Publish the file of a committed checkpoint, if one stays at its path."""
+        request, error = checkpoint.request, submitted.error
+        result = SaveResult(request, submitted.version, submitted.name, committed=True)
+        superseded = error is None and self._is_superseded(request, waiting)
+        stays = request.publish and (error is not None or (self._keep_local and not superseded))
+        if stays:
+            try:
+                self._publish_once_more(checkpoint)
+            except (KeptError, OSError) as problem:
+                error = error or problem
+        if error is not None:
+            what = f"the checkpoint is committed, but {request.path} could not be saved"
+            return _failed(result, what, error)
+        return replace(result, file=request.path if stays else None, superseded=superseded)
+
+    def _publish_once_more(self, checkpoint: WrittenCheckpoint) -> None:
+        """Publish the file; on a full disk, again after some room was made."""
+        try:
+            checkpoint.publish()
+        except OSError as error:
+            if not self._made_room(checkpoint.request, error):
+                raise
+            checkpoint.publish()
+
+    def _is_superseded(self, request: SaveRequest, waiting: Collection[SaveRequest]) -> bool:
+        """Return whether a waiting request replaces the file at once, so it is not worth writing.
+
+        The first file at a path is always written. With an outbox every file is written already.
+        """
+        return (
+            any(other.publish and other.path == request.path for other in [*waiting])
+            and not self._destination.has_outbox
+            and os.path.lexists(request.path)
+        )
+
+    def _made_room(self, request: SaveRequest, error: OSError) -> bool:
+        store = self._destination.store
+        return is_full(error) and self._space.make_room(store, request.artifact)
+
+
+def _measured(request: SaveRequest, snapshot: Snapshot | None) -> MeasuredMetadata:
+    if snapshot is None:  # all of it is a stall, from the hook on
+        return MeasuredMetadata(
+            request.metadata, request.started, ("stall_seconds", "write_seconds")
+        )
+    return MeasuredMetadata(request.metadata, time.perf_counter())
+
+
+def _write_state(
+    request: SaveRequest, snapshot: Snapshot | None, place: str
+) -> tuple[str, ...]:
+    """Write the run's state beside the checkpoint; return the paths."""
+    if request.state is None:  # always with tf_keras
+        return ()
+    from kept.training.resume.state import write_state
+
+    folder = os.path.dirname(place)
+    return tuple(write_state(request.state, request.model, folder, snapshot))
+
+
+def _failed(result: SaveResult, what: str, error: Exception) -> SaveResult:
+    text = f"{result.request.label}: {what}: {type(error).__name__}: {error}{advice(error)}"
+    failure = SaveFailed(text)
+    failure.__cause__ = error
+    return replace(result, error=failure)
