@@ -171,7 +171,7 @@ def _thread(location: str) -> Iterator[None]:
     def work() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         store = kept.open_store(location)
-        entries = [version.entry for version in store.versions("m")]
+        entries = [version.record for version in store.versions("m")]
         with contextlib.suppress(InterruptedError):
             Compactor(store.bucket, pause=pause).compact("m", entries)
 

@@ -1,7 +1,7 @@
 """kept keeps every checkpoint of a Keras training run.
 
-Importing kept is cheap: each public name is imported when it is first used, so neither Keras nor
-a framework is loaded before it is needed.
+`import kept` is fast: kept imports each public name at its first use. Until then it loads neither
+Keras nor a framework.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kept.errors import KeptError
+    from kept.store.content.file_source import MemoryFile
     from kept.store.open import open_store
     from kept.store.retention.keep import Keep
     from kept.store.store import Store
@@ -20,20 +23,23 @@ if TYPE_CHECKING:
     from kept.training.resume.callback import resume
     from kept.training.verify_resume import verify_resume
 
-__all__ = [
-    "Artifact",
-    "Dataset",
-    "Keep",
-    "KeptError",
-    "ModelCheckpoint",
-    "Store",
-    "Version",
-    "WandbModelCheckpoint",
-    "__version__",
-    "open_store",
-    "resume",
-    "verify_resume",
-]
+    # For type checkers. At run time __getattr__ omits the names that need a missing Keras.
+    __all__ = [
+        "Artifact",
+        "Dataset",
+        "Keep",
+        "KeptError",
+        "MemoryFile",
+        "ModelCheckpoint",
+        "Store",
+        "Version",
+        "WandbModelCheckpoint",
+        "__version__",
+        "open_store",
+        "resume",
+        "verify_resume",
+    ]
+
 __version__ = "0.1.0.dev0"
 
 _HOME = {
@@ -41,6 +47,7 @@ _HOME = {
     "Dataset": "kept.training.data.dataset",
     "Keep": "kept.store.retention.keep",
     "KeptError": "kept.errors",
+    "MemoryFile": "kept.store.content.file_source",
     "ModelCheckpoint": "kept.training.callbacks.model_checkpoint",
     "Store": "kept.store.store",
     "Version": "kept.store.version",
@@ -49,47 +56,87 @@ _HOME = {
     "resume": "kept.training.resume.callback",
     "verify_resume": "kept.training.verify_resume",
 }
-# Callbacks that are subclasses of tf_keras's where that is the Keras in use.
+# The callbacks that subclass tf_keras's callbacks if tf_keras is the Keras in use.
 _TF_HOME = {
     "ModelCheckpoint": "kept.training.callbacks.tf_model_checkpoint",
     "WandbModelCheckpoint": "kept.training.callbacks.tf_wandb_model_checkpoint",
 }
-_EXPLICIT = ("keras", "tf_keras")  # modules with the callbacks of the one or the other Keras
+_MODULES = ("keras", "tf_keras")  # each has the callbacks of one Keras, whichever is in use
+_MISSING = {
+    "keras": "needs Keras, which is not installed. Install Keras and a framework: "
+    "pip install 'kept[jax]' (or torch, tensorflow). Keras alone: pip install 'kept[keras]'",
+    "tf_keras": "needs tf_keras, which is not installed: pip install tf_keras",
+    **{
+        framework: f"needs Keras, and Keras needs {framework}, which is not installed: "
+        f"pip install 'kept[{framework}]', or set KERAS_BACKEND to an installed framework "
+        "(tensorflow, jax or torch)"
+        for framework in ("jax", "tensorflow", "torch")
+    },
+}
 
 
 def __getattr__(name: str) -> Any:
-    from importlib import import_module
+    """Import a public name at its first use.
 
-    if name in _EXPLICIT:
-        return import_module(f"kept.{name}")
-    if name not in _HOME:
+    Without Keras, a name that needs Keras raises AttributeError, so hasattr, dir and pydoc work.
+    Only `from kept import name` raises ModuleNotFoundError, because Python replaces the message of
+    an AttributeError there with "cannot import name".
+    """
+    if name == "__all__":
+        return list(_available())
+    if name not in _HOME and name not in _MODULES:
         raise AttributeError(f"module 'kept' has no attribute {name!r}")
-    home = _TF_HOME[name] if name in _TF_HOME and _uses_tf_keras() else _HOME[name]
     try:
-        value = getattr(import_module(home), name)
+        value = _load(name)
     except ModuleNotFoundError as error:
-        if error.name != "keras":
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _MISSING:
             raise
-        raise ModuleNotFoundError(
-            f"kept.{name} needs Keras, which is not installed: pip install 'kept[keras]', and a "
-            "framework (TensorFlow, JAX or torch)",
-            name="keras",
-        ) from error
+        hint = f"kept.{name} {_MISSING[missing]}"
+        if _is_from_import():
+            raise ModuleNotFoundError(hint, name=missing) from error
+        raise AttributeError(hint, name=name) from error
     globals()[name] = value
     return value
 
 
-def _uses_tf_keras() -> bool:
-    """Return whether tf_keras is the Keras in use: TensorFlow was told so, or it is imported.
+def _load(name: str) -> Any:
+    from importlib import import_module
 
-    Asked once for each callback, when it is first used.
+    if name in _MODULES:
+        return import_module(f"kept.{name}")
+    home = _TF_HOME[name] if name in _TF_HOME and _uses_tf_keras() else _HOME[name]
+    return getattr(import_module(home), name)
+
+
+def _available() -> Iterator[str]:
+    """Yield the public names that can be imported here; this imports Keras if it is installed."""
+    import sys
+
+    has_keras = hasattr(sys.modules[__name__], "ModelCheckpoint")
+    for name in __dir__():
+        if has_keras or not _HOME.get(name, "").startswith("kept.training."):
+            yield name
+
+
+def _is_from_import() -> bool:
+    """Return whether `from kept import name` has called __getattr__."""
+    import sys
+
+    return sys._getframe(2).f_code.co_name == "_handle_fromlist"
+
+
+def _uses_tf_keras() -> bool:
+    """Return whether tf_keras is the Keras in use: TensorFlow's variable says so, or it is loaded.
+
+    kept asks once for each callback, at its first use.
     """
     import os
     import sys
 
-    told = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")  # as TensorFlow reads it
-    return told or sys.modules.get("tf_keras") is not None
+    is_set = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")  # TensorFlow's values
+    return is_set or sys.modules.get("tf_keras") is not None
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted([*_HOME, "__version__"])

@@ -1,4 +1,4 @@
-"""`python -m kept` is the command `kept`."""
+"""Run the command `kept` for `python -m kept`."""
 
 from kept.cli.main import main
 

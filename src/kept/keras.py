@@ -1,4 +1,4 @@
-"""kept's callbacks as subclasses of Keras 3's, for where `kept.ModelCheckpoint` is tf_keras's."""
+"""kept's callbacks for Keras 3, also if `kept.ModelCheckpoint` is the callback for tf_keras."""
 
 from kept.training.callbacks.model_checkpoint import ModelCheckpoint
 from kept.training.callbacks.wandb_model_checkpoint import WandbModelCheckpoint

@@ -1,4 +1,4 @@
-"""kept's callbacks as subclasses of tf_keras's, for where `kept.ModelCheckpoint` is Keras 3's."""
+"""kept's callbacks for tf_keras, also if `kept.ModelCheckpoint` is the callback for Keras 3."""
 
 from kept.training.callbacks.tf_model_checkpoint import ModelCheckpoint
 from kept.training.callbacks.tf_wandb_model_checkpoint import WandbModelCheckpoint

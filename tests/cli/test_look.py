@@ -25,7 +25,7 @@ def test_versions_as_json_are_a_list_oldest_first(run, store):
         "metadata": {"epoch": 2, "monitor": "val_loss", "value": 0.5 / 3},
         "size": 1002,
         "digest": version.digest,
-        "created_at": version.entry.created_at,
+        "created_at": version.record.created_at,
     }
     assert listed[1]["aliases"] == ["best", "epoch_1"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", listed[0]["created_at"])
@@ -59,7 +59,7 @@ def test_artifacts_as_json(run, store):
         "versions": 3,
         "latest": "v2",
         "size": 1002,
-        "created_at": store.version("mnist").entry.created_at,
+        "created_at": store.version("mnist").record.created_at,
         "aliases": {
             "epoch_0": "v0",
             "best": "v1",
@@ -95,7 +95,7 @@ def test_times_are_local(run, store, monkeypatch):
 
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    utc = store.version("mnist:v0").entry.created_at
+    utc = store.version("mnist:v0").record.created_at
     assert utc[:16].replace("T", " ") in run("show", "mnist:v0").stdout
     monkeypatch.setenv("TZ", "XXX-05:30")
     time.tzset()

@@ -33,7 +33,7 @@ def in_a_long_log(path, length, location):
     source = kept.Store(MemoryBucket())
     version = source.log_artifact("m", path)
     made = {"event": "version", "type": "model", "digest": version.digest, "size": version.size}
-    made |= {"manifest": version.entry.manifest, "aliases": [], "metadata": {}}
+    made |= {"manifest": version.record.manifest, "aliases": [], "metadata": {}}
     log = source.log("m")
     while (head := log.view().head) < length:
         log.append(lambda _: made | {"index": head})

@@ -242,7 +242,7 @@ def test_what_listing_costs_does_not_grow_with_the_artifact(proxy, s3, tmp_path)
     source = kept.Store(MemoryBucket())
     version = source.log_artifact("m", write(tmp_path / "f", b"x"))
     made = {"event": "version", "type": "model", "digest": version.digest, "size": 1}
-    made |= {"manifest": version.entry.manifest, "aliases": [], "metadata": {}}
+    made |= {"manifest": version.record.manifest, "aliases": [], "metadata": {}}
     target, log, costs = ObjectBucket(s3), source.log("m"), []
     for length in (100, 612, 1124):  # each 36 records after a page
         while (head := log.view().head) < length:

@@ -502,7 +502,7 @@ def test_content_whose_blobs_were_lost_is_stored_again(store, file, tmp_path, ha
     path = file(hdf5(tensors))
     lost = store.log_artifact("m", path)
     blobs = first if which == 0 else set(store.bucket.keys("blobs/")) - first
-    keys = [manifest_key(lost.entry.manifest)] if "manifest" in harm else blobs
+    keys = [manifest_key(lost.record.manifest)] if "manifest" in harm else blobs
     for key in keys:
         value = store.bucket.get(key)
         store.bucket.delete(key)

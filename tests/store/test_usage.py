@@ -71,7 +71,7 @@ def test_the_sums_are_what_a_recount_finds(mixed, name):
         if head.codec != RAW:
             raw = len(read_blob(mixed.bucket, blob)) + 16
             saved[head.base is not None] += raw - mixed.bucket.size(blob_key(blob))
-    manifests = {v.entry.manifest for v in versions}
+    manifests = {v.record.manifest for v in versions}
     usage = mixed.usage(name)
     assert usage.logical == sum(v.size for v in versions)
     assert usage.dedup == usage.logical - sum({c.digest: c.size for c in chunks}.values())

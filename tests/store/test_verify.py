@@ -101,7 +101,7 @@ def test_the_other_versions_of_a_damaged_log_are_checked(store, keys):
 
 def test_a_manifest_of_another_version(store, keys, tmp_path):
     """Both are sound, but the log says otherwise: sizes and content digest are compared."""
-    entry = store["m:v1"].entry
+    entry = store["m:v1"].record
     store.log_artifact("fake", write(tmp_path / "f", b"x"))
     event = {"event": "version", "index": 1, "type": "model", "manifest": entry.manifest,
              "digest": "0" * 64, "size": 1000, "aliases": [], "metadata": {}}  # fmt: skip
@@ -119,7 +119,7 @@ def test_a_manifest_that_sends_readers_elsewhere(store, tmp_path):
     for name in "ab":
         write(tmp_path / "d" / name, name.encode() * 1000)
     version = store.log_artifact("m", tmp_path / "d")
-    key = f"manifests/{version.entry.manifest[:2]}/{version.entry.manifest}.json"
+    key = f"manifests/{version.record.manifest[:2]}/{version.record.manifest}.json"
     data = store.bucket.get(key)
     store.bucket.put(key, [data.replace(b",1000,0,1000]", b",1000,0,2000]")])
     assert store.bucket.get(key) != data

@@ -36,7 +36,7 @@ def opened(location: str | None, *, may_be_new: bool = False) -> Store:
 
 def version_shape(version: Version) -> dict[str, Any]:
     """Return a version as the JSON that users of --json rely on."""
-    entry = version.entry
+    entry = version.record
     return {
         "name": version.name,
         "version": f"v{entry.index}",

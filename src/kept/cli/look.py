@@ -74,14 +74,14 @@ def _list_all(store: Store, name: str, *, as_json: bool) -> None:
     every = sorted([*store.versions(name), *store.deleted(name)], key=lambda v: v.index)
     if as_json:
         print_json_list(
-            version_shape(v) | {"deleted_at": v.entry.deleted_at} for v in reversed(every)
+            version_shape(v) | {"deleted_at": v.record.deleted_at} for v in reversed(every)
         )
         return
     columns = [Column("version"), Column("aliases", wraps=True), Column("size", right=True),
                Column("created"), Column("deleted")]  # fmt: skip
     print_table(columns, [
-        [v.version, ", ".join(v.aliases), size_text(v.size), time_text(v.entry.created_at),
-         time_text(v.entry.deleted_at) if v.entry.deleted_at else ""]
+        [v.version, ", ".join(v.aliases), size_text(v.size), time_text(v.record.created_at),
+         time_text(v.record.deleted_at) if v.record.deleted_at else ""]
         for v in every
     ])  # fmt: skip
 
@@ -152,7 +152,7 @@ def _artifact_shape(artifact: Artifact, versions: list[Version]) -> dict[str, An
         "versions": len(versions),
         "latest": newest and newest.version,
         "size": newest and newest.size,
-        "created_at": newest and newest.entry.created_at,
+        "created_at": newest and newest.record.created_at,
         "aliases": {alias: v.version for v in versions for alias in v.aliases},
     }
 
@@ -202,7 +202,7 @@ def _version_row(version: Version, monitors: set[str]) -> list[str]:
         ", ".join(version.aliases),
         *([_value(version.metadata, monitors)] if monitors else []),
         size_text(version.size),
-        time_text(version.entry.created_at),
+        time_text(version.record.created_at),
         version.digest[:_SHORT_DIGEST],
     ]
 
@@ -225,7 +225,7 @@ def _print_version(version: Version) -> None:
     facts = [
         ("type", version.type),
         ("aliases", ", ".join(version.aliases) or "none"),
-        ("created", time_text(version.entry.created_at)),
+        ("created", time_text(version.record.created_at)),
         ("size", f"{size_text(version.size)} in {counted(len(files), 'file')}"),
         ("digest", version.digest),
     ]

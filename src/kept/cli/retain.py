@@ -85,7 +85,7 @@ def ttl(location: str | None, ref: str, time: str | None, *, remove: bool, as_js
     if remove == (time is not None):
         raise click.UsageError("Write `kept ttl REF TIME` or `kept ttl --remove REF`.")
     version = opened(location).set_ttl(ref, time)
-    expires = version.entry.expires
+    expires = version.record.expires
     if as_json:
         print_json(version_shape(version) | {"expires": expires})
     else:
@@ -134,11 +134,11 @@ def gc(location: str | None, *, grace: str, dry_run: bool, as_json: bool) -> Non
 
 def _decision_shape(name: str, decision: Decision) -> dict[str, Any]:
     return {
-        "reference": f"{name}:v{decision.entry.index}",
+        "reference": f"{name}:v{decision.record.index}",
         "keep": decision.keep,
         "reasons": decision.reasons,
-        "size": decision.entry.size,
-        "created_at": decision.entry.created_at,
+        "size": decision.record.size,
+        "created_at": decision.record.created_at,
     }
 
 
@@ -147,17 +147,17 @@ def _print_decisions(decisions: list[Decision], *, dry_run: bool) -> None:
     columns = [Column("version"), Column("size", right=True), Column("value", right=True),
                Column(""), Column("why", wraps=True)]  # fmt: skip
     print_table(columns, [
-        [f"v{d.entry.index}", size_text(d.entry.size), _value(d),
+        [f"v{d.record.index}", size_text(d.record.size), _value(d),
          "kept" if d.keep else would, moments(", ".join(d.reasons))]
         for d in decisions
     ])  # fmt: skip
-    gone = [decision.entry.size for decision in decisions if not decision.keep]
+    gone = [decision.record.size for decision in decisions if not decision.keep]
     told = f"{counted(len(gone), 'version')} of {size_text(sum(gone))} {would}"
     click.echo(told + ("; kept gc frees the bytes that no other version shares" if gone else ""))
 
 
 def _value(decision: Decision) -> str:
-    value = decision.entry.metadata.get("value")
+    value = decision.record.metadata.get("value")
     if value is None:
         return ""
     return f"{value:.6g}" if isinstance(value, float) else value_text(value)

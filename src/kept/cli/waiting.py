@@ -210,8 +210,8 @@ def _in_store(store: Store) -> list[Waiting]:
         except ArtifactNotFound:  # registered, and nothing committed yet
             continue
         if lacking:
-            size = sum(version.entry.size for version in lacking)
-            since = lacking[0].entry.created_at
+            size = sum(version.record.size for version in lacking)
+            since = lacking[0].record.created_at
             found.append(Waiting(place, place, name, len(lacking), size, since))
     return found
 

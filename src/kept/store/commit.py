@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class VersionInfo:
     """What a version is given beside its files; all of it checked already."""
 
     type: str
@@ -58,7 +58,7 @@ def commit(  # noqa: PLR0913 - the last one is optional
     name: str,
     log: Log,
     sources: Iterable[Source],
-    label: Label,
+    info: VersionInfo,
     *,
     transfer: Callable[[int], Transfer] | None = None,
 ) -> Committed:
@@ -70,9 +70,9 @@ def commit(  # noqa: PLR0913 - the last one is optional
     """
     files = tuple(sources)
 
-    def build(ground: WriteFence) -> Committed:
+    def build(fence: WriteFence) -> Committed:
         told = transfer(sum(source.size for source in files)) if transfer else None
-        return _commit(bucket, log, files, label, ground, transfer=told)
+        return _commit(bucket, log, files, info, fence, transfer=told)
 
     return with_write_fence(bucket, name, log, build)
 
@@ -81,28 +81,28 @@ def _commit(  # noqa: PLR0913
     bucket: Bucket,
     log: Log,
     sources: Iterable[Source],
-    label: Label,
-    ground: WriteFence,
+    info: VersionInfo,
+    fence: WriteFence,
     *,
     transfer: Transfer | None,
 ) -> Committed:
-    newest = _newest(ground.view)
-    _check_type(newest.any, label.type)
+    newest = _newest(fence.view)
+    _check_type(newest.any, info.type)
     previous = _previous(bucket, newest.live)
-    stored = _store(bucket, sources, previous, ground.condemned, transfer)
+    stored = _store(bucket, sources, previous, fence.condemned, transfer)
     event: Event = {
-        "type": label.type,
+        "type": info.type,
         "manifest": stored.key_digest,
         "digest": stored.manifest.digest,
         "size": stored.manifest.size,
-        "aliases": list(label.aliases),
-        "metadata": label.metadata_of(stored.bytes_new),
+        "aliases": list(info.aliases),
+        "metadata": info.metadata_of(stored.bytes_new),
     }
-    if label.expires is not None:
-        event["expires"] = label.expires
-    if label.write_id is not None:
-        event["write_id"] = label.write_id
-    index, is_new = _log_version(log, ground, event, newest.live)
+    if info.expires is not None:
+        event["expires"] = info.expires
+    if info.write_id is not None:
+        event["write_id"] = info.write_id
+    index, is_new = _log_version(log, fence, event, newest.live)
     return Committed(index, is_new, stored.bytes_new)
 
 
@@ -140,28 +140,28 @@ class _Newest(NamedTuple):
 
 def _newest(view: View) -> _Newest:
     newest: VersionRecord | None = None
-    for entry in version_records(view.backwards()):
-        newest = newest or entry
-        if not entry.deleted:
-            return _Newest(newest, entry)
+    for record in version_records(view.backwards()):
+        newest = newest or record
+        if not record.deleted:
+            return _Newest(newest, record)
     return _Newest(newest, None)
 
 
-def _previous(bucket: Bucket, entry: VersionRecord | None) -> Manifest | None:
+def _previous(bucket: Bucket, record: VersionRecord | None) -> Manifest | None:
     try:
-        return read_manifest(bucket, entry) if entry else None
+        return read_manifest(bucket, record) if record else None
     except Damaged:  # it serves to find chunks again; the new version can do without
         return None
 
 
 def _log_version(
-    log: Log, ground: WriteFence, version: Event, before: VersionRecord | None
+    log: Log, fence: WriteFence, version: Event, before: VersionRecord | None
 ) -> tuple[int, bool]:
     index, is_new = 0, True
 
     def make(view: View) -> Event | None:
         nonlocal index, is_new
-        ground.check(view)
+        fence.check(view)
         newest = _newest(view)
         if newest.live is not None and _is_repeated(newest.live, version, before):
             index, is_new = newest.live.index, False
@@ -170,7 +170,7 @@ def _log_version(
         index = newest.any.index + 1 if newest.any else 0
         return {"event": "version", "index": index} | version
 
-    log.append(make, ground.view)
+    log.append(make, fence.view)
     return index, is_new
 
 
@@ -195,9 +195,9 @@ def _repetition(index: int, version: Event) -> Event | None:
     return {"event": "alias", "aliases": aliases, "metadata": version["metadata"]} | expiry | stamp
 
 
-def _check_type(entry: VersionRecord | None, wanted: str) -> None:
-    if entry is not None and entry.type != wanted:
+def _check_type(record: VersionRecord | None, wanted: str) -> None:
+    if record is not None and record.type != wanted:
         raise InvalidInput(
-            f"The artifact has the type {entry.type!r}; an artifact keeps its type. "
+            f"The artifact has the type {record.type!r}; an artifact keeps its type. "
             f"Received: type={wanted!r}"
         )

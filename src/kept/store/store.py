@@ -86,17 +86,17 @@ class Store:
         it is the disk that fails in the very moment of the commit.
         """
         from kept.bucket.transfer import watched
-        from kept.store.commit import Label, commit
+        from kept.store.commit import VersionInfo, commit
         from kept.store.content.find_files import find_sources
 
         check_name(name)
         check_name(type, "A type")
         given = checked(metadata)
-        label = Label(type, check_aliases(aliases), given, expiry(ttl))
+        info = VersionInfo(type, check_aliases(aliases), given, expiry(ttl))
         sources = find_sources(paths)
         self.create()
         committed = commit(
-            self.bucket, name, self.log(name), sources, label, transfer=watched(progress)
+            self.bucket, name, self.log(name), sources, info, transfer=watched(progress)
         )
         version = self.logged(name, committed.index)
         return replace(version, is_new=committed.is_new, bytes_new=committed.bytes_new)
@@ -130,7 +130,7 @@ class Store:
 
     def newest_first(self, name: str) -> Iterator[Version]:
         """Yield what versions returns from its end, reading no more than is asked for."""
-        return (Version(self, name, entry) for entry in live(self._view(name).backwards()))
+        return (Version(self, name, record) for record in live(self._view(name).backwards()))
 
     def version(self, reference: str) -> Version:
         """Return the version that name, name:v3, name:alias or name@digest names.
@@ -184,7 +184,7 @@ class Store:
         Raises ArtifactNotFound or Damaged.
         """
         every = version_records(self._view(name).backwards())
-        return [Version(self, name, entry) for entry in every if entry.deleted][::-1]
+        return [Version(self, name, record) for record in every if record.deleted][::-1]
 
     def set_ttl(self, reference: str, ttl: str | float | timedelta | None) -> Version:
         """Have a version expire after a time from now ("7d"); None takes that back.
@@ -227,7 +227,7 @@ class Store:
         """Return a version's manifest; raises Damaged."""
         from kept.store.content.manifest import read_manifest
 
-        return read_manifest(self.bucket, version.entry)
+        return read_manifest(self.bucket, version.record)
 
     def download(self, version: Version, root: Path, progress: Progress | None = None) -> Path:
         """Write a version's files below root; see Version.download."""
@@ -246,7 +246,7 @@ class Store:
         if reference is None:
             return verify(self.bucket, {name: self.log(name) for name in self._names()}, progress)
         version = self.version(reference)
-        return verify(self.bucket, {version.name: version.entry}, progress)
+        return verify(self.bucket, {version.name: version.record}, progress)
 
     def compact(self, name: str | None = None, *, progress: Progress | None = None) -> Compacted:
         """Store the versions of an artifact, or all, in less room; return what was done.
@@ -303,9 +303,9 @@ class Store:
 
     def _find(self, wanted: Reference, among: _Which = live) -> Version:
         view = self._view(wanted.name)
-        for entry in among(view.backwards()):
-            if matches(entry, wanted):
-                return Version(self, wanted.name, entry)
+        for record in among(view.backwards()):
+            if matches(record, wanted):
+                return Version(self, wanted.name, record)
         raise VersionNotFound(not_found(view, wanted))
 
     def _alias(self, name: str, aliases: dict[str, int | None], **more: Json) -> None:

@@ -50,13 +50,13 @@ def usage(
     only.
     """
     there = set(bucket.keys("manifests/"))  # of deleted versions most are gone: ask for none of it
-    entries = {(owner, e.index): e for owner, versions in artifacts for e in versions
+    records = {(owner, e.index): e for owner, versions in artifacts for e in versions
                if not e.deleted or manifest_key(e.manifest) in there}  # fmt: skip
-    read = mapped(lambda e: _manifest(bucket, e), entries.values(), _at_once(bucket))
-    manifests = {key: m for key, m in zip(entries, read, strict=True) if m is not None}
+    read = mapped(lambda e: _manifest(bucket, e), records.values(), _at_once(bucket))
+    manifests = {key: m for key, m in zip(records, read, strict=True) if m is not None}
     blobs = _Blobs(bucket, {c.blob for m in manifests.values() for c in m.chunks()})
-    needs = {key: _needs(m, entries[key], blobs) for key, m in manifests.items()}
-    live = {key: m for key, m in manifests.items() if not entries[key].deleted}
+    needs = {key: _needs(m, records[key], blobs) for key, m in manifests.items()}
+    live = {key: m for key, m in manifests.items() if not records[key].deleted}
     wanted = {key: m for key, m in live.items() if name in (None, key[0])}
     users = Counter(item for key in live for item in needs[key])
     found = Usage(logical=sum(m.size for m in wanted.values()))
@@ -98,18 +98,18 @@ class _Blobs:
                 self.saved[name] = (head.base is not None, saved)
 
 
-def _needs(manifest: Manifest, entry: VersionRecord, blobs: _Blobs) -> dict[str, int]:
+def _needs(manifest: Manifest, record: VersionRecord, blobs: _Blobs) -> dict[str, int]:
     """Return the stored size of all that a version needs, by key or blob."""
-    needed = {manifest_key(entry.manifest): len(manifest.encode())}
+    needed = {manifest_key(record.manifest): len(manifest.encode())}
     for blob in {chunk.blob for chunk in manifest.chunks()}:
         for name in (blob, *blobs.bases[blob]):
             needed[name] = blobs.size.get(name, 0)
     return needed
 
 
-def _manifest(bucket: Bucket, entry: VersionRecord) -> Manifest | None:
+def _manifest(bucket: Bucket, record: VersionRecord) -> Manifest | None:
     try:
-        return read_manifest(bucket, entry)
+        return read_manifest(bucket, record)
     except Damaged:  # verify tells of it
         return None
 

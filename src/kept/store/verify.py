@@ -56,12 +56,12 @@ def verify(
     """Check of each artifact named its whole log, or one version; see Store.verify."""
     verifier = Verifier(bucket)
     due = [
-        (name, entry)
+        (name, record)
         for name, one in wanted.items()
-        for entry in ([one] if isinstance(one, VersionRecord) else verifier.check_log(name, one))
+        for record in ([one] if isinstance(one, VersionRecord) else verifier.check_log(name, one))
     ]
-    for done, (name, entry) in enumerate(due, start=1):
-        verifier.check_version(name, entry)
+    for done, (name, record) in enumerate(due, start=1):
+        verifier.check_version(name, record)
         if progress:
             progress(done, len(due))
     return verifier.report
@@ -92,12 +92,12 @@ class Verifier:
             self._found(name, f"the log cannot be understood: {error}")
             return []
 
-    def check_version(self, name: str, entry: VersionRecord) -> None:
+    def check_version(self, name: str, record: VersionRecord) -> None:
         """Check a version's manifest and every byte of its files."""
-        reference = f"{name}:v{entry.index}"
+        reference = f"{name}:v{record.index}"
         self.report.versions += 1
         try:
-            manifest = read_manifest(self._bucket, entry)
+            manifest = read_manifest(self._bucket, record)
         except Damaged as error:
             self._found(reference, str(error))
             return

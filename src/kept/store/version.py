@@ -31,7 +31,7 @@ class Version:
 
     store: Store
     name: str
-    entry: VersionRecord
+    record: VersionRecord
     is_new: bool | None = None
     bytes_new: int | None = None
 
@@ -52,12 +52,12 @@ class Version:
     @property
     def index(self) -> int:
         """The number in the version: 3 for v3."""
-        return self.entry.index
+        return self.record.index
 
     @property
     def version(self) -> str:
         """The version without the artifact's name: "v3"."""
-        return f"v{self.entry.index}"
+        return f"v{self.record.index}"
 
     @property
     def reference(self) -> str:
@@ -67,32 +67,32 @@ class Version:
     @property
     def type(self) -> str:
         """The artifact's type, "model" for checkpoints."""
-        return self.entry.type
+        return self.record.type
 
     @property
     def aliases(self) -> tuple[str, ...]:
         """The aliases on this version, "latest" first where it is the newest."""
-        return self.entry.aliases
+        return self.record.aliases
 
     @property
     def metadata(self) -> dict[str, Any]:
         """What was logged with the version; plain JSON values."""
-        return self.entry.metadata
+        return self.record.metadata
 
     @property
     def size(self) -> int:
         """Bytes of all its files together."""
-        return self.entry.size
+        return self.record.size
 
     @property
     def digest(self) -> str:
         """The content digest, 64 hex digits: the same content has the same digest."""
-        return self.entry.digest
+        return self.record.digest
 
     @property
     def created_at(self) -> datetime:
         """When it was committed, in UTC."""
-        return datetime.fromisoformat(self.entry.created_at)
+        return datetime.fromisoformat(self.record.created_at)
 
     @cached_property
     def manifest(self) -> Manifest:

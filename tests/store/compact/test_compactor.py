@@ -84,7 +84,7 @@ def test_how_many_forms_a_version_needs(store, tmp_path, smallest):
     """Two at the most, with smallest three, and some need one."""
     bases = (0, 1, 1, 1, 2, 2, 2, 2) if smallest else (0, 1, 1, 1, 1, 1, 1, 1)
     logged(store, tmp_path / "m.h5", [hdf5(tensors) for tensors in steps(20, step=1e-7)])
-    entries = [version.entry for version in store.versions("m")]
+    entries = [version.record for version in store.versions("m")]
     Compactor(store.bucket, smallest=smallest).compact("m", entries)
     generations = Counter()
     for index in range(20):
@@ -425,7 +425,7 @@ def test_pause_may_end_it_between_any_two_steps(store, tmp_path):
 
         compactor = Compactor(store.bucket, pause=pause)
         try:
-            compactor.compact("m", [version.entry for version in store.versions("m")])
+            compactor.compact("m", [version.record for version in store.versions("m")])
         except InterruptedError:
             assert store.verify().ok
     check(store, contents, tmp_path)

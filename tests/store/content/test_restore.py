@@ -84,7 +84,7 @@ def harms(data):
 
 def test_damage_to_any_stored_file_is_found_and_named(location, given, tmp_path):
     expected = {f"given/{p}": data for p, data in tree(given).items()}
-    entry = kept.open_store(location)["m:v1"].entry
+    entry = kept.open_store(location)["m:v1"].record
     needed = {c.blob for c in kept.open_store(location)["m:v1"].manifest.chunks()} | {
         entry.manifest
     }

@@ -59,7 +59,7 @@ def needed(store):
     found = set()
     for artifact in store.artifacts():
         for version in artifact.versions():
-            manifest = version.entry.manifest
+            manifest = version.record.manifest
             found.add(f"manifests/{manifest[:2]}/{manifest}.json")
             found |= {f"blobs/{c.blob[:2]}/{c.blob}" for c in version.manifest.chunks()}
     return sorted(found)
@@ -99,7 +99,7 @@ def test_it_says_how_many_bytes_and_why(store, log, tmp_path):
     deleted = store.delete("m:v0", force=True)
     store.bucket.put("blobs/ab/" + "ab" * 32, [b"12345"])
     found = store.gc(grace=0)
-    [at] = [v.entry.deleted_at for v in store.deleted("m")]
+    [at] = [v.record.deleted_at for v in store.deleted("m")]
     sizes = found.by_reason()
     assert set(sizes) == {f"m:v0, deleted {at}", "nothing refers to it"}
     assert sizes["nothing refers to it"] == (1, 5)
@@ -164,7 +164,7 @@ def test_a_deleted_version_waits_though_another_one_has_the_same_content(store, 
     log(store, "B")
     again = log(store, "A")
     store.delete("m:v0", force=True)
-    assert [v.entry.manifest for v in store.deleted("m")] == [again.entry.manifest]
+    assert [v.record.manifest for v in store.deleted("m")] == [again.record.manifest]
     found = store.gc()
     assert (found.waiting, found.doomed) == (1, ())
     assert store.undelete("m:v0").index == 0
@@ -174,7 +174,7 @@ def test_a_store_that_cannot_be_understood_is_left_alone(store, log):
     version = log(store, "A")
     log(store, "B")
     store.delete("m:v1", force=True)
-    store.bucket.delete(f"manifests/{version.entry.manifest[:2]}/{version.entry.manifest}.json")
+    store.bucket.delete(f"manifests/{version.record.manifest[:2]}/{version.record.manifest}.json")
     before = data(store)
     with pytest.raises(Damaged, match="missing"):
         store.gc(grace=0)

@@ -82,7 +82,7 @@ def nothing_else_is_there(store, monkeypatch):
     for artifact in store.artifacts():
         for version in artifact.versions():
             needed |= {f"blobs/{c.blob[:2]}/{c.blob}" for c in version.manifest.chunks()}
-            needed.add(f"manifests/{version.entry.manifest[:2]}/{version.entry.manifest}.json")
+            needed.add(f"manifests/{version.record.manifest[:2]}/{version.record.manifest}.json")
     assert {i.key for top in ("blobs/", "manifests/") for i in store.bucket.items(top)} == needed
     assert list(store.bucket.keys("gc/")) == []
 

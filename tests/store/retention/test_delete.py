@@ -29,7 +29,7 @@ def indexes(store):
 def test_prune_deletes_what_it_says_and_says_it_again(five):
     planned = five.prune("m", kept.Keep(last=2), dry_run=True)
     assert indexes(five) == [0, 1, 2, 3, 4]
-    assert [d.entry.index for d in planned if not d.keep] == [0, 2]
+    assert [d.record.index for d in planned if not d.keep] == [0, 2]
     assert five.prune("m", kept.Keep(last=2)) == planned
     assert indexes(five) == [1, 3, 4]
     assert all(decision.keep for decision in five.prune("m", kept.Keep(last=2)))
@@ -66,7 +66,7 @@ def test_what_is_named_while_it_is_decided_stays(five, monkeypatch):
     monkeypatch.setattr(delete, "plan_prune", slow)
     found = five.prune("m", kept.Keep(last=2))
     assert indexes(five) == [1, 2, 3, 4]
-    assert [d.entry.index for d in found if not d.keep] == [0]
+    assert [d.record.index for d in found if not d.keep] == [0]
 
 
 def test_what_a_mirror_lacks_stays(five):
@@ -97,15 +97,15 @@ def test_ttl_of_a_commit_and_ttl_set_later(five, file):
     soon = five.log_artifact("m", file(b"soon"), ttl="0s")
     late = five.log_artifact("m", file(b"late"), ttl=timedelta(days=7))
     five.log_artifact("m", file(b"never"))
-    left = datetime.fromisoformat(late.entry.expires) - datetime.now(UTC)
+    left = datetime.fromisoformat(late.record.expires) - datetime.now(UTC)
     assert timedelta(days=6) < left <= timedelta(days=7)
-    assert five.set_ttl("m:v0", 0).entry.expires is not None
+    assert five.set_ttl("m:v0", 0).record.expires is not None
     five.set_ttl("m:v2", 0)
-    assert five.set_ttl("m:v2", None).entry.expires is None
+    assert five.set_ttl("m:v2", None).record.expires is None
     found = five.prune("m", None)
-    gone = {d.entry.index: d.reasons for d in found if not d.keep}
+    gone = {d.record.index: d.reasons for d in found if not d.keep}
     assert list(gone) == [0, soon.index]
-    assert gone[soon.index] == (f"expired {soon.entry.expires}",)
+    assert gone[soon.index] == (f"expired {soon.record.expires}",)
     with pytest.raises(InvalidInput, match=r"ttl is a time.*Received: 'never'"):
         five.set_ttl("m:v1", "never")
     with pytest.raises(InvalidInput, match="ttl is a time"):
@@ -115,7 +115,7 @@ def test_ttl_of_a_commit_and_ttl_set_later(five, file):
 def test_the_same_content_again_takes_the_new_ttl(store, file):
     path = file(b"same")
     store.log_artifact("m", path)
-    assert store.log_artifact("m", path, ttl="1d").entry.expires is not None
+    assert store.log_artifact("m", path, ttl="1d").record.expires is not None
     assert indexes(store) == [0]
 
 
@@ -136,7 +136,7 @@ def test_a_version_that_is_deleted_right_after_its_commit_was_logged_all_the_sam
     store.log_artifact("m", file(b"first"))
     version = kept.Store(DeletesAtOnce(store.bucket)).log_artifact("m", file(b"second"))
     assert (version.reference, version.aliases) == ("m:v1", ())
-    assert version.entry.deleted
+    assert version.record.deleted
     assert indexes(store) == [0]
     with pytest.raises(VersionNotFound, match="v1 was deleted"):
         store.version(version.reference)
@@ -151,7 +151,7 @@ def test_what_is_changed_of_a_version_that_is_deleted_right_after_was_changed(st
     if change == "alias":
         assert other.set_alias("m:v0", "prod").aliases == ("prod",)
     else:
-        assert other.set_ttl("m:v0", "1d").entry.expires is not None
+        assert other.set_ttl("m:v0", "1d").record.expires is not None
     assert indexes(store) == []
 
 
@@ -172,7 +172,7 @@ def test_what_was_undeleted_no_rule_deletes_again(five):
     five.set_ttl("m:v4", 0)
     five.undelete("m:v2")
     decisions = five.prune("m", kept.Keep(last=1))
-    assert [d.reasons for d in decisions if d.entry.index == 2] == [("undeleted",)]
+    assert [d.reasons for d in decisions if d.record.index == 2] == [("undeleted",)]
     assert indexes(five) == [1, 2, 4]
     five.delete("m:v2", force=True)
     assert indexes(five) == [1, 4]
@@ -191,7 +191,7 @@ def test_undelete_of_what_is_not_deleted_changes_nothing(five):
 def test_undelete_of_what_is_gone_says_so(five, what):
     version = five.delete("m:v2", force=True)
     [blob] = {chunk.blob for chunk in version.manifest.chunks()}
-    key = f"blobs/{blob[:2]}/{blob}" if what == "blob" else manifest_key(version.entry.manifest)
+    key = f"blobs/{blob[:2]}/{blob}" if what == "blob" else manifest_key(version.record.manifest)
     five.bucket.delete(key)
     if what == "damage":
         five.bucket.put(key, [b"{}"])

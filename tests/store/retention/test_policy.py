@@ -27,11 +27,11 @@ def version(index, *, value=None, aliases=(), hours=None, expires=None, **metada
 
 
 def kept_of(versions, keep, **options):
-    return [d.entry.index for d in decide(versions, keep, NOW, **options) if d.keep]
+    return [d.record.index for d in decide(versions, keep, NOW, **options) if d.keep]
 
 
 def why(versions, keep, **options):
-    return {d.entry.index: ", ".join(d.reasons) for d in decide(versions, keep, NOW, **options)}
+    return {d.record.index: ", ".join(d.reasons) for d in decide(versions, keep, NOW, **options)}
 
 
 TEN = [version(n, value=v) for n, v in enumerate([9, 5, 7, 1, 3, 8, 2, 6, 4, 9])]

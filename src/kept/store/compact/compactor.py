@@ -96,10 +96,10 @@ class Compactor:
 
         progress is called with the versions done and the versions in all.
         """
-        done, total = 0, sum(len(entries) for _, entries in artifacts)
-        for name, entries in artifacts:
-            self.compact(name, entries)
-            done += len(entries)
+        done, total = 0, sum(len(records) for _, records in artifacts)
+        for name, records in artifacts:
+            self.compact(name, records)
+            done += len(records)
             if progress:
                 progress(done, total)
         return self.done
@@ -122,12 +122,12 @@ class Compactor:
             series.recent.appendleft(version)
             series.newest = version.index
 
-    def _versions(self, entries: Iterable[VersionRecord], newest: int) -> Iterator[_Version]:
-        for entry in entries:
-            if entry.index > newest:
+    def _versions(self, records: Iterable[VersionRecord], newest: int) -> Iterator[_Version]:
+        for record in records:
+            if record.index > newest:
                 with contextlib.suppress(Damaged):
-                    manifest = read_manifest(self._bucket, entry)
-                    yield _Version(self._reader, entry.index, manifest)
+                    manifest = read_manifest(self._bucket, record)
+                    yield _Version(self._reader, record.index, manifest)
 
     def _look_at(self, blob: str) -> None:
         if blob not in self._heads:

@@ -1,7 +1,7 @@
 """The manifest: a version's files, the chunks they are made of, and where those lie.
 
 A file is exactly the concatenation of its chunks. A chunk of PACK_BELOW bytes or more is a blob
-of its own; smaller ones share blobs, so their entry names the blob and the offset in it.
+of its own; smaller ones share blobs, so their record names the blob and the offset in it.
 
 The content digest, a version's identity, covers paths, sizes and chunks, but not where chunks lie:
 the same content has the same identity whatever was in the store before it.
@@ -102,20 +102,20 @@ def _content(file: File) -> Json:
 
 
 def _file(item: Json, blobs: list[str]) -> File:
-    chunks = tuple(_chunk(entry, blobs) for entry in item["chunks"])
+    chunks = tuple(_chunk(record, blobs) for record in item["chunks"])
     if type(item["size"]) is not int or sum(chunk.size for chunk in chunks) != item["size"]:
         raise ValueError(f"the chunks of {item['path']!r} do not add up to its size")
     return File(item["path"], item["size"], chunks)
 
 
-def _chunk(entry: Json, blobs: list[str]) -> Chunk:
-    name, size, *place = entry
+def _chunk(record: Json, blobs: list[str]) -> Chunk:
+    name, size, *place = record
     number, offset = place or (None, 0)
     blob = name if number is None else blobs[number]
     if not (DIGEST.fullmatch(name) and DIGEST.fullmatch(blob)):
-        raise ValueError(f"{entry!r} holds no digest")
+        raise ValueError(f"{record!r} holds no digest")
     if not all(type(n) is int and n >= 0 for n in (size, offset, *place)):
-        raise ValueError(f"{entry!r} holds a number that is no count of bytes")
+        raise ValueError(f"{record!r} holds a number that is no count of bytes")
     return Chunk(name, size, blob, offset)
 
 
@@ -124,17 +124,17 @@ def manifest_key(name: str) -> str:
     return f"manifests/{name[:2]}/{name}.json"
 
 
-def read_manifest(bucket: Bucket, entry: VersionRecord) -> Manifest:
+def read_manifest(bucket: Bucket, record: VersionRecord) -> Manifest:
     """Return a version's manifest, checked; raises Damaged."""
-    key = manifest_key(entry.manifest)
+    key = manifest_key(record.manifest)
     try:
         data = bucket.get(key)
     except KeyNotFound:
         raise Damaged(f"{key} is missing from {bucket.location}") from None
-    if digest(data) != entry.manifest:
+    if digest(data) != record.manifest:
         raise Damaged(f"{key} is damaged: its {len(data)} bytes have another digest than its name")
     manifest = Manifest.decode(data, key)
-    if (manifest.digest, manifest.size) != (entry.digest, entry.size):
+    if (manifest.digest, manifest.size) != (record.digest, record.size):
         raise Damaged(f"{key} is not what the log says of it")
     return manifest
 

@@ -130,14 +130,14 @@ class _Run:
         for name in self._names():
             log = self._log_of(name)
             view = log.view()
-            if not any(entry.expires for entry in live(view.backwards())):
+            if not any(record.expires for record in live(view.backwards())):
                 continue
             if dry_run:
                 decisions = plan_prune(self._bucket, name, view, None)
-                self._planned.update((name, d.entry.index) for d in decisions if not d.keep)
+                self._planned.update((name, d.record.index) for d in decisions if not d.keep)
             else:  # what is deleted then, the log tells: somebody may take it back at once
                 decisions = prune(self._bucket, name, log, None)
-            yield from (f"{name}:v{d.entry.index}" for d in decisions if not d.keep)
+            yield from (f"{name}:v{d.record.index}" for d in decisions if not d.keep)
 
     def plan(self, grace: timedelta) -> tuple[list[Doomed], int]:
         """Return what may go, and the bytes of what is left alone since it is young.
@@ -145,15 +145,15 @@ class _Run:
         Raises Damaged if a manifest that is needed cannot be read: what it needs is not known.
         """
         since, oldest = datetime.now(UTC) - grace, self._now - grace.total_seconds()
-        unneeded = self._unneeded(lambda _, entry: deleted_by(entry, since))
+        unneeded = self._unneeded(lambda _, record: deleted_by(record, since))
         return self._doomed(unneeded, {item.key for item in unneeded if item.stored <= oldest})
 
     def plan_ruled_out(self, artifact: str, grace: timedelta) -> tuple[list[Doomed], int]:
         """Return what plan does, of the versions of an artifact that rules have deleted."""
         since = datetime.now(UTC) - grace
 
-        def is_over(name: str, entry: VersionRecord) -> bool:
-            is_due = entry.delete_reason is not None and deleted_by(entry, since)
+        def is_over(name: str, record: VersionRecord) -> bool:
+            is_due = record.delete_reason is not None and deleted_by(record, since)
             return is_due and name == artifact
 
         unneeded = self._unneeded(is_over)
@@ -212,13 +212,13 @@ class _Run:
 
     def _mark(self, name: str, view: View) -> None:
         found = version_records(view.backwards())
-        self._marks.add(name, (self._as_deleted(name, entry) for entry in found))
+        self._marks.add(name, (self._as_deleted(name, record) for record in found))
 
-    def _as_deleted(self, name: str, entry: VersionRecord) -> VersionRecord:
-        """Return an entry as it would be if the plan's expired versions were deleted."""
-        if (name, entry.index) not in self._planned:
-            return entry
-        return entry._replace(deleted=True, deleted_at=self._begun)
+    def _as_deleted(self, name: str, record: VersionRecord) -> VersionRecord:
+        """Return an record as it would be if the plan's expired versions were deleted."""
+        if (name, record.index) not in self._planned:
+            return record
+        return record._replace(deleted=True, deleted_at=self._begun)
 
     def _fence(self, name: str) -> None:
         before: list[View] = []

@@ -25,9 +25,9 @@ _MANIFEST = re.compile(r"manifests/([0-9a-f]{2})/(\1[0-9a-f]{62})\.json")
 _AT_ONCE = 8  # reads, in object storage
 
 
-def deleted_by(entry: VersionRecord, moment: datetime) -> bool:
+def deleted_by(record: VersionRecord, moment: datetime) -> bool:
     """Return whether a version was deleted at a moment, or before it."""
-    return entry.deleted_at is not None and datetime.fromisoformat(entry.deleted_at) <= moment
+    return record.deleted_at is not None and datetime.fromisoformat(record.deleted_at) <= moment
 
 
 class Marks:
@@ -46,20 +46,20 @@ class Marks:
     def add(self, name: str, versions: Iterable[VersionRecord]) -> None:
         """Take note of what the versions of an artifact need; raises Damaged."""
         due: list[VersionRecord] = []
-        for entry in versions:
-            key = manifest_key(entry.manifest)
-            is_over = self._is_over(name, entry)
-            if entry.deleted and not is_over:
-                self._deleted[name, entry.index] = key
+        for record in versions:
+            key = manifest_key(record.manifest)
+            is_over = self._is_over(name, record)
+            if record.deleted and not is_over:
+                self._deleted[name, record.index] = key
             if is_over:
-                self._whose.setdefault(key, f"{name}:v{entry.index}, deleted {entry.deleted_at}")
+                self._whose.setdefault(key, f"{name}:v{record.index}, deleted {record.deleted_at}")
             elif key not in self._needed:
                 self._needed[key] = 0
-                due.append(entry)
+                due.append(record)
         found = mapped(self._read_needed, due, self._at_once)
-        for entry, manifest in zip(due, found, strict=True):
+        for record, manifest in zip(due, found, strict=True):
             if not manifest.files:
-                self._empty.add(manifest_key(entry.manifest))
+                self._empty.add(manifest_key(record.manifest))
             for chunk in manifest.chunks():
                 key, end = blob_key(chunk.blob), chunk.offset + chunk.size
                 self._needed[key] = max(self._needed.get(key, 0), end)
@@ -109,11 +109,11 @@ class Marks:
                 found |= dict.fromkeys({key, *(blobs or ())} & found.keys(), self._whose[key])
         return found
 
-    def _read_needed(self, entry: VersionRecord) -> Manifest:
+    def _read_needed(self, record: VersionRecord) -> Manifest:
         try:
-            return read_manifest(self._bucket, entry)
+            return read_manifest(self._bucket, record)
         except Damaged:
-            if not entry.deleted:
+            if not record.deleted:
                 raise
             return Manifest(())  # it cannot be undeleted in any case
 

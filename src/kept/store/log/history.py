@@ -41,13 +41,13 @@ def version_records(newest_first: Iterable[Event]) -> Iterator[VersionRecord]:
     fold = _Fold()
     for event in newest_first:
         try:
-            entry = fold.add(event)
+            record = fold.add(event)
         except (KeyError, TypeError, AttributeError):
             raise Damaged(
                 f"Record {event.get('number')} tells of nothing known: {event!r}"
             ) from None
-        if entry is not None:
-            yield entry
+        if record is not None:
+            yield record
 
 
 class _Fold:
@@ -65,7 +65,7 @@ class _Fold:
         kind = event["event"]
         if kind == "version":
             self._mention(dict.fromkeys(event["aliases"], event["index"]))
-            return self._entry(event)
+            return self._record(event)
         if kind == "alias":
             self._mention(event["aliases"])
             if "expires" in event:
@@ -83,7 +83,7 @@ class _Fold:
                 if index is not None:
                     self._aliases.setdefault(index, []).append(alias)
 
-    def _entry(self, event: Event) -> VersionRecord:
+    def _record(self, event: Event) -> VersionRecord:
         index = event["index"]
         names = sorted(self._aliases.pop(index, ()))
         # A mirror brings a version whose content is gone already as one that is deleted.
@@ -111,4 +111,4 @@ class _Fold:
 
 def live(newest_first: Iterable[Event]) -> Iterator[VersionRecord]:
     """Yield the versions that are not deleted, the newest first."""
-    return (entry for entry in version_records(newest_first) if not entry.deleted)
+    return (record for record in version_records(newest_first) if not record.deleted)

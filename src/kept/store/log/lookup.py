@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 _SHOWN = 10  # names in an error message
 
 
-def matches(entry: VersionRecord, wanted: Reference) -> bool:
+def matches(record: VersionRecord, wanted: Reference) -> bool:
     if wanted.index is not None:
-        return entry.index == wanted.index
+        return record.index == wanted.index
     if wanted.digest is not None:
-        return entry.digest.startswith(wanted.digest)
-    return (wanted.alias or LATEST) in entry.aliases
+        return record.digest.startswith(wanted.digest)
+    return (wanted.alias or LATEST) in record.aliases
 
 
 def not_found(view: View, wanted: Reference) -> str:
     every = list(version_records(view.backwards()))[::-1]
-    gone = [entry for entry in every if entry.deleted and matches(entry, wanted)]
-    there = [entry for entry in every if not entry.deleted]
+    gone = [record for record in every if record.deleted and matches(record, wanted)]
+    there = [record for record in every if not record.deleted]
     selector = wanted.alias or wanted.digest or f"v{wanted.index}"
     if gone:
         return f"{wanted.name} has no {selector!r}: v{gone[-1].index} was deleted."
     if not there:
         return f"{wanted.name} has no version: all {len(every)} were deleted."
-    aliases = some(alias for entry in reversed(there) for alias in entry.aliases)
+    aliases = some(alias for record in reversed(there) for alias in record.aliases)
     many = f"{len(there)} versions, v{there[0].index} to v{there[-1].index}"
     found = many if len(there) > 1 else f"one version, v{there[0].index}"
     return f"{wanted.name} has no {selector!r}. It has {found}, and the aliases: {aliases}."

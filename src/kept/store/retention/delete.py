@@ -49,19 +49,19 @@ def delete(log: Log, name: str, index: int, *, force: bool) -> None:
 def undelete(bucket: Bucket, name: str, log: Log, index: int) -> None:
     """Take the deletion of a version back; raises VersionGone."""
 
-    def build(ground: WriteFence) -> None:
-        entry = next(
-            (e for e in version_records(ground.view.backwards()) if e.index == index), None
+    def build(fence: WriteFence) -> None:
+        record = next(
+            (e for e in version_records(fence.view.backwards()) if e.index == index), None
         )
-        if entry is None or not entry.deleted:
+        if record is None or not record.deleted:
             return
-        _check_content(bucket, name, entry, ground.condemned)
+        _check_content(bucket, name, record, fence.condemned)
 
         def make(view: View) -> Event:
-            ground.check(view)
+            fence.check(view)
             return {"event": "undelete", "index": index}
 
-        log.append(make, ground.view)
+        log.append(make, fence.view)
 
     with_write_fence(bucket, name, log, build)
 
@@ -79,7 +79,7 @@ def prune(bucket: Bucket, name: str, log: Log, keep: Keep | None) -> list[Decisi
         due = [decision for decision in decisions if not decision.keep]
         if _delete_all(log, view.head, due, done):
             return sorted([*done.values(), *(d for d in decisions if d.keep)],
-                          key=lambda decision: decision.entry.index)  # fmt: skip
+                          key=lambda decision: decision.record.index)  # fmt: skip
 
 
 def plan_prune(bucket: Bucket, name: str, view: View, keep: Keep | None) -> list[Decision]:
@@ -88,8 +88,8 @@ def plan_prune(bucket: Bucket, name: str, view: View, keep: Keep | None) -> list
     Raises Damaged where a budget needs a manifest that cannot be read.
     """
 
-    def content(entry: VersionRecord) -> Mapping[str, int]:
-        return {chunk.digest: chunk.size for chunk in read_manifest(bucket, entry).chunks()}
+    def content(record: VersionRecord) -> Mapping[str, int]:
+        return {chunk.digest: chunk.size for chunk in read_manifest(bucket, record).chunks()}
 
     versions = list(live(view.backwards()))[::-1]
     mirrored = mirrored_up_to(bucket, name)
@@ -105,7 +105,7 @@ def _delete_all(log: Log, head: int, due: list[Decision], done: dict[int, Decisi
     for decision in due:
         event: Event = {
             "event": "delete",
-            "index": decision.entry.index,
+            "index": decision.record.index,
             "reason": ", ".join(decision.reasons),
         }
 
@@ -118,23 +118,23 @@ def _delete_all(log: Log, head: int, due: list[Decision], done: dict[int, Decisi
             log.append(make)
         except _Moved:
             return False
-        done[decision.entry.index] = decision
+        done[decision.record.index] = decision
         head += 1
     return True
 
 
 def _check_content(
-    bucket: Bucket, name: str, entry: VersionRecord, condemned: frozenset[str]
+    bucket: Bucket, name: str, record: VersionRecord, condemned: frozenset[str]
 ) -> None:
     """Raise VersionGone unless all that a version needs is there, and stays."""
     gone = VersionGone(
-        f"{name}:v{entry.index} was deleted on {entry.deleted_at}, and gc has removed its content."
+        f"{name}:v{record.index} was deleted on {record.deleted_at}, and gc has removed its content."
     )
-    key = manifest_key(entry.manifest)
+    key = manifest_key(record.manifest)
     if key in condemned or bucket.size(key) is None:
         raise gone
     try:
-        blobs = {blob_key(chunk.blob) for chunk in read_manifest(bucket, entry).chunks()}
+        blobs = {blob_key(chunk.blob) for chunk in read_manifest(bucket, record).chunks()}
     except Damaged:  # a gc that is at work right now, or what verify would have told
         raise gone from None
     sizes = mapped(bucket.size, sorted(blobs), _AT_ONCE if bucket.is_remote else 1)

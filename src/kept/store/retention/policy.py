@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Decision:
     """What becomes of a version."""
 
-    entry: VersionRecord
+    record: VersionRecord
     keep: bool
     reasons: tuple[str, ...]
 
@@ -54,11 +54,11 @@ def decide(
     if keep and keep.budget is not None and content:
         dropped = set(_over_budget(rest, keep.budget, protected, kept, content))
     found = []
-    for entry in versions:
-        reasons = [*protected.get(entry.index, ()), *kept.get(entry.index, ())]
-        is_kept = entry.index in protected or (bool(reasons) and entry.index not in dropped)
-        why = reasons if is_kept else [_why_not(entry, gone, dropped, keep)]
-        found.append(Decision(entry, is_kept, tuple(why)))
+    for record in versions:
+        reasons = [*protected.get(record.index, ()), *kept.get(record.index, ())]
+        is_kept = record.index in protected or (bool(reasons) and record.index not in dropped)
+        why = reasons if is_kept else [_why_not(record, gone, dropped, keep)]
+        found.append(Decision(record, is_kept, tuple(why)))
     return found
 
 
@@ -70,22 +70,22 @@ def _protected(versions: Sequence[VersionRecord], mirrored: int | None) -> Reaso
     good = next((e for e in reversed(versions) if is_good(e)), None)
     if good is not None and good is not versions[-1]:
         found.setdefault(good.index, []).append("newest without NaN")
-    for entry in versions:
-        named = [alias for alias in entry.aliases if not is_automatic(alias)]
+    for record in versions:
+        named = [alias for alias in record.aliases if not is_automatic(alias)]
         if named:
-            found.setdefault(entry.index, []).append(f"alias {', '.join(named)}")
-        if entry.undeleted:
-            found.setdefault(entry.index, []).append("undeleted")
-        if mirrored is not None and entry.index > mirrored:
-            found.setdefault(entry.index, []).append("not mirrored yet")
+            found.setdefault(record.index, []).append(f"alias {', '.join(named)}")
+        if record.undeleted:
+            found.setdefault(record.index, []).append("undeleted")
+        if mirrored is not None and record.index > mirrored:
+            found.setdefault(record.index, []).append("not mirrored yet")
     return found
 
 
-def is_good(entry: VersionRecord) -> bool:
+def is_good(record: VersionRecord) -> bool:
     """Return whether no metric of a version is NaN or infinite; one without metrics is good."""
-    metrics = entry.metadata.get("metrics")
+    metrics = record.metadata.get("metrics")
     values = [*metrics.values()] if isinstance(metrics, dict) else []
-    return all(_is_finite(value) for value in [entry.metadata.get("value"), *values])
+    return all(_is_finite(value) for value in [record.metadata.get("value"), *values])
 
 
 def _is_finite(value: Any) -> bool:
@@ -93,17 +93,17 @@ def _is_finite(value: Any) -> bool:
     return value not in ("nan", "inf", "-inf")
 
 
-def _is_expired(entry: VersionRecord, now: datetime) -> bool:
-    return entry.expires is not None and datetime.fromisoformat(entry.expires) <= now
+def _is_expired(record: VersionRecord, now: datetime) -> bool:
+    return record.expires is not None and datetime.fromisoformat(record.expires) <= now
 
 
 def _kept_by_rules(versions: Sequence[VersionRecord], keep: Keep | None, now: datetime) -> Reasons:
     if keep is None:
-        return {entry.index: ["not expired"] for entry in versions}
+        return {record.index: ["not expired"] for record in versions}
     found: Reasons = {}
     for reason, kept in _rules(versions, keep, now):
-        for entry in kept:
-            found.setdefault(entry.index, []).append(reason)
+        for record in kept:
+            found.setdefault(record.index, []).append(reason)
     return found
 
 
@@ -128,17 +128,17 @@ def _best(versions: Sequence[VersionRecord]) -> list[VersionRecord]:
     said = next((e.metadata for e in reversed(versions) if _value(e) is not None), {})
     monitor, mode = said.get("monitor"), said.get("mode")
     comparable = [
-        (value if mode == "min" else -value, entry)
-        for entry in versions
-        if (value := _value(entry)) is not None
-        and (entry.metadata.get("monitor"), entry.metadata.get("mode")) == (monitor, mode)
+        (value if mode == "min" else -value, record)
+        for record in versions
+        if (value := _value(record)) is not None
+        and (record.metadata.get("monitor"), record.metadata.get("mode")) == (monitor, mode)
     ]
-    return [entry for _, entry in sorted(comparable, key=lambda pair: pair[0])]
+    return [record for _, record in sorted(comparable, key=lambda pair: pair[0])]
 
 
-def _value(entry: VersionRecord) -> float | None:
-    value = entry.metadata.get("value")
-    if entry.metadata.get("mode") not in ("min", "max") or isinstance(value, bool):
+def _value(record: VersionRecord) -> float | None:
+    value = record.metadata.get("value")
+    if record.metadata.get("mode") not in ("min", "max") or isinstance(value, bool):
         return None
     if isinstance(value, int):  # of any size; isfinite takes none that is no float
         return value
@@ -148,26 +148,26 @@ def _value(entry: VersionRecord) -> float | None:
 def _firsts(versions: Sequence[VersionRecord], period: Period) -> list[VersionRecord]:
     """Return the first version of each period but, for epochs and steps, of that from 0."""
     first: dict[int, VersionRecord] = {}
-    for entry in versions:
-        progress = _progress(entry, period.unit)
+    for record in versions:
+        progress = _progress(record, period.unit)
         if progress is not None:
-            first.setdefault(int(progress // period.length), entry)
-    return [entry for number, entry in first.items() if number or period.unit == "second"]
+            first.setdefault(int(progress // period.length), record)
+    return [record for number, record in first.items() if number or period.unit == "second"]
 
 
-def _progress(entry: VersionRecord, unit: str) -> float | None:
+def _progress(record: VersionRecord, unit: str) -> float | None:
     """Return how many epochs, steps or seconds there were when a version was made."""
     if unit == "second":
-        return _created(entry).timestamp()
-    value = entry.metadata.get(unit)
+        return _created(record).timestamp()
+    value = record.metadata.get(unit)
     if not isinstance(value, int):
         return None
-    is_whole_epoch = unit == "epoch" and entry.metadata.get("batch") is None
+    is_whole_epoch = unit == "epoch" and record.metadata.get("batch") is None
     return value + 1 if is_whole_epoch else value  # epochs count from 0
 
 
-def _created(entry: VersionRecord) -> datetime:
-    return datetime.fromisoformat(entry.created_at)
+def _created(record: VersionRecord) -> datetime:
+    return datetime.fromisoformat(record.created_at)
 
 
 def _over_budget(
@@ -181,28 +181,28 @@ def _over_budget(
     held: set[str] = set()
     left = budget
 
-    def take(entry: VersionRecord) -> None:
+    def take(record: VersionRecord) -> None:
         nonlocal left
-        chunks = content(entry)
+        chunks = content(record)
         left -= sum(size for chunk, size in chunks.items() if chunk not in held)
         held.update(chunks)
 
-    for entry in versions:
-        if entry.index in protected:
-            take(entry)
+    for record in versions:
+        if record.index in protected:
+            take(record)
     is_over = False
-    for entry in reversed(versions):
-        if entry.index in kept and entry.index not in protected:
+    for record in reversed(versions):
+        if record.index in kept and record.index not in protected:
             if not is_over:
-                take(entry)
+                take(record)
                 is_over = left < 0
             if is_over:
-                yield entry.index
+                yield record.index
 
 
-def _why_not(entry: VersionRecord, gone: set[int], dropped: set[int], keep: Keep | None) -> str:
-    if entry.index in gone:
-        return f"expired {entry.expires}"
-    if entry.index in dropped and keep:
+def _why_not(record: VersionRecord, gone: set[int], dropped: set[int], keep: Keep | None) -> str:
+    if record.index in gone:
+        return f"expired {record.expires}"
+    if record.index in dropped and keep:
         return f"over the budget of {keep.bytes}"
     return "no rule keeps it"

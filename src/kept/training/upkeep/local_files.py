@@ -60,7 +60,7 @@ class LocalFiles:
             there = [entry for entry in reversed(newest_first) if entry.index in places]
             mirrored = mirrored_up_to(store.bucket, name)
             for found in decide(there, self._keep, datetime.now(UTC), mirrored, _size):
-                entry, place = found.entry, places[found.entry.index]
+                entry, place = found.record, places[found.record.index]
                 own = self._own.get(place)
                 if not found.keep:
                     self._remove(store.bucket, name, entry, place)
