@@ -1,16 +1,15 @@
-"""The options that all checkpoint callbacks of kept share: named, checked and documented here.
+"""The options that all checkpoint callbacks of kept share, and their checks.
 
 A new option is a line in CheckpointOptions, a line in Options, a check in Options if it can be
-wrong, and a line in OPTIONS_DOC; every callback has it then.
+wrong, and a line in OPTIONS_DOC (callbacks/signature.py). Every callback has it then.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from kept.errors import InvalidCheckpoint, InvalidInput
 from kept.names import check_aliases, check_name
@@ -26,60 +25,6 @@ if TYPE_CHECKING:
     from kept.sync.mirror.mirrors import Where
 
 COMPRESSIONS = ("none", "auto", "max")
-_Class = TypeVar("_Class", bound=type)
-
-_OF_KERAS_2 = {
-    "period": "Keras 2 had it; with Keras 3, pass save_freq as a number of batches. ",
-    "load_weights_on_restart": "Keras 2 had it; with Keras 3, pass resume=True. ",
-}
-OPTIONS_DOC = """\
-        store: A Store, or its location as open_store takes it. In object storage a checkpoint is
-            durable on the disk first ($KEPT_OUTBOX, or kept-outbox in the working directory), and
-            a version once it is uploaded; what is left in the end, the next run or `kept sync`
-            uploads.
-        name: The artifact's name; without it run_<run id>_model, where the id is $WANDB_RUN_ID or
-            made up once for the process. An artifact that is there already is continued, and its
-            best value carries over (a made-up id has nothing to continue).
-        background: False saves everything on the training thread.
-        mirror: Where each version is copied to after its commit: a Store, a location, or a list of
-            these. Training never waits for a mirror, and one that fails is told of once and tried
-            again; what it lacks in the end, the next run or `kept sync` copies.
-        resume: True goes on from the newest version of the artifact, if there is one; a reference
-            goes on from that version, which may be of another artifact. docs/resume.md says what
-            is restored.
-        save_every: Save by the clock too, at the end of a batch: "30s", "10min", "2h", seconds or
-            a timedelta. Such a version is for resuming: it is never best.
-        grace_seconds: How long after SIGTERM the process may live. The run is then saved at the
-            end of the batch, as for save_every, and the process ends with the code 143. None
-            leaves SIGTERM alone; so does a handler that somebody else has set.
-        state_of: The callbacks whose state is kept for resuming; without it all callbacks of the
-            fit that have one.
-        aliases: More aliases for every version, beside those that it has by itself.
-        metadata: More metadata for every version; what kept notes itself comes first.
-        keep: Which versions stay, a kept.Keep; it is applied after each commit, in the background.
-            The others are deleted. Without it all stay.
-        gc: How long after that a version can be undeleted; then its bytes are freed, beside the
-            training, by a gc of nothing else. On a full disk they are freed at once, and the save
-            is tried again. None leaves that to kept gc.
-        keep_local: Which files stay at filepath. False leaves none once its version is safe; a
-            file is there only where that has failed. A number, or a kept.Keep, leaves so many, or
-            what its rules keep, and removes others of this artifact once their versions are safe.
-        compression: "none" leaves storing versions in less room to kept compact; "auto" does it
-            while nothing else wants the processor, in a process of its own; "max" also finishes
-            that at the end of the fit, in five minutes at most. Commits take as long with any of
-            them. "auto" and "max" are only for a store in a folder. docs/space.md has figures.
-        on_error: "raise" ends the training when a checkpoint cannot be saved, on a full disk, say;
-            "warn" goes on, and the next one is tried. Versions committed before are safe.
-        on_busy: What to do while both snapshots are being written: "wait", or "skip" the
-            checkpoint (the attribute skipped counts them).
-"""
-
-
-WANDB_OPTIONS_DOC = """\
-        ttl: How long W&B keeps each version; a timedelta.
-        reference: Upload no bytes, but a reference to the version in store=, which has to be in
-            object storage.
-"""
 
 
 class CheckpointOptions(TypedDict, total=False):
@@ -221,20 +166,6 @@ class WandbOptions(Options):
             )
 
 
-def check_options(
-    callback: object, given: Mapping[str, Any], kind: type[Options] = Options
-) -> Options:
-    """Return the options; raises InvalidInput, or TypeError for one that does not exist."""
-    known = {field.name for field in fields(kind)}
-    for name in given:
-        if name not in known:
-            raise TypeError(
-                f"{type(callback).__name__} has no argument {name!r}. {_OF_KERAS_2.get(name, '')}"
-                f"Beside those of Keras it has: {', '.join(sorted(known))}"
-            )
-    return kind(**given)
-
-
 def check_save_freq(save_freq: str | int) -> None:
     """Raise InvalidCheckpoint unless it is "epoch" or a number of batches."""
     if save_freq == "epoch":
@@ -244,18 +175,3 @@ def check_save_freq(save_freq: str | int) -> None:
             "Unrecognized save_freq: it is 'epoch' or a number of batches, 1 or more. "
             f"Received: save_freq={save_freq!r}"
         )
-
-
-def documented(callback: _Class) -> _Class:
-    """Spell the options out in a callback's docstring (at {options}) and signature."""
-    kind: type[Options] = callback.options_type  # type: ignore[attr-defined]
-    text = OPTIONS_DOC + (WANDB_OPTIONS_DOC if kind is WandbOptions else "")
-    callback.__doc__ = (callback.__doc__ or "").replace("        {options}\n", text)
-    own = inspect.signature(callback.__init__)  # type: ignore[misc]
-    shared = [
-        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default)
-        for f in fields(kind)
-    ]
-    named = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    callback.__signature__ = own.replace(parameters=[*named[1:], *shared])  # type: ignore[attr-defined]
-    return callback

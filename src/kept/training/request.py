@@ -36,6 +36,12 @@ class SaveRequest:
     state: State | None = None  # of the run, for resuming
     publish: bool = True  # whether the file appears at path
 
+    def as_best(self, improvement: Improvement) -> SaveRequest:
+        """Return the request for a checkpoint that is the best so far, with the alias best."""
+        own, *others = self.aliases
+        aliases = tuple(dict.fromkeys((own, "best", *others)))
+        return replace(self, aliases=aliases, improvement=improvement)
+
     def with_metadata(self, more: Mapping[str, Any]) -> SaveRequest:
         """Return the request with more metadata."""
         return replace(self, metadata={**self.metadata, **more})

@@ -49,7 +49,7 @@ def test_a_store_that_is_away_for_the_whole_run(model, data, s3, proxy, quick, c
     assert "kept sync" in told
     assert checkpoint.versions == []
     assert len(Outbox().entries(s3)) == 3
-    checkpoint._checkpointing.destination._courier.stop(30)  # as at the end of the process
+    checkpoint._controller.destination._courier.stop(30)  # as at the end of the process
     proxy.fault = lambda *_: None
     lines = finish(start("from kept.cli.main import main; main()", "sync"))
     assert any("3 checkpoints" in line for line in lines)
@@ -124,8 +124,8 @@ def test_best_counts_what_has_not_arrived(model, data, s3, proxy, quick):
     best = min(e.content["metadata"]["value"] for e in Outbox().entries(s3))
     second = kept.ModelCheckpoint("m.keras", **options)
     second.set_model(make_model())
-    assert second._checkpointing.destination.best("m", "loss", "min") == best
-    assert second._checkpointing.destination.best("other", "loss", "min") is None
+    assert second._controller.destination.best("m", "loss", "min") == best
+    assert second._controller.destination.best("other", "loss", "min") is None
 
 
 def test_what_cannot_work_is_told_before_training(proxy, s3):

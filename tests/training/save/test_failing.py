@@ -247,7 +247,7 @@ class TestInTheBackground:
     def test_with_warn_all_are_told_of_by_the_end(self, disk, model, recwarn):
         callback = hooks(checkpoint("m.keras", on_error="warn"), model)
         for epoch in range(3):
-            callback._checkpointing.epoch_end(epoch, {})
+            callback._controller.epoch_end(epoch, {})
         callback.on_train_end()
         told = [str(w.message) for w in recwarn if "goes on without it" in str(w.message)]
         assert [text.partition(": ")[2][:7] for text in told] == ["Epoch 1", "Epoch 2", "Epoch 3"]

@@ -1,109 +1,138 @@
 """What every checkpoint callback of kept has, on Keras 3 and on tf_keras: hooks and attributes.
 
-CheckpointHooks stands before Keras's ModelCheckpoint among the bases of a callback, so its hooks
-come first and none of Keras's that save is called. The constructor of the callback sets
-checkpointing.
+CheckpointHooks comes before Keras's ModelCheckpoint among the bases of a callback. So its hooks
+come first, and none of Keras's hooks that save is called.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kept.training.destinations.open import destination_of
+from kept.training.decide.controller import Controller, Parts
+from kept.training.destinations.open import open_destination
 from kept.training.keras_api.adapter import check_model
 from kept.training.options import Options
+from kept.training.upkeep.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from kept.store.store import Store
     from kept.store.version import Version
-    from kept.training.decide.controller import Controller
+    from kept.sync.outbox.deliver import Arrivals
     from kept.training.destinations.base import Destination
-    from kept.training.save.saver import Saver
+    from kept.training.keras_api.adapter import KerasAdapter
+    from kept.training.resume.base import Resuming
+    from kept.training.save.path_template import PathTemplate
 
     Logs = Mapping[str, Any]
 
 
 class CheckpointHooks:
-    """Hands the hooks of a fit to a Controller."""
+    """Passes the hooks of a fit on to a Controller."""
 
     options_type: type[Options] = Options
-    _checkpointing: Controller
+    _controller: Controller
 
-    def _destination(self, options: Any, committed: Callable[[Version], None]) -> Destination:
-        """Return where the checkpoints go; committed is told each version."""
-        return destination_of(options, committed)
+    def _set_up(self, adapter: KerasAdapter, path: PathTemplate, options: Options) -> None:
+        """Open the destination and make the controller; the last step of a constructor.
+
+        Raises InvalidCheckpoint, or what opening the destination raises.
+        """
+        best = vars(self).pop("best", None)  # from Keras's constructor
+        upkeep = Upkeep(path, options)
+        destination = self._open_destination(options, upkeep)
+        is_named = options.name is not None or destination.is_named
+        resuming = self._make_resuming(options, is_named=is_named)
+        parts = Parts(adapter, path, options, destination, upkeep, resuming)
+        self._controller = Controller(self, parts)
+        self.best = best
+
+    def _open_destination(self, options: Any, arrivals: Arrivals) -> Destination:
+        """Return where the checkpoints go; arrivals gets versions that arrive there later."""
+        return open_destination(options, arrivals)
+
+    def _make_resuming(self, options: Options, *, is_named: bool) -> Resuming:
+        """Return what resumes the fits of this callback; raises InvalidCheckpoint."""
+        raise NotImplementedError
+
+    @property
+    def best(self) -> float | None:
+        """The best value of the monitored metric so far; None if nothing was the best."""
+        return self._controller.best_value
+
+    @best.setter
+    def best(self, value: float | None) -> None:
+        if "_controller" in vars(self):
+            self._controller.best.value = value
+        else:  # Keras's constructor sets it
+            vars(self)["best"] = value
 
     @property
     def name(self) -> str | None:
         """The artifact's name; None before the first fit if it was not given."""
-        return self._checkpointing.name.value
+        return self._controller.name.value
 
     @property
     def store(self) -> Store | None:
-        """The store that the versions go to; None if they go to W&B alone."""
-        return self._checkpointing.destination.store
+        """The store of the versions; None if they go to W&B alone."""
+        return self._controller.destination.store
 
     @property
     def versions(self) -> list[Version]:
-        """The versions committed by this callback, oldest first.
+        """The versions that this callback committed, oldest first.
 
-        In object storage a checkpoint becomes one when it has arrived there.
+        In object storage a checkpoint becomes a version when it arrives there.
         """
-        return list(self._checkpointing.versions)
+        return list(self._controller.upkeep.versions)
 
     @property
     def skipped(self) -> int:
-        """How many checkpoints on_busy="skip" has skipped."""
-        return self._saver.skipped
+        """How many checkpoints on_busy="skip" skipped."""
+        return self._controller.dropped
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until every checkpoint so far is durable, at most timeout seconds.
+        """Wait until every checkpoint so far is durable, for up to timeout seconds.
 
         Returns whether they are; raises SaveFailed if one could not be saved.
         """
-        return self._saver.wait(timeout)
+        return self._controller.wait(timeout)
 
     def close(self) -> None:
-        """Wait as wait does, and let go of the memory of the snapshots."""
-        self._checkpointing.close()
+        """Wait as wait does, and free the memory of the snapshots."""
+        self._controller.close()
 
     def set_model(self, model: Any) -> None:
         """Take the model that is trained; raises InvalidCheckpoint for one of another Keras."""
-        check_model(self._checkpointing.edition, self, model)
+        check_model(self._controller.adapter, self, model)
         super().set_model(model)  # type: ignore[misc]  # Keras's, the next base
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Settle the artifact's name, and find out now whether the store can be written."""
+        """Choose the artifact's name, and find out whether the store can be written."""
         super().on_train_begin(logs)  # type: ignore[misc]
-        self._checkpointing.train_begin()
+        self._controller.train_begin()
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Note the epoch, for saves after batches."""
         super().on_epoch_begin(epoch, logs)  # type: ignore[misc]  # Keras's, the next base
-        self._checkpointing.epoch_begin(epoch)
+        self._controller.epoch_begin(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save if enough batches have passed since the last save."""
-        self._checkpointing.batch_end(batch, logs or {})
+        self._controller.batch_end(batch, logs or {})
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save with save_freq="epoch"."""
-        self._checkpointing.epoch_end(epoch, logs or {})
+        self._controller.epoch_end(epoch, logs or {})
 
     def on_train_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002 - Keras's signature
         """Wait until every checkpoint is durable, and a while for mirrors that answer."""
-        self._checkpointing.train_end()
+        self._controller.train_end()
 
     def get_state(self) -> dict[str, Any]:
         """Return what a resumed run needs to know of this callback."""
-        return self._checkpointing.get_state()
+        return self._controller.get_state()
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Put back what get_state returned."""
-        self._checkpointing.set_state(state)
-
-    @property
-    def _saver(self) -> Saver:
-        return self._checkpointing.saver
+        """Restore what get_state returned."""
+        self._controller.set_state(state)

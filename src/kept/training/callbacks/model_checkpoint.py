@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any, Unpack
 import keras
 
 from kept.training.callbacks.hooks import CheckpointHooks
-from kept.training.decide.controller import Controller
+from kept.training.callbacks.signature import check_options, documented
 from kept.training.keras_api.keras3 import Keras3
-from kept.training.options import CheckpointOptions, check_options, check_save_freq, documented
+from kept.training.options import CheckpointOptions, check_save_freq
+from kept.training.resume.resumer import Resumer, check_resume
 from kept.training.save.path_template import PathTemplate
 
 if TYPE_CHECKING:
     import os
+
+    from kept.training.options import Options
+    from kept.training.resume.base import Resuming
 
 
 @documented
@@ -25,7 +29,7 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
     never), and with the metadata epoch, batch, step, monitor, mode, value, metrics, format,
     framework, keras_version, stall_seconds, write_seconds, bytes_new and snapshot_bytes. The file
     at filepath appears whole or not at all. Where saves come faster than they can be written, every
-    version is committed, but of files at the same filepath some are passed over: never the first or
+    version is committed, but of files at the same filepath some are superseded: never the first or
     the last one, nor two in a row.
 
     The training thread only copies the state into memory that is kept for it: the bytes of weights
@@ -72,10 +76,10 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
     ) -> None:
         checked = check_options(self, more, self.options_type)
         check_save_freq(save_freq)
-        edition = Keras3()
+        adapter = Keras3()
         path = PathTemplate(
             filepath,
-            edition,
+            adapter,
             options,
             weights_only=save_weights_only,
             has_batch=save_freq != "epoch",
@@ -91,4 +95,8 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
             initial_value_threshold=initial_value_threshold,
         )
         self.filepath = path.template
-        self._checkpointing = Controller(self, edition, path, checked, self._destination)
+        self._set_up(adapter, path, checked)
+
+    def _make_resuming(self, options: Options, *, is_named: bool) -> Resuming:
+        check_resume(options.resume, named=is_named)
+        return Resumer(self, options.state_of)

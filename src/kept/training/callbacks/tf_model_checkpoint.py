@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import tf_keras
 
+from kept.errors import InvalidCheckpoint
 from kept.training.callbacks.hooks import CheckpointHooks
-from kept.training.decide.controller import Controller
+from kept.training.callbacks.signature import check_options, documented
 from kept.training.keras_api.tf_keras import TfKeras, split_legacy
-from kept.training.options import check_options, check_save_freq, documented
+from kept.training.options import check_save_freq
+from kept.training.resume.base import NoResuming
 from kept.training.save.path_template import PathTemplate
 
 if TYPE_CHECKING:
     import os
+
+    from kept.training.options import Options
+    from kept.training.resume.base import Resuming
 
 
 @documented
@@ -63,10 +68,10 @@ class ModelCheckpoint(CheckpointHooks, tf_keras.callbacks.ModelCheckpoint):  # t
         legacy, own = split_legacy(more)
         checked = check_options(self, own, self.options_type)
         check_save_freq(save_freq)
-        edition = TfKeras()
+        adapter = TfKeras()
         path = PathTemplate(
             filepath,
-            edition,
+            adapter,
             options,
             weights_only=save_weights_only,
             has_batch=save_freq != "epoch",
@@ -83,7 +88,17 @@ class ModelCheckpoint(CheckpointHooks, tf_keras.callbacks.ModelCheckpoint):  # t
             **legacy,
         )
         self.mode = mode
-        self._checkpointing = Controller(self, edition, path, checked, self._destination)
+        self._set_up(adapter, path, checked)
+
+    def _make_resuming(self, options: Options, *, is_named: bool) -> Resuming:  # noqa: ARG002
+        for name in ("resume", "state_of"):
+            if (value := getattr(options, name)) not in (None, False):
+                raise InvalidCheckpoint(
+                    "kept resumes runs on Keras 3 only. With tf_keras, load a version into the "
+                    "model with store.version(…).load_weights(model) before fit, and pass "
+                    f"initial_epoch. Received: {name}={value!r}"
+                )
+        return NoResuming()
 
     def _implements_train_batch_hooks(self) -> bool:
         return True  # for saves by the clock and at SIGTERM

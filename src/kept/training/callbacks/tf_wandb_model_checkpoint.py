@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kept.training.callbacks.signature import documented
 from kept.training.callbacks.tf_model_checkpoint import ModelCheckpoint
 from kept.training.callbacks.wandb_hooks import WandbHooks
-from kept.training.options import documented
 
 if TYPE_CHECKING:
     import os

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Unpack
 
 from kept.training.callbacks.model_checkpoint import ModelCheckpoint
+from kept.training.callbacks.signature import documented
 from kept.training.callbacks.wandb_hooks import WandbHooks
-from kept.training.options import WandbCheckpointOptions, documented
 
 if TYPE_CHECKING:
     import os
+
+    from kept.training.options import WandbCheckpointOptions
 
 
 @documented

@@ -4,25 +4,27 @@ The way of a checkpoint: a hook decides to save and makes a SaveRequest. The sav
 and the writer thread does the rest, up to a SaveResult. Each hook of the training thread first
 raises what failed in the background, then settles the results since the last hook.
 
-A Controller works for one callback, its owner. It reads what Keras says a ModelCheckpoint has: model,
-params, monitor, mode, verbose, save_best_only, save_weights_only and save_freq.
+A Controller works for one callback, its owner. It reads the attributes of Keras's ModelCheckpoint:
+model, params, monitor, mode, verbose, save_best_only, save_weights_only and save_freq.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
 from kept.training.decide.best import BestTracker
 from kept.training.decide.disk_forecast import DiskForecast
 from kept.training.decide.metric_mode import find_mode, monitored
+from kept.training.decide.moment import Moment
 from kept.training.decide.preemption import Preemption, leave
-from kept.training.decide.report import save_begins, save_ended
+from kept.training.decide.report import not_saved, save_begins, save_ended
 from kept.training.decide.schedule import SaveSchedule
 from kept.training.messages import print_text, show, show_once
-from kept.training.monitor import Metric, as_text, metrics_as_json
+from kept.training.monitor import Metric, as_text
 from kept.training.naming import ArtifactName
 from kept.training.request import SaveRequest
 from kept.training.save.failure_policy import FailurePolicy
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from kept.training.destinations.base import Destination
     from kept.training.keras_api.adapter import KerasAdapter
     from kept.training.options import Options
-    from kept.training.request import Improvement, SaveResult
+    from kept.training.request import SaveResult
     from kept.training.resume.base import Resuming
     from kept.training.resume.state import State
     from kept.training.save.path_template import PathTemplate
@@ -45,38 +47,41 @@ if TYPE_CHECKING:
     Logs = Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a controller works with."""
+
+    adapter: KerasAdapter
+    path: PathTemplate
+    options: Options
+    destination: Destination
+    upkeep: Upkeep
+    resuming: Resuming
+
+
 class Controller:
     """Saves the checkpoints of its owner, which passes on the hooks of the fit."""
 
-    def __init__(  # noqa: PLR0913 - the parts that a callback is made of
-        self,
-        owner: Any,
-        adapter: KerasAdapter,
-        path: PathTemplate,
-        options: Options,
-        destination: Destination,
-        upkeep: Upkeep,
-        resuming: Resuming,
-    ) -> None:
+    def __init__(self, owner: Any, parts: Parts) -> None:
         """Raises InvalidCheckpoint."""
+        options, path, destination = parts.options, parts.path, parts.destination
         check_can_compact(options.compression, destination.store)
-        self._owner, self.adapter, self._path, self._options = owner, adapter, path, options
-        self.destination, self.upkeep, self._resuming = destination, upkeep, resuming
+        self._owner, self.adapter, self._path, self._options = owner, parts.adapter, path, options
+        self.destination, self.upkeep, self._resuming = destination, parts.upkeep, parts.resuming
         self.name = ArtifactName(options.name)
         self.best = BestTracker()
         checkpoints = CheckpointWriter(
-            destination, path, upkeep, keep_local=options.leaves_files
+            destination, path, parts.upkeep, keep_local=options.leaves_files
         )
         why = path.cannot_snapshot
-        self.saver = Saver(
-            checkpoints, adapter.framework, self, background=options.background and why is None
-        )
+        background = options.background and why is None
+        self.saver = Saver(checkpoints, parts.adapter.framework, self, background=background)
         self._why_live = why if options.background else None
         self._failures = FailurePolicy(self.saver.writer, options.on_error)
         self._results: deque[SaveResult] = deque()  # that the training thread has not settled
         self._messages: deque[str] = deque()
         self.dropped = 0  # checkpoints, by on_busy="skip"
-        self._last_name = ""  # what the newest saved checkpoint is
+        self._newest_name = ""  # what the newest saved checkpoint is
         self._resume = path.check_resume(options.resume)
         self._schedule = SaveSchedule(owner, options.seconds_between_saves)
         self._preemption = Preemption(options.grace_seconds)
@@ -122,12 +127,13 @@ class Controller:
                 leave()
             return
         self._first_batch_done()
+        moment = Moment(self._schedule.epoch, batch, logs)
         if self._schedule.end_batch(batch):
-            self._save_by_metric(self._schedule.epoch, batch, logs)
+            self._save_by_metric(moment)
         if self._preemption.is_due:
-            self._save_and_leave(batch, logs)
+            self._save_and_leave(moment)
         elif self._schedule.is_time():
-            self._save_for_resuming(batch, logs)
+            self._save_for_resuming(moment)
 
     def epoch_end(self, epoch: int, logs: Logs) -> None:
         """Save with save_freq="epoch"."""
@@ -135,10 +141,11 @@ class Controller:
         self._resuming.epoch_end()
         self._forecast.epoch_over()
         self._first_batch_done()
+        moment = Moment(epoch, None, logs)
         if self._schedule.end_epoch():
-            self._save_by_metric(epoch, None, logs)
+            self._save_by_metric(moment)
         if self._preemption.is_due:
-            self._save_and_leave(None, logs)
+            self._save_and_leave(moment)
 
     def train_end(self) -> None:
         """Wait until every checkpoint is durable, and a while for mirrors that answer."""
@@ -216,69 +223,74 @@ class Controller:
             best = f"best {earlier.name} so far is {as_text(earlier.value)}"
             self._report(f"Continuing {artifact}: {best}")
 
-    def _save_by_metric(self, epoch: int, batch: int | None, logs: Logs) -> None:
+    def _save_by_metric(self, moment: Moment) -> None:
         """Save, unless save_best_only is set and the metric did not improve."""
         started = time.perf_counter()
-        path = self._path.fill(epoch, batch, logs)
-        metric = monitored(self._owner, self._mode, logs)
+        path = self._path.fill(moment.epoch, moment.batch, moment.logs)
+        metric = monitored(self._owner, self._mode, moment.logs)
         before = self.best.value
         improvement = self.best.propose(metric)
-        is_saved = improvement or not self._owner.save_best_only or metric.value is None
-        self._show(save_begins(epoch, metric, before, improvement, path if is_saved else None))
-        if is_saved:
-            self._save(epoch, batch, logs, path, started, metric, improvement)
+        if self._owner.save_best_only and metric.value is not None and improvement is None:
+            self._show(not_saved(moment, metric, before))
+            return
+        self._show(save_begins(moment, metric, improvement, path))
+        request = self._request(moment, metric, path, started)
+        if improvement is not None:
+            request = request.as_best(improvement)
+        self._save(request, moment)
 
-    def _save_for_resuming(self, batch: int | None, logs: Logs) -> None:
+    def _save_for_resuming(self, moment: Moment) -> None:
         """Save whatever the metric is, but do not replace the file of the best checkpoint."""
-        started, epoch = time.perf_counter(), self._schedule.epoch
+        started = time.perf_counter()
         try:
-            path = self._path.fill(epoch, batch, logs)
+            path = self._path.fill(moment.epoch, moment.batch, moment.logs)
+            publish = not self._owner.save_best_only
         except InvalidCheckpoint:  # it needs a metric that exists at the end of an epoch only
-            path = None
-        publish = path is not None and not self._owner.save_best_only
+            path, publish = self._path.plain(), False
         metric = Metric(self._owner.monitor, self._mode)
-        path = path or self._path.plain()
-        self._save(epoch, batch, logs, path, started, metric, publish=publish)
+        request = self._request(moment, metric, path, started)
+        self._save(replace(request, publish=publish), moment)
 
-    def _save_and_leave(self, batch: int | None, logs: Logs) -> None:
+    def _save_and_leave(self, moment: Moment) -> None:
         """Save for resuming before SIGKILL comes, and end the process."""
         writer = self.saver.writer
         writer.is_done(self._preemption.seconds_left)  # on_busy="skip" must not skip this one
-        if not self._schedule.is_saved(self._schedule.epoch, batch) or writer.has_failed:
-            self._save_for_resuming(batch, logs)
+        if writer.has_failed or not self._schedule.is_saved(moment):
+            self._save_for_resuming(moment)
         if not writer.is_done(self._preemption.seconds_left):
             show("grace_seconds expired before the last checkpoint was saved")
-        else:
+        elif not writer.has_failed:
             self._collect_results()
-            if not writer.has_failed and self._last_name:
-                show(f"saved as {self._last_name}, leaving")
+            if self._newest_name:
+                show(f"saved as {self._newest_name}, leaving")
         self._report()
         leave()
 
-    def _save(  # noqa: PLR0913 - what a checkpoint is made of
-        self,
-        epoch: int,
-        batch: int | None,
-        logs: Logs,
-        path: str,
-        started: float,
-        metric: Metric,
-        improvement: Improvement | None = None,
-        *,
-        publish: bool = True,
-    ) -> None:
-        request = SaveRequest(
-            model=self._owner.model,  # on JAX this also puts the step's results into it
+    def _request(self, moment: Moment, metric: Metric, path: str, started: float) -> SaveRequest:
+        model, parent = self._owner.model, self._resuming.parent
+        return SaveRequest(
+            model=model,  # to ask for it on JAX also puts the step's results into the model
             artifact=str(self.name.value),
             path=path,
-            aliases=self._aliases(epoch, batch, is_best=improvement is not None),
-            metadata=self._metadata(epoch, batch, metric, logs),
-            label=f"Epoch {epoch + 1}",
+            aliases=tuple(dict.fromkeys((moment.alias, *self._options.aliases))),
+            metadata={
+                **(self._options.metadata or {}),
+                **moment.metadata(self.adapter.step(model), metric),
+                **self._path.metadata,
+                **({"parent": parent} if parent else {}),
+            },
+            label=moment.label,
             started=started,
-            improvement=improvement,
-            state=self._state(epoch, batch, logs),
-            publish=publish,
+            state=self._state(moment),
         )
+
+    def _state(self, moment: Moment) -> State | None:
+        """Return the run's state; W&B alone gets none, because no run resumes from there."""
+        if self.destination.store is None or not self._path.format.is_file:
+            return None
+        return self._resuming.capture(moment.epoch, moment.batch, moment.logs)
+
+    def _save(self, request: SaveRequest, moment: Moment) -> None:
         self._schedule.save_begins()
         self.upkeep.save_begins()
         dropped = self.dropped
@@ -288,35 +300,7 @@ class Controller:
         finally:
             self._collect_results()
         if self.dropped == dropped:
-            self._schedule.saved(epoch, batch)
-
-    def _aliases(self, epoch: int, batch: int | None, *, is_best: bool) -> tuple[str, ...]:
-        own = f"epoch_{epoch}" if batch is None else f"epoch_{epoch}_batch_{batch}"
-        best = ("best",) if is_best else ()
-        return tuple(dict.fromkeys((own, *best, *self._options.aliases)))
-
-    def _metadata(
-        self, epoch: int, batch: int | None, metric: Metric, logs: Logs
-    ) -> dict[str, Any]:
-        parent = self._resuming.parent
-        return {
-            **(self._options.metadata or {}),
-            "epoch": epoch,
-            "batch": batch,
-            "step": self.adapter.step(self._owner.model),
-            "monitor": metric.name,
-            "mode": metric.mode,
-            "value": metric.value,
-            "metrics": metrics_as_json(logs),
-            **self._path.metadata,
-            **({"parent": parent} if parent else {}),
-        }
-
-    def _state(self, epoch: int, batch: int | None, logs: Logs) -> State | None:
-        """Return the run's state; W&B alone gets none, because no run resumes from there."""
-        if self.destination.store is None or not self._path.format.is_file:
-            return None
-        return self._resuming.capture(epoch, batch, logs)
+            self._schedule.saved(moment)
 
     # --- results and messages ---------------------------------------------------------------------
 
@@ -326,7 +310,7 @@ class Controller:
             result = self._results.popleft()
             self.best.settle(result)
             self.dropped += result.dropped
-            self._last_name = result.name or self._last_name
+            self._newest_name = result.name or self._newest_name
             if message := save_ended(result):
                 self._messages.append(message)
 

@@ -35,7 +35,7 @@ def find_mode(callback: Any, adapter: KerasAdapter) -> str:
 
 
 def monitored(callback: Any, mode: str | None, logs: Mapping[str, Any]) -> Metric:
-    """Return the callback's metric in the logs; warn if save_best_only needs it and it is missing."""
+    """Return the callback's metric in the logs; warn if save_best_only lacks it."""
     name = callback.monitor
     value = scalar(logs.get(name))
     if value is None and callback.save_best_only:

@@ -7,25 +7,22 @@ from typing import TYPE_CHECKING
 from kept.training.monitor import as_text
 
 if TYPE_CHECKING:
+    from kept.training.decide.moment import Moment
     from kept.training.monitor import Metric
     from kept.training.request import Improvement, SaveResult
 
 
-def save_begins(
-    epoch: int,
-    metric: Metric,
-    before: float | None,
-    improvement: Improvement | None,
-    path: str | None,
-) -> str:
-    """Return the message for a decision; path is None if nothing is saved."""
-    label = f"Epoch {epoch + 1}"
-    if path is None:
-        return f"{label}: {metric.name} did not improve from {as_text(before)}"
+def not_saved(moment: Moment, metric: Metric, best: float | None) -> str:
+    """Return the message for a checkpoint that save_best_only does not save."""
+    return f"{moment.label}: {metric.name} did not improve from {as_text(best)}"
+
+
+def save_begins(moment: Moment, metric: Metric, improvement: Improvement | None, path: str) -> str:
+    """Return the message for a checkpoint that is saved."""
     if improvement is None:
-        return f"{label}: saving model to {path}"
+        return f"{moment.label}: saving model to {path}"
     change = f"{as_text(improvement.before)} to {as_text(improvement.value)}"
-    return f"{label}: {metric.name} improved from {change}, saving model to {path}"
+    return f"{moment.label}: {metric.name} improved from {change}, saving model to {path}"
 
 
 def save_ended(result: SaveResult) -> str | None:
@@ -36,5 +33,7 @@ def save_ended(result: SaveResult) -> str | None:
     if not result.committed or result.error is not None:
         return None
     if result.superseded:
-        return f"{request.label}: finished saving {result.name}; the next save is for {request.path}"
+        return (
+            f"{request.label}: finished saving {result.name}; the next save is for {request.path}"
+        )
     return f"{request.label}: finished saving model to {request.path} ({result.name})"

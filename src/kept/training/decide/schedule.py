@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kept.training.decide.timer import SaveTimer
+
+if TYPE_CHECKING:
+    from kept.training.decide.moment import Moment
 
 
 class SaveSchedule:
@@ -22,7 +25,7 @@ class SaveSchedule:
         self.batch = -1  # the last one that ended in this epoch
         self.batches_since_save = 0
         self._epochs_since_save = 0
-        self._last_saved: tuple[int, int | None] | None = None  # epoch and batch
+        self._last_saved: tuple[int, int | None] | None = None  # its epoch and batch
 
     def begin_fit(self) -> None:
         """Start the clock; for on_train_begin."""
@@ -65,10 +68,10 @@ class SaveSchedule:
         """Start the clock again, because a save begins."""
         self._timer.begin()
 
-    def saved(self, epoch: int, batch: int | None) -> None:
+    def saved(self, moment: Moment) -> None:
         """Note that a checkpoint of this moment is saved or on its way."""
-        self._last_saved = (epoch, batch)
+        self._last_saved = (moment.epoch, moment.batch)
 
-    def is_saved(self, epoch: int, batch: int | None) -> bool:
+    def is_saved(self, moment: Moment) -> bool:
         """Return whether a checkpoint of this moment is saved or on its way."""
-        return self._last_saved == (epoch, batch)
+        return self._last_saved == (moment.epoch, moment.batch)

@@ -9,13 +9,9 @@ import keras
 from kept.training.keras_api.formats import SAVED_MODEL, TF_CHECKPOINT, WEIGHTS
 from kept.training.keras_api.private_api import tensorflow_not_imported
 from kept.training.keras_api.save_file import write_checkpoint
-from kept.training.resume.resumer import Resumer, check_resume
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kept.training.keras_api.formats import Format
-    from kept.training.options import Options
 
 
 class Keras3:
@@ -55,12 +51,6 @@ class Keras3:
         if optimizer is None:
             return None
         return int(keras.ops.convert_to_numpy(optimizer.iterations))
-
-    def resuming(
-        self, owner: Any, options: Options, tell: Callable[[str], None], *, named: bool
-    ) -> Resumer:
-        check_resume(options.resume, named=named)
-        return Resumer(owner, options.state_of, tell)
 
 
 def _export(model: Any, path: str, options: Any) -> None:

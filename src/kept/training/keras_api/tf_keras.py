@@ -1,7 +1,8 @@
 """tf_keras, which is Keras 2: TensorFlow only, and without a StatelessScope.
 
-So a model cannot be saved from a snapshot, and its file is written on the training thread. The
-state of a run (random generators, callbacks, the position in the data) is not kept.
+Without that scope a model cannot be saved from a snapshot, so its file is written on the training
+thread. Versions do not hold the state of a run (random generators, callbacks, the position in the
+data).
 """
 
 from __future__ import annotations
@@ -15,22 +16,16 @@ from kept.training.keras_api.formats import H5_WEIGHTS, SAVED_MODEL, TF_CHECKPOI
 from kept.training.keras_api.save_file import write_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from kept.store.store import Store
-    from kept.training.keras_api.adapter import Logs
     from kept.training.keras_api.formats import Format
-    from kept.training.options import Options
 
-
-_OWN = ("period", "load_weights_on_restart")  # arguments that Keras 3 has no more
+_OWN = ("period", "load_weights_on_restart")  # arguments that Keras 3 has removed
 
 
 class TfKeras:
     """See KerasAdapter."""
 
     package = "tf_keras"
-    cannot_snapshot: str | None = "tf_keras cannot save a model as it was a moment ago"
+    cannot_snapshot: str | None = "tf_keras cannot save a model from a snapshot"
     framework = "tensorflow"
     version: str = tf_keras.__version__
 
@@ -54,50 +49,6 @@ class TfKeras:
     def step(self, model: Any) -> int | None:
         optimizer = getattr(model, "optimizer", None)
         return None if optimizer is None else int(optimizer.iterations.numpy())
-
-    def resuming(
-        self,
-        owner: Any,  # noqa: ARG002 - as KerasAdapter has it
-        options: Options,
-        tell: Callable[[str], None],  # noqa: ARG002
-        *,
-        named: bool,  # noqa: ARG002
-    ) -> NoResuming:
-        for name in ("resume", "state_of"):
-            if (value := getattr(options, name)) not in (None, False):
-                raise InvalidCheckpoint(
-                    "kept resumes runs on Keras 3 only. With tf_keras, load a version into the "
-                    "model with store.version(…).load_weights(model) before fit, and pass "
-                    f"initial_epoch. Received: {name}={value!r}"
-                )
-        return NoResuming()
-
-
-class NoResuming:
-    """See Resuming: takes no state, and has none to go on from."""
-
-    parent: dict[str, str] | None = None
-
-    def prepare(self, store: Store, reference: str) -> None:
-        raise NotImplementedError
-
-    def begin(self) -> None:
-        pass
-
-    def epoch_begin(self, epoch: int) -> None:
-        pass
-
-    def passes(self, batch: int) -> bool:  # noqa: ARG002 - as Resuming has it
-        return False
-
-    def epoch_end(self) -> None:
-        pass
-
-    def end(self) -> None:
-        pass
-
-    def capture(self, epoch: int, batch: int | None, logs: Logs) -> None:
-        pass
 
 
 def split_legacy(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

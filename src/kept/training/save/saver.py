@@ -38,7 +38,12 @@ class Saver:
     """
 
     def __init__(
-        self, checkpoints: CheckpointWriter, framework: str, results: TakesResults, *, background: bool
+        self,
+        checkpoints: CheckpointWriter,
+        framework: str,
+        results: TakesResults,
+        *,
+        background: bool,
     ) -> None:
         self.writer = Writer()
         self._checkpoints = checkpoints
@@ -47,7 +52,7 @@ class Saver:
         self._background = background
         self._pool = SnapshotPool(framework)
         self._pace = SavePace()
-        self._queue = deque[SaveRequest]()  # the writer thread has not begun these
+        self._queue: deque[SaveRequest] = deque()  # the writer thread has not begun these
         self._was_superseded = False  # whether the newest checkpoint's file was not published
 
     def prepare(self, model: keras.Model) -> None:
@@ -68,10 +73,11 @@ class Saver:
         """
         self._pace.save_begins(request.started)
         try:
-            if self._is_live(request.model):
-                result = self._save_live(request)
-            else:
-                result = self._save_snapshot(request, wait=wait)
+            result = (
+                self._save_live(request)
+                if self._is_live(request.model)
+                else self._save_snapshot(request, wait=wait)
+            )
         except BaseException:  # Ctrl-C while it waits
             self._results.saved(SaveResult(request))
             raise

@@ -196,9 +196,7 @@ def _measured(request: SaveRequest, snapshot: Snapshot | None) -> MeasuredMetada
     return MeasuredMetadata(request.metadata, time.perf_counter())
 
 
-def _write_state(
-    request: SaveRequest, snapshot: Snapshot | None, place: str
-) -> tuple[str, ...]:
+def _write_state(request: SaveRequest, snapshot: Snapshot | None, place: str) -> tuple[str, ...]:
     """Write the run's state beside the checkpoint; return the paths."""
     if request.state is None:  # always with tf_keras
         return ()

@@ -138,7 +138,9 @@ class BackgroundCompactor:
         command = [sys.executable, "-P", "-m", "kept.store.compact.worker",
                    folder, self._name, str(os.getpid())]  # fmt: skip
         command += ["max"] if self._is_max else []
-        path = os.pathsep.join(map(os.path.abspath, sys.path))  # the process finds kept where this one does
+        path = os.pathsep.join(
+            map(os.path.abspath, sys.path)
+        )  # the process finds kept where this one does
         try:
             self._process = subprocess.Popen(  # noqa: S603 - kept's own module
                 command,

@@ -1,0 +1,94 @@
+"""The text and the signature of the options in every callback, and the check of their names."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kept.training.options import Options, WandbOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_Class = TypeVar("_Class", bound=type)
+
+_OF_KERAS_2 = {
+    "period": "Keras 2 had it; with Keras 3, pass save_freq as a number of batches. ",
+    "load_weights_on_restart": "Keras 2 had it; with Keras 3, pass resume=True. ",
+}
+OPTIONS_DOC = """\
+        store: A Store, or its location as open_store takes it. In object storage a checkpoint is
+            first durable on the disk ($KEPT_OUTBOX, or kept-outbox in the working directory), and
+            becomes a version when it is uploaded. The next run or `kept sync` uploads the rest.
+        name: The artifact's name. The default is run_<run id>_model with the id of $WANDB_RUN_ID,
+            or with a random id, the same for the whole process. An existing artifact is continued,
+            and its best value carries over (except with a random id).
+        background: False saves everything on the training thread.
+        mirror: Where each version is copied after its commit: a Store, a location, or a list of
+            these. Training never waits for a mirror. A mirror that fails is reported once and
+            tried again; the next run or `kept sync` copies what it lacks at the end.
+        resume: True continues from the newest version of the artifact, if it has one. A reference
+            continues from that version, which may be of another artifact. docs/resume.md says what
+            is restored.
+        save_every: Save by the clock too, at the end of a batch: "30s", "10min", "2h", "1d",
+            seconds or a timedelta. Such a version is for resuming and never becomes best.
+        grace_seconds: How long the process may live after SIGTERM. The run is then saved at the
+            end of the batch, as for save_every, and the process ends with exit code 143. None
+            ignores SIGTERM, and so does kept if the program has its own handler.
+        state_of: The callbacks whose state is saved for resuming. The default is all callbacks of
+            the fit that have a state.
+        aliases: More aliases for every version, besides kept's own.
+        metadata: More metadata for every version. A key of kept's own has kept's value.
+        keep: Which versions stay, a kept.Keep. It is applied after each commit, in the background,
+            and deletes the other versions. The default keeps all.
+        gc: How long a deleted version can be undeleted. After that a gc of these versions alone
+            frees their bytes beside the training. On a full disk it frees them at once, and the
+            save is tried again. None leaves that to `kept gc`.
+        keep_local: Which files stay at filepath. False removes a file once its version is safe, so
+            one stays only if that failed. A number keeps the newest files, a kept.Keep those of
+            its rules; other files of this artifact are removed once their versions are safe.
+        compression: "none" leaves compaction to `kept compact`. "auto" compacts versions in a
+            process of its own, while no other program uses the processor. "max" also finishes
+            that at the end of the fit, in up to five minutes. Commits take as long with each of
+            them. "auto" and "max" work only for a store in a folder. docs/space.md has figures.
+        on_error: "raise" ends the training if a checkpoint cannot be saved, for example on a full
+            disk. "warn" continues, and tries the next one. Versions committed before are safe.
+        on_busy: What to do while both snapshots are being written: "wait", or "skip" the
+            checkpoint (the attribute skipped counts them).
+"""
+
+WANDB_OPTIONS_DOC = """\
+        ttl: How long W&B keeps each version; a timedelta.
+        reference: Upload no bytes, but a reference to the version in store=, which must be in
+            object storage.
+"""
+
+
+def check_options(
+    callback: object, given: Mapping[str, Any], kind: type[Options] = Options
+) -> Options:
+    """Return the options; raises InvalidInput, or TypeError for an unknown one."""
+    known = {field.name for field in fields(kind)}
+    for name in given:
+        if name not in known:
+            raise TypeError(
+                f"{type(callback).__name__} has no argument {name!r}. {_OF_KERAS_2.get(name, '')}"
+                f"Its arguments besides those of Keras: {', '.join(sorted(known))}"
+            )
+    return kind(**given)
+
+
+def documented(callback: _Class) -> _Class:
+    """Write the options into a callback's docstring (at {options}) and signature."""
+    kind: type[Options] = callback.options_type  # type: ignore[attr-defined]
+    text = OPTIONS_DOC + (WANDB_OPTIONS_DOC if kind is WandbOptions else "")
+    callback.__doc__ = (callback.__doc__ or "").replace("        {options}\n", text)
+    own = inspect.signature(callback.__init__)  # type: ignore[misc]
+    shared = [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default)
+        for f in fields(kind)
+    ]
+    named = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    callback.__signature__ = own.replace(parameters=[*named[1:], *shared])  # type: ignore[attr-defined]
+    return callback
