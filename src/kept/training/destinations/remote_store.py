@@ -55,11 +55,11 @@ class RemoteDestination:
         self.places = (self.location,)
         self._resumes = bool(options.resume)
         self._outbox = Outbox()
-        self._delivery = Delivery(self.store, self._outbox, self._arrived)
-        self._mirrors = Mirrors(self.store, options.mirror, print_text)
+        self._delivery = Delivery(self.store, self._outbox, self)
+        self._mirrors = Mirrors(self.store, options.mirror)
         later = f"the next run goes on, or: kept sync --outbox {self._outbox.folder}"
         words = Words(f"the store {self.location}", self._outbox.folder, later)
-        self._courier = Courier(self._send, words, print_text, counts=True)
+        self._courier = Courier(self, words, counts=True)
         self._files: Files = []
 
     @property
@@ -125,10 +125,12 @@ class RemoteDestination:
         self._courier.finish()
         self._mirrors.finish()
 
-    def _send(self, _: str) -> None:
+    def send(self, what: str) -> None:  # noqa: ARG002 - as Courier has it
+        """Send what waits for the store."""
         self._delivery.send(self._courier.told)
 
-    def _arrived(self, version: Version) -> None:
+    def arrived(self, version: Version) -> None:
+        """Have a version mirrored, and hand it on."""
         self._mirrors.begin(version.name)  # first: keep= leaves what a mirror still lacks
         self._committed(version)
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from kept.store.open import open_store
 from kept.store.store import Store
 from kept.sync.mirror.mirrors import Mirrors
-from kept.training.messages import print_text
 from kept.training.monitor import best_in_store
 from kept.training.naming import default_artifact_name, is_named
 
@@ -32,7 +31,7 @@ class StoreDestination:
         self.store = given if isinstance(given, Store) else open_store(given)
         self.location = self.store.location
         self.places = (self.location,)
-        self._mirrors = Mirrors(self.store, options.mirror, print_text)
+        self._mirrors = Mirrors(self.store, options.mirror)
 
     @property
     def is_named(self) -> bool:

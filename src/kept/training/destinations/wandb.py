@@ -15,7 +15,7 @@ from kept.sync.wandb.sdk import active_run, place_of
 from kept.sync.wandb.uploads import Label, uploads_of
 from kept.training.destinations.open import destination_of
 from kept.training.destinations.store import StoreDestination
-from kept.training.messages import print_text, show
+from kept.training.messages import show
 from kept.training.monitor import best_value
 from kept.training.naming import artifact_name_of
 from kept.training.save.checkpoint_files import files_of
@@ -129,7 +129,7 @@ class WandbDestination:
 
     def _bind(self, run: Any) -> None:
         self._run = run
-        self._uploads = uploads_of(run, print_text)
+        self._uploads = uploads_of(run)
         place = place_of(run)
         self._label = f"the W&B run {place.label}" if place else "W&B (disabled)"
 
@@ -144,7 +144,7 @@ class WandbDestination:
     def _references(self, version: Version | None) -> dict[str, str]:
         if not self._by_reference or version is None:
             return {}
-        key = manifest_key(version.entry.manifest)
+        key = manifest_key(version.record.manifest)
         return {"kept-manifest.json": f"{version.store.location}/{key}"}
 
 
