@@ -17,7 +17,9 @@ import kept
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_DEFINITION = re.compile(r"^\[[^\]]+\]: (\S+)$", re.MULTILINE)
+REPOSITORY = "https://github.com/kept-dev/kept/blob/main/"
 
 
 def blocks(page: str) -> list[tuple[str, str, str]]:
@@ -108,39 +110,113 @@ def test_the_reader_of_the_format_page_reads_coded_blobs(tmp_path):
         assert (target / "m.h5").read_bytes() == content
 
 
-_PRELUDE = """
-import os
-os.environ.setdefault("KERAS_BACKEND", "jax")
-import keras, numpy as np
-x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
-y = x.sum(axis=1, keepdims=True)
-model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-model.compile("adam", "mse")
-"""
-
-
-def test_the_code_of_the_readme_runs(tmp_path):
-    code = [text for language, _, text in blocks("README.md") if language == "python"]
-    assert code
-    program = "\n".join([_PRELUDE, *code])
-    environment = os.environ | {"KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment.pop("KEPT_STORE", None)
-    run = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
+def run(command: list[str] | str, folder: Path) -> str:
+    """Run a program or a command line as a reader would, in a folder; return what it printed."""
+    scripts = Path(sys.executable).parent
+    environment = os.environ | {
+        "KERAS_BACKEND": "jax",
+        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    for name in ("KEPT_STORE", "KEPT_OUTBOX", "WANDB_RUN_ID"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        command,
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
+        shell=isinstance(command, str),
     )
-    assert run.returncode == 0, run.stderr
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def shown(text: str) -> list[str]:
+    """The words and signs of an output, without what differs between runs and machines."""
+    without_digests = re.sub(r"\b[0-9a-f]{10}\b", "#", text)
+    return re.sub(r"\d+(\.\d+)?", "0", without_digests).split()
+
+
+def test_the_readme_runs_as_pasted_and_prints_what_it_shows(tmp_path):
+    [code] = [text for language, _, text in blocks("README.md") if language == "python"]
+    (tmp_path / "train.py").write_text(code + "\n")
+    consoles = [text for language, _, text in blocks("README.md") if language == "console"]
+    assert len(consoles) == 2
+    for console in sorted(consoles, key=lambda text: "train.py" not in text):
+        command, _, output = console.removeprefix("$ ").partition("\n")
+        assert shown(run(command, tmp_path)) == shown(output)
+
+
+def test_the_readme_says_where_the_store_is(tmp_path, monkeypatch):
+    text = (ROOT / "README.md").read_text()
+    assert "The versions are in `./kept-store`, or in `$KEPT_STORE`" in text
+    monkeypatch.delenv("KEPT_STORE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert Path(kept.open_store().location) == tmp_path / "kept-store"
+    monkeypatch.setenv("KEPT_STORE", str(tmp_path / "elsewhere"))
+    assert Path(kept.open_store().location) == tmp_path / "elsewhere"
+
+
+def test_the_howto_page_runs(tmp_path):
+    """All blocks in order, as one program; a block with a name needs an account or a server."""
+    program = ["import subprocess"]
+    for language, name, text in blocks("docs/howto.md"):
+        if name:
+            compile(text, f"docs/howto.md: {name}", "exec")
+        elif language == "sh":
+            program += [
+                f"subprocess.run({line!r}, shell=True, check=True)" for line in text.splitlines()
+            ]
+        else:
+            assert language == "python"
+            program.append(text)
+    run([sys.executable, "-c", "\n".join(program)], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "compact", "delete", "deleted", "download", "gc", "load_model", "load_weights",
+        "log_artifact", "prune", "remove_alias", "set_alias", "set_ttl", "undelete", "usage",
+        "verify", "versions",
+    ],
+)  # fmt: skip
+def test_the_howto_page_uses_every_method(name):
+    code = "\n".join(text for language, _, text in blocks("docs/howto.md") if language == "python")
+    assert f".{name}(" in code
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
-    for link in _LINK.findall(page.read_text()):
-        if "://" not in link:
-            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+    text = page.read_text()
+    for link in [*_LINK.findall(text), *_DEFINITION.findall(text)]:
+        place, _, anchor = link.partition("#")
+        if place.startswith(REPOSITORY):
+            target = ROOT / place.removeprefix(REPOSITORY)
+        elif "://" in place:
+            continue
+        else:
+            target = page.parent / place if place else page
+        assert target.exists(), f"{page.name} links to {link}"
+        assert not anchor or anchor in anchors(target), f"{page.name} links to {link}"
+
+
+def test_the_links_of_the_readme_are_absolute_and_defined():
+    """A package index shows the README, and a relative link leads nowhere there."""
+    text = (ROOT / "README.md").read_text()
+    assert not [link for link in _LINK.findall(text) if "://" not in link]
+    defined = re.findall(r"^\[([^\]]+)\]: https://", text, re.MULTILINE)
+    prose = re.sub(r"(?ms)^```.*?^```$|`[^`]*`|^    [^\n]*$", "", text)
+    used = re.findall(r"\[([^\]]+)\](?![:(\[])", prose)
+    assert sorted(set(used)) == sorted(defined)
 
 
 def test_every_file_that_the_architecture_names_is_there():

@@ -9,7 +9,7 @@ import pytest
 import kept
 
 SOURCE = Path(kept.__file__).parent
-BASE = {"errors", "digest", "names", "parallel", "progress", "units"}
+BASE = {"errors", "digest", "messages", "names", "parallel", "progress", "units"}
 # What each part of the package may import, beside itself and `from kept import <public name>`.
 ALLOWED = {
     **dict.fromkeys(BASE, BASE),

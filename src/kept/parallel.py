@@ -1,7 +1,7 @@
-"""Doing many slow things at once, with bounded memory.
+"""Runs many slow calls at once, with bounded memory.
 
-Not a ThreadPoolExecutor: that takes no work once the interpreter has begun to exit, and the last
-checkpoint of a dying process is written just then.
+Not a ThreadPoolExecutor: that accepts no work once the interpreter has begun to exit, and a dying
+process writes its last checkpoint exactly then.
 """
 
 from __future__ import annotations
@@ -18,38 +18,44 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+class _Errors(list[BaseException]):
+    """Context manager that collects what its block raises; the calling thread raises it later."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if error is not None:
+            self.append(error)
+        return True
+
+
 def in_threads(work: Callable[[T], object], items: Iterable[T], threads: int) -> None:
     """Call work for every item from a few threads; raise the first error after all have stopped.
 
-    The threads take turns at the iterable, so at most one item a thread is in memory.
+    The threads take turns at the iterable, so at most one item per thread is in memory.
     """
-    iterator, lock, errors = iter(items), threading.Lock(), list[BaseException]()
+    iterator, lock, errors = iter(items), threading.Lock(), _Errors()
 
     def run() -> None:
-        try:
+        with errors, contextlib.suppress(StopIteration):
             while not errors:
                 with lock:
                     item = next(iterator)
                 work(item)
-                del item  # not held while the next one is made
-        except StopIteration:
-            pass
-        except BaseException as error:  # noqa: BLE001 - raised below, in the calling thread
-            errors.append(error)
+                del item  # not held while the iterable makes the next one
 
     begun = [threading.Thread(target=run, name="kept-put") for _ in range(threads)]
-    try:
+    with errors:  # Ctrl-C: the threads stop after their current item
         if len(_start(begun)) < threads:
             run()
-    except BaseException as error:  # noqa: BLE001 - Ctrl-C: they stop after the item in hand
-        errors.append(error)
     _join(begun, errors)
     if errors:
         raise errors[0]
 
 
 def _start(threads: list[threading.Thread]) -> list[threading.Thread]:
-    """Start as many as can be had: none, say, when an interpreter since 3.12 exits."""
+    """Start as many as the interpreter allows: none, for example, when Python 3.12+ exits."""
     started: list[threading.Thread] = []
     with contextlib.suppress(RuntimeError):
         for thread in threads:
@@ -58,19 +64,17 @@ def _start(threads: list[threading.Thread]) -> list[threading.Thread]:
     return started
 
 
-def _join(threads: list[threading.Thread], errors: list[BaseException]) -> None:
-    """Wait until none of the threads is alive, however often Ctrl-C is pressed; note that."""
+def _join(threads: list[threading.Thread], errors: _Errors) -> None:
+    """Wait until all threads have ended, however often Ctrl-C is pressed; collect each press."""
     while any(thread.is_alive() for thread in threads):
-        try:
+        with errors:
             for thread in threads:
                 if thread.ident is not None:  # it was started
                     thread.join()
-        except BaseException as error:  # noqa: BLE001 - raised by the caller
-            errors.append(error)
 
 
 def mapped(work: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R]:
-    """Yield work(item) for every item, in order, with so many begun before they are asked for."""
+    """Yield work(item) for every item, in order; up to at_once calls run ahead."""
     if at_once <= 1:
         yield from map(work, items)
         return
@@ -88,29 +92,28 @@ def mapped(work: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator
 
 
 class _Begun(threading.Thread, Generic[R]):
-    """One call in a thread of its own: starting one takes 0.1 ms, a round trip takes many."""
+    """One call in its own thread: starting one takes 0.1 ms, a round trip takes many."""
 
     def __init__(self, work: Callable[[T], R], item: T) -> None:
         super().__init__(name="kept-get", daemon=True)
         self._call: Callable[[], R] = lambda: work(item)
         self._result: R | None = None
-        self._error: BaseException | None = None
+        self._errors = _Errors()
         if not _start([self]):
             self.run()
 
     def run(self) -> None:
-        try:
+        with self._errors:
             self._result = self._call()
-        except BaseException as error:  # noqa: BLE001 - raised by result, in the calling thread
-            self._error = error
 
     def wait(self) -> None:
-        """Return when the call is over; it is at once where there was no thread to be had."""
+        """Wait for the end of the call; without a thread it has ended already."""
         if self.ident is not None:
             self.join()
 
     def result(self) -> R:
+        """Wait for the call; return its result or raise its error."""
         self.wait()
-        if self._error is not None:
-            raise self._error
+        if self._errors:
+            raise self._errors[0]
         return cast("R", self._result)

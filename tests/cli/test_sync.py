@@ -112,7 +112,7 @@ def test_status_tells_what_mirrors_lack(here, tmp_path):
     [waits] = json.loads(run("--store", here.location, "sync", "--status", "--json"))
     assert waits["destination"] == waits["label"] == str(tmp_path / "target")
     assert (waits["artifact"], waits["versions"], waits["bytes"]) == ("m", 3, 3000)
-    assert waits["since"] == here["m:v0"].entry.created_at
+    assert waits["since"] == here["m:v0"].record.created_at
     run("--store", here.location, "sync", "--artifact", "m")
     assert json.loads(run("--store", here.location, "sync", "--status", "--json")) == []
 
@@ -137,7 +137,7 @@ class TestOutbox:
         names = []
         for _ in range(2):
             offline = wandb.init(project="p", mode="offline")
-            uploads = WandbUploads(offline, lambda text: None)
+            uploads = WandbUploads(offline)
             names.append(f"run_{offline.id}_model")
             for n in range(2):
                 label = Label(names[-1], aliases=["latest", f"epoch_{n}"])

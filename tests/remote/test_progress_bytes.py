@@ -190,7 +190,7 @@ def test_the_end_of_a_fit(s3, proxy, big, tmp_path, monkeypatch, way):
     else:
         here = kept.open_store(tmp_path / "here")
         here.log_artifact("m", big)
-        found = Mirrors(here, s3, print)
+        found = Mirrors(here, s3)
         found.begin("m")
     found.finish()
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from kept.errors import (
     Damaged,
@@ -24,14 +24,14 @@ from kept.errors import (
     RunEnded,
     UnsafeServer,
 )
+from kept.messages import show
 from kept.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import ExitStack
 
     from kept.bucket.transfer import Progress
-
-    Tell = Callable[[str], None]
 
 FINISH_SECONDS = 300.0  # how long the end of a fit waits for a destination that answers
 EXIT_SECONDS = 30.0  # and the end of a process
@@ -53,6 +53,13 @@ class Words(NamedTuple):
     left: Callable[[], str] = lambda: "not everything is"  # … in the destination yet
 
 
+class Sends(Protocol):
+    """Brings to a destination what a key names: an artifact, or all that waits for the place."""
+
+    def send(self, what: str) -> None:
+        """Return when the destination has all that belongs to the key; raises if it cannot."""
+
+
 def _nobody(done: int, total: int) -> None:
     """Watch nothing."""
 
@@ -62,19 +69,18 @@ class Courier:
 
     def __init__(
         self,
-        send: Callable[[str], None],
+        sender: Sends,
         words: Words,
-        tell: Tell,
-        idle: Callable[[], None] = lambda: None,
         *,
+        held: ExitStack | None = None,
         counts: bool = False,
     ) -> None:
-        """Take what sends all that belongs to a key, and raises if it cannot.
+        """Take the sender, and the words for messages.
 
-        idle is called when nothing is due any more, before anything new is. counts is set where
-        send calls told.
+        held has what the sender holds while something is left to send; the courier closes it once
+        nothing is. counts: the sender reports bytes to told.
         """
-        self._send, self._words, self._tell, self._idle = send, words, tell, idle
+        self._sender, self._words, self._held = sender, words, held
         self._counts = counts
         self.start_anew()
         _couriers.add(self)
@@ -127,11 +133,11 @@ class Courier:
         """Wait as long as the destination answers, at most some seconds; tell what is left."""
         words = self._words
         if self.pending and not self.fails and not self.wait(min(NOTICE_SECONDS, seconds)):
-            self._tell(f"kept: the last versions are on their way to {words.destination}")
+            show(f"the last versions are on their way to {words.destination}")
         if (self.pending or self._due) and not self._watched(seconds):
             why = f" ({self._error})" if self._error else ""
-            self._tell(
-                f"kept: {words.left()} in {words.destination} yet{why}. "
+            show(
+                f"{words.left()} in {words.destination} yet{why}. "
                 f"Safe in {words.safe}; {words.later}"
             )
 
@@ -159,7 +165,7 @@ class Courier:
         pause = _FIRST_PAUSE
         while (key := self._next()) is not None:
             try:
-                self._send(key)
+                self._sender.send(key)
                 self._error, pause = None, _FIRST_PAUSE
             except _LASTING as error:
                 self._failed(error)
@@ -172,7 +178,8 @@ class Courier:
         with self._changed:
             key = None if self._stopped else next(iter(self._due), None)
             if key is None:
-                self._idle()
+                if self._held is not None:
+                    self._held.close()
                 self._thread = None
                 self._changed.notify_all()
             else:
@@ -186,8 +193,8 @@ class Courier:
             self._changed.notify_all()
         if not self._told:
             self._told = True
-            self._tell(
-                f"kept: {self._words.destination} fails, training goes on and every version is "
+            show(
+                f"{self._words.destination} fails, training goes on and every version is "
                 f"safe in {self._words.safe}: {error}"
             )
 

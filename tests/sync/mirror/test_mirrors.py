@@ -7,7 +7,6 @@ import signal
 import time
 
 import pytest
-from tests.helpers import finish, start, write
 
 import kept
 from kept.bucket.memory import MemoryBucket
@@ -15,6 +14,7 @@ from kept.errors import InvalidInput
 from kept.store.receipts import Receipts, receipts
 from kept.sync import courier
 from kept.sync.mirror.mirrors import Mirror, Mirrors
+from tests.helpers import finish, start, write
 
 
 @pytest.fixture
@@ -34,11 +34,10 @@ def log(store, tmp_path, n, name="m"):
     return store.log_artifact(name, path, aliases=["best"], metadata={"n": n})
 
 
-def test_versions_arrive(store, tmp_path, monkeypatch):
+def test_versions_arrive(store, tmp_path, monkeypatch, shown):
     monkeypatch.setattr(courier, "NOTICE_SECONDS", 60)  # a busy machine is nothing to be told of
-    told = []
     target = kept.Store(MemoryBucket())
-    mirror = Mirror(store, target, told.append)
+    mirror = Mirror(store, target)
     mirror.begin("m")
     for n in range(5):
         log(store, tmp_path, n)
@@ -46,7 +45,7 @@ def test_versions_arrive(store, tmp_path, monkeypatch):
     mirror.courier.finish()
     assert [v.index for v in target.versions("m")] == [0, 1, 2, 3, 4]
     assert target["m:best"].metadata == {"n": 4}
-    assert told == []
+    assert shown == []
     [receipt] = receipts(store.bucket)
     assert (receipt.artifact, receipt.record, receipt.version) == ("m", 5, 4)
 
@@ -57,18 +56,17 @@ def test_what_an_earlier_run_left_is_copied_by_the_next(store, tmp_path):
     log(store, tmp_path, 3, "third")
     target = kept.open_store(tmp_path / "target")
     Receipts(store.bucket, target.location).register("m")  # and then the run was killed
-    mirror = Mirror(store, target.location, print)
+    mirror = Mirror(store, target.location)
     mirror.begin("other")
     mirror.courier.finish()
     assert [a.name for a in target.artifacts()] == ["m", "other"]
 
 
 def test_a_mirror_that_is_away_is_told_of_once_and_catches_up(
-    store, tmp_path, proxy, s3, quick, quick_pauses
+    store, tmp_path, proxy, s3, quick, quick_pauses, shown
 ):
-    told = []
     proxy.fault = lambda *_: "away"
-    mirror = Mirror(store, s3, told.append)
+    mirror = Mirror(store, s3)
     mirror.begin("m")
     for n in range(3):
         log(store, tmp_path, n)
@@ -78,7 +76,7 @@ def test_a_mirror_that_is_away_is_told_of_once_and_catches_up(
     started = time.monotonic()
     mirror.courier.finish()
     assert time.monotonic() - started < 30
-    told = [text for text in told if "on their way" not in text]
+    told = [text for text in shown if "on their way" not in text]
     assert len(told) == 2
     assert "training goes on and every version is safe" in told[0]
     assert "cannot be reached" in told[0]
@@ -90,33 +88,34 @@ def test_a_mirror_that_is_away_is_told_of_once_and_catches_up(
 
 def test_a_store_is_no_mirror_of_itself_nor_twice_the_same(store, tmp_path):
     with pytest.raises(InvalidInput, match="its own mirror"):
-        Mirrors(store, store.location, print)
+        Mirrors(store, store.location)
     with pytest.raises(InvalidInput, match="same place"):
-        Mirrors(store, [tmp_path / "a", str(tmp_path / "a")], print)
+        Mirrors(store, [tmp_path / "a", str(tmp_path / "a")])
     with pytest.raises(InvalidInput, match="Received"):
-        Mirrors(store, "ftp://x", print)
+        Mirrors(store, "ftp://x")
 
 
-def test_a_mirror_that_went_its_own_way_does_not_stop_anything(store, tmp_path):
-    told = []
+def test_a_mirror_that_went_its_own_way_does_not_stop_anything(store, tmp_path, shown):
     target = kept.open_store(tmp_path / "target")
     log(target, tmp_path, 100)
-    mirror = Mirror(store, target, told.append)
+    mirror = Mirror(store, target)
     mirror.begin("m")
     log(store, tmp_path, 1)
     mirror.courier.wake("m")
     mirror.courier.finish()
-    assert len(told) == 1
-    assert "is not a copy" in told[0]
+    assert len(shown) == 1
+    assert "is not a copy" in shown[0]
     assert target["m"].metadata == {"n": 100}
 
 
 TRAINER = """
 import itertools, os, sys, kept
+from kept import messages
 from kept.sync.mirror.mirrors import Mirror
 store = kept.open_store(sys.argv[1])
 store.create()
-mirror = Mirror(store, sys.argv[2], lambda text: None)
+messages.print_text = lambda text: None
+mirror = Mirror(store, sys.argv[2])
 mirror.begin("m")
 for n in itertools.count():
     with open(sys.argv[3], "wb") as file:
@@ -164,16 +163,17 @@ from kept.sync.courier import Courier, Words
 
 sent, go, held, forked = [], threading.Event(), threading.Event(), threading.Event()
 
-def send(key):
-    go.wait(60)
-    sent.append(key)
+class Sender:
+    def send(self, what):
+        go.wait(60)
+        sent.append(what)
 
 def hold():
     with courier._changed:  # as its thread does for moments
         held.set()
         forked.wait(60)
 
-courier = Courier(send, Words("there", "here", "later"), print)
+courier = Courier(Sender(), Words("there", "here", "later"))
 courier.wake("of the parent")
 threading.Thread(target=hold).start()
 held.wait(60)

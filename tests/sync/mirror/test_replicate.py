@@ -6,12 +6,12 @@ import itertools
 import random
 
 import pytest
-from tests.helpers import Wrapped, tree, write
 
 import kept
 from kept.bucket.memory import MemoryBucket
 from kept.errors import ArtifactNotFound, Diverged, KeptError
 from kept.sync.mirror.replicate import Sync
+from tests.helpers import Wrapped, tree, write
 
 
 @pytest.fixture

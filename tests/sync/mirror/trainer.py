@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-from tests.helpers import write
-
 from kept.sync.outbox.outbox import Outbox
 from kept.sync.wandb.uploads import Label, WandbUploads, send_left
+from tests.helpers import write
 
 
 class Trainer:
@@ -18,8 +17,7 @@ class Trainer:
 
         self.run = wandb.init(project="p", **options)
         self.outbox = Outbox(folder / "outbox")
-        self.told = []
-        self.uploads = WandbUploads(self.run, self.told.append, self.outbox)
+        self.uploads = WandbUploads(self.run, self.outbox)
         self.uploads.begin()
         self.name = f"run_{self.run.id}_model"
         self._folder = folder

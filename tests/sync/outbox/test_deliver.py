@@ -8,12 +8,22 @@ import threading
 import time
 
 import pytest
-from tests.helpers import finish, start, write
 
 import kept
 from kept.errors import Damaged, Unreachable
 from kept.sync.outbox.deliver import Delivery, Sent
 from kept.sync.outbox.outbox import Outbox
+from tests.helpers import finish, start, write
+
+
+class Arrived:
+    """Collects what a delivery reports."""
+
+    def __init__(self):
+        self.versions = []
+
+    def arrived(self, version):
+        self.versions.append(version)
 
 
 @pytest.fixture
@@ -33,14 +43,14 @@ def found(s3, artifact="m"):
 
 
 def test_entries_become_versions_in_order(s3, outbox, tmp_path):
-    arrived = []
-    delivery = Delivery(kept.open_store(s3), outbox, arrived.append)
+    arrived = Arrived()
+    delivery = Delivery(kept.open_store(s3), outbox, arrived)
     for n in range(3):
         add(delivery, tmp_path, n).unlink()
     told = []
     assert delivery.send(lambda *done: told.append(done)) == Sent(3, 3000)
     assert told == [(1016, 3000), (2032, 3000), (3048, 3048)]  # a blob has a header of 16 bytes
-    assert [v.reference for v in arrived] == ["m:v0", "m:v1", "m:v2"]
+    assert [v.reference for v in arrived.versions] == ["m:v0", "m:v1", "m:v2"]
     store = kept.open_store(s3)
     assert store["m:best"].index == 2
     assert store["m:a1"].metadata == {"n": 1, "bytes_new": 1000}
@@ -52,8 +62,8 @@ def test_one_that_is_added_while_the_outbox_is_looked_at_is_told_when_it_arrives
     s3, outbox, tmp_path, monkeypatch
 ):
     """Once it was taken for sent, since the look had not found it, and its arrival was not told."""
-    arrived = []
-    delivery = Delivery(kept.open_store(s3), outbox, arrived.append)
+    arrived = Arrived()
+    delivery = Delivery(kept.open_store(s3), outbox, arrived)
     add(delivery, tmp_path, 0)
     left = delivery.left
     looks = []
@@ -68,7 +78,7 @@ def test_one_that_is_added_while_the_outbox_is_looked_at_is_told_when_it_arrives
     monkeypatch.setattr(delivery, "left", left_before_another_one_comes)
     assert delivery.send() == Sent(1, 1000)
     assert delivery.send() == Sent(1, 1000)
-    assert [v.reference for v in arrived] == ["m:v0", "m:v1"]
+    assert [v.reference for v in arrived.versions] == ["m:v0", "m:v1"]
 
 
 @pytest.mark.parametrize("everything", [True, False])
@@ -77,8 +87,8 @@ def test_what_another_one_is_sending_is_waited_for_if_everything_is_wanted(
 ):
     """A run that resumes wants it; once it began anew, since the other one was not done yet."""
     store, sent = kept.open_store(s3), []
-    add(Delivery(store, outbox, lambda _: None), tmp_path, 0)
-    resuming = Delivery(store, outbox, lambda _: None)
+    add(Delivery(store, outbox), tmp_path, 0)
+    resuming = Delivery(store, outbox)
     sending = threading.Thread(target=lambda: sent.append(resuming.send(everything=everything)))
     with outbox.draining(store.location) as mine:
         assert mine
@@ -92,8 +102,8 @@ def test_what_another_one_is_sending_is_waited_for_if_everything_is_wanted(
 def test_one_that_is_deleted_before_its_arrival_is_told_holds_nothing_up(
     s3, outbox, tmp_path, monkeypatch
 ):
-    arrived = []
-    delivery = Delivery(kept.open_store(s3), outbox, arrived.append)
+    arrived = Arrived()
+    delivery = Delivery(kept.open_store(s3), outbox, arrived)
     for n in range(2):
         add(delivery, tmp_path, n)
     commit = Delivery._commit
@@ -106,7 +116,10 @@ def test_one_that_is_deleted_before_its_arrival_is_told_holds_nothing_up(
 
     monkeypatch.setattr(Delivery, "_commit", delete_at_once)
     assert delivery.send() == Sent(2, 2000)
-    assert [(v.reference, v.entry.deleted) for v in arrived] == [("m:v0", True), ("m:v1", False)]
+    assert [(v.reference, v.record.deleted) for v in arrived.versions] == [
+        ("m:v0", True),
+        ("m:v1", False),
+    ]
     assert delivery.left() == []
 
 
@@ -185,7 +198,10 @@ from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
 location, folder, who = sys.argv[1:]
 arrived = []
-delivery = Delivery(kept.open_store(location), Outbox(folder), arrived.append)
+class Arrived:
+    def arrived(self, version):
+        arrived.append(version)
+delivery = Delivery(kept.open_store(location), Outbox(folder), Arrived())
 sys.stdin.readline()
 for n in range(4):
     path = folder + f"-{who}{n}"
@@ -217,13 +233,18 @@ def test_processes_that_share_an_outbox(s3, outbox):
 
 TRAINER = """
 import itertools, os, sys, time, kept, kept.store.open
+from kept import messages
 from kept.sync.courier import Courier, Words
 from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
 location, folder, path, run = sys.argv[1:]
 store = kept.Store(kept.store.open.open_bucket(location), look=False)
 delivery = Delivery(store, Outbox(folder))
-courier = Courier(lambda _: delivery.send() and None, Words("s", "o", "c"), lambda text: None)
+class Sender:
+    def send(self, what):
+        delivery.send()
+messages.print_text = lambda text: None
+courier = Courier(Sender(), Words("s", "o", "c"))
 for n in itertools.count():
     own = f"{path}-{run}-{n}"
     with open(own, "wb") as file:

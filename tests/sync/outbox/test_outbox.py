@@ -8,11 +8,11 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.helpers import finish, start, tree, write
 
 from kept.errors import Damaged, InvalidMetadata, InvalidPath
 from kept.sync.outbox import outbox as outbox_module
 from kept.sync.outbox.outbox import Outbox, default_folder
+from tests.helpers import finish, start, tree, write
 
 CONTENT = {"artifact": "m", "metadata": {"loss": 0.5}}
 

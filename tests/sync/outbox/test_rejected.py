@@ -7,8 +7,6 @@ import os
 
 import pytest
 from click.testing import CliRunner
-from tests.helpers import write
-from tests.sync.mirror.trainer import Trainer, sync
 
 from kept.cli.main import cli
 from kept.sync import courier
@@ -16,6 +14,8 @@ from kept.sync.outbox.rejected import refusal_of
 from kept.sync.wandb import sdk as wandb_run
 from kept.sync.wandb import sender
 from kept.sync.wandb.uploads import Label
+from tests.helpers import write
+from tests.sync.mirror.trainer import Trainer, sync
 
 wandb = pytest.importorskip("wandb")
 
@@ -39,15 +39,15 @@ def refusing(wandb_server):
     return refuse
 
 
-def test_one_that_is_refused_does_not_keep_later_ones(wandb_server, tmp_path, refusing):
+def test_one_that_is_refused_does_not_keep_later_ones(wandb_server, tmp_path, refusing, shown):
     trainer = Trainer(tmp_path)
     refusing("createArtifact", 3)
     for n in range(3):
         trainer.save(b"%d" % n, aliases=["latest", f"epoch_{n}"] + ["best"] * (n < 2))
     trainer.uploads.finish()
-    assert "returned error 400" in trainer.told[0]
-    assert "one checkpoint is not in" in trainer.told[-1]
-    assert "returned error 400" in trainer.told[-1]
+    assert "returned error 400" in shown[0]
+    assert "one checkpoint is not in" in shown[-1]
+    assert "returned error 400" in shown[-1]
     versions = wandb_server.versions(trainer.name)
     assert [set(v.aliases) for v in versions] == [{"epoch_1", "best"}, {"epoch_2", "latest"}]
     [left] = trainer.outbox.entries()
@@ -63,7 +63,7 @@ def test_one_that_is_refused_does_not_keep_later_ones(wandb_server, tmp_path, re
     assert trainer.outbox.entries() == []
 
 
-def test_a_type_conflict(wandb_server, tmp_path):
+def test_a_type_conflict(wandb_server, tmp_path, shown):
     trainer = Trainer(tmp_path)
     taken = wandb.Artifact("mine", type="dataset")
     trainer.run.log_artifact(taken).wait()
@@ -71,7 +71,7 @@ def test_a_type_conflict(wandb_server, tmp_path):
     trainer.uploads.add(Label("mine", aliases=["epoch_0"]), files)
     trainer.save(b"0")
     trainer.uploads.finish()
-    assert "already exists with type 'dataset'" in trainer.told[0]
+    assert "already exists with type 'dataset'" in shown[0]
     [left] = trainer.outbox.entries()
     assert "already exists with type 'dataset'" in refusal_of(left).reason
     assert len(wandb_server.versions(trainer.name)) == 1

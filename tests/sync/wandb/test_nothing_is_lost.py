@@ -13,6 +13,7 @@ import signal
 import subprocess
 
 import pytest
+
 from tests.sync.wandb.training import (
     KEPT,
     PATIENCE,

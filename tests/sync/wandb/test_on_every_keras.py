@@ -7,6 +7,7 @@ import signal
 from importlib.util import find_spec
 
 import pytest
+
 from tests.sync.wandb.training import (
     killed_in_the_midst_of_an_upload,
     stuck,

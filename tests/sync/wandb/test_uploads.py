@@ -8,8 +8,6 @@ import threading
 from datetime import timedelta
 
 import pytest
-from tests.helpers import write
-from tests.sync.mirror.trainer import Trainer, sync
 
 from kept.errors import Damaged, InvalidInput, NoActiveRun, UploadFailed
 from kept.sync import courier
@@ -18,6 +16,8 @@ from kept.sync.wandb import sdk as wandb_run
 from kept.sync.wandb import sender
 from kept.sync.wandb.ping import answers
 from kept.sync.wandb.uploads import send_left, uploads_of
+from tests.helpers import write
+from tests.sync.mirror.trainer import Trainer, sync
 
 wandb = pytest.importorskip("wandb")
 
@@ -32,7 +32,7 @@ def quick(monkeypatch, tmp_path):
 
 
 def test_checkpoints_arrive_in_order_with_all_that_belongs_to_them(
-    wandb_server, tmp_path, monkeypatch
+    wandb_server, tmp_path, monkeypatch, shown
 ):
     monkeypatch.setattr(courier, "NOTICE_SECONDS", 60)  # a busy machine is nothing to be told of
     trainer = Trainer(tmp_path)
@@ -47,7 +47,7 @@ def test_checkpoints_arrive_in_order_with_all_that_belongs_to_them(
         ("there.keras", "s3://bucket/there.keras")
     ]
     assert first.run.name == trainer.run.id
-    assert trainer.told == []
+    assert shown == []
 
 
 def test_the_training_thread_asks_the_server_nothing(wandb_server, tmp_path):
@@ -86,13 +86,13 @@ def test_there_is_no_second_copy_of_the_bytes(wandb_server, tmp_path):
     trainer.is_on(wandb_server)
 
 
-def test_the_server_away_until_the_end(wandb_server, tmp_path, monkeypatch):
+def test_the_server_away_until_the_end(wandb_server, tmp_path, monkeypatch, shown):
     trainer = Trainer(tmp_path)
     wandb_server.stop()
     for n in range(3):
         trainer.save(b"%d" % n)
     trainer.uploads.finish()
-    failed, left = (text for text in trainer.told if "on their way" not in text)
+    failed, left = (text for text in shown if "on their way" not in text)
     assert "fails, training goes on and every version is safe" in failed
     assert "does not answer" in failed
     assert "3 checkpoints are not in the W&B run kept-team/p/" in left
@@ -125,7 +125,7 @@ def test_each_call_may_fail_once(wandb_server, tmp_path, call, fault):
     trainer.is_on(wandb_server)
 
 
-def test_an_upload_that_wandb_gives_up(wandb_server, tmp_path):
+def test_an_upload_that_wandb_gives_up(wandb_server, tmp_path, shown):
     """With a status that wandb does not try again: the artifact is lost, for wandb."""
     trainer = Trainer(tmp_path)
     faults = ["400", "400"]
@@ -136,7 +136,7 @@ def test_an_upload_that_wandb_gives_up(wandb_server, tmp_path):
     trainer.uploads._courier.wait(30)
     trainer.is_on(wandb_server)
     assert faults == []
-    assert [text for text in trainer.told if "on their way" not in text] == []
+    assert [text for text in shown if "on their way" not in text] == []
 
 
 def test_committed_and_not_confirmed_is_not_sent_again(wandb_server, tmp_path, monkeypatch):
@@ -182,7 +182,7 @@ def test_the_same_bytes_again(wandb_server, tmp_path):
     assert trainer.outbox.entries() == []
 
 
-def test_a_run_that_was_ended_keeps_what_is_left(wandb_server, tmp_path):
+def test_a_run_that_was_ended_keeps_what_is_left(wandb_server, tmp_path, shown):
     trainer = Trainer(tmp_path)
     trainer.save(b"0")
     trainer.uploads.finish()
@@ -190,8 +190,8 @@ def test_a_run_that_was_ended_keeps_what_is_left(wandb_server, tmp_path):
     trainer.save(b"1")
     trainer.save(b"2")
     trainer.uploads.finish()
-    assert "is finished" in trainer.told[0]
-    assert "2 checkpoints are not" in trainer.told[-1]
+    assert "is finished" in shown[0]
+    assert "2 checkpoints are not" in shown[-1]
     assert wandb_server.run(trainer.run.id).state == "finished"
     sync(trainer.outbox)
     trainer.is_on(wandb_server)
@@ -210,15 +210,15 @@ def test_wandb_finish_in_the_midst_of_an_upload(wandb_server, tmp_path):
     trainer.is_on(wandb_server)
 
 
-def test_offline_everything_waits_for_sync(wandb_server, tmp_path):
+def test_offline_everything_waits_for_sync(wandb_server, tmp_path, shown):
     trainer = Trainer(tmp_path, mode="offline")
     for n in range(3):
         trainer.save(b"%d" % n)
     trainer.uploads.finish()
     assert wandb_server.faults.calls == []
-    [told] = trainer.told
-    assert "3 checkpoints are not in the W&B run p/" in told
-    assert "(W&B is offline)" in told
+    [text] = shown
+    assert "3 checkpoints are not in the W&B run p/" in text
+    assert "(W&B is offline)" in text
     wandb.finish()
     sync(trainer.outbox)
     trainer.is_on(wandb_server)
@@ -246,16 +246,16 @@ def test_offline_and_wandb_sync_make_no_doubles(wandb_server, tmp_path, kept_fir
     assert len(wandb_server.run(trainer.run.id).lines["wandb-history.jsonl"]) == 1
 
 
-def test_disabled_leaves_nothing(wandb_server, tmp_path):
+def test_disabled_leaves_nothing(wandb_server, tmp_path, shown):
     trainer = Trainer(tmp_path, mode="disabled")
     trainer.save(b"0")
     trainer.uploads.finish()
     assert wandb_server.faults.calls == []
-    assert trainer.told == []
+    assert shown == []
     assert not os.path.exists(trainer.outbox.folder)
 
 
-def test_a_file_that_was_changed_in_place_is_not_sent(wandb_server, tmp_path):
+def test_a_file_that_was_changed_in_place_is_not_sent(wandb_server, tmp_path, shown):
     trainer = Trainer(tmp_path)
     gate = threading.Event()
     wandb_server.faults.fault = lambda name: gate.wait(60) and None
@@ -265,8 +265,8 @@ def test_a_file_that_was_changed_in_place_is_not_sent(wandb_server, tmp_path):
     write(tmp_path / "x", b"other").rename(entry.files[0].file)
     gate.set()
     trainer.uploads.finish()
-    assert "changed in place" in trainer.told[0]
-    assert "one checkpoint is not in" in trainer.told[-1]
+    assert "changed in place" in shown[0]
+    assert "one checkpoint is not in" in shown[-1]
     contents = [wandb_server.content(v) for v in wandb_server.versions(trainer.name)]
     assert contents == [{"m.keras": b"0"}, {"m.keras": b"2"}]
     wandb.finish()
@@ -317,7 +317,7 @@ def test_no_run(wandb_server):
 
 def test_all_who_upload_to_a_run_share_one_sender(wandb_server):
     run = wandb.init(project="p")
-    first, second = (uploads_of(run, lambda text: None) for _ in range(2))
+    first, second = (uploads_of(run) for _ in range(2))
     assert first is second
     run.finish()
-    assert uploads_of(wandb.init(project="p"), lambda text: None) is not first
+    assert uploads_of(wandb.init(project="p")) is not first

@@ -15,7 +15,7 @@ import pytest
 
 import kept
 from kept.errors import InvalidCheckpoint, InvalidInput, SaveFailed
-from kept.training import messages
+from kept import messages
 from tests.training.helpers import by_alias, epochs_of, leftovers, make_data, make_model
 
 if keras.backend.backend() != "tensorflow":

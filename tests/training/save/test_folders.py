@@ -10,7 +10,7 @@ import pytest
 
 import kept
 from kept.errors import InvalidCheckpoint, InvalidInput
-from kept.training import messages
+from kept import messages
 from kept.training.keras_api import formats
 from tests.training.helpers import (
     AtTheEnd,

@@ -12,7 +12,7 @@ import pytest
 from keras import layers
 
 import kept
-from kept.training import messages
+from kept import messages
 from tests.training.helpers import (
     AtTheEnd,
     LiveSave,

@@ -19,15 +19,13 @@ from kept.sync.mirror.replicate import Sync
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kept.sync.courier import Tell
-
     Where = str | os.PathLike[str] | Store
 
 
 class Mirror:
     """Another place that artifacts are copied to; what is due are artifacts."""
 
-    def __init__(self, store: Store, where: Where, tell: Tell) -> None:
+    def __init__(self, store: Store, where: Where) -> None:
         """Name the place; it is first asked for on the courier's thread. Raises InvalidInput."""
         self._store = store
         self._bucket = where.bucket if isinstance(where, Store) else open_bucket(where)
@@ -39,21 +37,22 @@ class Mirror:
         self._syncs: dict[str, Sync] = {}
         later = f"the next run goes on, or: kept sync {store.location} {self.location}"
         words = Words(f"the mirror {self.location}", store.location, later)
-        self.courier = Courier(self._copy, words, tell, counts=True)
+        self.courier = Courier(self, words, counts=True)
 
     def begin(self, artifact: str) -> None:
         """Note durably that the artifact is mirrored, and copy what an earlier run has left."""
         self._receipts.register(artifact)
         self.courier.wake(artifact, *self._receipts.artifacts())
 
-    def _copy(self, artifact: str) -> None:
+    def send(self, what: str) -> None:
+        """Copy what the mirror lacks of an artifact; raises what Sync.run raises."""
         if self._target is None:
             self._target = Store(self._bucket)
-        if not self._store.log(artifact).view().head:
+        if not self._store.log(what).view().head:
             return  # registered, and nothing committed yet
-        sync = self._syncs.setdefault(artifact, Sync(self._store, self._target, artifact))
+        sync = self._syncs.setdefault(what, Sync(self._store, self._target, what))
         sync.run(
-            lambda record, version: self._receipts.confirm(artifact, record, version),
+            lambda record, version: self._receipts.confirm(what, record, version),
             self.courier.told,
         )
 
@@ -61,9 +60,9 @@ class Mirror:
 class Mirrors:
     """All mirrors of a store."""
 
-    def __init__(self, store: Store, where: Where | Iterable[Where] | None, tell: Tell) -> None:
+    def __init__(self, store: Store, where: Where | Iterable[Where] | None) -> None:
         """Take one place, several or none. Raises InvalidInput."""
-        self._all = [Mirror(store, place, tell) for place in _listed(where)]
+        self._all = [Mirror(store, place) for place in _listed(where)]
         locations = [mirror.location for mirror in self._all]
         if len(set(locations)) < len(locations):
             raise InvalidInput(f"Two mirrors are the same place. Received: {locations!r}")

@@ -7,18 +7,18 @@ whose process was killed before it was confirmed, is found in the log and not co
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from kept.bucket.transfer import Transfer
 from kept.errors import Damaged, InvalidInput
-from kept.store.commit import Label, commit
+from kept.store.commit import VersionInfo, commit
 from kept.store.content.find_files import Source
 from kept.store.metadata import MeasuredMetadata
 from kept.sync.outbox.rejected import aliases_of, pass_by, refuse
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from kept.bucket.transfer import Progress
     from kept.store.encoding import Json
@@ -38,15 +38,20 @@ class Sent(NamedTuple):
     bytes: int  # of the files; what the store had already was not moved
 
 
+class Arrivals(Protocol):
+    """Hears which checkpoints have become versions."""
+
+    def arrived(self, version: Version) -> None:
+        """Take note of a version."""
+
+
 class Delivery:
     """Sends what the outbox holds for a store. For many threads."""
 
-    def __init__(
-        self, store: Store, outbox: Outbox, arrived: Callable[[Version], None] | None = None
-    ) -> None:
-        """Take whom to tell the versions of entries that were added here, in order."""
+    def __init__(self, store: Store, outbox: Outbox, arrivals: Arrivals | None = None) -> None:
+        """Report to arrivals the versions of entries that were added here, in order."""
         self.store, self.outbox = store, outbox
-        self._arrived = arrived or (lambda _: None)
+        self._arrivals = arrivals
         self._untried: set[str] = set()  # write_ids of entries that no attempt was made for
         self._own: dict[str, str] = {}  # write_id -> artifact, of entries that have not arrived
 
@@ -125,7 +130,7 @@ class Delivery:
             transfer.spared(entry.size)
         index = _index(recorded) if recorded else self._commit(entry, transfer)
         if entry.write_id in self._own:
-            self._arrived(self.store.logged(entry.artifact, index))
+            self._report(entry.artifact, index)
             del self._own[entry.write_id]
         pass_by(refused, entry)
         self.outbox.confirm(entry)
@@ -133,7 +138,7 @@ class Delivery:
     def _commit(self, entry: Entry, transfer: Transfer) -> int:
         entry.check()
         content: dict[str, Any] = entry.content
-        label = Label(
+        label = VersionInfo(
             content["type"],
             tuple(aliases_of(entry)),
             MeasuredMetadata(content["metadata"], started=0.0, seconds=()),
@@ -172,9 +177,13 @@ class Delivery:
         for write_id, event in sorted(
             self._records(gone).items(), key=lambda item: int(item[1]["number"])
         ):
-            self._arrived(self.store.logged(gone[write_id], _index(event)))
+            self._report(gone[write_id], _index(event))
         for write_id in gone:
             self._own.pop(write_id, None)
+
+    def _report(self, artifact: str, index: int) -> None:
+        if self._arrivals is not None:
+            self._arrivals.arrived(self.store.logged(artifact, index))
 
 
 def _index(event: Event) -> int:

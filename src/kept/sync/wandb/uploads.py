@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import Unreachable, UploadFailed
+from kept.messages import show
 from kept.store.metadata import check_metadata
 from kept.sync.courier import Courier, Words
 from kept.sync.outbox.outbox import Entry, Outbox
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from kept.store.encoding import Json
-    from kept.sync.courier import Tell
     from kept.sync.wandb.sdk import Place
 
 
@@ -63,10 +63,9 @@ class Label:
 class WandbUploads:
     """The uploads of a run, while it trains; all callbacks of a fit share them, see uploads_of."""
 
-    def __init__(self, run: Any, tell: Tell, outbox: Outbox | None = None) -> None:
+    def __init__(self, run: Any, outbox: Outbox | None = None) -> None:
         """Take a run of wandb.init, online, offline or disabled; nothing is sent yet."""
         self._run = run  # held, so that its id in _uploads is not given to another
-        self._tell = tell
         self._outbox = outbox or Outbox()
         place = wandb_run.place_of(run)
         self._sender = Sender(run, place) if place else None  # None: the run is disabled
@@ -78,7 +77,7 @@ class WandbUploads:
         self._destination = f"the W&B run {label}"
         self._later = f"to send it: kept sync --outbox {self._outbox.folder}"
         words = Words(self._destination, self._outbox.folder, self._later, self._left_text)
-        self._courier = Courier(self._send, words, tell, self._let_go)
+        self._courier = Courier(self, words, held=self._claim)
 
     def begin(self) -> None:
         """Send what an earlier process has left for this run."""
@@ -131,8 +130,8 @@ class WandbUploads:
         if not self._offline:
             self._courier.finish()
         if not self._courier.pending and self._left():  # else the courier has told
-            self._tell(
-                f"kept: {self._left_text()} in {self._destination} ({self._why_left()}). "
+            show(
+                f"{self._left_text()} in {self._destination} ({self._why_left()}). "
                 f"Safe in {self._outbox.folder}; {self._later}"
             )
 
@@ -152,32 +151,32 @@ class WandbUploads:
         found = self._outbox.entries(self._sender.place.destination)
         return list(filter(self._sender.takes, found))
 
-    def _send(self, _: str) -> None:
-        """Send what is left; the courier's key, of which there is one, says nothing."""
+    def send(self, what: str) -> None:  # noqa: ARG002 - there is one key
+        """For the courier: send what is left. Raises UploadFailed, or what send_all raises."""
         if self._sender is None:
             return
         if not self._has_claim:
             claim = self._outbox.draining(self._sender.place.destination)
             self._has_claim = self._claim.enter_context(claim)
+            self._claim.callback(self._lose_claim)
         if not self._has_claim:
             raise UploadFailed(f"another process is sending to {self._destination}")
         self._sender.send_all(self._left(), self._outbox.confirm)
 
-    def _let_go(self) -> None:
+    def _lose_claim(self) -> None:
         self._has_claim = False
-        self._claim.close()
 
 
 _uploads: weakref.WeakValueDictionary[tuple[int, str], WandbUploads] = weakref.WeakValueDictionary()
 
 
-def uploads_of(run: Any, tell: Tell) -> WandbUploads:
+def uploads_of(run: Any) -> WandbUploads:
     """Return the uploads of a run, the same to all who ask: a run has one sender."""
     outbox = Outbox()
     key = (id(run), outbox.folder)
     found = _uploads.get(key)
     if found is None:
-        found = _uploads[key] = WandbUploads(run, tell, outbox)
+        found = _uploads[key] = WandbUploads(run, outbox)
     return found
 
 

@@ -152,7 +152,7 @@ class WandbDestination:
     def _references(self, version: Version | None) -> dict[str, str]:
         if not self._by_reference or version is None:
             return {}
-        key = manifest_key(version.entry.manifest)
+        key = manifest_key(version.record.manifest)
         return {"kept-manifest.json": f"{version.store.location}/{key}"}
 
 
