@@ -12,7 +12,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
-from kept.training.messages import show
+from kept.messages import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,7 +23,7 @@ from kept.training.decide.moment import Moment
 from kept.training.decide.preemption import Preemption, leave
 from kept.training.decide.report import not_saved, save_begins, save_ended
 from kept.training.decide.schedule import SaveSchedule
-from kept.training.messages import print_text, show, show_once
+from kept.messages import print_text, show, show_once
 from kept.training.monitor import Metric, as_text
 from kept.training.naming import ArtifactName
 from kept.training.request import SaveRequest

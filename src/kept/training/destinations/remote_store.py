@@ -16,7 +16,7 @@ from kept.sync.mirror.mirrors import Mirrors
 from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
 from kept.training.destinations.base import Submitted
-from kept.training.messages import show
+from kept.messages import show
 from kept.training.naming import default_artifact_name, is_named
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class RemoteDestination:
 
     def send(self, what: str) -> None:  # noqa: ARG002 - as the courier calls it
         """Deliver all checkpoints of the outbox; for the courier."""
-        self._delivery.send(self._courier.progress)
+        self._delivery.send(self._courier.told)
 
     def arrived(self, version: Version) -> None:
         """Pass on a version that the store has now; for the delivery."""

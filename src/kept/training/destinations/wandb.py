@@ -17,7 +17,7 @@ from kept.sync.wandb.uploads import Label, uploads_of
 from kept.training.destinations.base import Submitted
 from kept.training.destinations.open import open_destination
 from kept.training.destinations.store import StoreDestination
-from kept.training.messages import show
+from kept.messages import show
 from kept.training.naming import artifact_name_of
 
 if TYPE_CHECKING:

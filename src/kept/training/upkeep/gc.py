@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from kept.store.gc.collector import collect_ruled_out
 from kept.store.gc.marks import deleted_by
 from kept.store.log.history import version_records
-from kept.training.messages import show
+from kept.messages import show
 from kept.training.save.writer import yield_to_training
 
 if TYPE_CHECKING:

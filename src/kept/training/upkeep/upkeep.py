@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kept.bucket.local import LocalBucket
 from kept.errors import KeptError
-from kept.training.messages import show
+from kept.messages import show
 from kept.training.upkeep.compaction import BackgroundCompactor
 from kept.training.upkeep.gc import BackgroundGC
 from kept.training.upkeep.local_files import LocalFiles
