@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kept.training.save import saver
+from kept.training.save import write_checkpoint
 
 PATIENCE = 60  # seconds until a test that hangs is given up
 
@@ -180,14 +180,14 @@ class Gate:
         self.waiting = threading.Event()  # the writer is at the gate
         self._allowed = threading.Semaphore(0)
         self._is_open = False
-        real = saver.write_snapshot
+        real = write_checkpoint.write_snapshot
 
         def held(*args, **options):
             self.waiting.set()
             assert self._is_open or self._allowed.acquire(timeout=PATIENCE)
             return real(*args, **options)
 
-        monkeypatch.setattr(saver, "write_snapshot", held)
+        monkeypatch.setattr(write_checkpoint, "write_snapshot", held)
 
     def let_through(self, files):
         """Let the writer write so many files."""

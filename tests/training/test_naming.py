@@ -256,4 +256,4 @@ class TestGoingOn:
     def test_it_is_told(self, store, capsys):
         self.continued(store, 0.3, name="m")
         self.continued(store, 0.4, name="m", verbose=1)
-        assert "Going on with m: best val_loss so far is 0.30000" in capsys.readouterr().out
+        assert "Continuing m: best val_loss so far is 0.30000" in capsys.readouterr().out

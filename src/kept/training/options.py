@@ -117,12 +117,14 @@ class Options:
             return math.inf
         try:
             span = parse_span(every, "save_every").total_seconds()
-        except InvalidInput as error:
-            raise InvalidCheckpoint(str(error)) from None
-        seconds = span if isinstance(every, (str, timedelta)) else float(every)
+            # A timedelta has microseconds, a number may be smaller.
+            seconds = float(every) if isinstance(every, (int, float)) else span
+        except InvalidInput:
+            seconds = 0.0
         if seconds <= 0:
             raise InvalidCheckpoint(
-                f"save_every is a time of more than 0. Received: save_every={every!r}"
+                "save_every is a time such as '30s', '10min', '2h' or '1d', a number of seconds or "
+                f"a timedelta, more than 0. Received: save_every={every!r}"
             )
         return seconds
 

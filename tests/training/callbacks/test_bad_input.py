@@ -15,7 +15,7 @@ pytestmark = pytest.mark.any_framework
 BAD_PATHS = [
     ("", "not empty"),
     (b"m.keras", "a text or a path"),
-    ("s3://bucket/m.keras", "said by store"),
+    ("s3://bucket/m.keras", "store says where"),
     ("m.ckpt", "must end in .keras"),
     ("m.keras.zip", "must end in .keras"),
     ("m_{epoch.keras", "expected '}'"),
@@ -115,5 +115,5 @@ def test_a_store_that_cannot_be_written_is_found_before_the_first_batch(data, mo
 def test_a_metric_of_the_path_that_never_comes(data, model):
     with pytest.raises(InvalidCheckpoint) as caught:
         fit(model, data, kept.ModelCheckpoint("m_{val_loss}.keras"))
-    assert "There are: accuracy, epoch, loss" in str(caught.value)
+    assert "Available: accuracy, epoch, loss" in str(caught.value)
     assert "Received: filepath='m_{val_loss}.keras'" in str(caught.value)

@@ -66,7 +66,7 @@ def test_what_needs_less_is_seen_to_need_less(free, model, data, store):
     for options in ({"keep": kept.Keep(last=3)}, {"keep_local": False}, {"path": "m.keras"}):
         path = options.pop("path", "m.keras")
         silent(model, data, checkpoint(store, path, **options), epochs=8)
-    with pytest.warns(UserWarning, match="bytes are to come"):
+    with pytest.warns(UserWarning, match="This fit may write up to 9 checkpoints"):
         fit(model, data, checkpoint(store), epochs=8)
     free(9 * size + 3 * size)  # nine versions; two files and the next one
     silent(model, data, checkpoint(store, keep_local=kept.Keep(bytes=2 * size)), epochs=8)
@@ -82,7 +82,7 @@ def test_epochs_that_are_over_bring_nothing(free, model, data, store):
     options = {"keep_local": False}
     silent(model, data, checkpoint(store, **options), epochs=10, initial_epoch=8)
     silent(model, data, checkpoint(store, **options, resume=True), epochs=12)
-    with pytest.warns(UserWarning, match="Up to 4 checkpoints of up to"):
+    with pytest.warns(UserWarning, match="may write up to 4 checkpoints of up to"):
         fit(model, data, checkpoint(store, **options, resume=True), epochs=15)
 
 
@@ -92,8 +92,8 @@ def test_what_is_deleted_takes_room_until_a_gc(free, model, data, store):
     silent(model, data, checkpoint(store, **options), epochs=8)
     with pytest.warns(UserWarning, match="Unless `kept gc` runs beside the training") as told:
         fit(model, data, checkpoint(store, **options, gc=None), epochs=8)
-    [text] = [str(w.message) for w in told if "to come" in str(w.message)]
-    assert text.endswith('Less is needed with gc="1h", a store elsewhere or fewer saves.')
+    [text] = [str(w.message) for w in told if "may write" in str(w.message)]
+    assert text.endswith('To need less, use gc="1h", a store elsewhere or fewer saves.')
 
 
 def test_what_the_clock_brings_is_known_after_an_epoch(free, model, data, store, monkeypatch):
@@ -105,7 +105,7 @@ def test_what_the_clock_brings_is_known_after_an_epoch(free, model, data, store,
     free(5 * size)
     options = {"keep_local": False, "save_every": 3600}
     silent(model, data, checkpoint(store, **options), advance, epochs=3)
-    with pytest.warns(UserWarning, match="Up to 16 checkpoints") as told:  # 3, 12, and at SIGTERM
+    with pytest.warns(UserWarning, match="may write up to 16 checkpoints") as told:  # 3, 12, and at SIGTERM
         fit(model, data, checkpoint(store, **options | {"save_every": 10}), advance, epochs=3)
     assert len([w for w in told if "checkpoints of up to" in str(w.message)]) == 1
 
@@ -120,8 +120,8 @@ def test_the_advice_names_what_is_not_done_already(free, model, data, store):
     ):
         with pytest.warns(UserWarning, match="checkpoints of up to") as told:
             fit(model, data, callback)
-        [text] = [str(w.message) for w in told if "to come" in str(w.message)]
-        found.append(text.partition("needed with ")[2])
+        [text] = [str(w.message) for w in told if "may write" in str(w.message)]
+        found.append(text.partition("To need less, use ")[2])
     assert found == [
         "keep=kept.Keep(last=3), keep_local=False, a store elsewhere or fewer saves.",
         "keep_local=False, a store elsewhere or fewer saves.",

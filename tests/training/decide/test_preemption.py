@@ -12,7 +12,7 @@ import pytest
 import kept
 from kept.errors import InvalidCheckpoint
 from kept.training.decide import preemption
-from kept.training.decide.timer import SaveTimer
+from kept.training.options import Options
 from tests.training.resume.test_resume import checkpoint, fit, make, rows
 from tests.training.save.forks import Forks
 
@@ -139,7 +139,7 @@ def test_sigterm_after_a_save_that_failed_saves_and_leaves_all_the_same(monkeypa
 
     monkeypatch.setattr(kept.Store, "log_artifact", fails_once)
     own = checkpoint(save_freq=3, on_error="warn")
-    with pytest.raises(SystemExit) as left, pytest.warns(UserWarning, match="goes on without it"):
+    with pytest.raises(SystemExit) as left, pytest.warns(UserWarning, match="continues without it"):
         fit(make(), own, SignalAt(2))
     assert left.value.code == 143
     assert [version.metadata["step"] for version in own.versions] == [3]
@@ -197,12 +197,14 @@ def test_saves_by_the_clock(monkeypatch):
         ("10min", 600),
         ("1.5h", 5400),
         (" 2 m ", 120),
+        ("1d", 86400),
+        ("2 w", 1_209_600),
         (7, 7),
         (timedelta(hours=1), 3600),
     ],
 )
 def test_times(every, seconds):
-    assert SaveTimer(every).seconds == seconds
+    assert Options(save_every=every).seconds_between_saves == seconds
 
 
 @pytest.mark.parametrize("every", ["", "10", "ten", "0s", 0, -1, True, "5 days", [], float("nan")])

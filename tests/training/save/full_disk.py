@@ -54,7 +54,7 @@ def fit(model, callback, epochs):
             assert len(history.epoch) == epochs
         except SaveFailed as error:
             raised = str(error)
-    return [str(w.message) for w in caught if "goes on without" in str(w.message)], raised
+    return [str(w.message) for w in caught if "continues without" in str(w.message)], raised
 
 
 def good(store):

@@ -34,11 +34,11 @@ ON_JAX = keras.backend.backend() == "jax"
 ENDED = """
 import contextlib, os, signal, sys, threading
 import kept
-from kept.training.save import saver, writer
+from kept.training.save import write_checkpoint, writer
 from tests.training.helpers import *
 
 how = sys.argv[1]
-told, real_write, real_notice = threading.Event(), saver.write_snapshot, writer._notice
+told, real_write, real_notice = threading.Event(), write_checkpoint.write_snapshot, writer._notice
 writer._NOTICE_AFTER = 0.1
 
 def late(*args, **options):
@@ -51,7 +51,7 @@ def notice(*args):
         told.set()
         yield show
 
-saver.write_snapshot, writer._notice = late, notice
+write_checkpoint.write_snapshot, writer._notice = late, notice
 
 class End(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
@@ -70,14 +70,14 @@ try:
     fit(make_model(), make_data(), live, callback, End())
 finally:
     own = [t.name for t in threading.enumerate() if t.name.startswith("kept") and not t.daemon]
-    print("own threads", own, "pending", callback._saver.writer.pending, flush=True)
+    print("own threads", own, "pending", callback._controller.saver.writer.pending, flush=True)
 """
 
 KILLED = """
 import sys, time
 import kept
 from kept.bucket.local import LocalBucket
-from kept.training.save import path_template, saver
+from kept.training.save import publish, write_checkpoint
 from tests.training.helpers import *
 
 def hang():
@@ -107,13 +107,13 @@ callback = kept.ModelCheckpoint("m.keras", name="m")
 play([callback], [{}, {}], model=model)
 match sys.argv[1]:
     case "file":
-        saver.write_snapshot = in_the_file
+        write_checkpoint.write_snapshot = in_the_file
     case "record":
         LocalBucket.put_if_absent = before_the_record
     case "publish":
-        saver.publish = before_the_file
+        write_checkpoint.publish = before_the_file
     case "publishing":
-        path_template.write_file = in_the_published_file
+        publish.write_file = in_the_published_file
 play([callback], [{}], model=model, start=2)
 """
 

@@ -172,16 +172,16 @@ def test_a_file_that_cannot_be_published_takes_no_best_version_back(
     store, model, background, monkeypatch
 ):
     """The version is there: a worse one became the best, and keep= deleted the best one."""
-    from kept.training.save import saver
+    from kept.training.save import write_checkpoint
 
-    real, full = saver.publish, []
+    real, full = write_checkpoint.publish, []
 
     def publish(*args):
         if full:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(*args)
 
-    monkeypatch.setattr(saver, "publish", publish)
+    monkeypatch.setattr(write_checkpoint, "publish", publish)
     callback = checkpoint("m.keras", store=store, name="m", background=background,
                           on_error="warn", keep=kept.Keep(last=1))  # fmt: skip
     play([callback], losses(0.5), model=model)
@@ -203,13 +203,13 @@ class TestInTheBackground:
     def failed(self, disk, model):
         callback = hooks(checkpoint("m.keras"), model)
         callback.on_epoch_end(0)
-        callback._saver.writer._changed.acquire()  # wait() would raise the error here
+        callback._controller.saver.writer._changed.acquire()  # wait() would raise the error here
         try:
-            assert callback._saver.writer._changed.wait_for(
-                lambda: not callback._saver.writer.pending, 60
+            assert callback._controller.saver.writer._changed.wait_for(
+                lambda: not callback._controller.saver.writer.pending, 60
             )
         finally:
-            callback._saver.writer._changed.release()
+            callback._controller.saver.writer._changed.release()
         disk.full = False
         return callback
 
@@ -249,7 +249,7 @@ class TestInTheBackground:
         for epoch in range(3):
             callback._controller.epoch_end(epoch, {})
         callback.on_train_end()
-        told = [str(w.message) for w in recwarn if "goes on without it" in str(w.message)]
+        told = [str(w.message) for w in recwarn if "continues without it" in str(w.message)]
         assert [text.partition(": ")[2][:7] for text in told] == ["Epoch 1", "Epoch 2", "Epoch 3"]
 
     def test_each_error_is_raised(self, disk, failed, model):
@@ -275,6 +275,6 @@ def test_ctrl_c_while_the_writer_is_waited_for_takes_the_best_value_back(model, 
     assert callback.best == 2.0
     callback.on_epoch_end(2, {"val_loss": 1.5})
     callback.close()
-    assert callback._saver._recoder._saves == 0
+    assert callback._controller.saver._recoder._saves == 0
     assert [version.metadata["value"] for version in callback.versions] == [2.0, 1.5]
     assert "best" in callback.versions[-1].aliases

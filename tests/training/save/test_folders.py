@@ -100,7 +100,7 @@ class TestSavedModel:
         assert capsys.readouterr().out.count("on the training thread: a SavedModel") == 1
 
     def test_there_is_no_resuming(self):
-        with pytest.raises(InvalidCheckpoint, match=r"a SavedModel cannot be resumed from"):
+        with pytest.raises(InvalidCheckpoint, match=r"a SavedModel cannot be resumed"):
             kept.ModelCheckpoint("m", name="m", resume=True)
 
     @on_tensorflow

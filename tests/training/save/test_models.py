@@ -217,7 +217,7 @@ def test_is_what_keras_saves_and_loads_back_equal(trained, tmp_path, gate):
     assert content_of(first, tmp_path / "kept") == content(live.paths[0])
     assert content_of(last, tmp_path / "kept") == content(live.paths[1])
     assert first.digest != last.digest
-    assert callback._saver._extra == []  # the snapshot held all that Keras asked for
+    assert callback._controller.saver._checkpoints.extra_variables == []  # the snapshot held all that Keras asked for
     loaded, reference = last.load_model(), keras.saving.load_model(live.paths[1])
     assert_same_state(loaded, reference)
     if not model.optimizer.use_ema:  # at its end fit puts the averages into the weights
@@ -250,7 +250,7 @@ def test_quantized(mode, gate, tmp_path):
     loaded = callback.versions[-1].load_model()
     assert_same_state(loaded, keras.saving.load_model(live.paths[-1]))
     np.testing.assert_allclose(outputs(loaded), outputs(model), rtol=1e-5)
-    assert callback._saver._extra == []
+    assert callback._controller.saver._checkpoints.extra_variables == []
 
 
 def test_one_hundred_layers(gate, tmp_path):
@@ -260,7 +260,7 @@ def test_one_hundred_layers(gate, tmp_path):
     play([AtTheEnd(gate.open), live, callback], [{}, {}], model=model)
     for version, path in zip(callback.versions, live.paths, strict=True):
         assert content_of(version, tmp_path / "kept") == content(path)
-    assert callback._saver._extra == []
+    assert callback._controller.saver._checkpoints.extra_variables == []
 
 
 def test_seeds_of_dropout_are_snapshots_too(gate, tmp_path):
@@ -274,7 +274,7 @@ def test_seeds_of_dropout_are_snapshots_too(gate, tmp_path):
     )
     seeds = [v for v in model.variables if "seed" in v.path]
     assert len(seeds) == 2
-    lent = callback._saver._pool.borrow(wait=True)
+    lent = callback._controller.saver._pool.borrow(wait=True)
     assert all(lent.value(seed) is not None for seed in seeds)
 
 
@@ -294,9 +294,9 @@ def test_variables_of_no_list_are_live_at_first_and_then_snapshots(gate, tmp_pat
     callback = checkpoint(".keras")
     gate.open()
     play([callback], [{}], model=model)
-    assert callback._saver._extra == hidden
+    assert callback._controller.saver._checkpoints.extra_variables == hidden
     play([callback], [{}, {}], model=model, start=1)
-    assert callback._saver._extra == hidden
+    assert callback._controller.saver._checkpoints.extra_variables == hidden
 
 
 def test_optimizers_beside_the_model_s_own(gate, tmp_path):
@@ -320,7 +320,7 @@ def test_optimizers_beside_the_model_s_own(gate, tmp_path):
     play([move, AtTheEnd(gate.open), live, callback], [{}, {}], model=model)
     for version, path in zip(callback.versions, live.paths, strict=True):
         assert content_of(version, tmp_path / "kept") == content(path)
-    assert callback._saver._extra == []
+    assert callback._controller.saver._checkpoints.extra_variables == []
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="there are none")

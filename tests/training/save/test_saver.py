@@ -8,7 +8,7 @@ import keras
 import pytest
 
 import kept
-from kept.training.save import saver
+from kept.training.save import pace, write_checkpoint
 from kept.training.save.writer import Writer
 from tests.training.helpers import (
     PATIENCE,
@@ -44,13 +44,13 @@ class OneBatchLater(keras.callbacks.Callback):
     def __init__(self, monkeypatch):
         super().__init__()
         self.allowed = threading.Semaphore(0)
-        real = saver.write_snapshot
+        real = write_checkpoint.write_snapshot
 
         def late(*args, **options):
             assert self.allowed.acquire(timeout=60)
             return real(*args, **options)
 
-        monkeypatch.setattr(saver, "write_snapshot", late)
+        monkeypatch.setattr(write_checkpoint, "write_snapshot", late)
 
     def on_train_batch_end(self, batch, logs=None):
         if batch > 0:
@@ -180,10 +180,10 @@ class TestMemory:
             callback = checkpoint(store=store, name="m")
             begin(callback, model)
             for epoch in range(2):
-                callback._saver._began -= between
+                callback._controller.saver._began -= between
                 callback.on_epoch_end(epoch, {})
                 callback.wait()
-            return sorted(snapshot.size for snapshot in callback._saver._pool._free)
+            return sorted(snapshot.size for snapshot in callback._controller.saver._pool._free)
 
         return sizes
 
@@ -200,26 +200,26 @@ class TestMemory:
         """The second save may come before it is known how long the first one takes to write."""
         callback = checkpoint(store=store, name="m")
         begin(callback, model)
-        size = callback._saver._pool._free[-1].size
-        monkeypatch.setattr(saver, "_SPEED", size / seconds)
-        callback._saver._began -= 10
+        size = callback._controller.saver._pool._free[-1].size
+        monkeypatch.setattr(pace, "_SPEED", size / seconds)
+        callback._controller.saver._began -= 10
         callback.on_epoch_end(0, {})
         callback.wait()
-        assert len([one for one in callback._saver._pool._free if one.size]) == count
+        assert len([one for one in callback._controller.saver._pool._free if one.size]) == count
 
     def test_a_fit_with_a_save_after_every_batch(self, data, model):
         """Only the training thread may look at the variables meanwhile, on JAX."""
         callback = checkpoint(save_freq=1)
         fit(model, data, callback, epochs=3)
         callback.wait()
-        one, other = (snapshot.size for snapshot in callback._saver._pool._free)
+        one, other = (snapshot.size for snapshot in callback._controller.saver._pool._free)
         assert one == other > 0
 
 
 class TestBackPressure:
     def test_the_third_save_waits_while_two_are_written(self, gate, model, store, monkeypatch):
         callback = checkpoint(store=store, name="m")
-        returned = callback._saver._pool._returned
+        returned = callback._controller.saver._pool._returned
         wait_for, waited = returned.wait_for, []
 
         def opening(predicate):
@@ -282,8 +282,8 @@ class TestFilesPassedOver:
     def published(self, monkeypatch):
         """Paths of files, as they appear."""
         found = []
-        real = saver.publish
-        monkeypatch.setattr(saver, "publish", lambda *args: (real(*args), found.append(args[-1])))
+        real = write_checkpoint.publish
+        monkeypatch.setattr(write_checkpoint, "publish", lambda *args: (real(*args), found.append(args[-1])))
         return found
 
     @staticmethod
@@ -323,7 +323,7 @@ class TestFilesPassedOver:
             raise OSError("no room")
 
         callback = checkpoint(store=store, name="m", on_error="warn")
-        monkeypatch.setattr(type(callback._saver._destination), "commit", failing)
+        monkeypatch.setattr(type(callback._controller.destination), "submit", failing)
         with pytest.warns(UserWarning, match="no room"):
             self.save_in_a_hurry(callback, model, gate, 4)
         assert len(published) == 4
@@ -350,9 +350,9 @@ class TestWaiting:
     def test_close_lets_go_of_the_snapshots_and_the_callback_still_works(self, model):
         callback = checkpoint()
         play([callback], [{}], model=model)
-        pool = callback._saver._pool
+        pool = callback._controller.saver._pool
         callback.close()
-        assert callback._saver._pool is not pool
+        assert callback._controller.saver._pool is not pool
         play([callback], [{}], model=model, start=1)
         assert epochs_of(callback.versions) == [0, 1]
 

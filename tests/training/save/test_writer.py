@@ -11,7 +11,7 @@ import pytest
 
 from kept.store.content.file_source import MemoryFile
 from kept.training.save import writer
-from kept.training.save.path_template import beside, publish
+from kept.training.save.publish import publish, workspace_beside
 from kept.training.save.writer import Writer, wait_with_notice
 from kept.training.snapshot.snapshot import SNAPSHOTS, Snapshot, SnapshotPool
 from tests.helpers import finish, start
@@ -396,7 +396,7 @@ class TestPool:
 class TestPublish:
     def test_a_failure_leaves_nothing(self, tmp_path):
         def write():
-            with beside(str(tmp_path / "new" / "m.keras")) as written:
+            with workspace_beside(str(tmp_path / "new" / "m.keras")) as written:
                 with open(written, "w") as file:
                     file.write("half")
                 raise KeyboardInterrupt
@@ -406,7 +406,7 @@ class TestPublish:
         assert list((tmp_path / "new").iterdir()) == []
 
     def test_a_success_leaves_the_file(self, tmp_path):
-        with beside(str(tmp_path / "m.keras")) as written:
+        with workspace_beside(str(tmp_path / "m.keras")) as written:
             with open(written, "w") as file:
                 file.write("whole")
             publish(written, written, str(tmp_path / "m.keras"))
@@ -414,7 +414,7 @@ class TestPublish:
 
     def test_a_file_in_memory_is_written_first(self, tmp_path):
         (tmp_path / "m.keras").write_text("before")
-        with beside(str(tmp_path / "m.keras")) as place:
+        with workspace_beside(str(tmp_path / "m.keras")) as place:
             publish(MemoryFile("m.keras", [b"wh", b"ole"]), place, str(tmp_path / "m.keras"))
         assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("m.keras", "whole")]
 
@@ -428,7 +428,7 @@ class TestPublish:
         file, path = MemoryFile("m.keras", [bytes(size)]), str(tmp_path / "m.keras")
         monkeypatch.setattr(os, "pwrite", full)
         monkeypatch.setattr(os, "writev", full)
-        with beside(path) as place:
+        with workspace_beside(path) as place:
             for _ in range(2):  # half a file is not taken for one that was written
                 with pytest.raises(OSError, match="No space"):
                     publish(file, place, path)

@@ -13,7 +13,7 @@ import kept
 from kept.bucket.local import LocalBucket
 from kept.errors import InvalidCheckpoint, InvalidInput, KeptError, SaveFailed, VersionGone
 from kept.store.receipts import Receipts
-from kept.training.save import saver
+from kept.training.save import write_checkpoint
 from kept.training.upkeep import gc as freeing
 from tests.training.helpers import fit, play
 
@@ -222,14 +222,14 @@ def test_a_full_disk_gets_room_at_once_from_what_keep_has_deleted(model, data, s
 
 def test_so_does_the_file_at_the_path(model, data, store, monkeypatch):
     """The version has taken the last room: the file went without what keep= had deleted."""
-    real = saver.publish
+    real = write_checkpoint.publish
 
     def publish(*args):
         if manifests(store) > 3:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(*args)
 
-    monkeypatch.setattr(saver, "publish", publish)
+    monkeypatch.setattr(write_checkpoint, "publish", publish)
     callback = keeping(store, kept.Keep(last=1))
     fit(model, data, callback, epochs=8)
     assert len(callback.versions) == 8
@@ -237,7 +237,7 @@ def test_so_does_the_file_at_the_path(model, data, store, monkeypatch):
     last = keeping(store, kept.Keep(last=1), gc=None)
     with pytest.raises(SaveFailed, match=r"committed, but m\.keras could not be saved"):
         fit(model, data, last, epochs=8)
-    assert last._saver.is_done(60)  # before the folder is another one again
+    assert last._controller.saver.is_done(60)  # before the folder is another one again
 
 
 @pytest.fixture

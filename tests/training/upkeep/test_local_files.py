@@ -112,7 +112,7 @@ def test_a_file_whose_version_could_not_be_committed_stays(model, data, store, m
         return real(self, *args, aliases=aliases, **options)
 
     monkeypatch.setattr(kept.Store, "log_artifact", fail_once)
-    with pytest.warns(UserWarning, match="goes on without it"):
+    with pytest.warns(UserWarning, match="continues without it"):
         fit(model, data, callback(store, 1, on_error="warn"), epochs=4)
     assert files() == ["02.keras", "04.keras"]
 
@@ -174,15 +174,15 @@ def test_a_repeated_epoch_takes_the_place_of_the_first(model, data, store):
 
 
 def test_a_file_that_somebody_takes_away_at_once_fails_no_save(model, data, store, monkeypatch):
-    from kept.training.save import saver
+    from kept.training.save import write_checkpoint
 
-    real = saver.publish
+    real = write_checkpoint.publish
 
     def publish(file, place, path):
         real(file, place, path)
         os.unlink(path)
 
-    monkeypatch.setattr(saver, "publish", publish)
+    monkeypatch.setattr(write_checkpoint, "publish", publish)
     fit(model, data, callback(store, 1), epochs=3)
     assert (files(), len(store.versions("m"))) == ([], 3)
 

@@ -82,7 +82,7 @@ class DiskForecast:
             self._has_warned = True
             warnings.warn(  # noqa: B028 - Keras calls
                 f"This fit may write up to {saves} checkpoints of up to {size:,} bytes. "
-                f"{' '.join(found)} Use {self._advice()} to need less."
+                f"{' '.join(found)} To need less, use {self._advice()}."
             )
 
     def _needs(self, saves: int, size: int, versions: int) -> Counter[str]:
