@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 BUILD := setup.py $(wildcard src/kept/training/snapshot/*.c)  # what an editable install compiles
 
-.PHONY: demo test test-integration test-oldest-keras test-oldest-wandb lint bench format clean
+.PHONY: demo test test-integration test-oldest-keras test-oldest-wandb lint bench format docs dist clean
 
 ## Train a small network on real images and look at the versions it leaves.
 demo: $(VENV)/demo.done
@@ -22,7 +22,7 @@ test-integration: $(VENV)/test.done
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -m integration tests/training/resume/test_resume_across.py
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m integration tests/training/resume/test_resume_across.py
 
-# What depends on the framework in saving, loading and going on.
+# What depends on the framework in saving, loading and resuming.
 SAVING := $(patsubst %,tests/training/%.py,keras_api/test_private_api save/test_models keras_api/test_formats \
 	decide/test_controller save/test_folders save/test_saver resume/test_resume_across)
 
@@ -55,6 +55,26 @@ format: $(VENV)/test.done
 bench: $(VENV)/bench.done
 	$(BIN)/python -m benchmarks
 
+## docs/api.md, from the docstrings.
+docs: $(VENV)/test.done
+	KERAS_BACKEND=jax $(BIN)/python tools/api_docs.py
+
+# LDSHARED and --strip keep the paths of this machine's Python out of the compiled module. auditwheel needs
+# --plat, because the module calls nothing of the C library.
+## An sdist and a wheel in dist/ that a package index takes, on Linux with a C compiler; uploads nothing.
+dist: $(VENV)-dist/done
+	rm -rf dist build
+	LDSHARED='$(CC) -shared' $(VENV)-dist/bin/python -m build --outdir build/dist
+	PATH=$(VENV)-dist/bin:$$PATH $(VENV)-dist/bin/auditwheel repair --strip --plat manylinux_2_17_$$(uname -m) --wheel-dir dist build/dist/*.whl
+	mv build/dist/*.tar.gz dist
+	$(VENV)-dist/bin/twine check --strict dist/*
+	$(VENV)-dist/bin/python tools/check_dist.py
+
+$(VENV)-dist/done: requirements/dist.txt
+	$(PYTHON) -m venv $(VENV)-dist
+	$(VENV)-dist/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 
@@ -64,4 +84,4 @@ $(VENV)/%.done: requirements/%.txt requirements/demo.txt requirements/test.txt r
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest-keras $(VENV)-oldest-wandb build dist src/*.egg-info src/kept/training/snapshot/*.so .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest-keras $(VENV)-oldest-wandb $(VENV)-dist build dist src/*.egg-info src/kept/training/snapshot/*.so .pytest_cache .mypy_cache .ruff_cache
