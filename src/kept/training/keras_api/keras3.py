@@ -60,7 +60,7 @@ class Keras3:
         self, owner: Any, options: Options, tell: Callable[[str], None], *, named: bool
     ) -> Resumer:
         check_resume(options.resume, named=named)
-        return Resumer(owner, options.state_of, tell)
+        return Resumer(owner, options.state_of)
 
 
 def _export(model: Any, path: str, options: Any) -> None:
