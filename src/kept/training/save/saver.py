@@ -276,15 +276,9 @@ class Saver:
     def _write_state(self, due: SaveRequest, place: str, snapshot: Snapshot | None) -> list[str]:
         if due.state is None:  # it always is with tf_keras
             return []
-        import keras
-
         from kept.training.resume.state import write_state
 
-        def value(variable: Variable) -> Any:
-            copy = None if snapshot is None else snapshot.value(variable)
-            return keras.ops.convert_to_numpy(variable.value if copy is None else copy)
-
-        return write_state(due.state, due.model, os.path.dirname(place), value)
+        return write_state(due.state, due.model, os.path.dirname(place), snapshot)
 
     @staticmethod
     def _describer(due: SaveRequest, started: float) -> Describe:
