@@ -125,7 +125,7 @@ def _beside(outcome: Outcome, folder: str, megabytes: int, steps: int) -> None:
                 found["alone"], 0.9, least=True)  # fmt: skip
     outcome.add("steps/s beside a thread that recodes / alone", found["thread"], found["alone"])
     for name, each in done.items():
-        what = f"versions that the {name} has come to meanwhile / all"
+        what = f"versions that the {name} coded meanwhile / all"
         outcome.add(what, statistics.median(each), 1)
     outcome.raw["steps/s"] = rates
 

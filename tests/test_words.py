@@ -200,7 +200,8 @@ def test_the_changelog_is_short_and_has_the_usual_headings():
 
 BAD = [
     "It tells the user", "what was told", "training goes on", "it is going\non",
-    "lets go of the lock", "if nobody reads it", "Whoever reads it", "x is no more; it was y", "not needed any more.",
+    "lets go of the lock", "if nobody reads it", "Whoever reads it", "x is no more; it was y",
+    "not needed any more.",
     "a file that is not there,", "what is there", "all but for one", "so many bytes",
     "has come to it", "it gives way to", "not to be had", "made anew", "20 bytes are due",
     "apart from this",
