@@ -164,16 +164,13 @@ def _thread(location: str) -> Iterator[None]:
     """A thread of the lowest priority, which stops at its next step."""
     over = threading.Event()
 
-    def pause() -> None:
-        if over.is_set():
-            raise InterruptedError
-
     def work() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         store = kept.open_store(location)
         entries = [version.record for version in store.versions("m")]
-        with contextlib.suppress(InterruptedError):
-            Compactor(store.bucket, pause=pause).compact("m", entries)
+        for _ in Compactor(store.bucket).steps("m", entries):
+            if over.is_set():
+                return
 
     thread = threading.Thread(target=work)
     thread.start()

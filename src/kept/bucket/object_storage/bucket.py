@@ -61,6 +61,7 @@ class ObjectBucket:
     """
 
     is_remote = True
+    concurrency = 8
 
     def __init__(self, location: str) -> None:
         """Open it; raises InvalidInput or RemoteError. No request is made yet."""
