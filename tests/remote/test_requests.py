@@ -69,7 +69,7 @@ def test_of_a_checkpoint_from_the_outbox(proxy, s3, tensors, tmp_path):
         path.unlink()
         with proxy.counted() as made:
             delivery.send()
-        assert not number or len(made) == 2 * changed + 6
+        assert not number or len(made) == 2 * changed + 5
 
 
 def test_of_a_mirrored_version(proxy, s3, tensors, tmp_path):
