@@ -5,35 +5,35 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 BUILD := setup.py $(wildcard src/kept/training/snapshot/*.c)  # what an editable install compiles
 
-.PHONY: demo test test-integration test-oldest-keras test-oldest-wandb lint bench format clean
+.PHONY: demo test test-integration test-oldest-keras test-oldest-wandb lint bench format docs dist clean
 
 ## Train a small network on real images and look at the versions it leaves.
 demo: $(VENV)/demo.done
 	KERAS_BACKEND=jax $(BIN)/python examples/digits.py
 
-## All tests, the training ones on each framework in a process of its own.
+## All tests; those of training on each framework, each in a separate process.
 test: $(VENV)/test.done
 	$(BIN)/python tests/run_all.py
 
-## What takes minutes, and the store on real servers (Ceph, Azurite) on the loopback; installs these, for Ceph as root.
+## Tests that take minutes or real servers on the loopback (Ceph, Azurite). Installs these; Ceph needs root.
 test-integration: $(VENV)/test.done
 	tests/integration/install.sh $(BIN)/python
 	$(BIN)/python -m pytest -m integration -rs tests
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -m integration tests/training/resume/test_resume_across.py
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m integration tests/training/resume/test_resume_across.py
 
-# What depends on the framework in saving, loading and going on.
+# The tests of saving, loading and resuming that depend on the framework.
 SAVING := $(patsubst %,tests/training/%.py,keras_api/test_private_api save/test_models keras_api/test_formats \
 	decide/test_controller save/test_folders save/test_saver resume/test_resume_across)
 
-## Training with the oldest Keras that is supported, in an environment of its own.
-# Keras's own tests of its callback are not in the wheels of Keras 3.13.
+## Training with the oldest supported Keras, in a separate environment.
+# The wheels of Keras 3.13 lack Keras's own tests of its callback.
 test-oldest-keras: $(VENV)-oldest-keras/done
 	KERAS_BACKEND=jax $(VENV)-oldest-keras/bin/python -m pytest tests/training --ignore tests/training/callbacks/test_keras_suite.py
 	KERAS_BACKEND=tensorflow $(VENV)-oldest-keras/bin/python -m pytest $(SAVING)
 	KERAS_BACKEND=torch $(VENV)-oldest-keras/bin/python -m pytest $(SAVING)
 
-## Uploads to W&B with the oldest SDK that is supported, in an environment of its own.
+## Uploads to W&B with the oldest supported SDK, in a separate environment.
 test-oldest-wandb: $(VENV)-oldest-wandb/done
 	KERAS_BACKEND=jax $(VENV)-oldest-wandb/bin/python -m pytest tests/sync/wandb tests/sync/outbox/test_rejected.py
 
@@ -51,9 +51,29 @@ format: $(VENV)/test.done
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-## Ratios against the peers and against the floor of this machine.
+## Ratios against the peers and against the limits of this machine.
 bench: $(VENV)/bench.done
 	$(BIN)/python -m benchmarks
+
+## Write docs/api.md from the docstrings.
+docs: $(VENV)/test.done
+	KERAS_BACKEND=jax $(BIN)/python -m tools.api_docs
+
+# LDSHARED and --strip keep the paths of this machine's Python out of the compiled module. auditwheel needs
+# --plat, because the module calls no function of the C library.
+## Build and check an sdist and a wheel for a package index, in dist/. Needs Linux and a C compiler. Uploads nothing.
+dist: $(VENV)-dist/done
+	rm -rf dist build
+	LDSHARED='$(CC) -shared' $(VENV)-dist/bin/python -m build --outdir build/dist
+	PATH=$(VENV)-dist/bin:$$PATH $(VENV)-dist/bin/auditwheel repair --strip --plat manylinux_2_17_$$(uname -m) --wheel-dir dist build/dist/*.whl
+	mv build/dist/*.tar.gz dist
+	$(VENV)-dist/bin/twine check --strict dist/*
+	$(VENV)-dist/bin/python tools/check_dist.py
+
+$(VENV)-dist/done: requirements/dist.txt
+	$(PYTHON) -m venv $(VENV)-dist
+	$(VENV)-dist/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
@@ -64,4 +84,4 @@ $(VENV)/%.done: requirements/%.txt requirements/demo.txt requirements/test.txt r
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest-keras $(VENV)-oldest-wandb build dist src/*.egg-info src/kept/training/snapshot/*.so .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest-keras $(VENV)-oldest-wandb $(VENV)-dist build dist src/*.egg-info src/kept/training/snapshot/*.so .pytest_cache .mypy_cache .ruff_cache

@@ -125,7 +125,7 @@ def _beside(outcome: Outcome, folder: str, megabytes: int, steps: int) -> None:
                 found["alone"], 0.9, least=True)  # fmt: skip
     outcome.add("steps/s beside a thread that recodes / alone", found["thread"], found["alone"])
     for name, each in done.items():
-        what = f"versions that the {name} has come to meanwhile / all"
+        what = f"versions that the {name} coded meanwhile / all"
         outcome.add(what, statistics.median(each), 1)
     outcome.raw["steps/s"] = rates
 
@@ -164,16 +164,13 @@ def _thread(location: str) -> Iterator[None]:
     """A thread of the lowest priority, which stops at its next step."""
     over = threading.Event()
 
-    def pause() -> None:
-        if over.is_set():
-            raise InterruptedError
-
     def work() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         store = kept.open_store(location)
         entries = [version.record for version in store.versions("m")]
-        with contextlib.suppress(InterruptedError):
-            Compactor(store.bucket, pause=pause).compact("m", entries)
+        for _ in Compactor(store.bucket).steps("m", entries):
+            if over.is_set():
+                return
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -47,8 +47,7 @@ def fill(root: str, versions: int) -> None:
         bucket.put("kept.json", [canonical({"format": 1})])
         log = Log(bucket, NAME)
         for index in range(versions):
-            event = _event(index, chance)
-            log.append(lambda _, event=event: event)
+            log.append(_event(index, chance))
 
 
 def _event(index: int, chance: random.Random) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import textwrap
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -33,30 +34,30 @@ TITLES = {
     "command": 'A fresh process, against a bare `python -c "import json"`',
 }
 HOW_TO_READ = """\
-Both sides of a ratio are measured in one run on one machine, in turns, so most of what the machine
-does to one side it does to the other. Limits are what the project promises; **over** marks a
-promise that this run did not see kept. Absolute times are at the end and mean little elsewhere.
+Both sides of a ratio are measured in one run on one machine, in turns. So a slow minute of the
+machine slows both sides. Limits are the promises of the project; **over** marks a promise that this
+run did not keep. Absolute times are at the end; they mean little on other machines.
 
-* A *stall* is the time that a callback's hook keeps the training thread, median per save, without
-  the first save of a run. A *warm copy* copies as many bytes, tensor by tensor, from host memory
-  into host memory that is in use already, on one core, as NumPy does it (memcpy).
-* *Stall and delay of the next step*: also what the step after a save takes more than the median
-  step. That is the figure with a limit, since Orbax on JAX takes only references in its hook:
-  the next step finds its buffers in use and has to copy them. Where a peer takes less than ten
-  warm copies, a tenth of that is less than the one copy that a snapshot is.
-* *Long steps*: an epoch takes three times as long as one save with Keras, so there is time to hide
-  it. *Short steps*: three steps an epoch, so the disk is what a run waits for. Runs have ten epochs
-  with a save each, and end when fit returns: with kept every version is durable then (fsync); the
-  peers have left their last bytes to the system's cache. Every contender has five runs with long
-  steps and three with short ones, in rounds: the ratio of two runs is the median over the rounds,
-  of stalls and steps all count.
-* TensorFlow is fed by a dataset without autotuning. With it, as for arrays, the end of an epoch
-  waits up to a second for the tuner's thread, with or without a save, and a callback that itself
-  takes as long hides that.
-* kept writes the bytes twice, as a version in its store and as the file that Keras would write;
-  Keras's callback writes them once and W&B's twice.
-* *Save to durable version* begins with the hook and ends when the version is committed, fsynced.
-  *And file*: until the file is under its name as well, fsynced too.
+* A *stall* is the time that a callback's hook stops the training thread: the median per save,
+  without the first save of a run. A *warm copy* copies the same number of bytes, tensor by tensor,
+  between host memory that is already in use. It uses one core, as NumPy does (memcpy).
+* *Stall and delay of the next step* adds the time by which the step after a save exceeds the median
+  step. This figure has the limit, because Orbax on JAX takes only references in its hook: the next
+  step finds its buffers in use and must copy them. If a peer takes less than ten warm copies, a
+  tenth of that is less than the one copy that a snapshot needs.
+* *Long steps*: an epoch takes three times as long as one save with Keras, so training can hide the
+  save. *Short steps*: an epoch has three steps, so a run waits for the disk.
+* Runs have ten epochs with a save each, and end when fit returns. With kept every version is
+  durable then (fsync); the last bytes of the peers may still be in the system's cache. Every
+  contender has five runs with long steps and three with short ones, in rounds. The ratio of two
+  runs is the median over the rounds. All stalls and steps count.
+* The TensorFlow dataset has no autotuning. With autotuning, as for arrays, the end of an epoch
+  waits up to a second for the tuner's thread, with or without a save. A callback that takes as long
+  hides that wait.
+* kept writes the bytes twice: as a version in its store and as the file that Keras would write.
+  Keras's callback writes them once, W&B's twice.
+* *Save to durable version* begins with the hook and ends when the version is committed and synced
+  (fsync). *And file* ends when the file has its final name too, and is synced.
 
 `make bench` runs all of it again and writes this page.
 """
@@ -117,7 +118,8 @@ def versions() -> dict[str, str]:
 def markdown(whole: dict[str, Any], results: Results) -> str:
     """Return the page."""
     named = ", ".join(f"{name} {version}" for name, version in whole["versions"].items())
-    head = f"# Benchmarks\n\n{whole['date'][:10]}. {named}.\n{whole['machine']}.\n\n{HOW_TO_READ}"
+    where = textwrap.fill(f"{whole['date'][:10]}. {named}. {whole['machine']}.", 100)
+    head = f"# Benchmarks\n\n{where}\n\n{HOW_TO_READ}"
     tables = [_section(name, outcomes) for name, outcomes in results.items()]
     return "\n".join([head, *tables, _seconds(results)])
 

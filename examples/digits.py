@@ -1,7 +1,7 @@
 """Train a small network on real images and keep every checkpoint.
 
-The data is scikit-learn's digits: 1,797 images of handwritten digits, 8 by 8 pixels. Run it with
-`make demo`. It leaves its store in ./kept-demo/store, to be looked at with the kept command.
+The data is scikit-learn's digits: 1,797 images of handwritten digits, 8 by 8 pixels. `make demo`
+runs it. The store stays in ./kept-demo/store; the kept command shows its content.
 """
 
 from __future__ import annotations
@@ -77,14 +77,14 @@ def show(*arguments: str) -> None:
 
 
 def score_best() -> None:
-    """Load the best version back and score it: the accuracy has to be the one that was logged."""
+    """Load the best version and score it: the accuracy must equal the logged one."""
     _, x_test, _, y_test = load_data()
     best = kept.open_store(STORE)[f"{NAME}:best"]
     _, accuracy = best.load_model().evaluate(x_test, y_test, verbose=0)
     logged = best.metadata["metrics"]["val_accuracy"]
     print(f"\n{best.reference} (best), loaded back: accuracy {accuracy:.4f}, logged {logged:.4f}")
     if abs(accuracy - logged) > 1e-6:
-        sys.exit("The loaded model does not score as the trained one did.")
+        sys.exit(f"The loaded model scores {accuracy}, expected {logged}.")
 
 
 def main() -> None:

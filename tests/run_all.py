@@ -1,8 +1,8 @@
-"""All tests: everything once, and those of tests/training again on each other framework.
+"""Run all tests once, and those of tests/training again on each other framework.
 
-Keras chooses its framework once for a process, so each part has a process of its own; as many run
-side by side as there are processors, and what one has to say is shown when it is done. Options are
-passed on to every part: python tests/run_all.py -x -k best
+Each part is a separate process, because Keras chooses its framework once for a process. As many
+parts run at a time as the machine has processors. The output of a part is printed at its end. Every
+part gets the options of the command: python tests/run_all.py -x -k best
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ OTHER_FRAMEWORK = ("tests/training", "-m", "not any_framework and not integratio
 
 
 class Part(NamedTuple):
-    """What one pytest runs."""
+    """The framework and the arguments of one pytest process."""
 
     framework: str
     arguments: tuple[str, ...]
 
 
-PARTS = (  # those that take longest first
+PARTS = (  # the longest first
     Part("jax", ("tests", "--ignore=tests/training")),
     Part("tensorflow", OTHER_FRAMEWORK),
     Part("jax", ("tests/training",)),
@@ -71,7 +71,10 @@ def run(part: Part, place: Path, options: list[str]) -> int:
 
 
 def compile_once(folder: Path) -> dict[str, str]:
-    """Have JAX compile a program once for all tests: many train the same small models."""
+    """Return variables that let all tests share JAX's compiled programs.
+
+    Many tests train the same small models.
+    """
     return {
         "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -80,7 +83,7 @@ def compile_once(folder: Path) -> dict[str, str]:
 
 
 def count(report: Path) -> Counter[str]:
-    """Count what is in a JUnit report; a test that fails and cannot be cleaned up counts once."""
+    """Count the outcomes in a JUnit report; a test with a failure and an error counts once."""
     found: Counter[str] = Counter()
     for case in ET.parse(report).iter("testcase"):
         outcomes = {child.tag for child in case}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -189,9 +190,13 @@ def test_the_howto_page_uses_every_method(name):
 
 
 def anchors(page: Path) -> set[str]:
-    """The names that GitHub gives to the headings of a page."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    """The names that GitHub gives to the headings of a page; equal ones get a number."""
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE):
+        name = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        again = (f"{name}-{number}" for number in itertools.count(1))
+        found.add(name if name not in found else next(n for n in again if n not in found))
+    return found
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -224,6 +229,12 @@ def test_every_file_that_the_architecture_names_is_there():
     for name in re.findall(r"`((?:\w+/)*\w+\.py)`", text):
         places = [ROOT / "src/kept" / name, ROOT / name, ROOT / "src/kept/training" / name]
         assert any(place.exists() for place in places), name
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/design/*.md")), ids=lambda page: page.stem)
+def test_every_file_that_a_design_note_names_exists(page):
+    for name in re.findall(r"`((?:\w+/)+\w+\.(?:py|c))`", page.read_text()):
+        assert (ROOT / "src/kept" / name).exists() or (ROOT / name).exists(), name
 
 
 def test_every_dependency_has_its_reason():

@@ -54,7 +54,7 @@ def test_no_store(run, command, as_json, tmp_path):
 
 def test_an_artifact_that_is_not_there(run, store):
     for args in (("ls", "nope"), ("show", "nope:v1"), ("verify", "nope")):
-        assert "There are: mnist." in run(*args, exit=3).stderr
+        assert "Existing artifacts: mnist." in run(*args, exit=3).stderr
 
 
 def test_a_version_that_is_not_there(run, store):

@@ -125,6 +125,20 @@ def test_a_store_that_is_away_does_not_hide_what_waits(tmp_path, s3, proxy, quic
     assert "Nothing waits" in result.stdout
 
 
+def test_checkpoints_of_one_artifact_for_a_store(s3, tmp_path, monkeypatch):
+    from kept.sync.outbox.outbox import Outbox
+
+    monkeypatch.chdir(tmp_path)
+    for n, name in enumerate(["m", "other", "m"]):
+        file = write(tmp_path / f"f{n}", b"%d" % n * 100)
+        label = {"artifact": name, "type": "model", "aliases": [], "metadata": {}}
+        Outbox().add(s3, {"f": file}, label)
+    assert f"1 checkpoint (100 B) sent to {s3}" in run("sync", "--artifact", "other")
+    assert [a.name for a in kept.open_store(s3).artifacts()] == ["other"]
+    [waits] = json.loads(run("sync", "--status", "--json"))
+    assert (waits["artifact"], waits["versions"]) == ("m", 2)
+
+
 class TestOutbox:
     """Checkpoints that wait for W&B, put there by offline runs."""
 

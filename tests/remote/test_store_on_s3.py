@@ -246,7 +246,7 @@ def test_what_listing_costs_does_not_grow_with_the_artifact(proxy, s3, tmp_path)
     target, log, costs = ObjectBucket(s3), source.log("m"), []
     for length in (100, 612, 1124):  # each 36 records after a page
         while (head := log.view().head) < length:
-            log.append(lambda _, index=head: made | {"index": index})
+            log.append(made | {"index": head})
         last = [log.record_key(number) for number in range(length - 35, length + 1)]
         for key in ["kept.json", *source.bucket.keys("artifacts/m/state/"), *last]:
             target.put(key, [source.bucket.get(key)])

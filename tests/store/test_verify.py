@@ -78,7 +78,7 @@ def test_records_that_nobody_understands(store, keys):
     store.bucket.put(keys[6], [seal({"number": 6, "event": "from the future", "write_id": "x"})])
     [(where, message)] = problems(store)
     assert (where, "from the future" in message) == ("m", True)
-    with pytest.raises(Damaged, match="Record 6 tells of nothing known"):
+    with pytest.raises(Damaged, match="Record 6 holds no event that this kept knows"):
         kept.Store(store.bucket)["m"]
 
 
@@ -101,15 +101,16 @@ def test_the_other_versions_of_a_damaged_log_are_checked(store, keys):
 
 def test_a_manifest_of_another_version(store, keys, tmp_path):
     """Both are sound, but the log says otherwise: sizes and content digest are compared."""
-    entry = store["m:v1"].record
+    record = store["m:v1"].record
     store.log_artifact("fake", write(tmp_path / "f", b"x"))
-    event = {"event": "version", "index": 1, "type": "model", "manifest": entry.manifest,
+    event = {"event": "version", "index": 1, "type": "model", "manifest": record.manifest,
              "digest": "0" * 64, "size": 1000, "aliases": [], "metadata": {}}  # fmt: skip
-    store.log("fake").append(lambda _: event)
+    store.log("fake").append(event)
     assert problems(store) == [
         (
             "fake:v1",
-            f"manifests/{entry.manifest[:2]}/{entry.manifest}.json is not what the log says of it",
+            f"manifests/{record.manifest[:2]}/{record.manifest}.json does not match the log: "
+            f"expected digest {'0' * 64} and 1000 bytes, found {record.digest} and {record.size}",
         )
     ]
 

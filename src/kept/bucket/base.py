@@ -48,6 +48,10 @@ class Bucket(Protocol):
         What such a bucket has once stored it keeps whole, so that need not be asked again.
         """
 
+    @property
+    def concurrency(self) -> int:
+        """How many small requests to make at once; 1 if calls do not wait for a network."""
+
     def put(self, key: str, parts: Parts) -> None:
         """Store a value, durably and atomically, in place of what the key held before."""
 

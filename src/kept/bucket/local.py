@@ -44,6 +44,7 @@ class LocalBucket:
     """A Bucket whose keys are files below a folder; the folder is made by the first write."""
 
     is_remote = False
+    concurrency = 1
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = os.path.abspath(os.fspath(root))

@@ -23,6 +23,7 @@ class MemoryBucket:
 
     location = "memory:"
     is_remote = False
+    concurrency = 1
 
     def __init__(self) -> None:
         self._values: dict[str, bytes] = {}

@@ -1,46 +1,51 @@
-"""How far a transfer is."""
+"""Counts how far a transfer is."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
-Progress = Callable[[int, int], None]  # done, of how many
+Progress = Callable[[int, int], None]  # done, total
 
 
 class Transfer:
-    """Counts the bytes that several threads move, and tells a function, one call at a time.
+    """Counts the bytes that several threads move, and reports them, one call at a time.
 
-    What turns out not to have to be moved lowers how many there are, so that what is done over the
-    time is the speed of the line.
+    Bytes that need not be moved lower the total, so that done / time is the speed of the line.
     """
 
     def __init__(self, size: int, progress: Progress | None, *, in_parts: bool = False) -> None:
-        """Take how many bytes there are at most.
+        """Start at 0 of up to size bytes.
 
-        in_parts is set where somebody watches: a bucket may then move a large value in parts, with
-        a request for each, to tell more often.
+        Pass in_parts if a person watches. A bucket may then move a large value in parts, with a
+        request for each, to report more often.
         """
         self.in_parts = in_parts and progress is not None
         self._size, self._progress = size, progress
         self._lock, self._done = threading.Lock(), 0
 
     def moved(self, count: int) -> None:
-        """Tell of bytes that have been moved."""
-        self._tell(count, 0)
+        """Count bytes that have been moved."""
+        self._report(count, 0)
 
     def spared(self, count: int) -> None:
-        """Tell of bytes that are there already."""
-        self._tell(0, count)
+        """Take bytes that the destination has already off the total."""
+        self._report(0, count)
 
-    def _tell(self, moved: int, spared: int) -> None:
+    @property
+    def position(self) -> tuple[int, int]:
+        """The bytes done and in all, for rewind."""
+        with self._lock:
+            return self._done, self._size
+
+    def rewind(self, position: tuple[int, int]) -> None:
+        """Return to a position, to count the same bytes again: for a second attempt."""
+        with self._lock:
+            self._done, self._size = position
+
+    def _report(self, moved: int, spared: int) -> None:
         with self._lock:
             self._done += moved
             self._size -= spared
-            if self._progress:  # what is stored has headers, so it can be a little more
+            if self._progress:  # stored bytes include headers, so they can be a little more
                 self._progress(self._done, max(self._size, self._done))
-
-
-def watched(progress: Progress | None) -> Callable[[int], Transfer] | None:
-    """Return what makes the transfer, of so many bytes, that somebody watches, if anybody does."""
-    return (lambda size: Transfer(size, progress, in_parts=True)) if progress else None

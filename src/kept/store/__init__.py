@@ -1,1 +1,1 @@
-"""Artifacts, versions and aliases in a bucket; docs/format.md says how they are stored."""
+"""Artifacts, versions and aliases in a bucket; docs/format.md specifies how they are stored."""

@@ -1,7 +1,7 @@
-"""Logging a version: blobs, then the manifest, then the record that makes it visible.
+"""Commits a version: blobs, then the manifest, then the record that makes it visible.
 
-Invariant: each step is durable before the next begins, so whatever a reader can see is whole.
-A crash in between leaves blobs or a manifest that nothing refers to, and nothing else.
+Invariant: each step is durable before the next begins, so every version that a reader sees is
+whole. A crash in between leaves blobs or a manifest that no record refers to, and nothing else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kept.store.log.history import VersionRecord, version_records
 from kept.store.metadata import MeasuredMetadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from kept.bucket.base import Bucket
     from kept.bucket.transfer import Transfer
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
-    """What a version is given beside its files; all of it checked already."""
+    """What a version has beside its files; all of it checked already."""
 
     type: str
     aliases: tuple[str, ...]
     metadata: Mapping[str, Json] | MeasuredMetadata
     expires: str | None = None  # when the version may be deleted: UTC, ISO 8601
-    write_id: str | None = None  # of the record, for a commit that may have to be told again
+    write_id: str | None = None  # of the record, if the commit may have to be repeated
 
     def metadata_of(self, bytes_new: int) -> dict[str, Json]:
         """Return the metadata for the record; bytes_new is what the commit added to the store."""
@@ -53,43 +53,37 @@ class Committed(NamedTuple):
     bytes_new: int  # that the store did not have before
 
 
-def commit(  # noqa: PLR0913 - the last one is optional
-    bucket: Bucket,
-    name: str,
-    log: Log,
-    sources: Iterable[Source],
-    info: VersionInfo,
-    *,
-    transfer: Callable[[int], Transfer] | None = None,
+def commit(
+    log: Log, sources: Iterable[Source], info: VersionInfo, transfer: Transfer | None = None
 ) -> Committed:
-    """Store the files and log them as a version of the artifact name.
+    """Store the files and log them as a version of the log's artifact.
 
-    transfer makes what is told of the bytes, of so many; where a gc comes in between, once more.
+    transfer counts the bytes; if a gc forces a second attempt, it rewinds.
 
-    Where they are identical to the newest version, only the aliases move, to that version.
+    If the files are identical to the newest version, only the aliases move, to that version.
     """
     files = tuple(sources)
+    start = transfer.position if transfer else None
 
     def build(fence: WriteFence) -> Committed:
-        told = transfer(sum(source.size for source in files)) if transfer else None
-        return _commit(bucket, log, files, info, fence, transfer=told)
+        if transfer and start:
+            transfer.rewind(start)
+        return _commit(log, files, info, fence, transfer)
 
-    return with_write_fence(bucket, name, log, build)
+    return with_write_fence(log, build)
 
 
-def _commit(  # noqa: PLR0913
-    bucket: Bucket,
+def _commit(
     log: Log,
     sources: Iterable[Source],
     info: VersionInfo,
     fence: WriteFence,
-    *,
     transfer: Transfer | None,
 ) -> Committed:
     newest = _newest(fence.view)
     _check_type(newest.any, info.type)
-    previous = _previous(bucket, newest.live)
-    stored = _store(bucket, sources, previous, fence.condemned, transfer)
+    previous = _previous(log.bucket, newest.live)
+    stored = _store(log.bucket, sources, previous, fence.condemned, transfer)
     event: Event = {
         "type": info.type,
         "manifest": stored.key_digest,
@@ -119,7 +113,7 @@ def _store(
     condemned: frozenset[str],
     transfer: Transfer | None = None,
 ) -> _Stored:
-    """Store blobs and manifest, nothing of it under a condemned key."""
+    """Store blobs and manifest, none of them under a condemned key."""
     packer = Packer(bucket, previous, condemned, transfer)
     bucket.put_many(packer.blobs(sources), transfer)
     manifest = packer.manifest()
@@ -150,48 +144,50 @@ def _newest(view: View) -> _Newest:
 def _previous(bucket: Bucket, record: VersionRecord | None) -> Manifest | None:
     try:
         return read_manifest(bucket, record) if record else None
-    except Damaged:  # it serves to find chunks again; the new version can do without
+    except Damaged:  # it only serves to find existing chunks; the new version needs none of them
         return None
 
 
 def _log_version(
     log: Log, fence: WriteFence, version: Event, before: VersionRecord | None
 ) -> tuple[int, bool]:
-    index, is_new = 0, True
-
-    def make(view: View) -> Event | None:
-        nonlocal index, is_new
+    """Append the record of a version; return its number, and whether it is a new version."""
+    for view in log.views(fence.view):
         fence.check(view)
         newest = _newest(view)
-        if newest.live is not None and _is_repeated(newest.live, version, before):
-            index, is_new = newest.live.index, False
-            return _repetition(index, version)
-        _check_type(newest.any, version["type"])
-        index = newest.any.index + 1 if newest.any else 0
-        return {"event": "version", "index": index} | version
-
-    log.append(make, fence.view)
-    return index, is_new
+        repeated = newest.live and _is_repeated(newest.live, version, before)
+        if newest.live is not None and repeated:
+            index, event = newest.live.index, _repetition(newest.live.index, version)
+        else:
+            _check_type(newest.any, version["type"])
+            index = newest.any.index + 1 if newest.any else 0
+            event = {"event": "version", "index": index} | version
+        if event is None or log.append_after(view, event):
+            return index, not repeated
+    raise AssertionError("views has no end")
 
 
 def _is_repeated(newest: VersionRecord, version: Event, before: VersionRecord | None) -> bool:
-    """Return whether the newest version holds the same content; before is what it was at first."""
+    """Return whether the newest version holds the same content.
+
+    before is the version that was the newest when the files were stored.
+    """
     if newest.digest != version["digest"]:
         return False
-    # All chunks of the newest version are found again where they lie. If the same content has got
-    # another manifest, some had been lost: the version cannot be restored, and a new one can.
+    # Every chunk of the newest version is found again at its place. If the same content now has
+    # another manifest, some chunks were lost: that version cannot be restored, a new one can.
     is_the_same = before is not None and before.index == newest.index
     return not is_the_same or newest.manifest == version["manifest"]
 
 
 def _repetition(index: int, version: Event) -> Event | None:
-    """Return the event for content that is there already, as version index."""
+    """Return the event for content that exists already, as version index; None if it needs none."""
     expiry = {"index": index, "expires": version["expires"]} if "expires" in version else {}
     stamp = {"write_id": version["write_id"]} if "write_id" in version else {}
     if not version["aliases"] and not expiry:
         return None
     aliases = dict.fromkeys(version["aliases"], index)
-    # The version keeps its own metadata; what came with the repetition stays in the history.
+    # The version keeps its own metadata; the log also keeps the metadata of the repetition.
     return {"event": "alias", "aliases": aliases, "metadata": version["metadata"]} | expiry | stamp
 
 

@@ -1,7 +1,7 @@
-"""How JSON looks in a store: one canonical text for one value, and a seal against damage.
+"""JSON in a store: one canonical text for each value, and a seal against damage.
 
-A sealed value is `{"blake3":"<64 hex>","value":<JSON>}` where the digest is of exactly the bytes
-that stand for the value. Any JSON reader can read it, and checking it needs no re-encoding.
+A sealed value is `{"blake3":"<64 hex>","value":<JSON>}`. The digest is of exactly the bytes of the
+value. Any JSON reader can read it, and a check needs no re-encoding.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from kept.errors import Damaged
 if TYPE_CHECKING:
     from kept.bucket.base import Buffer
 
-Json = Any  # what json.loads gives: dict, list, str, int, float, bool, None
+Json = Any  # the results of json.loads: dict, list, str, int, float, bool, None
 _HEAD = b'{"blake3":"'
 _MIDDLE = b'","value":'
 _START = len(_HEAD) + 64 + len(_MIDDLE)
 
 
 def canonical(value: Json) -> bytes:
-    """Return the one text that stands for value: sorted keys, no spaces, UTF-8, no NaN."""
+    """Return the canonical text of value: sorted keys, no spaces, UTF-8, no NaN."""
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -44,7 +44,7 @@ def seal(value: Json) -> bytes:
 
 
 def unseal(data: Buffer, key: str) -> Json:
-    """Return the value sealed in what key held; raises Damaged."""
+    """Return the value in sealed bytes that were read from key; raises Damaged."""
     body = data[_START:-1]
     expected = b"".join((_HEAD, digest(body).encode(), _MIDDLE))
     if data[:_START] != expected or data[-1:] != b"}":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FORMAT_KEY = "kept.json"
-_ATTEMPTS = 8  # for an answer "exists" to the first creation where there is nothing
+_ATTEMPTS = 8  # if the bucket answers "exists" although the key is missing
 
 
 def check_format(bucket: Bucket) -> bool:
@@ -24,15 +24,15 @@ def check_format(bucket: Bucket) -> bool:
         found = next(iter(bucket.keys("")), None)
         if found is None:
             return False
-        if bucket.size(FORMAT_KEY) is not None:  # somebody has made the store this moment
+        if bucket.size(FORMAT_KEY) is not None:  # another process has just created the store
             return check_format(bucket)
         raise NotAStore(
-            f"{bucket.location} holds other things than a store (first: {found}). "
+            f"{bucket.location} is not a store, and not empty (first key: {found}). "
             "Pass a store, or an empty or new folder."
         ) from None
     number = value.get("format") if isinstance(value, dict) else None
     if type(number) is not int or number < 1:
-        raise NotAStore(f"{bucket.location}: {FORMAT_KEY} names no format. Received: {value!r}")
+        raise NotAStore(f"{bucket.location}: {FORMAT_KEY} names no format. Found: {value!r}")
     if number > FORMAT:
         raise NewerFormat(
             f"{bucket.location} has format {number}; this kept knows format {FORMAT}. Update kept."
@@ -41,11 +41,11 @@ def check_format(bucket: Bucket) -> bool:
 
 
 def make_store(bucket: Bucket) -> None:
-    """Make an empty bucket a store, if nobody else does; raises OSError if it cannot be done."""
+    """Make an empty bucket a store, unless another process does; raises OSError if that fails."""
     for attempt in range(_ATTEMPTS):
         try:
             bucket.put_if_absent(FORMAT_KEY, [canonical({"format": FORMAT})])
-        except KeyExists:  # S3 also says that of a race nobody has won yet
+        except KeyExists:  # S3 also says that of a race that no process has won yet
             time.sleep(0.02 * attempt)
             if not check_format(bucket):
                 continue

@@ -1,20 +1,22 @@
-"""Loading models out of versions. The only module of the store that needs Keras.
+"""Loads models out of versions. Only this module of the store needs Keras.
 
-Loading never runs code from a version unless the caller turns safe_mode off.
+Loading runs no code from a version unless the caller turns safe_mode off.
 """
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kept.errors import InvalidInput
 
 if TYPE_CHECKING:
+    import os
+
     import keras
 
-    from kept.store.version import Version
+    from kept.store.content.manifest import File
 
 _WEIGHTS = ".weights.h5"
 _MODELS = (".keras", ".h5")
@@ -26,8 +28,23 @@ _USE_IT = (
 )
 
 
-def load_model(version: Version, keras_options: dict[str, Any]) -> keras.Model:
-    """Return the whole model in a version; see Version.load_model."""
+class Loadable(Protocol):
+    """The part of a Version that loading needs."""
+
+    @property
+    def reference(self) -> str: ...
+
+    @property
+    def metadata(self) -> dict[str, Any]: ...
+
+    @property
+    def files(self) -> tuple[File, ...]: ...
+
+    def download(self, root: str | os.PathLike[str]) -> Path: ...
+
+
+def load_model(version: Loadable, keras_options: dict[str, Any]) -> keras.Model:
+    """Load the whole model in a version; see Version.load_model."""
     if _SAVED_MODEL in _paths(version):
         return _load_saved_model(version, keras_options)
     path = _only(version, [p for p in _paths(version) if _is_model(version, p)], "a whole model")
@@ -36,13 +53,13 @@ def load_model(version: Version, keras_options: dict[str, Any]) -> keras.Model:
         return _keras_of(version).saving.load_model(file, **({"safe_mode": True} | keras_options))
 
 
-def load_weights(version: Version, model: keras.Model) -> None:
+def load_weights(version: Loadable, model: keras.Model) -> None:
     """Load the weights in a version into model; see Version.load_weights."""
     paths = _paths(version)
     if _SAVED_MODEL in paths:
         raise InvalidInput(
-            f"{version.reference} holds a SavedModel, from which no weights can be loaded into a "
-            f"model. {_USE_IT}"
+            f"{version.reference} holds a SavedModel; its weights cannot be loaded into a model. "
+            f"{_USE_IT}"
         )
     indices = [p for p in paths if p.endswith(_INDEX) and "/" not in p]
     weights = [p for p in paths if p.endswith(_WEIGHTS)] or indices
@@ -55,18 +72,17 @@ def load_weights(version: Version, model: keras.Model) -> None:
             model.load_weights(file)
 
 
-def _load_saved_model(version: Version, keras_options: dict[str, Any]) -> keras.Model:
+def _load_saved_model(version: Loadable, keras_options: dict[str, Any]) -> keras.Model:
     keras = _keras_of(version)
     if keras.__name__ != "tf_keras":
         raise InvalidInput(
-            f"{version.reference} holds a SavedModel, which Keras 3 makes no model of again. "
-            f"{_USE_IT}"
+            f"{version.reference} holds a SavedModel; Keras 3 cannot load it as a model. {_USE_IT}"
         )
     with tempfile.TemporaryDirectory(prefix="kept-") as folder:
         return keras.models.load_model(version.download(folder), **keras_options)
 
 
-def _load_tf_checkpoint(version: Version, model: keras.Model, prefix: str) -> None:
+def _load_tf_checkpoint(version: Loadable, model: keras.Model, prefix: str) -> None:
     if _keras_of(version).__name__ == "tf_keras":
         model.load_weights(prefix).expect_partial()
         return
@@ -74,7 +90,7 @@ def _load_tf_checkpoint(version: Version, model: keras.Model, prefix: str) -> No
 
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None and not optimizer.built:
-        optimizer.build(model.trainable_variables)  # or its state would wait for a first step
+        optimizer.build(model.trainable_variables)  # else its state would wait for a first step
     status = tf.train.Checkpoint(model).read(prefix).expect_partial()
     try:
         status.assert_existing_objects_matched()
@@ -82,8 +98,8 @@ def _load_tf_checkpoint(version: Version, model: keras.Model, prefix: str) -> No
         raise InvalidInput(f"{version.reference} does not fit the model: {error}") from None
 
 
-def _keras_of(version: Version) -> Any:
-    """Return the Keras that the version was saved with, as far as Keras 2 and 3 go."""
+def _keras_of(version: Loadable) -> Any:
+    """Return the Keras that the version was saved with: tf_keras for Keras 2, or Keras 3."""
     if str(version.metadata.get("keras_version")).startswith("2."):
         import tf_keras
 
@@ -93,16 +109,16 @@ def _keras_of(version: Version) -> Any:
     return keras
 
 
-def _paths(version: Version) -> list[str]:
+def _paths(version: Loadable) -> list[str]:
     return [file.path for file in version.files]
 
 
-def _is_model(version: Version, path: str) -> bool:
+def _is_model(version: Loadable, path: str) -> bool:
     is_weights = version.metadata.get("format") == "h5_weights"  # of Keras 2
     return path.endswith(_MODELS) and not path.endswith(_WEIGHTS) and not is_weights
 
 
-def _only(version: Version, paths: list[str], what: str) -> Path:
+def _only(version: Loadable, paths: list[str], what: str) -> Path:
     if len(paths) == 1:
         return Path(paths[0])
     raise InvalidInput(

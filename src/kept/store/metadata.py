@@ -1,4 +1,4 @@
-"""Metadata of versions, as JSON can hold it."""
+"""Checks the metadata of versions, and converts it to JSON values."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def checked(
 def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Json]:
     """Return metadata as plain JSON values; raises InvalidMetadata.
 
-    NumPy and framework scalars become numbers; JSON has no NaN and no infinities, so these become
-    the texts "nan", "inf" and "-inf", which float() reads back.
+    NumPy and framework scalars become numbers. JSON has no NaN and no infinities, so these become
+    the texts "nan", "inf" and "-inf", which float() converts back.
     """
     if metadata is None:
         return {}
@@ -94,4 +94,4 @@ def _plain_text(text: str, where: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise InvalidMetadata(f"{where} is not valid Unicode. Received: {text!r}") from None
-    return str.__str__(text)  # of a text that is an enum, too, the text
+    return str.__str__(text)  # also for an enum that is a text

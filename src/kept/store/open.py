@@ -1,4 +1,4 @@
-"""Opening the store at a location."""
+"""Opens the store at a location."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def open_store(location: str | os.PathLike[str] | None = None) -> Store:
-    """Open the store at a folder or URL; it is created with the first version.
+    """Open the store at a folder or URL; the first version creates it.
 
-    location defaults to $KEPT_STORE, and without that to ./kept-store. A folder is written as a
-    path or as file:///path, object storage as s3://bucket/prefix, gs://bucket/prefix or
-    az://container/prefix with the credentials in the cloud's own environment variables; memory:
-    is a new store in this process's memory.
+    location defaults to $KEPT_STORE, and without that to ./kept-store. Pass a folder as a path or
+    as file:///path. Pass object storage as s3://bucket/prefix, gs://bucket/prefix or
+    az://container/prefix; the credentials are in the cloud's own environment variables. memory: is
+    a new store in this process's memory.
 
     Raises NotAStore, NewerFormat, InvalidInput or RemoteError.
     """
@@ -26,6 +26,6 @@ def open_store(location: str | os.PathLike[str] | None = None) -> Store:
 
 
 def open_bucket(location: str | os.PathLike[str] | None = None) -> Bucket:
-    """Return the bucket at a location as open_store takes it; nothing is read of it yet."""
+    """Return the bucket at a location, in the form of open_store; reads nothing of it yet."""
     text = os.fspath(location) if location is not None else os.environ.get("KEPT_STORE")
     return bucket_at(text or "kept-store")

@@ -1,7 +1,7 @@
-"""What a mirror has confirmed, kept in the source store: outbox/<id>/<artifact>.json.
+"""Receipts of mirrors, kept in the source store: outbox/<id>/<artifact>.json.
 
-What it has not confirmed is the rest of the log. So a receipt that is lost or late costs a look at
-the mirror, and never a version.
+A receipt says up to which record a mirror has an artifact; it lacks the rest of the log. So a lost
+or late receipt costs a look at the mirror, and never a version.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ROOT = "outbox/"
 
 
 class Receipt(NamedTuple):
-    """What a destination has confirmed of an artifact."""
+    """How much of an artifact a destination has confirmed."""
 
     destination: str
     artifact: str
@@ -30,7 +30,7 @@ class Receipt(NamedTuple):
 
 
 class Receipts:
-    """The receipts of one destination, a store's location or something else that is text."""
+    """The receipts of one destination: the location of a store, or another text that names it."""
 
     def __init__(self, bucket: Bucket, destination: str) -> None:
         self._bucket = bucket
@@ -38,21 +38,21 @@ class Receipts:
         self._folder = f"{_ROOT}{digest(destination.encode())[:16]}/"
 
     def register(self, artifact: str) -> None:
-        """Note, durably, that the destination is to have an artifact."""
+        """Record durably that the destination mirrors an artifact."""
         if self.receipt(artifact) is None:
             self.confirm(artifact, 0, -1)
 
     def confirm(self, artifact: str, record: int, version: int) -> None:
-        """Note that the destination has all up to a record."""
+        """Record durably that the destination has all events up to a record."""
         receipt = Receipt(self._destination, artifact, record, version)
         self._bucket.put(self._key(artifact), [canonical(receipt._asdict())])
 
     def receipt(self, artifact: str) -> Receipt | None:
-        """Return what is confirmed, or None if the destination is not to have the artifact."""
+        """Return the receipt of an artifact, or None if the destination does not mirror it."""
         return _read(self._bucket, self._key(artifact))
 
     def artifacts(self) -> list[str]:
-        """Return the artifacts that the destination is to have."""
+        """Return the artifacts that the destination mirrors."""
         found = (_read(self._bucket, key) for key in self._bucket.keys(self._folder))
         return [receipt.artifact for receipt in found if receipt]
 
@@ -73,14 +73,14 @@ def _read(bucket: Bucket, key: str) -> Receipt | None:
         return Receipt(**parse(bucket.get(key), key))
     except KeyNotFound:
         return None
-    except (Damaged, TypeError):  # as good as lost: the mirror itself knows what it has
+    except (Damaged, TypeError):  # the same as a lost one: the mirror itself knows its versions
         return None
 
 
 def mirrored_up_to(bucket: Bucket, name: str) -> int | None:
     """Return the newest version of an artifact that each of its mirrors has confirmed.
 
-    -1 is none of them; None means that the artifact has no mirror.
+    -1 means no version; None means that the artifact has no mirror.
     """
     ends = f"/{name}.json"
     found = [_confirmed(bucket, key) for key in bucket.keys(_ROOT) if key.endswith(ends)]
@@ -90,7 +90,7 @@ def mirrored_up_to(bucket: Bucket, name: str) -> int | None:
 def _confirmed(bucket: Bucket, key: str) -> int | None:
     try:
         return int(parse(bucket.get(key), key)["version"])
-    except KeyNotFound:  # taken away since it was listed
+    except KeyNotFound:  # removed since it was listed
         return None
     except (Damaged, LookupError, TypeError, ValueError):
         return -1  # a receipt that cannot be read confirms nothing

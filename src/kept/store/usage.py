@@ -1,4 +1,4 @@
-"""What versions take: bytes they hold, bytes stored for them, and why these are fewer."""
+"""Counts the bytes that versions hold, the bytes stored for them, and the savings."""
 
 from __future__ import annotations
 
@@ -19,40 +19,39 @@ if TYPE_CHECKING:
     from kept.store.content.manifest import Manifest
     from kept.store.log.history import VersionRecord
 
-_AT_ONCE = 8  # reads, in object storage
-
 
 @dataclass(slots=True)
 class Usage:
-    """What versions take together; bytes.
+    """The bytes that versions take together.
 
-    logical = stored + dedup + deltas + compression, but for what blobs hold beside the versions
-    (bases, neighbours in a blob, heads), which is in overhead: logical + overhead = that sum.
+    logical + overhead = stored + dedup + deltas + compression. overhead is what blobs hold beside
+    the versions: bases, neighbours in a blob, heads.
     """
 
     logical: int = 0  # all files of all versions
     stored: int = 0  # all blobs that the versions need, and their manifests
-    dedup: int = 0  # saved since versions share chunks
+    dedup: int = 0  # saved because versions share chunks
     deltas: int = 0  # saved in blobs that are stored as differences
     compression: int = 0  # saved in other coded blobs
     overhead: int = 0
-    deleted: int = 0  # beside all that: what only deleted versions need, and gc has left so far
-    frees: dict[tuple[str, int], int] = field(default_factory=dict)  # version -> by deleting it
+    deleted: int = 0  # not in the others: needed by deleted versions only, and not yet freed by gc
+    frees: dict[tuple[str, int], int] = field(default_factory=dict)  # by deleting this version
 
 
 def usage(
     bucket: Bucket, artifacts: Iterable[tuple[str, list[VersionRecord]]], name: str | None
 ) -> Usage:
-    """Return what the versions of an artifact take, or those of all.
+    """Return the bytes that the versions of an artifact take, or of all artifacts.
 
-    artifacts are all of the store, with their deleted versions: what several of them need no
-    deletion frees. Versions whose manifest is damaged are left out. Deleted bytes are free after gc
-    only.
+    Pass all artifacts of the store with their deleted versions, because deleting a version frees no
+    bytes that another one needs. Versions with a damaged manifest are left out. Only gc frees the
+    bytes of deleted versions.
     """
-    there = set(bucket.keys("manifests/"))  # of deleted versions most are gone: ask for none of it
-    records = {(owner, e.index): e for owner, versions in artifacts for e in versions
-               if not e.deleted or manifest_key(e.manifest) in there}  # fmt: skip
-    read = mapped(lambda e: _manifest(bucket, e), records.values(), _at_once(bucket))
+    # Most manifests of deleted versions are gone: one listing is cheaper than asking for each.
+    existing = set(bucket.keys("manifests/"))
+    records = {(owner, r.index): r for owner, versions in artifacts for r in versions
+               if not r.deleted or manifest_key(r.manifest) in existing}  # fmt: skip
+    read = mapped(lambda r: _manifest(bucket, r), records.values(), bucket.concurrency)
     manifests = {key: m for key, m in zip(records, read, strict=True) if m is not None}
     blobs = _Blobs(bucket, {c.blob for m in manifests.values() for c in m.chunks()})
     needs = {key: _needs(m, records[key], blobs) for key, m in manifests.items()}
@@ -79,16 +78,16 @@ def usage(
 
 
 class _Blobs:
-    """The sizes of blobs and of their bases, as stored, and what their form saves."""
+    """The stored sizes of blobs and of their bases, and the bytes that their form saves."""
 
     def __init__(self, bucket: Bucket, names: set[str]) -> None:
         self.size: dict[str, int] = {}
-        self.saved: dict[str, tuple[bool, int]] = {}  # is it a difference, how many bytes
+        self.saved: dict[str, tuple[bool, int]] = {}  # whether it is a difference, bytes saved
         ordered = sorted(names)
-        found = list(mapped(lambda name: bases_of(bucket, name), ordered, _at_once(bucket)))
+        found = list(mapped(lambda name: bases_of(bucket, name), ordered, bucket.concurrency))
         self.bases = dict(zip(ordered, found, strict=True))
         ordered = sorted({*names, *(base for bases in found for base in bases)})
-        heads = mapped(lambda name: _head(bucket, name), ordered, _at_once(bucket))
+        heads = mapped(lambda name: _head(bucket, name), ordered, bucket.concurrency)
         for name, head in zip(ordered, heads, strict=True):
             if head is not None and head.codec == RAW:
                 self.size[name] = stored_size(head.raw_size)
@@ -99,7 +98,7 @@ class _Blobs:
 
 
 def _needs(manifest: Manifest, record: VersionRecord, blobs: _Blobs) -> dict[str, int]:
-    """Return the stored size of all that a version needs, by key or blob."""
+    """Return the stored size of each blob that a version needs, and of its manifest."""
     needed = {manifest_key(record.manifest): len(manifest.encode())}
     for blob in {chunk.blob for chunk in manifest.chunks()}:
         for name in (blob, *blobs.bases[blob]):
@@ -110,7 +109,7 @@ def _needs(manifest: Manifest, record: VersionRecord, blobs: _Blobs) -> dict[str
 def _manifest(bucket: Bucket, record: VersionRecord) -> Manifest | None:
     try:
         return read_manifest(bucket, record)
-    except Damaged:  # verify tells of it
+    except Damaged:  # verify reports it
         return None
 
 
@@ -119,7 +118,3 @@ def _head(bucket: Bucket, name: str) -> Head | None:
         return read_head(bucket, name)
     except Damaged:
         return None
-
-
-def _at_once(bucket: Bucket) -> int:
-    return _AT_ONCE if bucket.is_remote else 1

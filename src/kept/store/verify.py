@@ -1,4 +1,4 @@
-"""Re-reads and re-hashes what a store holds. Reports, never repairs."""
+"""Re-reads and re-hashes the content of a store. Reports, never repairs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One finding: what is wrong, and with which version or artifact."""
+    """One finding: the damage, and the version or artifact that has it."""
 
     where: str  # a reference (name:v3), or an artifact's name if it concerns its log
     message: str
@@ -32,7 +32,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Report:
-    """What verify has read, and what it has found."""
+    """How much verify has read, and the problems it has found."""
 
     versions: int = 0
     chunks: int = 0
@@ -45,7 +45,7 @@ class Report:
         return not self.problems
 
     def raise_if_damaged(self) -> None:
-        """Raise Damaged with every problem, if there is one."""
+        """Raise Damaged with all problems, if any."""
         if self.problems:
             raise Damaged("\n".join(map(str, self.problems)))
 
@@ -53,31 +53,31 @@ class Report:
 def verify(
     bucket: Bucket, wanted: Mapping[str, Log | VersionRecord], progress: Progress | None = None
 ) -> Report:
-    """Check of each artifact named its whole log, or one version; see Store.verify."""
+    """Check the whole log of each given artifact, or one version; see Store.verify."""
     verifier = Verifier(bucket)
-    due = [
+    versions = [
         (name, record)
         for name, one in wanted.items()
         for record in ([one] if isinstance(one, VersionRecord) else verifier.check_log(name, one))
     ]
-    for done, (name, record) in enumerate(due, start=1):
+    for done, (name, record) in enumerate(versions, start=1):
         verifier.check_version(name, record)
         if progress:
-            progress(done, len(due))
+            progress(done, len(versions))
     return verifier.report
 
 
 class Verifier:
-    """Checks versions one after the other; a chunk that several share is read once."""
+    """Checks versions one after the other; reads a shared chunk once."""
 
     def __init__(self, bucket: Bucket) -> None:
         self.report = Report()
         self._bucket = bucket
         self._reader = ChunkReader(bucket)
-        self._checked: dict[Chunk, str | None] = {}  # chunk -> what is wrong with it
+        self._checked: dict[Chunk, str | None] = {}  # chunk -> the problem with it
 
     def check_log(self, name: str, log: Log) -> list[VersionRecord]:
-        """Check every record and page of an artifact; return the versions that can be told."""
+        """Check every record and page of an artifact; return the versions that can be read."""
         newest = max([*log.pages(), *log.records()], default=0)
         events: dict[int, Event] = {}
         for number in range(1, newest + 1):
@@ -89,7 +89,7 @@ class Verifier:
         try:
             return list(live(reversed(events.values())))[::-1]
         except (Damaged, KeyError, TypeError) as error:
-            self._found(name, f"the log cannot be understood: {error}")
+            self._found(name, f"the log does not make sense: {error}")
             return []
 
     def check_version(self, name: str, record: VersionRecord) -> None:
@@ -109,7 +109,7 @@ class Verifier:
         for number in log.pages():
             try:
                 page = log.read_page(number)
-            except KeyNotFound:  # a bigger one has just come in its place
+            except KeyNotFound:  # a bigger page has just replaced it
                 continue
             except Damaged as error:
                 self._found(name, str(error))

@@ -1,4 +1,4 @@
-"""What users hold in their hands: artifacts and their versions."""
+"""Artifacts and their versions, as users get them from a store."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """One immutable commit of an artifact, as it was in the log when it was looked up.
+    """One immutable commit of an artifact, as the log states it when you look it up.
 
     log_artifact also sets what its commit did: is_new is False if the newest version had the same
-    content already, bytes_new is how many bytes the store did not have before. Both are None for a
+    content already; bytes_new is how many bytes the store did not have before. Both are None for a
     version that was looked up.
     """
 
@@ -71,17 +71,17 @@ class Version:
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """The aliases on this version, "latest" first where it is the newest."""
+        """The aliases on this version; "latest" comes first if it is the newest."""
         return self.record.aliases
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What was logged with the version; plain JSON values."""
+        """The metadata that was logged with the version; plain JSON values."""
         return self.record.metadata
 
     @property
     def size(self) -> int:
-        """Bytes of all its files together."""
+        """Bytes of all files of the version together."""
         return self.record.size
 
     @property
@@ -108,16 +108,16 @@ class Version:
         """Write the files below root, every byte checked; return root.
 
         Files of the same names are replaced, each as a whole. progress is called with the bytes
-        done and the bytes in all. Raises Damaged or InvalidPath, and then leaves root as it was.
+        done and in all. Raises Damaged or InvalidPath, and then leaves root unchanged.
         """
         from pathlib import Path
 
         return self.store.download(self, Path(root), progress)
 
     def load_model(self, **keras_options: Any) -> keras.Model:
-        """Return the whole model that the version holds.
+        """Load the whole model that the version holds.
 
-        The options go to keras.saving.load_model; safe_mode is True unless it is given. Raises
+        The options are those of keras.saving.load_model; safe_mode is True by default. Raises
         InvalidInput if the version does not hold exactly one whole model, and Damaged.
         """
         from kept.store.load_model import load_model
@@ -135,7 +135,7 @@ class Version:
         load_weights(self, model)
 
     def verify(self) -> Report:
-        """Re-read and re-hash the version; return what was read, or raise Damaged."""
+        """Re-read and re-hash the version; return a report, or raise Damaged."""
         report = self.store.verify(self.reference)
         report.raise_if_damaged()
         return report
@@ -150,7 +150,7 @@ class Artifact:
 
     @property
     def type(self) -> str:
-        """What its versions are, "model" for checkpoints."""
+        """The type of its versions, "model" for checkpoints."""
         return self.store.artifact_type(self.name)
 
     def versions(self) -> list[Version]:

@@ -19,13 +19,12 @@ from kept.store.blobs.blob import (
     bases_lock,
     bases_of,
     blob_key,
-    encode_blob,
     is_whole,
+    raw_form,
     read_blob,
     read_head,
-    with_bases,
 )
-from kept.store.blobs.codec import encode
+from kept.store.blobs.codec import code_blob
 from kept.store.blobs.header import BIG_ENDIAN, DELTA, HEAD_SIZE, MOST, Section
 
 KINDS = [(width, order) for width in (1, 2, 4, 8) for order in (0, BIG_ENDIAN)]
@@ -53,8 +52,8 @@ def coded(draw):
 def put(bucket, raw, sections, base=None):
     """Store a coded blob, and its base raw if it is not there; return its name."""
     if base is not None and not is_whole(bucket, digest(base), len(base)):
-        bucket.put(blob_key(digest(base)), encode_blob([base]))
-    stored = encode(raw, sections, (digest(base), base) if base is not None else None, 1)
+        bucket.put(blob_key(digest(base)), raw_form([base]))
+    stored = code_blob(raw, sections, (digest(base), base) if base is not None else None, 1)
     bucket.put(blob_key(digest(raw)), stored)
     return digest(raw)
 
@@ -96,10 +95,10 @@ def test_floats_need_less_room_and_small_steps_far_less():
     for order in "<>":
         flags = BIG_ENDIAN if order == ">" else 0
         a, b = (array.astype(f"{order}f4").tobytes() for array in (new, old))
-        size = sum(map(len, encode(a, [Section(len(a), 4, flags)])))
+        size = sum(map(len, code_blob(a, [Section(len(a), 4, flags)])))
         assert size < 0.86 * len(a)
         section = Section(len(a), 4, flags | DELTA)
-        assert sum(map(len, encode(a, [section], (digest(b), b)))) < 0.66 * len(a)
+        assert sum(map(len, code_blob(a, [section], (digest(b), b)))) < 0.66 * len(a)
 
 
 def chain(bucket, length):
@@ -119,7 +118,6 @@ def test_a_base_may_have_a_base():
     assert is_whole(bucket, names[-1], 2000)
     assert bases_of(bucket, names[-1]) == tuple(names[-2::-1])
     assert bases_of(bucket, names[0]) == bases_of(bucket, "0" * 64) == ()
-    assert with_bases(bucket, [names[2], names[1]]) == set(names[:3])
 
 
 def test_what_is_lent_is_right_and_stands_in_memory_that_is_used_again():
@@ -139,11 +137,11 @@ def test_what_is_lent_is_right_and_stands_in_memory_that_is_used_again():
 def test_a_chain_without_end_is_refused():
     bucket = MemoryBucket()
     raws = chain(bucket, LONGEST_CHAIN + 1)
-    with pytest.raises(Damaged, match="come to no end"):
+    with pytest.raises(Damaged, match="chain of bases is longer"):
         read_blob(bucket, digest(raws[-1]))
     assert not is_whole(bucket, digest(raws[-1]), 2000)
     put(bucket, raws[0], [Section(2000, 4, DELTA)], raws[3])  # a circle
-    with pytest.raises(Damaged, match="come to no end"):
+    with pytest.raises(Damaged, match="chain of bases is longer"):
         read_blob(bucket, digest(raws[3]))
     assert set(bases_of(bucket, digest(raws[3]))) == {digest(raw) for raw in raws[:3]}
 
@@ -166,7 +164,7 @@ def test_a_blob_that_is_stored_anew_while_its_base_goes_is_still_read():
     def race(key, *range):
         found = get(key, *range)
         if key == blob_key(digest(new)):  # between this read and that of the base
-            bucket.put(key, encode_blob([new]))
+            bucket.put(key, raw_form([new]))
             bucket.delete(blob_key(digest(old)))
         return found
 
@@ -179,7 +177,7 @@ def test_a_head_is_read_while_the_blob_is_stored_anew():
     bucket, raw = MemoryBucket(), bytes(5000)
     name, size = put(bucket, raw, [Section(5000)]), bucket.size
     coded = bucket.get(blob_key(name))
-    bucket.put(blob_key(name), encode_blob([raw]))
+    bucket.put(blob_key(name), raw_form([raw]))
 
     def race(key):
         found = size(key)

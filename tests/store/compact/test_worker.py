@@ -200,8 +200,8 @@ def test_it_says_why_it_could_not(tmp_path):
 def test_it_takes_what_others_leave_of_the_processor():
     code = """
 import os
-from kept.store.compact.worker import take_what_is_left
-take_what_is_left()
+from kept.store.compact.worker import use_idle_time_only
+use_idle_time_only()
 print(os.nice(0), os.sched_getscheduler(0) == getattr(os, "SCHED_IDLE", None))
 """
     assert finish(start(code)) == [f"19 {sys.platform == 'linux'}"]

@@ -8,7 +8,7 @@ import pytest
 import kept
 from kept.digest import digest
 from kept.errors import Damaged, InvalidPath, KeptError, NotAStore
-from kept.store.blobs.blob import encode_blob
+from kept.store.blobs.blob import raw_form
 from kept.store.content.manifest import Chunk, File, Manifest
 from kept.store.content.restore import restore
 from tests.helpers import arrays, finish, hdf5, start, tree, write
@@ -235,7 +235,7 @@ def test_a_manifest_that_leads_out_of_the_target(store, tmp_path, path):
 def test_a_chunk_that_is_not_where_it_is_said_to_be(store, tmp_path, change):
     raw = b"0123456789"
     blob = digest(raw)
-    store.bucket.put(f"blobs/{blob[:2]}/{blob}", encode_blob([raw]))
+    store.bucket.put(f"blobs/{blob[:2]}/{blob}", raw_form([raw]))
     right = {"digest": digest(raw[2:6]), "size": 4, "blob": blob, "offset": 2}
     for fields, is_right in ((right, True), (right | change, False)):
         chunk = Chunk(**fields)

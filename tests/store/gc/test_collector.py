@@ -219,7 +219,7 @@ def test_a_manifest_without_chunks_stays(store, tmp_path):
 
 
 def ruled_out(store, name="m", grace=0):
-    return collect_ruled_out(store.bucket, store.log, name, timedelta(seconds=grace))
+    return collect_ruled_out(store.logs, name, timedelta(seconds=grace))
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ from kept.store.gc.collector import collect_ruled_out
 store, grace = kept.open_store(sys.argv[1]), timedelta(seconds=float(sys.argv[2]))
 print("ready", flush=True)
 while True:
-    collect_ruled_out(store.bucket, store.log, "shared", grace)
+    collect_ruled_out(store.logs, "shared", grace)
     print(store.gc(grace=grace).bytes, flush=True)
 """
 

@@ -26,6 +26,16 @@ def version(index, *, value=None, aliases=(), hours=None, expires=None, **metada
     )  # fmt: skip
 
 
+class Sizes:
+    """The chunks of versions, given by their numbers."""
+
+    def __init__(self, held):
+        self.held = held
+
+    def of(self, record):
+        return self.held[record.index]
+
+
 def kept_of(versions, keep, **options):
     return [d.record.index for d in decide(versions, keep, NOW, **options) if d.keep]
 
@@ -169,20 +179,20 @@ def test_expired_versions_go_whatever_the_rules_say_but_for_those_that_never_go(
 
 def test_a_budget_counts_shared_chunks_once_and_gives_up_the_oldest():
     held = {n: {"base": 100, f"head{n}": 10} for n in range(10)}
-    content = lambda entry: held[entry.index]  # noqa: E731
-    assert kept_of(TEN, kept.Keep(bytes=130), content=content) == [7, 8, 9]
-    assert kept_of(TEN, kept.Keep(bytes=1000), content=content) == list(range(10))
-    assert kept_of(TEN, kept.Keep(bytes=0), content=content) == [9]
-    assert kept_of(TEN, kept.Keep(best=3, bytes=120), content=content) == [6, 9]
-    reasons = why(TEN, kept.Keep(best=4, bytes=120), content=content)
+    sizes = Sizes(held)
+    assert kept_of(TEN, kept.Keep(bytes=130), sizes=sizes) == [7, 8, 9]
+    assert kept_of(TEN, kept.Keep(bytes=1000), sizes=sizes) == list(range(10))
+    assert kept_of(TEN, kept.Keep(bytes=0), sizes=sizes) == [9]
+    assert kept_of(TEN, kept.Keep(best=3, bytes=120), sizes=sizes) == [6, 9]
+    reasons = why(TEN, kept.Keep(best=4, bytes=120), sizes=sizes)
     assert (reasons[6], reasons[7]) == ("over the budget of 120", "no rule keeps it")
 
 
 def test_a_budget_does_not_touch_what_never_goes():
     versions = [version(0, aliases=["prod"]), version(1), version(2)]
     held = {0: {"a": 100}, 1: {"b": 1}, 2: {"c": 1}}
-    assert kept_of(versions, kept.Keep(bytes=50), content=lambda e: held[e.index]) == [0, 2]
-    assert kept_of(versions, kept.Keep(bytes=102), content=lambda e: held[e.index]) == [0, 1, 2]
+    assert kept_of(versions, kept.Keep(bytes=50), sizes=Sizes(held)) == [0, 2]
+    assert kept_of(versions, kept.Keep(bytes=102), sizes=Sizes(held)) == [0, 1, 2]
 
 
 def test_a_budget_adds_up_each_chunk_once():
@@ -195,7 +205,8 @@ def test_a_budget_adds_up_each_chunk_once():
             return other + int(self)
 
     versions = [version(n) for n in range(50)]
-    decide(versions, kept.Keep(bytes=10**9), NOW, content=lambda e: {f"c{e.index}": Size(10)})
+    held = {n: {f"c{n}": Size(10)} for n in range(50)}
+    decide(versions, kept.Keep(bytes=10**9), NOW, sizes=Sizes(held))
     assert len(added) == 50
 
 
@@ -228,7 +239,8 @@ def test_whatever_the_policy_what_must_stay_stays_and_deciding_again_changes_not
 ):
     versions = [version(n, value=v, aliases=a, expires=e)
                 for n, (v, a, e) in enumerate(given_versions)]  # fmt: skip
-    options = {"mirrored": mirrored, "content": lambda e: {f"c{e.index % 5}": 10}}
+    held = {version.index: {f"c{version.index % 5}": 10} for version in versions}
+    options = {"mirrored": mirrored, "sizes": Sizes(held)}
     left = kept_of(versions, keep, **options)
     assert all(d.reasons for d in decide(versions, keep, NOW, **options))
     must = {e.index for e in versions if {"prod", "best"} & set(e.aliases)}

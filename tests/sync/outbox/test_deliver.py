@@ -192,6 +192,16 @@ def test_an_entry_that_is_refused_does_not_hold_up_the_others(s3, outbox, tmp_pa
     assert [entry.content["metadata"]["n"] for entry in outbox.entries()] == [0]
 
 
+def test_only_the_wanted_artifact_is_sent(s3, outbox, tmp_path):
+    delivery = Delivery(kept.open_store(s3), outbox)
+    for artifact, n in (("m", 0), ("other", 1), ("m", 2)):
+        add(delivery, tmp_path, n, artifact)
+    assert delivery.send(artifact="other") == Sent(1, 1000)
+    assert found(s3, "other") == [(0, 1)]
+    assert [entry.content["metadata"]["n"] for entry in delivery.left()] == [0, 2]
+    assert delivery.send(artifact="m") == Sent(2, 2000)
+
+
 BOTH = """
 import sys, kept
 from kept.sync.outbox.deliver import Delivery

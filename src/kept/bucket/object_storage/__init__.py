@@ -1,1 +1,1 @@
-"""Buckets in object storage: S3, GCS and Azure, by obstore."""
+"""Buckets in object storage: S3, GCS and Azure, with obstore."""

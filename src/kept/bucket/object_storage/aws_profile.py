@@ -1,7 +1,7 @@
-"""Credentials, region and endpoint from the profiles of ~/.aws.
+"""Reads credentials, region and endpoint from the profiles of ~/.aws.
 
 obstore reads the environment and asks the roles of machines, but knows no profiles. botocore knows
-all their forms: keys, roles to be taken on, single sign-on, programs that print credentials.
+all their forms: keys, roles to assume, single sign-on, programs that print credentials.
 https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from kept.bucket.object_storage.errors import hide
 from kept.errors import AccessDenied, InvalidInput
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from botocore.credentials import Credentials
     from botocore.session import Session
 
-# The files are read again half way to that, so who renews what is in them need not restart a run.
+# obstore asks again half way to that, so renewed files take effect without a restart of the run.
 _LIFETIME = timedelta(minutes=10)
-# Where one of these is set, the environment says who the user is; AWS's tools ask it first, too.
+# If one of these is set, the environment identifies the user; AWS's tools read it first, too.
 _FIRST = (
     "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -32,9 +32,9 @@ ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 def profile_options() -> dict[str, Any]:
-    """Return what the user's profile adds to obstore's options; nothing where there is none.
+    """Return the options for obstore from the user's profile; none without a profile.
 
-    A profile counts if AWS_PROFILE names it, or as the default if the environment has no
+    AWS_PROFILE names the profile; without it, the default profile counts if the environment has no
     credentials. Raises InvalidInput (no such profile, no botocore) or AccessDenied.
     """
     named = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
@@ -60,7 +60,7 @@ def _has_files() -> bool:
 
 
 def _options(session: Session, named: str | None) -> dict[str, Any]:
-    """Return credentials, region and endpoint, as far as the environment does not say them."""
+    """Return those of credentials, region and endpoint that the environment does not set."""
     settings = _settings(session, named)
     found: dict[str, Any] = {}
     if (region := settings.get("region")) and not any(map(os.environ.get, _REGIONS)):
@@ -78,10 +78,10 @@ def _settings(session: Session, named: str | None) -> Mapping[str, Any]:
     try:
         settings: Mapping[str, Any] = session.get_scoped_config()
     except ProfileNotFound:
-        there = ", ".join(sorted(session.available_profiles)) or "none"
+        existing = ", ".join(sorted(session.available_profiles)) or "none"
         raise InvalidInput(
             f"AWS_PROFILE names a profile that is not in ~/.aws/config or ~/.aws/credentials. "
-            f"There are: {there}. Received: {named!r}"
+            f"Existing profiles: {existing}. Received: {named!r}"
         ) from None
     except BotoCoreError as error:
         raise InvalidInput(
@@ -97,10 +97,10 @@ def _endpoint(session: Session, settings: Mapping[str, Any]) -> str | None:
 
 
 class ProfileCredentials:
-    """What obstore asks for credentials, again and again; its repr has none."""
+    """Provides credentials to obstore, which calls it repeatedly; its repr has none."""
 
     def __init__(self, named: str | None) -> None:
-        """Look whether there are any; raises AccessDenied if they cannot be had."""
+        """Read the credentials of a profile; raises AccessDenied if that fails."""
         self._named = named
         self._credentials = self._read()
 
@@ -109,16 +109,18 @@ class ProfileCredentials:
 
     @property
     def found(self) -> bool:
-        """Whether there were credentials."""
+        """Whether the profile has credentials."""
         return self._credentials is not None
 
     def __call__(self) -> dict[str, Any]:
         """Return credentials in the form that obstore takes; raises AccessDenied."""
-        if not hasattr(self._credentials, "refresh_needed"):  # such renew themselves
+        if not hasattr(self._credentials, "refresh_needed"):  # otherwise they renew themselves
             self._credentials = self._read()
         if self._credentials is None:
             raise self._denied("has no credentials")
-        keys = self._asked(self._credentials.get_frozen_credentials)
+        with _Failure() as failure:
+            keys = self._credentials.get_frozen_credentials()
+        self._check(failure)
         hide(keys.access_key, keys.secret_key, keys.token)
         return {
             "access_key_id": keys.access_key,
@@ -133,20 +135,38 @@ class ProfileCredentials:
         session = botocore.session.Session()
         for role in ("container-role", "iam-role"):  # of machines: obstore asks for them
             session.get_component("credential_provider").remove(role)
-        return self._asked(session.get_credentials)
+        found: Credentials | None = None
+        with _Failure() as failure:
+            found = session.get_credentials()
+        self._check(failure)
+        return found
 
-    def _asked(self, ask: Any) -> Any:
-        """Return what ask returns; what botocore raises may quote a program that prints secrets."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            return ask()
-        except (BotoCoreError, ClientError, OSError, ValueError) as error:
-            kind = type(error).__name__
-        raise self._denied(f"gives no credentials ({kind}). They may have expired")
+    def _check(self, failure: _Failure) -> None:
+        if failure.kind:
+            raise self._denied(f"gives no credentials ({failure.kind}). They may have expired")
 
     def _denied(self, what: str) -> AccessDenied:
         name = f"the profile {self._named!r}" if self._named else "the default profile"
         return AccessDenied(
             f"AWS: {name} in ~/.aws {what}. Renew or correct them (aws sso login, aws configure)."
         )
+
+
+class _Failure:
+    """Context manager that keeps only the type of an error of botocore.
+
+    The text of the error may quote a program that prints secrets.
+    """
+
+    kind = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        if not isinstance(error, (BotoCoreError, ClientError, OSError, ValueError)):
+            return False
+        self.kind = type(error).__name__
+        return True

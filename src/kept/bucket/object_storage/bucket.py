@@ -1,7 +1,7 @@
 """A bucket in object storage (S3, Google Cloud Storage, Azure), on obstore.
 
-Retries with back-off are the library's. A retry can meet what its own first try has stored;
-whoever creates a key that matters tells by what it holds (store/log.py).
+The library retries with back-off. A retry can find the key that its own first attempt has created;
+a caller that must know compares the stored value (store/log/log.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from kept.bucket.base import Item, size_of
 from kept.bucket.location import clean_location
@@ -19,7 +19,6 @@ from kept.errors import (
     KeyExists,
     KeyNotFound,
     RemoteError,
-    Unreachable,
     UnsafeServer,
 )
 from kept.parallel import in_threads
@@ -27,7 +26,7 @@ from kept.parallel import in_threads
 try:
     import obstore
 
-    from kept.bucket.object_storage.requests import Asking, OutOfRange
+    from kept.bucket.object_storage.requests import OutOfRange, Requests
 except ImportError:
     raise InvalidInput(
         "Stores in object storage need the package obstore: pip install 'kept[s3]' (or kept[gcs], "
@@ -35,20 +34,20 @@ except ImportError:
     ) from None
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from kept.bucket.base import Buffer, Parts
     from kept.bucket.transfer import Transfer
 
-T = TypeVar("T")
-
 READERS = 8
-WRITERS = 8  # with blobs of up to 16 MiB, 128 MiB are on their way
+WRITERS = 8  # with blobs of up to 16 MiB, 128 MiB are in memory
 RETRIES = 6
 _MULTIPART = 64 * 1024 * 1024  # kept's own blobs are smaller; S3 takes 5 GiB in one request
 _LARGE = 1024 * 1024  # an upload that may take long
 _PART = 5 * 1024 * 1024  # the least that S3 takes
-_RANGE = 16 * 1024 * 1024 + 4096  # a value up to here, as kept's own blobs are, is one request
+_RANGE = (
+    16 * 1024 * 1024 + 4096
+)  # one request reads a value up to this size, such as kept's own blobs
 _HIDDEN = "tmp/"
 _SINGLE_WRITER = "KEPT_SINGLE_WRITER"
 
@@ -56,20 +55,21 @@ _SINGLE_WRITER = "KEPT_SINGLE_WRITER"
 class ObjectBucket:
     """A Bucket whose keys are objects below a prefix, such as s3://bucket/prefix.
 
-    Credentials, region and endpoint come from the standard environment of each cloud; none are
-    kept in the object's location or repr.
+    Credentials, region and endpoint come from the standard environment of each cloud; the object's
+    location and repr hold none of them.
     """
 
     is_remote = True
+    concurrency = 8
 
     def __init__(self, location: str) -> None:
-        """Open it; raises InvalidInput or RemoteError. No request is made yet."""
+        """Open the bucket; raises InvalidInput or RemoteError. Sends no request yet."""
         self._location = clean_location(location)
         self._single_writer = os.environ.get(_SINGLE_WRITER, "") not in ("", "0")
         self._is_safe = False
         self._lock = threading.Lock()
-        self._ask = Asking(self._location, RETRIES)
-        self._store, self._uploads = self._ask.once("", lambda: _clients(self._location))
+        self._request = Requests(self._location, RETRIES)
+        self._store, self._uploads = self._request("", lambda: _clients(self._location))
 
     def __repr__(self) -> str:
         return f"<ObjectBucket {self._location}>"
@@ -99,28 +99,28 @@ class ObjectBucket:
         if self._single_writer:
             self._put_unless_seen(key, parts)
             return
-        self._make_sure_it_is_safe()
+        self._check_server()
         self._create(key, parts)
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> Buffer:
         if length == 0:
-            return self._nothing_of(key)
+            return self._empty(key)
         options = _range(start, length)
 
-        def read(store: Any) -> tuple[int, int, Any]:
-            found = obstore.get(store, key, options=options)
+        def read() -> tuple[int, int, Any]:
+            found = obstore.get(self._store, key, options=options)
             first, last = found.range
             return first, last, found.bytes() if last - first <= _RANGE else None
 
         try:
-            first, last, value = self._asked(key, read)
+            first, last, value = self._request(key, read)
         except OutOfRange:
             return b""
         return self._in_ranges(key, first, last) if value is None else memoryview(value)
 
     def size(self, key: str) -> int | None:
         try:
-            return self._asked(key, lambda store: int(obstore.head(store, key)["size"]))
+            return self._request(key, lambda: int(obstore.head(self._store, key)["size"]))
         except KeyNotFound:
             return None
 
@@ -129,25 +129,15 @@ class ObjectBucket:
 
     def items(self, prefix: str) -> Iterator[Item]:
         # S3, GCS and Azure list in ascending order; a long list comes page by page.
-        last, attempt = None, 0
-        pages = self._pages(prefix, last)
-        while True:
-            try:
-                page = self._ask.once(prefix, lambda: next(pages, None))  # noqa: B023
-            except Unreachable as error:
-                self._ask.rest(error, attempt)
-                pages, attempt = self._pages(prefix, last), attempt + 1
-                continue
-            if page is None:
-                return
+        listing = _Listing(self._store, prefix)
+        while (page := self._request(prefix, listing.next_page)) is not None:
             for item in page:
-                last = item["path"]
-                if not last.startswith(_HIDDEN):
-                    yield Item(last, item["size"], item["last_modified"].timestamp())
+                if not item["path"].startswith(_HIDDEN):
+                    yield Item(item["path"], item["size"], item["last_modified"].timestamp())
 
     def folders(self, prefix: str) -> Iterator[str]:
-        found = self._asked(
-            prefix, lambda store: obstore.list_with_delimiter(store, prefix or None)
+        found = self._request(
+            prefix, lambda: obstore.list_with_delimiter(self._store, prefix or None)
         )
         names = sorted(path.rpartition("/")[2] for path in found["common_prefixes"])
         return (name for name in names if prefix or f"{name}/" != _HIDDEN)
@@ -155,13 +145,13 @@ class ObjectBucket:
     def delete(self, key: str) -> None:
         for attempt in range(RETRIES):
             try:
-                self._asked(key, lambda store: obstore.delete(store, key))
+                self._request(key, lambda: obstore.delete(self._store, key))
                 return
             except KeyNotFound:  # Azure says so, S3 does not
                 return
             except RemoteError as error:
-                # S3 deletes in lists, and what it says of one key the library does not try again.
-                # Of several that delete a key at once, Ceph tells some of an "UnknownError".
+                # S3 deletes lists of keys, and the library does not retry the error of one key.
+                # If several clients delete a key at once, Ceph answers "UnknownError" to some.
                 if type(error) is not RemoteError or attempt + 1 == RETRIES:
                     raise
             if self.size(key) is None:
@@ -177,46 +167,46 @@ class ObjectBucket:
         if size_of(parts) > _MULTIPART and mode == "overwrite":
             options |= {"use_multipart": True, "chunk_size": _MULTIPART // 4, "max_concurrency": 4}
         client = self._uploads if size_of(parts) > _LARGE else self._store
-        # The buffers as they are: obstore sends them from where they lie, without a copy.
+        # obstore sends the buffers without a copy.
         buffers = [memoryview(part).cast("B") for part in parts]
-        self._asked(key, lambda _: obstore.put(client, key, iter(buffers), **options))
+        self._request(key, lambda: obstore.put(client, key, iter(buffers), **options))
 
     def _put_in_parts(self, key: str, parts: Parts, transfer: Transfer) -> None:
-        """Upload a value part by part, and tell of each: more requests, for who watches a line."""
-        told = 0
+        """Upload a value part by part, and count each: more requests, for a better progress bar."""
+        reported = 0
 
         def pieces() -> Iterator[memoryview]:
-            nonlocal told
+            nonlocal reported
             given = 0
             for part in parts:
                 view = memoryview(part).cast("B")
                 for start in range(0, len(view), _PART):
-                    # Asked for a third one, the library is uploading the second: one is through.
-                    if given >= told + 2 * _PART:
+                    # When the library takes a third part, the first one is uploaded.
+                    if given >= reported + 2 * _PART:
                         transfer.moved(_PART)
-                        told += _PART
+                        reported += _PART
                     piece = view[start : start + _PART]
                     given += len(piece)
                     yield piece
 
         options: dict[str, Any] = {"use_multipart": True, "chunk_size": _PART, "max_concurrency": 1}
-        self._asked(key, lambda _: obstore.put(self._uploads, key, pieces(), **options))
-        transfer.moved(size_of(parts) - told)
+        self._request(key, lambda: obstore.put(self._uploads, key, pieces(), **options))
+        transfer.moved(size_of(parts) - reported)
 
     def _create(self, key: str, parts: Parts) -> None:
         self._put(key, parts, mode="create")
 
     def _put_unless_seen(self, key: str, parts: Parts) -> None:
-        """Stand-in for creation where the user has sworn that there is one writer only."""
+        """Stand-in for _create if the user has set KEPT_SINGLE_WRITER: there is one writer only."""
         if self.size(key) is not None:
             raise KeyExists(f"The key exists already. Received: {key!r}")
         self._put(key, parts, mode="overwrite")
 
-    def _make_sure_it_is_safe(self) -> None:
+    def _check_server(self) -> None:
         """Find out once for each bucket object whether the server refuses to create a key twice.
 
-        Some servers ignore If-None-Match without a word; with these, of two writers that commit
-        at once one would overwrite what the other was told is committed.
+        Some servers silently ignore If-None-Match. With these, if two writers commit at once, one
+        would overwrite the other's successful commit.
         """
         with self._lock:
             if not self._is_safe:
@@ -225,8 +215,8 @@ class ObjectBucket:
             raise UnsafeServer(
                 f"{self._location}: the server ignores If-None-Match, so two writers could "
                 "overwrite each other's versions. Use a server with conditional writes (S3, GCS, "
-                "Azure, Ceph, MinIO, R2, …), or set KEPT_SINGLE_WRITER=1 if never more than one "
-                "process writes to this store."
+                "Azure, Ceph, MinIO, R2, …), or set KEPT_SINGLE_WRITER=1 if only one process at a "
+                "time writes to this store."
             )
 
     def _refuses_a_second_creation(self) -> bool:
@@ -241,30 +231,44 @@ class ObjectBucket:
         return False
 
     def _in_ranges(self, key: str, first: int, last: int) -> bytearray:
-        """Return a large value, read by several requests side by side: one alone is slower."""
+        """Return a large value, read by several requests at once: a single one is slower."""
         value = bytearray(last - first)
 
         def read(start: int) -> None:
             stop = min(start + _RANGE, last)
             options = _range(start, stop - start)
-            part = self._asked(key, lambda s: obstore.get(s, key, options=options).bytes())
+            part = self._request(
+                key, lambda: obstore.get(self._store, key, options=options).bytes()
+            )
             value[start - first : stop - first] = memoryview(part)
 
         in_threads(read, range(first, last, _RANGE), READERS)
         return value
 
-    def _nothing_of(self, key: str) -> bytes:
+    def _empty(self, key: str) -> bytes:
         if self.size(key) is None:
-            raise self._ask.missing(key)
+            raise self._request.missing(key)
         return b""
 
-    def _asked(self, key: str, ask: Callable[[Any], T]) -> T:
-        return self._ask(key, lambda: ask(self._store))
 
-    def _pages(self, prefix: str, last: str | None) -> Iterator[Any]:
-        """Return the pages of a listing, from after the key last on."""
-        listed = lambda store: obstore.list(store, prefix or None, offset=last)  # noqa: E731
-        return iter(self._asked(prefix, listed))
+class _Listing:
+    """The pages of a listing; after an error it continues behind the last key."""
+
+    def __init__(self, store: Any, prefix: str) -> None:
+        self._store, self._prefix = store, prefix
+        self._last: str | None = None
+        self._pages: Iterator[Any] | None = None
+
+    def next_page(self) -> Any:
+        """Return the next page, None at the end."""
+        pages, self._pages = self._pages, None  # after an error: list again
+        if pages is None:
+            pages = iter(obstore.list(self._store, self._prefix or None, offset=self._last))
+        page = next(pages, None)
+        self._pages = pages
+        if page:
+            self._last = page[-1]["path"]
+        return page
 
 
 def _range(start: int, length: int | None) -> Any:

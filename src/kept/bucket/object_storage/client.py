@@ -1,7 +1,7 @@
-"""The clients of obstore for a location: the standard environment of each cloud, and patience.
+"""Creates obstore's clients for a location, from the standard environment of each cloud.
 
-A large upload over a slow line is silent on this side for as long as it takes, so it has its own
-client. Elsewhere silence means that something is broken.
+During a large upload over a slow line the server sends nothing for a long time, so uploads have
+their own client, without a limit for silence. Elsewhere silence means a broken connection.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 _OTHER_ENDPOINTS = ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "GOOGLE_BASE_URL")
-_SILENCE = timedelta(seconds=60)  # of a server, before the request is made again
-_LONGEST = timedelta(minutes=15)  # of a request: 128 MiB on their way at 0.15 MB/s
+_SILENCE = timedelta(seconds=60)  # of a server, before the client retries the request
+_LONGEST = timedelta(minutes=15)  # of a request: 128 MiB at 0.15 MB/s
 _RETRIES_FOR = timedelta(minutes=3)
 
 
 class Clients(NamedTuple):
-    """Two clients for the same place."""
+    """Two clients for the same location."""
 
     store: Any
     uploads: Any
@@ -34,7 +34,7 @@ class Clients(NamedTuple):
 def open_clients(location: str, retries: int) -> Clients:
     """Return the clients for a location.
 
-    Raises InvalidInput, AccessDenied, or what obstore raises; no request is made.
+    Raises InvalidInput, AccessDenied, or an error of obstore; sends no request.
     """
     profile = profile_options() if SCHEMES[location.partition("://")[0]] == "S3" else {}
     retry: RetryConfig = {
@@ -63,6 +63,6 @@ def open_clients(location: str, retries: int) -> Clients:
 
 
 def _names_http(endpoint: str | None) -> bool:
-    """Return whether an endpoint without TLS is named, in so many words."""
+    """Return whether the user has explicitly named an endpoint without TLS."""
     named = [endpoint or "", *(os.environ.get(n, "") for n in (*ENDPOINTS, *_OTHER_ENDPOINTS))]
     return any(each.startswith("http://") for each in named)

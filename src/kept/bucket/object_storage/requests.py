@@ -1,4 +1,4 @@
-"""Asking object storage: what obstore raises becomes kept's errors here."""
+"""Sends requests to object storage, and turns obstore's errors into kept's."""
 
 from __future__ import annotations
 
@@ -22,47 +22,37 @@ class OutOfRange(Exception):
     """The value ends before the range begins."""
 
 
-class Asking:
-    """Makes requests to a location. For many threads."""
+class Requests:
+    """Sends requests to a location. For many threads."""
 
     def __init__(self, location: str, retries: int) -> None:
         self._location, self._retries = location, retries
 
-    def __call__(self, key: str, ask: Callable[[], T]) -> T:
-        """Return what ask returns, which may be asked again; see once."""
+    def __call__(self, key: str, request: Callable[[], T]) -> T:
+        """Send a request and return its result; raise kept's errors instead of the library's.
+
+        The library's errors quote requests, so kept's are raised outside of the handler, not
+        chained to them. The library retries every failed request except one: it does not if the
+        answer breaks off before its body has begun. This method does that.
+        """
         attempt = 0
         while True:
             try:
-                return self.once(key, ask)
-            except Unreachable as error:
-                self.rest(error, attempt)
-                attempt += 1
-
-    def once(self, key: str, ask: Callable[[], T]) -> T:
-        """Return what ask returns; turn the library's errors into kept's.
-
-        Those quote requests, so kept's are raised outside of the handler, not chained to them.
-        """
-        try:
-            return ask()
-        except (BaseError, OSError, ValueError) as error:
-            found = self._translated(error, key)
+                return request()
+            except (BaseError, OSError, ValueError) as error:
+                found = self._translated(error, key)
+            is_retried = isinstance(found, Unreachable) and _BROKEN_OFF in str(found)
+            if not is_retried or attempt >= self._retries:
+                break
+            time.sleep(min(0.1 * 2**attempt, 5.0))
+            attempt += 1
         try:
             raise found
         finally:
             del found  # else error and frame hold each other, and the frames below their blobs
 
-    def rest(self, error: Unreachable, attempt: int) -> None:
-        """Wait before the next attempt; raise the error if the library has tried again itself.
-
-        An answer that is broken off before its body has begun is the one thing it does not.
-        """
-        if _BROKEN_OFF not in str(error) or attempt >= self._retries:
-            raise error
-        time.sleep(min(0.1 * 2**attempt, 5.0))
-
     def missing(self, key: str) -> KeyNotFound:
-        """Return the error for a key that is not there."""
+        """Return the error for a missing key."""
         return KeyNotFound(f"No such key in {self._location}. Received: {key!r}")
 
     def _translated(self, error: Exception, key: str) -> Exception:

@@ -1,1 +1,1 @@
-"""What is stored of chunks: raw or coded, named by the digest of the raw bytes."""
+"""Blobs: the stored bytes of chunks, raw or coded, named by the digest of the raw bytes."""

@@ -3,12 +3,12 @@
 A stored blob is a header of 16 bytes and the payload:
 
     0   4  b"kept"
-    4   1  codec (0: the payload is the raw bytes, 1: coded, see coded.py)
+    4   1  codec (0: the payload is the raw bytes, 1: coded, see header.py)
     5   3  zero, or of the codec
     8   8  number of raw bytes, unsigned, little-endian
 
-So a blob says how it is stored, and its head and length show whether it was cut short. Its bytes
-may be replaced by another stored form of the same raw bytes, at any moment and in one step.
+So a blob says how it is stored, and its head and length show whether it was cut short. A compactor
+may replace its bytes by another stored form of the same raw bytes, at any moment and in one step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from kept.errors import Damaged, KeyNotFound
 from kept.store.blobs.header import CODED, HEAD_SIZE, MOST, Head, parse_head
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
     from kept.bucket.base import Bucket, Buffer, Parts
@@ -37,24 +36,24 @@ def blob_key(name: str) -> str:
     return f"blobs/{name[:2]}/{name}"
 
 
-def encode_blob(parts: Parts) -> list[Buffer]:
-    """Return raw bytes in stored form, without copying them."""
+def raw_form(parts: Parts) -> list[Buffer]:
+    """Return the raw stored form of a blob with these bytes, without copying them."""
     return [HEADER.pack(MAGIC, RAW, sum(len(part) for part in parts)), *parts]
 
 
 def stored_size(raw_size: int) -> int:
-    """Return how long a raw blob is when it is whole."""
+    """Return the length of the raw stored form."""
     return HEADER.size + raw_size
 
 
 def read_blob(bucket: Bucket, name: str, *, lent: bool = False) -> memoryview:
     """Return a blob's raw bytes, checked against its name; raises Damaged.
 
-    Lent bytes are gone when the same thread reads the next blob: that takes no new memory.
+    Lent bytes need no new memory: the next blob that the same thread reads overwrites them.
     """
     try:
         raw = _read(bucket, name, lent=lent)
-    except _BaseGone:  # it may have been stored anew, without its base, since it was read
+    except _BaseGone:  # since it was read, it may have been stored again, without its base
         raw = _read(bucket, name, lent=lent)
     if digest(raw) != name:
         raise Damaged(
@@ -64,9 +63,9 @@ def read_blob(bucket: Bucket, name: str, *, lent: bool = False) -> memoryview:
 
 
 def read_head(bucket: Bucket, name: str) -> Head | None:
-    """Return what the start of a blob says, or None if there is none; raises Damaged.
+    """Return the head of a blob, or None if the blob is missing; raises Damaged.
 
-    A head is returned only if the value is as long as its head says.
+    It is damaged if the value is not as long as its head says.
     """
     key = blob_key(name)
     while (size := bucket.size(key)) is not None:
@@ -77,23 +76,23 @@ def read_head(bucket: Bucket, name: str) -> Head | None:
         try:
             return _head(stored, size, key)
         except Damaged:
-            # Size and bytes are of two forms if the blob was stored anew between the two questions.
+            # If the blob was stored again between the two requests, they saw two different forms.
             if bucket.size(key) == size:
                 raise
     return None
 
 
 def is_whole(bucket: Bucket, name: str, raw_size: int | None = None, *, least: int = 0) -> bool:
-    """Return whether a blob is there in any stored form, as long as it should be, with its bases.
+    """Return whether a blob exists in any stored form, with the right length and all its bases.
 
-    raw_size is how many raw bytes it is to have, or least how many at the least.
+    Pass the expected number of raw bytes as raw_size, or the least number as least.
     """
     for _ in range(LONGEST_CHAIN):
         size = bucket.size(blob_key(name))
         if size is None:
             return False
         if size == stored_size(least if raw_size is None else raw_size):
-            return True  # coded forms are shorter, so this is the raw one: no need to look
+            return True  # coded forms are shorter, so this is the raw one: no further request
         try:
             head = read_head(bucket, name)
         except Damaged:
@@ -111,8 +110,8 @@ def is_whole(bucket: Bucket, name: str, raw_size: int | None = None, *, least: i
 def bases_of(bucket: Bucket, name: str) -> tuple[str, ...]:
     """Return the blobs that reading a blob needs beside itself, the nearest first.
 
-    There are none for a blob that is missing, damaged, or stored by itself. What it returns stays
-    true for as long as the caller holds bases_lock(bucket), where that can be had.
+    A blob that is missing, damaged, or stored without a base has none. The result stays true as
+    long as the caller holds bases_lock(bucket).
     """
     found: list[str] = []
     while len(found) < LONGEST_CHAIN:
@@ -129,25 +128,15 @@ def bases_of(bucket: Bucket, name: str) -> tuple[str, ...]:
 def bases_lock(bucket: Bucket, *, wait: bool = False) -> AbstractContextManager[bool]:
     """Hold the lock under which blobs get bases, as Bucket.locked does.
 
-    Whoever deletes blobs holds it from looking for what is needed until all is deleted; whoever
-    stores a blob with a base, from looking for the base until the blob is durable. So no blob gets
-    a base that is being deleted. Without the lock (object storage has none) no blob gets a base.
+    A gc holds it from its search for needed blobs until its last deletion. A compactor holds it
+    from its look at a base until the blob with that base is durable. So no blob gets a base that
+    is being deleted. Without the lock (object storage has none) no blob gets a base.
     """
     return bucket.locked("bases", wait=wait)
 
 
-def with_bases(bucket: Bucket, names: Iterable[str]) -> set[str]:
-    """Return the blobs and all that reading them needs: what a collector has to leave alone."""
-    needed: set[str] = set()
-    for name in names:
-        if name not in needed:
-            needed.add(name)
-            needed.update(bases_of(bucket, name))
-    return needed
-
-
 class _BaseGone(Damaged):
-    """A blob is needed to read another one, and is not there."""
+    """The base of a blob is missing, so the blob cannot be read."""
 
 
 def _read(bucket: Bucket, name: str, *, lent: bool) -> memoryview:
@@ -157,7 +146,9 @@ def _read(bucket: Bucket, name: str, *, lent: bool) -> memoryview:
     raw = memoryview(b"")
     while here is not None:
         if len(chain) == LONGEST_CHAIN:
-            raise Damaged(f"{blob_key(name)} is damaged: its bases come to no end")
+            raise Damaged(
+                f"{blob_key(name)} is damaged: its chain of bases is longer than {LONGEST_CHAIN}"
+            )
         stored = _get(bucket, here, name)
         head = _head(stored, len(stored), blob_key(here))
         if head.codec == RAW:
@@ -169,11 +160,11 @@ def _read(bucket: Bucket, name: str, *, lent: bool) -> memoryview:
 
 
 def _decoded(chain: list[tuple[Head, Buffer, str]], raw: memoryview, *, lent: bool) -> memoryview:
-    from kept.store.blobs.codec import decode  # NumPy and zstandard: only for coded blobs
+    from kept.store.blobs.codec import decode_blob  # NumPy and zstandard: only for coded blobs
 
     while chain:
         head, stored, key = chain.pop()
-        raw = decode(head, stored, raw, key, lent=lent or bool(chain))
+        raw = decode_blob(head, stored, raw, key, lent=lent or bool(chain))
     return raw
 
 
@@ -185,19 +176,21 @@ def _get(bucket: Bucket, name: str, wanted: str) -> Buffer:
             raise Damaged(f"{blob_key(name)} is missing from {bucket.location}") from None
         raise _BaseGone(
             f"{blob_key(name)} is missing from {bucket.location}; {blob_key(wanted)} is stored as "
-            "its difference to it"
+            "the difference to it"
         ) from None
 
 
 def _head(stored: Buffer, size: int, key: str) -> Head:
     """Return the head of a blob that is size bytes long; raises Damaged."""
     if len(stored) < HEADER.size:
-        raise Damaged(f"{key} is damaged: {len(stored)} bytes are less than its header")
+        raise Damaged(
+            f"{key} is damaged: expected at least {HEADER.size} bytes, found {len(stored)}"
+        )
     magic, codec, raw_size = HEADER.unpack_from(stored)
     if magic == MAGIC and codec == CODED and raw_size <= MOST:
         return parse_head(stored, size, key)
     if bytes(stored[: HEADER.size]) != HEADER.pack(MAGIC, RAW, raw_size):
         raise Damaged(f"{key} is damaged or of a newer format: magic {magic!r}, codec {codec}")
     if size != stored_size(raw_size):
-        raise Damaged(f"{key} is damaged: {size} bytes stored, {stored_size(raw_size)} due")
+        raise Damaged(f"{key} is damaged: expected {stored_size(raw_size)} bytes, found {size}")
     return Head(RAW, raw_size)

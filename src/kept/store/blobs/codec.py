@@ -1,13 +1,14 @@
-"""Codes raw bytes so that they need less room, and back. Lossless whatever the bytes are.
+"""Codes raw bytes so that they need less room, and decodes them. Lossless for any bytes.
 
-The bytes of all elements of one kind are put into planes: first the lowest byte of every element,
-then the next one. In a float only the planes of sign and exponent are far from random, and zstd
-finds them. With a base, an element is first replaced by its difference to the one in the base, as
-integers, so folded that small differences of either sign have zeros in the high bytes (zig-zag).
-Subtracting the bits of floats is exact, and better than XOR: neighbours differ in few low bits.
+The codec puts the bytes of all elements of one kind into planes: first the lowest byte of every
+element, then the next one. In a float only the planes of sign and exponent are far from random, and
+zstd finds them. With a base, the codec first replaces an element by its difference to the one in
+the base, as integers. It folds these so that small differences of either sign have zeros in the
+high bytes (zig-zag). Subtracting the bits of floats is exact, and better than XOR: neighbours
+differ in few low bits.
 
-Work is done in pieces that stay in the processor's cache, where NumPy does 3 to 5 GB/s (a plain
-byte transpose: 0.8 GB/s), and Python threads run meanwhile.
+It works in pieces that stay in the processor's cache, where NumPy does 3 to 5 GB/s (a plain byte
+transpose: 0.8 GB/s), and Python threads run meanwhile.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from kept.bucket.base import Buffer
 
 Array = np.ndarray[Any, Any]
-# Level 1 with a table of 256 places: matches far back in a plane are chance, and make it slow to
-# read. 1.4 times as fast as level 1 itself, and as small; levels 3 to 12 are slower, not smaller.
+# Level 1 with a table of 256 places: matches far back in a plane are chance, and slow down reading.
+# 1.4 times as fast as level 1 itself, and as small; levels 3 to 12 are slower, not smaller.
 # Level 19 saves 4 to 6 % of bf16 differences and 1 % of fp32 ones, for 45 times the time; lazy2
 # with a table of 64 places 2.2 % and 0.1 %, for 1.3 to 1.7 times.
 _FAST = zstandard.ZstdCompressionParameters(
@@ -38,7 +39,7 @@ _FAST = zstandard.ZstdCompressionParameters(
 _PIECE = 64 * 1024  # elements
 
 
-def encode(
+def code_blob(
     raw: Buffer,
     sections: list[Section],
     base: tuple[str, Buffer] | None = None,
@@ -60,11 +61,13 @@ def encode(
     return [pack_head(len(raw), generation, base and base[0], sections, len(frame)), frame]
 
 
-def decode(head: Head, stored: Buffer, base: Buffer, key: str, *, lent: bool = False) -> memoryview:
-    """Return the raw bytes, not yet checked; base is the raw bytes of the base, if there is one.
+def decode_blob(
+    head: Head, stored: Buffer, base: Buffer, key: str, *, lent: bool = False
+) -> memoryview:
+    """Return the raw bytes, not yet checked; base is the raw bytes of the base, if it has one.
 
-    Takes no more memory than a few times the raw size, whatever is stored. What is lent stands in
-    memory that this thread uses again for what it asks to be lent next but one. Raises Damaged.
+    Takes no more memory than a few times the raw size, whatever is stored. Lent bytes stay valid
+    until this thread decodes the second next blob with lent. Raises Damaged.
     """
     sections = parse_sections(head, stored, len(base), key)
     planes = _decompressed(memoryview(stored)[head.payload :], head.raw_size, key)
@@ -77,7 +80,7 @@ def decode(head: Head, stored: Buffer, base: Buffer, key: str, *, lent: bool = F
         if flags & DELTA:
             old = _gathered(base, [(s.offset, s.size) for _, s in members], kind)
         ranges = [raw[start : start + section.size] for start, section in members]
-        # One range, the rule for large tensors, is written in place: a copy less.
+        # A single range, the usual case for large tensors, is written in place: one copy less.
         target = ranges[0] if len(ranges) == 1 else np.empty(end - at, np.uint8)
         elements = target.view(f"<u{width}")
         _from_planes(planes[at:end].reshape(width, -1), elements, old)
@@ -92,7 +95,7 @@ def decode(head: Head, stored: Buffer, base: Buffer, key: str, *, lent: bool = F
 def _by_kind(
     sections: list[Section],
 ) -> Iterator[tuple[tuple[int, int], list[tuple[int, Section]]]]:
-    """Yield each kind with its sections and where these start, in ascending order."""
+    """Yield each kind, ascending, with the start of each of its sections and the section."""
     groups: dict[tuple[int, int], list[tuple[int, Section]]] = {}
     start = 0
     for section in sections:
@@ -102,7 +105,7 @@ def _by_kind(
 
 
 def _gathered(data: Buffer, places: list[tuple[int, int]], kind: tuple[int, int]) -> Array:
-    """Return the elements in those ranges, one after the other, as numbers."""
+    """Return the elements in these ranges, one after the other, as numbers."""
     width, flags = kind
     view = np.frombuffer(data, np.uint8)
     parts = [view[start : start + size] for start, size in places]
@@ -143,7 +146,7 @@ def _to_planes(elements: Array, planes: Array) -> None:
 
 
 def _from_planes(planes: Array, out: Array, old: Array | None) -> None:
-    """Write the elements whose byte planes these are; with old, undo _folded too."""
+    """Write the elements of these byte planes; with old, undo _folded too."""
     sign = np.empty(min(_PIECE, len(out)), out.dtype)
     for start in range(0, len(out), _PIECE):
         piece = out[start : start + _PIECE]
@@ -164,22 +167,24 @@ def _unfold(piece: Array, old: Array, sign: Array) -> None:
 
 
 def _decompressed(frame: memoryview, size: int, key: str) -> Array:
-    """Return the content of a zstd frame of that size; raises Damaged if it is another one."""
+    """Return the content of a zstd frame; raises Damaged if its size is another one."""
     try:
         known = zstandard.get_frame_parameters(frame)
-        if known.content_size != size:  # zstandard takes memory for what the frame says
-            raise Damaged(f"{key} is damaged: its payload has {known.content_size} bytes")
+        if known.content_size != size:  # zstandard allocates as many bytes as the frame says
+            raise Damaged(
+                f"{key} is damaged: expected {size} bytes of payload, found {known.content_size}"
+            )
         planes = _scratch.planes(size)
         got = zstandard.ZstdDecompressor().stream_reader(frame).readinto(planes.data)
     except zstandard.ZstdError as error:
         raise Damaged(f"{key} is damaged: {error}") from None
     if got != size:
-        raise Damaged(f"{key} is damaged: its payload ends after {got} bytes")
+        raise Damaged(f"{key} is damaged: expected {size} bytes of payload, found {got}")
     return planes
 
 
 class _Scratch(threading.local):
-    """Memory that a thread uses again: new pages cost more than half of the time of decoding."""
+    """Memory that a thread reuses, because new pages cost more than half of the decoding time."""
 
     def __init__(self) -> None:
         self._planes = np.empty(0, np.uint8)
@@ -191,7 +196,7 @@ class _Scratch(threading.local):
         return self._planes[:size]
 
     def lend(self, size: int) -> Array:
-        self._lent.reverse()  # the other one may be the base of what comes into this one
+        self._lent.reverse()  # the other one may hold the base of this blob
         if len(self._lent[0]) < size:
             self._lent[0] = np.empty(size, np.uint8)
         return self._lent[0][:size]

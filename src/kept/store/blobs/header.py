@@ -1,4 +1,4 @@
-"""The head of a coded blob: how its raw bytes can be had back. No bytes are decoded here.
+"""The head of a coded blob: how to restore its raw bytes. codec.py does that.
 
     0   4  b"kept"
     4   1  codec 1
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from kept.bucket.base import Buffer
 
 CODED = 1
-MOST = 64 * 1024 * 1024  # raw bytes of a coded blob: bounds what a damaged head can ask for
-MOST_SECTIONS = 65_536  # and these how much a damaged table can
+MOST = (
+    64 * 1024 * 1024
+)  # raw bytes of a coded blob: limits the memory that a damaged head can request
+MOST_SECTIONS = 65_536  # limits the memory that a damaged table can request
 WIDTHS = (1, 2, 4, 8)
 DELTA, BIG_ENDIAN = 1, 2  # flags
 _HEAD = struct.Struct("<4sBBxxQQIxxxx32s")
@@ -43,16 +45,16 @@ class Section(NamedTuple):
     size: int
     width: int = 1  # bytes of an element
     flags: int = 0
-    offset: int = 0  # with DELTA: where the range that it is the difference to begins in the base
+    offset: int = 0  # with DELTA: in the base, the start of the range that it is the difference to
 
     @property
     def kind(self) -> tuple[int, int]:
-        """What is coded together."""
+        """Sections of one kind are coded together."""
         return self.width, self.flags
 
 
 class Head(NamedTuple):
-    """What the start of a blob says."""
+    """The parsed head of a blob."""
 
     codec: int
     raw_size: int
@@ -63,14 +65,14 @@ class Head(NamedTuple):
 
     @property
     def payload(self) -> int:
-        """Where the zstd frame begins."""
+        """The offset of the zstd frame."""
         return HEAD_SIZE + self.sections * _SECTION.size
 
 
 def pack_head(
     raw_size: int, generation: int, base: str | None, sections: list[Section], payload: int
 ) -> bytes:
-    """Return the head of a coded blob with a payload of so many bytes."""
+    """Return the head of a coded blob; payload is the number of payload bytes."""
     size = HEAD_SIZE + len(sections) * _SECTION.size + payload
     name = bytes.fromhex(base) if base else _NO_BASE
     head = _HEAD.pack(b"kept", CODED, generation, raw_size, size, len(sections), name)
@@ -80,26 +82,28 @@ def pack_head(
 def parse_head(stored: Buffer, size: int, key: str) -> Head:
     """Read the first bytes of a coded blob that is size bytes long; raises Damaged."""
     if len(stored) < HEAD_SIZE:
-        raise Damaged(f"{key} is damaged: {len(stored)} bytes are less than its header")
+        raise Damaged(f"{key} is damaged: expected at least {HEAD_SIZE} bytes, found {len(stored)}")
     _, codec, generation, raw_size, stored_size, sections, name = _HEAD.unpack_from(stored)
     base = None if name == _NO_BASE else name.hex()
     head = Head(codec, raw_size, stored_size, generation, sections, base)
     if size != stored_size:
-        raise Damaged(f"{key} is damaged: {size} bytes stored, {stored_size} due")
+        raise Damaged(f"{key} is damaged: expected {stored_size} bytes, found {size}")
     if raw_size > MOST or sections > MOST_SECTIONS or head.payload > size:
-        raise Damaged(f"{key} is damaged: {raw_size} bytes in {sections} sections cannot be")
+        raise Damaged(f"{key} is damaged: {raw_size} bytes in {sections} sections are too many")
     return head
 
 
 def parse_sections(head: Head, stored: Buffer, base_size: int, key: str) -> list[Section]:
-    """Read the sections of a whole coded blob; raises Damaged if one cannot be."""
+    """Read the sections of a whole coded blob; raises Damaged if one is not valid."""
     table = bytes(stored[HEAD_SIZE : head.payload])
     sections = [Section(*fields) for fields in _SECTION.iter_unpack(table)]
     if sum(section.size for section in sections) != head.raw_size:
-        raise Damaged(f"{key} is damaged: its sections are not its {head.raw_size} bytes")
+        raise Damaged(f"{key} is damaged: its sections do not add up to {head.raw_size} bytes")
     for section in sections:
         if section.width not in WIDTHS or section.size % section.width or section.flags > 3:
-            raise Damaged(f"{key} is damaged: there is no {section}")
+            raise Damaged(f"{key} is damaged: not a valid section: {section}")
         if section.flags & DELTA and section.offset + section.size > base_size:
-            raise Damaged(f"{key} is damaged: its base has {base_size} bytes, not {section}")
+            raise Damaged(
+                f"{key} is damaged: its base has {base_size} bytes, too few for {section}"
+            )
     return sections

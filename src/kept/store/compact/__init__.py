@@ -1,1 +1,1 @@
-"""Stores versions in less room, while what they hold stays the same."""
+"""Stores versions in less room; their content stays the same."""

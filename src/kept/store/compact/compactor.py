@@ -1,20 +1,20 @@
-"""Codes the blobs of versions that are committed, so that they need less room.
+"""Codes the blobs of committed versions, so that they need less room.
 
-A blob is committed raw, which takes the least time, and given another stored form afterwards,
-under its name, in one atomic step: at any moment it is there in one good form or the other.
+A commit stores blobs raw, which takes the least time. The compactor replaces a blob by its coded
+form later, under the same name, in one atomic step: at any moment one good form exists.
 
-Its elements are put into byte planes, and where it pays, stored as differences to the same tensor
-in an earlier version, its base. The forms of a tensor are counted (their generation): that of
-generation 0 has no base and is the base of the next ones, 7 at the most, so no version needs more
-than two forms of a tensor to be read. A base gets worse with its age; from generation 5 on a
-difference has to save much, or a new series begins. Measured, parts of the raw bytes, for fp32
-training with Adam and bf16 weights in fine-tuning: 0.727, 0.238. With `smallest` generation 3 is
-the base of 4 to 7: 0.717, 0.214, and three forms to be read. Each the base of the next one would
-make it 0.696 for fp32, and up to eight forms.
+It puts the elements into byte planes. If it pays, it stores them as differences to the same tensor
+in an earlier version, the base. The forms of a tensor are counted (their generation): the form of
+generation 0 has no base and is the base of up to 7 next ones, so reading a version needs at most
+two forms of a tensor. A base gets worse with its age; from generation 5 on a difference has to
+save much, or a new series begins. Measured, as parts of the raw bytes, for fp32 training with Adam
+and for bf16 weights in fine-tuning: 0.727, 0.238. With `smallest` generation 3 is the base of 4 to
+7: 0.717, 0.214, and reading needs three forms. If each form were the base of the next, fp32 would
+need 0.696, and reading up to eight forms.
 
-Invariants: only a raw blob is given a base, and a base is coded already. A blob with a base is
-stored only under bases_lock, after a look at all bases of its base. Hence no circles, and no blob
-whose base is being deleted.
+Invariants: only a raw blob gets a base, and a base is coded already. A blob with a base is stored
+only under bases_lock, after a look at all bases of its base. So there are no circles, and no blob
+has a base that is being deleted.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from kept.store.blobs.blob import (
     read_head,
     stored_size,
 )
-from kept.store.blobs.codec import encode
+from kept.store.blobs.codec import code_blob
 from kept.store.blobs.header import DELTA, MOST, Head, Section
 from kept.store.compact.tensor_map import Layout, Piece
 from kept.store.content.manifest import read_manifest
 from kept.store.content.restore import ChunkReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from kept.bucket.base import Bucket, Buffer
     from kept.bucket.transfer import Progress
@@ -54,13 +54,13 @@ if TYPE_CHECKING:
 GENERATIONS = 8
 _OLD = 5
 _LEAST = 4 * 1024  # raw bytes of a blob that is worth the work: a block of most file systems
-_GAIN = 0.98  # of what there is otherwise: less is not worth the time to read it
+_GAIN = 0.98  # part of the other form: a smaller saving is not worth the time to read it
 _SAMPLE = 64 * 1024
 
 
 @dataclass(slots=True)
 class Compacted:
-    """What has been coded."""
+    """The blobs that were coded, and their bytes."""
 
     blobs: int = 0
     before: int = 0  # stored bytes
@@ -68,23 +68,14 @@ class Compacted:
 
 
 class Compactor:
-    """Codes artifacts, one version after the other; call it again for what has come since.
+    """Codes artifacts, one version after the other; a further call codes the new versions."""
 
-    pause is called between any two steps of some milliseconds: it may wait, or raise.
-    """
-
-    def __init__(
-        self,
-        bucket: Bucket,
-        *,
-        smallest: bool = False,
-        pause: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Take the bucket of a store; smallest is said above."""
+    def __init__(self, bucket: Bucket, *, smallest: bool = False) -> None:
+        """Take the bucket of a store; smallest is explained above."""
         self._of_bases = (0, 3) if smallest else (0,)  # generations
-        self._bucket, self._pause = bucket, pause
+        self._bucket = bucket
         self._reader = ChunkReader(bucket)
-        self._heads: dict[str, Head | None] = {}  # of the blobs seen; None: not there, or damaged
+        self._heads: dict[str, Head | None] = {}  # of the blobs seen; None: missing or damaged
         self._bases: set[str] = set()  # that these heads name
         self._series: dict[str, _Series] = {}
         self.done = Compacted()
@@ -92,9 +83,9 @@ class Compactor:
     def compact_all(
         self, artifacts: list[tuple[str, list[VersionRecord]]], progress: Progress | None = None
     ) -> Compacted:
-        """Code the versions of artifacts, oldest first; return what has been coded so far.
+        """Code the versions of artifacts, oldest first; return the savings so far.
 
-        progress is called with the versions done and the versions in all.
+        progress is called with the versions done and in all.
         """
         done, total = 0, sum(len(records) for _, records in artifacts)
         for name, records in artifacts:
@@ -107,18 +98,23 @@ class Compactor:
     def compact(self, name: str, oldest_first: Iterable[VersionRecord]) -> None:
         """Code the versions of an artifact that are new since the last call.
 
-        Damaged versions and blobs are left as they are: verify tells of them.
+        Damaged versions and blobs stay as they are; verify reports them.
         """
+        for _ in self.steps(name, oldest_first):
+            pass
+
+    def steps(self, name: str, oldest_first: Iterable[VersionRecord]) -> Iterator[None]:
+        """Do what compact does in steps of some milliseconds; the caller may wait between them."""
         series = self._series.setdefault(name, _Series())
         versions = deque(self._versions(oldest_first, series.newest))
         for version in versions:
             for blob in version.blobs:
                 self._look_at(blob)
         while versions:
-            version = versions.popleft()  # what it has found out goes with it
+            version = versions.popleft()  # this frees its layout
             for blob in version.blobs:
-                self._pause()
-                self._compact(blob, version, series.recent)
+                yield
+                yield from self._compact(blob, version, series.recent)
             series.recent.appendleft(version)
             series.newest = version.index
 
@@ -137,7 +133,7 @@ class Compactor:
                 if head is not None and head.base is not None:
                     self._bases.add(head.base)
 
-    def _compact(self, blob: str, version: _Version, recent: Iterable[_Version]) -> None:
+    def _compact(self, blob: str, version: _Version, recent: Iterable[_Version]) -> Iterator[None]:
         head = self._heads[blob]
         if head is None or head.codec != RAW or not _LEAST <= head.raw_size <= MOST:
             return
@@ -145,13 +141,13 @@ class Compactor:
             raw = read_blob(self._bucket, blob)
             pieces = version.layout.pieces(blob)
             base = self._base(blob, pieces, recent)
-            self._store(blob, raw, pieces, base)
+            yield from self._store(blob, raw, pieces, base)
         except Damaged:
             self._heads[blob] = None
 
     def _base(self, blob: str, pieces: list[Piece], recent: Iterable[_Version]) -> _Base | None:
-        """Return the base that a blob is to have, None if none will do."""
-        if self._bucket.is_remote or blob in self._bases:  # there is no lock: see bases_lock
+        """Return the base for a blob, None if none is good enough."""
+        if self._bucket.is_remote or blob in self._bases:  # a remote bucket has no bases_lock
             return None
         found = (self._nearest(pieces, version) for version in recent)
         candidates = (base for base in found if base is not None and base.name != blob)
@@ -164,7 +160,7 @@ class Compactor:
         return None
 
     def _nearest(self, pieces: list[Piece], version: _Version) -> _Base | None:
-        """Return the coded blob of a version that holds most of the pieces, and where."""
+        """Return the coded blob of a version that holds most of the pieces, with their offsets."""
         places = {piece: version.layout.place(piece) for piece in pieces}
         sizes: Counter[str] = Counter()
         for piece, place in places.items():
@@ -177,20 +173,22 @@ class Compactor:
                 return _Base(name, head.generation, offsets)
         return None
 
-    def _store(self, blob: str, raw: memoryview, pieces: list[Piece], base: _Base | None) -> None:
-        """Store a blob in coded form, with the base where that is worth it."""
+    def _store(
+        self, blob: str, raw: memoryview, pieces: list[Piece], base: _Base | None
+    ) -> Iterator[None]:
+        """Store a blob in coded form, with the base if that saves enough."""
         if base is not None:
             base_raw = read_blob(self._bucket, base.name)
-            self._pause()
+            yield
             deltas = {piece: offset for piece, offset in base.offsets.items()
                       if _saving(raw, base_raw, piece, offset) > base.least_saving}  # fmt: skip
             if deltas:
                 sections = _sections(pieces, deltas, len(raw))
-                coded = encode(raw, sections, (base.name, base_raw), base.generation)
+                coded = code_blob(raw, sections, (base.name, base_raw), base.generation)
                 if self._replace_with_base(blob, coded, len(raw), base.name):
                     return
-            self._pause()
-        self._replace(blob, encode(raw, _sections(pieces, {}, len(raw))), len(raw))
+            yield
+        self._replace(blob, code_blob(raw, _sections(pieces, {}, len(raw))), len(raw))
 
     def _replace_with_base(self, blob: str, coded: list[Buffer], size: int, base: str) -> bool:
         with bases_lock(self._bucket) as held:
@@ -216,15 +214,15 @@ class Compactor:
 
 
 class _Base(NamedTuple):
-    """A blob to which another one may be stored as its difference."""
+    """A blob, for another blob that may be stored as the difference to it."""
 
     name: str
     generation: int
-    offsets: dict[Piece, int]  # where the pieces of the other one lie in it
+    offsets: dict[Piece, int]  # of the pieces of the other blob in this one
 
     @property
     def least_saving(self) -> float:
-        """What part of a piece's coded bytes the difference to this base has to save."""
+        """The part of a piece's coded bytes that the difference to this base has to save."""
         return 1 - _GAIN if self.generation < _OLD else 0.4
 
 
@@ -236,20 +234,20 @@ class _Version:
 
     @cached_property
     def layout(self) -> Layout:
-        """Where the tensors lie; raises Damaged."""
+        """The places of the tensors; raises Damaged."""
         return Layout(self._reader, self._manifest)
 
 
 class _Series:
-    """What is remembered of an artifact."""
+    """The state of an artifact between two calls."""
 
     def __init__(self) -> None:
-        self.newest = -1  # index of the last version that was dealt with
+        self.newest = -1  # index of the last version that was coded or skipped
         self.recent: deque[_Version] = deque(maxlen=GENERATIONS)  # the newest first
 
 
 def _sections(pieces: list[Piece], deltas: dict[Piece, int], size: int) -> list[Section]:
-    """Return the sections that a blob's pieces and what lies between them are."""
+    """Return the sections of a blob: its pieces, and the bytes between them."""
     sections, end = [], 0
     for piece in pieces:
         if piece.offset > end:
@@ -265,15 +263,15 @@ def _sections(pieces: list[Piece], deltas: dict[Piece, int], size: int) -> list[
 
 
 def _saving(raw: memoryview, base: memoryview, piece: Piece, offset: int) -> float:
-    """Return which part of a piece's coded bytes the difference saves, judged by a sample."""
+    """Return the part of a piece's coded bytes that the difference saves, judged by a sample."""
     size = min(piece.section.size, _SAMPLE)
     skip = (piece.section.size - size) // 2 // piece.section.width * piece.section.width
     new = raw[piece.offset + skip :][:size]
     section = piece.section._replace(size=size)
     delta = section._replace(flags=section.flags | DELTA)
     old = base[offset + skip :][:size]
-    with_base = _length(encode(new, [delta], ("0" * 64, old)))
-    return 1 - with_base / _length(encode(new, [section]))
+    with_base = _length(code_blob(new, [delta], ("0" * 64, old)))
+    return 1 - with_base / _length(code_blob(new, [section]))
 
 
 def _length(parts: list[Buffer]) -> int:

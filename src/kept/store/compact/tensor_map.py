@@ -1,6 +1,6 @@
-"""Where the tensors of a version lie in its blobs, found in the stored files themselves.
+"""Finds the places of a version's tensors in its blobs, from the stored files themselves.
 
-So nothing about tensors need be written down with a version, and stores of any age can be coded.
+So a version stores nothing about tensors, and stores of any age can be coded.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from kept.store.content.manifest import Chunk, File, Manifest
     from kept.store.content.restore import ChunkReader
 
-_LEAST = 64  # bytes; a section's own entry takes 16
+_LEAST = 64  # bytes; the description of a section takes 16
 
-Key = tuple[int, str, int]  # which file with tensors, which tensor, from which of its bytes
+Key = tuple[int, str, int]  # the number of a file with tensors, tensor, first byte in it
 
 
 class Piece(NamedTuple):
@@ -32,12 +32,12 @@ class Piece(NamedTuple):
 
 
 class Layout:
-    """The pieces of tensors in each blob of a version, and where each piece lies."""
+    """The pieces of tensors in each blob of a version, and the place of each piece."""
 
     def __init__(self, reader: ChunkReader, manifest: Manifest) -> None:
         self._pieces: dict[str, dict[int, Piece]] = {}
         self._places: dict[Key, tuple[str, Piece]] = {}
-        numbers = itertools.count()  # not the paths: they may have an epoch in them
+        numbers = itertools.count()  # not paths: they may contain an epoch
         for file in manifest.files:
             found = tensors(StoredFile(reader, file))
             if any(tensor.name for tensor in found):
@@ -54,9 +54,9 @@ class Layout:
         return found
 
     def place(self, piece: Piece) -> tuple[str, int] | None:
-        """Return blob and offset of the same piece in this version, if it is as long there."""
-        blob, there = self._places.get(piece.key, ("", piece))
-        return (blob, there.offset) if blob and there.section == piece.section else None
+        """Return blob and offset of the same piece in this version, if it is as long here."""
+        blob, own = self._places.get(piece.key, ("", piece))
+        return (blob, own.offset) if blob and own.section == piece.section else None
 
     def _add(self, number: int, file: File, found: list[Tensor]) -> None:
         start = 0
@@ -83,7 +83,7 @@ class Layout:
 
 
 class StoredFile:
-    """A file of a version as a Content; only what is asked for is read, and one chunk kept."""
+    """A file of a version as a FileSource; reads only the requested chunks, and keeps one."""
 
     def __init__(self, reader: ChunkReader, file: File) -> None:
         self._reader, self._chunks = reader, file.chunks
@@ -92,7 +92,7 @@ class StoredFile:
 
     @property
     def size(self) -> int:
-        """How many bytes there are."""
+        """The size of the file in bytes."""
         return self._ends[-1] if self._ends else 0
 
     def read(self, start: int, stop: int) -> bytes:

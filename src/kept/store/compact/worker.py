@@ -1,16 +1,16 @@
-"""A process that stores the versions of one artifact in less room, beside a run that trains.
+"""A process that stores the versions of one artifact in less room while a run trains.
 
-A process and not a thread: a thread of the lowest priority may be kept from running while it holds
-the interpreter's lock, and then the training waits for it. As a process it takes of the processor
-what nobody else wants, and killing it does no harm (compacting.py says why). Where two of the
-machine's processors are one core, even that slows a training on both of them to 0.78 of its steps,
-so while the run goes on it also rests: it takes a tenth of all processors at most. It is started by
+A process, not a thread: a thread of the lowest priority may be suspended while it holds the
+interpreter's lock, and then the training waits for it. A process uses only idle processor time, and
+killing it does no harm (compactor.py says why). If two processors of the machine share one core,
+even that slows a training on both of them to 0.78 of its steps. So during the run it also rests: it
+takes at most a tenth of all processors. The run starts it with
 
     python -m kept.store.compact.worker FOLDER NAME PARENT [max]
 
-Orders come on standard input, a byte each: PAUSE (a checkpoint is being saved), GO (no longer, and
-there may be new versions), FINISH (end when nothing is left). It also ends, at once, where its
-input ends or its parent is gone. Its last words are a line of JSON: what it has done.
+Orders come on standard input, a byte each: PAUSE (a checkpoint is being saved), GO (it is saved,
+and there may be new versions), FINISH (end when nothing is left). The worker also ends, at once, if
+its input ends or its parent has ended. Its last output is a line of JSON: what it has done.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from kept.store.compact.compactor import Compacted
 
 PAUSE, GO, FINISH = b"p", b"g", b"f"
-_LOOK = 2.0  # seconds between two looks for the parent
-_SHARE = 0.1  # of the machine's processors, while the run goes on
+_LOOK = 2.0  # seconds between two checks that the parent lives
+_SHARE = 0.1  # of the machine's processors, during the run
 
 
 class _Over(Exception):
-    """Nobody wants more."""
+    """The run has ended, so the worker stops."""
 
 
 class Orders:
-    """What the run wants."""
+    """The orders of the run."""
 
     def __init__(self, parent: int, stream: int = 0) -> None:
         self._parent, self._stream = parent, stream
@@ -48,7 +48,7 @@ class Orders:
         self._rest = max(0.0, 1 / (_SHARE * (os.cpu_count() or 1)) - 1)  # for a second of work
 
     def look(self) -> None:
-        """Rest, take what has come, and wait where it says so; for between two steps."""
+        """Rest, read new orders, and wait during a pause; call it between two steps."""
         worked = time.process_time() - self._worked
         self._take(0 if self._finish else worked * self._rest)
         self._worked += worked
@@ -56,10 +56,10 @@ class Orders:
             self._take(_LOOK)
 
     def next_round(self) -> bool:
-        """Wait until there may be something to do; return False when it is time to end."""
+        """Wait until there may be new versions; return False when the worker has to end."""
         while self._paused or not (self._news or self._finish):
             self._take(_LOOK)
-        self._take(0)  # news that have come with the order to finish, or before it
+        self._take(0)  # GO that came with FINISH, or before it
         if not self._news:
             return False
         self._news = False
@@ -80,38 +80,41 @@ class Orders:
 
 
 def main(folder: str, name: str, parent: int, *, smallest: bool) -> int:
-    """Do the work; return the exit code, 0 where nothing is left or nobody wants more."""
-    take_what_is_left()  # before it imports what takes time
+    """Do the work; return the exit code: 0 if nothing is left or the run has ended."""
+    use_idle_time_only()  # before the slow imports
     from kept.bucket.local import LocalBucket
     from kept.errors import KeptError
     from kept.store.compact.compactor import Compactor
+    from kept.store.format_marker import check_format
     from kept.store.log.history import live
-    from kept.store.store import Store
+    from kept.store.log.log import Logs
 
     bucket, orders, error = LocalBucket(folder), Orders(parent), None
-    compactor = Compactor(bucket, smallest=smallest, pause=orders.look)
+    compactor = Compactor(bucket, smallest=smallest)
     try:
-        store = Store(bucket)
+        check_format(bucket)
+        log = Logs(bucket).of(name)
         while orders.next_round():
-            newest_first = live(store.log(name).view().backwards())
-            compactor.compact(name, list(newest_first)[::-1])
+            newest_first = live(log.view().backwards())
+            for _ in compactor.steps(name, list(newest_first)[::-1]):
+                orders.look()
     except _Over:
         pass
     except (KeptError, OSError) as found:
         error = f"{type(found).__name__}: {found}"
-    _tell(compactor.done, error)
+    _report(compactor.done, error)
     return 0 if error is None else 1
 
 
-def take_what_is_left() -> None:
-    """Have this process run when nobody else wants the processor, or nearly so."""
+def use_idle_time_only() -> None:
+    """Have this process run almost only while no other one wants the processor."""
     os.nice(19)
     if hasattr(os, "SCHED_IDLE"):  # Linux
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-def _tell(done: Compacted, error: str | None) -> None:
+def _report(done: Compacted, error: str | None) -> None:
     with contextlib.suppress(BrokenPipeError):
         os.write(1, json.dumps(asdict(done) | {"error": error}).encode() + b"\n")
 

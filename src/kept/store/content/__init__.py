@@ -1,1 +1,1 @@
-"""What a version holds: files, cut into chunks, listed by a manifest."""
+"""The content of a version: files, cut into chunks, listed by a manifest."""

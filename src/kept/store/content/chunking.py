@@ -1,13 +1,13 @@
-"""Where to cut a file into chunks, so that a tensor that did not change is a chunk that did not.
+"""Cuts files into chunks so that an unchanged tensor is an unchanged chunk.
 
 Checkpoints keep their tensors at known places: an HDF5 file (.weights.h5, .h5) as contiguous
 datasets, a .keras file as an uncompressed zip around such an HDF5 file. Cutting along these
 places finds unchanged tensors even though the file around them (a date, checksums) differs with
 every save. Any other file is cut into blocks of BLOCK bytes.
 
-The sizes are a balance. A tensor of SMALL bytes or more is a chunk of its own; tinier neighbours
-share one, since each chunk costs some 70 bytes of manifest. What a small change drags along is
-therefore at most SMALL bytes on either side.
+The sizes are a balance. A tensor of SMALL bytes or more is one chunk; smaller neighbours share a
+chunk, because each chunk costs some 70 bytes of manifest. So a small change stores at most SMALL
+unchanged bytes again on either side.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import h5py
 
     from kept.bucket.base import Buffer
-    from kept.store.content.file_source import Content
+    from kept.store.content.file_source import FileSource
 
 SMALL = 4 * 1024
 BLOCK = 4 * 1024 * 1024
@@ -38,36 +38,36 @@ Range = tuple[int, int]  # first byte, first byte after
 
 
 class Tensor(NamedTuple):
-    """Where a tensor, or a part of one, lies in its file, and of what kind its elements are."""
+    """The place of a tensor, or of a part of one, in its file, and the kind of its elements."""
 
     start: int
     stop: int
-    name: str = ""  # the same in every version of a file; "" for what is no tensor
+    name: str = ""  # the same in every version of a file; "" if it is no tensor
     width: int = 1  # bytes of an element, or of each number in it
     is_big_endian: bool = False
 
 
-def cut(content: Content) -> list[Range]:
+def cut(source: FileSource) -> list[Range]:
     """Return the chunks of a file: ranges that follow each other and cover it."""
-    found = tensors(content)
+    found = tensors(source)
     if not found:
-        return list(_split(0, content.size, BLOCK))
-    return list(_along(found, content.size))
+        return list(_split(0, source.size, BLOCK))
+    return list(_along(found, source.size))
 
 
-def tensors(content: Content) -> list[Tensor]:
-    """Return where tensors, or whole zip members, lie in a file, in order; none if in no place."""
+def tensors(source: FileSource) -> list[Tensor]:
+    """Return the places of tensors, or of whole zip members, in a file, in order."""
     try:
-        return sorted(_tensors(content, 0, content.size))
+        return sorted(_tensors(source, 0, source.size))
     except (OSError, RuntimeError, ValueError, LookupError, OverflowError, zipfile.BadZipFile):
-        return []  # looks like HDF5 or zip and is not: still worth keeping, byte by byte
+        return []  # looks like HDF5 or zip and is not: stored all the same, as plain bytes
 
 
 def _along(tensors: Iterable[Tensor], size: int) -> Iterator[Range]:
     here = 0  # everything before it is in a chunk
     for start, stop, *_ in tensors:
         if start < here or stop > size:
-            continue  # overlaps: not what any library writes, and no harm to the cover
+            continue  # overlaps: no library writes that, and the chunks still cover the file
         if start - here >= SMALL or (stop - start >= SMALL and start > here):
             yield from _split(here, start, LARGEST)
             here = start
@@ -82,35 +82,35 @@ def _split(start: int, stop: int, most: int) -> Iterator[Range]:
         yield begin, min(begin + most, stop)
 
 
-def _tensors(content: Content, start: int, size: int) -> Iterator[Tensor]:
-    """Yield where tensors, or whole zip members, lie in the file that starts at start."""
-    head = bytes(content.read(start, start + min(len(_HDF5), size)))
+def _tensors(source: FileSource, start: int, size: int) -> Iterator[Tensor]:
+    """Yield the places of tensors, or of whole zip members, in the file that begins at start."""
+    head = bytes(source.read(start, start + min(len(_HDF5), size)))
     if head == _HDF5:
-        yield from _datasets(content, start, size)
+        yield from _datasets(source, start, size)
     elif head.startswith(_ZIP) and start == 0:
-        for member, member_start, member_size in _members(content):
-            inner = list(_tensors(content, member_start, member_size))
+        for member, member_start, member_size in _members(source):
+            inner = list(_tensors(source, member_start, member_size))
             yield from (found._replace(name=f"{member}:{found.name}") for found in inner)
             if not inner:
                 yield Tensor(member_start, member_start + member_size)
 
 
-def _members(content: Content) -> Iterator[tuple[str, int, int]]:
-    """Yield name, start and size of the bytes of every uncompressed zip member."""
-    with zipfile.ZipFile(cast("IO[bytes]", _Window(content, 0, content.size))) as archive:
+def _members(source: FileSource) -> Iterator[tuple[str, int, int]]:
+    """Yield name, start and size of every uncompressed zip member's bytes."""
+    with zipfile.ZipFile(cast("IO[bytes]", _Window(source, 0, source.size))) as archive:
         for info in archive.infolist():
             start = info.header_offset
-            header = bytes(content.read(start, start + _ZIP_LOCAL_HEADER))
+            header = bytes(source.read(start, start + _ZIP_LOCAL_HEADER))
             name = int.from_bytes(header[26:28], "little")
             extra = int.from_bytes(header[28:30], "little")
             if info.compress_type == zipfile.ZIP_STORED:
                 yield info.filename, start + _ZIP_LOCAL_HEADER + name + extra, info.file_size
 
 
-def _datasets(content: Content, start: int, size: int) -> Iterator[Tensor]:
+def _datasets(source: FileSource, start: int, size: int) -> Iterator[Tensor]:
     import h5py
 
-    with closing(h5py.File(_Window(content, start, size), "r")) as root:
+    with closing(h5py.File(_Window(source, start, size), "r")) as root:
         names: list[bytes] = []
         h5py.h5o.visit(root.id, names.append)
         for name in names:
@@ -136,9 +136,8 @@ def _stored(dataset: h5py.h5d.DatasetID) -> Iterator[tuple[int, int]]:
 def _kind(dataset: h5py.h5d.DatasetID) -> tuple[int, bool]:
     """Return the width of a dataset's numbers in bytes, and whether they are big-endian.
 
-    Keras stores bfloat16 and float8 as opaque bytes of their size, which is what NumPy makes of
-    them; complex numbers are compounds of two. 1 stands for what has no width that helps: text,
-    compressed data.
+    Keras stores bfloat16 and float8 as opaque bytes of their size, because NumPy does; complex
+    numbers are compounds of two. The width is 1 if no width helps: text, compressed data.
     """
     import h5py
 
@@ -156,15 +155,15 @@ def _kind(dataset: h5py.h5d.DatasetID) -> tuple[int, bool]:
 
 
 class _Window(Positioned):
-    """A range of a file as a file of its own, for h5py and zipfile: they read metadata only."""
+    """A range of a file as a file object for h5py and zipfile, which read metadata only."""
 
-    def __init__(self, content: Content, start: int, size: int) -> None:
-        self._content, self._start, self._size = content, start, size
+    def __init__(self, source: FileSource, start: int, size: int) -> None:
+        self._source, self._start, self._size = source, start, size
 
     def read(self, size: int = -1) -> Buffer:
         left = max(self._size - self._at, 0)
         start = self._start + self._at
-        data = bytes(self._content.read(start, start + (left if size < 0 else min(size, left))))
+        data = bytes(self._source.read(start, start + (left if size < 0 else min(size, left))))
         self._at += len(data)
         return data
 

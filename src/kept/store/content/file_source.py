@@ -1,6 +1,6 @@
-"""The bytes of a file to be stored: on the disk, or in memory.
+"""Reads the bytes of a file to be stored: on the disk, or in memory.
 
-Bytes in memory are handed on, not copied: what a snapshot holds goes from there to the disk.
+Bytes in memory are not copied: a bucket writes them to the disk from the snapshot's own buffers.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ if TYPE_CHECKING:
     from kept.bucket.base import Buffer
 
 
-class Content(Protocol):
-    """Bytes that can be read in any order."""
+class FileSource(Protocol):
+    """The bytes of a file, which can be read in any order."""
 
     @property
     def size(self) -> int:
-        """How many bytes there are."""
+        """The size of the file in bytes."""
 
     def read(self, start: int, stop: int) -> Buffer:
-        """Return the bytes from start up to stop, or up to the end where that comes first."""
+        """Return the bytes from start up to stop, or up to the end if that comes first."""
 
 
 class Positioned:
-    """What a file object with read, a size and a place of its own needs beside for h5py."""
+    """A file object for h5py, made of read, a size and a position."""
 
     _size: int
     _at: int = 0
 
     def read(self, size: int = -1) -> Buffer:
-        """Return so many bytes from where it stands, or all up to the end, and move behind them."""
+        """Return size bytes from the position, or all up to the end, and move behind them."""
         raise NotImplementedError
 
     def readinto(self, buffer: memoryview) -> int:
-        """Read as many bytes as the buffer has, less only at the end."""
+        """Fill the buffer, except at the end of the file; return how many bytes were read."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move, and return to where."""
+        """Move to a position; return it."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         if base + offset < 0:
-            raise OSError("before the beginning")
+            raise OSError("cannot seek before the beginning of a file")
         self._at = base + offset
         return self._at
 
     def tell(self) -> int:
-        """Return where it stands."""
+        """Return the position."""
         return self._at
 
     def seekable(self) -> bool:
@@ -68,7 +68,7 @@ class Positioned:
 class MemoryFile:
     """A file in memory: a name, and buffers one after the other.
 
-    Nobody may change the buffers as long as the file is in use.
+    Do not change the buffers as long as the file is in use.
     """
 
     def __init__(self, name: str, parts: Iterable[Buffer]) -> None:
@@ -78,11 +78,11 @@ class MemoryFile:
 
     @property
     def size(self) -> int:
-        """How many bytes there are."""
+        """The size of the file in bytes."""
         return self._ends[-1] if self._ends else 0
 
     def read(self, start: int, stop: int) -> Buffer:
-        """Return a range of the bytes, without a copy where one buffer holds all of them."""
+        """Return a range of the bytes, without a copy if one buffer holds all of them."""
         found = list(self._within(start, stop))
         return found[0] if len(found) == 1 else b"".join(found)
 
@@ -104,7 +104,7 @@ class DiskFile:
 
     @property
     def size(self) -> int:
-        """How many bytes there are."""
+        """The size of the file in bytes."""
         return self._before.st_size
 
     def read(self, start: int, stop: int) -> Buffer:
@@ -116,7 +116,7 @@ class DiskFile:
         return data
 
     def check(self) -> None:
-        """Raise InvalidPath if somebody has changed the file since it was opened."""
+        """Raise InvalidPath if the file has changed since it was opened."""
         before, after = self._before, os.fstat(self._fd)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise self._changed()
@@ -129,8 +129,8 @@ class DiskFile:
 
 @contextlib.contextmanager
 def open_file(path: str) -> Iterator[DiskFile]:
-    """Open a file on the disk; raises InvalidPath if somebody changes it meanwhile."""
+    """Open a file on the disk; raises InvalidPath if it changes meanwhile."""
     with open(path, "rb", buffering=0) as file:
-        content = DiskFile(path, file.fileno())
-        yield content
-        content.check()
+        source = DiskFile(path, file.fileno())
+        yield source
+        source.check()

@@ -1,4 +1,4 @@
-"""What the caller wants stored: paths on the disk, or files in memory, each with its path there."""
+"""Finds the files to store: on the disk or in memory, each with its path in the version."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
-    from kept.store.content.file_source import Content
+    from kept.store.content.file_source import FileSource
 
 AnyPath = str | os.PathLike[str]
 Storable = AnyPath | MemoryFile
@@ -30,11 +30,11 @@ class Source(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many bytes it has now."""
+        """The size of the file now, in bytes."""
         return os.path.getsize(self.file) if isinstance(self.file, str) else self.file.size
 
-    def open(self) -> AbstractContextManager[Content]:
-        """Open the file for reading; raises InvalidPath if somebody changes it meanwhile."""
+    def open(self) -> AbstractContextManager[FileSource]:
+        """Open the file for reading; raises InvalidPath if it changes meanwhile."""
         if isinstance(self.file, str):
             return open_file(self.file)
         return contextlib.nullcontext(self.file)
@@ -43,9 +43,9 @@ class Source(NamedTuple):
 def find_sources(paths: Storable | Iterable[Storable]) -> list[Source]:
     """Return the files at and below paths, in the order of their paths in the version.
 
-    A path is stored under its own name: a/b/f becomes f; a folder a/b/d becomes d, with all that
-    is below it; a file in memory under its name. Raises InvalidPath for what does not exist, is
-    no file or folder, or collides.
+    A path is stored under its own name: a/b/f becomes f; a folder a/b/d becomes d, with all files
+    below it; a file in memory keeps its name. Raises InvalidPath if a path does not exist, is no
+    file or folder, or collides with another one.
     """
     given = [paths] if isinstance(paths, (str, os.PathLike, MemoryFile)) else list(paths)
     found = (source for path in given for source in _at(path))
@@ -71,7 +71,7 @@ def _at(path: Storable) -> Iterator[Source]:
         yield from _below(absolute, name)
     else:
         what = "is neither a file nor a folder" if os.path.lexists(path) else "does not exist"
-        raise InvalidPath(f"What is to be stored {what}. Received: {path!r}")
+        raise InvalidPath(f"A path to be stored {what}. Received: {path!r}")
 
 
 def _below(folder: str, name: str) -> Iterator[Source]:
@@ -88,4 +88,4 @@ def _below(folder: str, name: str) -> Iterator[Source]:
 
 
 def _raise(error: OSError) -> None:
-    raise error  # os.walk leaves out what it cannot read
+    raise error  # os.walk would leave out folders that it cannot read

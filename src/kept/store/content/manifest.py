@@ -1,10 +1,10 @@
-"""The manifest: a version's files, the chunks they are made of, and where those lie.
+"""The manifest: a version's files, their chunks, and the places of the chunks in blobs.
 
-A file is exactly the concatenation of its chunks. A chunk of PACK_BELOW bytes or more is a blob
-of its own; smaller ones share blobs, so their record names the blob and the offset in it.
+A file is exactly the concatenation of its chunks. A chunk of PACK_BELOW bytes or more is one blob;
+smaller chunks share blobs, so the manifest names the blob and the offset in it.
 
-The content digest, a version's identity, covers paths, sizes and chunks, but not where chunks lie:
-the same content has the same identity whatever was in the store before it.
+The content digest, a version's identity, covers paths, sizes and chunks, but not the places of
+chunks: the same content has the same identity whatever was in the store before it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A contiguous range of a file: the digest and number of its bytes, and where they lie."""
+    """A contiguous range of a file: the digest and number of its bytes, and their place."""
 
     digest: str
     size: int
@@ -58,8 +58,8 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """The content digest: what the files are, not where their chunks lie."""
-        return digest(canonical([_content(file) for file in self.files]))
+        """The content digest: of the files, not of the places of their chunks."""
+        return digest(canonical([_identity(file) for file in self.files]))
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the chunks of all files, one after the other."""
@@ -86,7 +86,7 @@ class Manifest:
 
     @classmethod
     def decode(cls, data: Buffer, key: str) -> Manifest:
-        """Read what encode wrote, with every rule of the format checked; raises Damaged."""
+        """Read the stored form, and check every rule of the format; raises Damaged."""
         value = parse(data, key)
         try:
             blobs = value["blobs"]
@@ -97,25 +97,25 @@ class Manifest:
         return cls(files)
 
 
-def _content(file: File) -> Json:
+def _identity(file: File) -> Json:
     return [file.path, file.size, [[chunk.digest, chunk.size] for chunk in file.chunks]]
 
 
 def _file(item: Json, blobs: list[str]) -> File:
-    chunks = tuple(_chunk(record, blobs) for record in item["chunks"])
+    chunks = tuple(_chunk(each, blobs) for each in item["chunks"])
     if type(item["size"]) is not int or sum(chunk.size for chunk in chunks) != item["size"]:
         raise ValueError(f"the chunks of {item['path']!r} do not add up to its size")
     return File(item["path"], item["size"], chunks)
 
 
-def _chunk(record: Json, blobs: list[str]) -> Chunk:
-    name, size, *place = record
+def _chunk(item: Json, blobs: list[str]) -> Chunk:
+    name, size, *place = item
     number, offset = place or (None, 0)
     blob = name if number is None else blobs[number]
     if not (DIGEST.fullmatch(name) and DIGEST.fullmatch(blob)):
-        raise ValueError(f"{record!r} holds no digest")
+        raise ValueError(f"{item!r} holds no digest")
     if not all(type(n) is int and n >= 0 for n in (size, offset, *place)):
-        raise ValueError(f"{record!r} holds a number that is no count of bytes")
+        raise ValueError(f"{item!r} holds a number that is no count of bytes")
     return Chunk(name, size, blob, offset)
 
 
@@ -135,17 +135,23 @@ def read_manifest(bucket: Bucket, record: VersionRecord) -> Manifest:
         raise Damaged(f"{key} is damaged: its {len(data)} bytes have another digest than its name")
     manifest = Manifest.decode(data, key)
     if (manifest.digest, manifest.size) != (record.digest, record.size):
-        raise Damaged(f"{key} is not what the log says of it")
+        raise Damaged(
+            f"{key} does not match the log: expected digest {record.digest} and {record.size} "
+            f"bytes, found {manifest.digest} and {manifest.size}"
+        )
     return manifest
 
 
 def take_chunk(raw: memoryview, chunk: Chunk) -> memoryview:
-    """Return a chunk out of its blob's raw bytes, checked; raises Damaged."""
+    """Return a chunk from its blob's raw bytes, checked; raises Damaged."""
     piece = raw[chunk.offset : chunk.offset + chunk.size]
     if chunk.blob != chunk.digest and digest(piece) != chunk.digest:
         raise Damaged(
             f"{blob_key(chunk.blob)} does not hold chunk {chunk.digest} at {chunk.offset}"
         )
     if len(piece) != chunk.size:
-        raise Damaged(f"{blob_key(chunk.blob)} holds {len(piece)} bytes, {chunk.size} due")
+        raise Damaged(
+            f"{blob_key(chunk.blob)} is cut short: expected {chunk.size} bytes at {chunk.offset}, "
+            f"found {len(piece)}"
+        )
     return piece

@@ -1,8 +1,8 @@
-"""Turns files into chunks and blobs, leaving out what the store already has.
+"""Turns files into chunks and blobs, and leaves out the bytes that the store already has.
 
-A chunk of PACK_BELOW bytes or more is a blob of its own. Smaller chunks that are new are packed
-into blobs of about PACK_SIZE bytes, because a thousand small files or requests cost far more than
-their bytes. Where a small chunk already lies is known from the manifest of the newest version.
+A chunk of PACK_BELOW bytes or more is one blob. Smaller new chunks are packed into blobs of about
+PACK_SIZE bytes, because a thousand small files or requests cost far more than their bytes. The
+manifest of the newest version gives the places of the small chunks that exist already.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from kept.digest import digest
-from kept.store.blobs.blob import blob_key, encode_blob, is_whole
+from kept.store.blobs.blob import blob_key, is_whole, raw_form
 from kept.store.content.chunking import cut
 from kept.store.content.manifest import Chunk, File, Manifest
 
@@ -32,8 +32,8 @@ Place = tuple[str, int]  # blob, offset
 class Packer:
     """Collects the chunks of a version; use it once.
 
-    bytes_new counts the raw bytes of the blobs that were not in the store. No blob has a condemned
-    key: what one holds is stored again, in a blob of another name.
+    bytes_new counts the raw bytes of the blobs that were not in the store. No blob gets a condemned
+    key: chunks of a condemned blob are stored again, in a blob of another name.
     """
 
     def __init__(
@@ -103,10 +103,10 @@ class Packer:
         yield from self._new(blob, raw)
 
     def _new(self, blob: str, raw: Buffer) -> Iterator[tuple[str, Parts]]:
-        # A name with another length is what a writer without fsync leaves after a power cut.
+        # A writer without fsync leaves a blob of another length after a power cut.
         if not is_whole(self._bucket, blob, len(raw)):
             self.bytes_new += len(raw)
-            yield blob_key(blob), encode_blob([raw])
+            yield blob_key(blob), raw_form([raw])
         else:
             self._spare(raw)
 
@@ -116,22 +116,22 @@ class Packer:
 
 
 def _places(bucket: Bucket, manifest: Manifest, condemned: frozenset[str]) -> dict[str, Place]:
-    """Return where the chunks of a manifest lie, as far as their blobs are there to stay.
+    """Return the places of a manifest's chunks whose blobs exist and stay.
 
-    Object storage keeps what it has, so there the manifest's word is enough: a request for every
-    blob would make a version cost as many requests as the model has tensors.
+    Object storage loses no blob, so the manifest suffices: with a request for every blob a version
+    would cost as many requests as the model has tensors.
     """
     ends: dict[str, int] = {}
     for chunk in manifest.chunks():
         ends[chunk.blob] = max(ends.get(chunk.blob, 0), chunk.offset + chunk.size)
-    there = {blob for blob in ends if blob_key(blob) not in condemned}
+    existing = {blob for blob in ends if blob_key(blob) not in condemned}
     if not bucket.is_remote:
-        there = {blob for blob in there if is_whole(bucket, blob, least=ends[blob])}
-    return {c.digest: (c.blob, c.offset) for c in manifest.chunks() if c.blob in there}
+        existing = {blob for blob in existing if is_whole(bucket, blob, least=ends[blob])}
+    return {c.digest: (c.blob, c.offset) for c in manifest.chunks() if c.blob in existing}
 
 
 def _read_chunks(source: Source) -> Iterator[Buffer]:
-    """Yield a file's chunks; raises InvalidPath if somebody changes it meanwhile."""
-    with source.open() as content:
-        for start, stop in cut(content):
-            yield content.read(start, stop)
+    """Yield a file's chunks; raises InvalidPath if the file changes meanwhile."""
+    with source.open() as file:
+        for start, stop in cut(file):
+            yield file.read(start, stop)

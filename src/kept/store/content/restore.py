@@ -1,4 +1,4 @@
-"""Writing a version's files back to the disk: all of them, checked, or none."""
+"""Writes a version's files to the disk: all of them, checked, or none."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from kept.store.content.manifest import Chunk, File, Manifest
 
 READERS = 8  # blobs in memory, mostly of up to 16 MiB
-_LOCAL_READERS = 2  # what is coded keeps a core busy; raw bytes are no faster with more
+_LOCAL_READERS = 2  # coded blobs keep a core busy; raw bytes are no faster with more
 _PIECE = 1024 * 1024
 _PACKS_IN_MEMORY = 8
 
 
 class ChunkReader:
-    """Reads chunks; every byte is checked. Keeps a few packs, since neighbours share them."""
+    """Reads chunks and checks every byte. Keeps a few packs, because neighbours share them."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
@@ -46,11 +46,11 @@ class ChunkReader:
 
 
 def restore(bucket: Bucket, manifest: Manifest, root: Path, progress: Progress | None) -> None:
-    """Write the files below root, in place of files of the same names.
+    """Write the files below root, and replace files of the same names.
 
-    Every blob is read once, where it pays several at a time, and written to all the places that
-    need it; progress may be called by any thread, by one at a time. Raises Damaged or InvalidPath,
-    and then leaves root as it was.
+    Reads every blob once, several at a time if that is faster, and writes it to each place that
+    needs it. progress is called from any thread, one call at a time. Raises Damaged or InvalidPath,
+    and then leaves root unchanged.
     """
     with _folder(root), _workspace(root) as workspace:
         targets = [_target(root, file) for file in manifest.files]
@@ -58,7 +58,7 @@ def restore(bucket: Bucket, manifest: Manifest, root: Path, progress: Progress |
             (workspace / str(number)).touch()
             os.truncate(workspace / str(number), file.size)
         transfer = Transfer(manifest.size, progress)
-        # Each thread reads, checks and writes: while one waits for the network, others do the rest.
+        # Each thread reads, checks and writes: while one waits for the network, others work.
         in_threads(
             lambda item: transfer.moved(_write_blob(bucket, workspace, item)),
             _uses(manifest).items(),
@@ -70,7 +70,7 @@ def restore(bucket: Bucket, manifest: Manifest, root: Path, progress: Progress |
 
 
 class _Use(NamedTuple):
-    """A place that a chunk goes to."""
+    """A place in a file that a chunk is written to."""
 
     file: int
     offset: int
@@ -78,7 +78,7 @@ class _Use(NamedTuple):
 
 
 def _uses(manifest: Manifest) -> dict[str, list[_Use]]:
-    """Return where each blob goes, in the order in which blobs are first needed."""
+    """Return the uses of each blob, in the order in which blobs are first needed."""
     uses: dict[str, list[_Use]] = {}
     for number, file in enumerate(manifest.files):
         offset = 0
@@ -89,7 +89,7 @@ def _uses(manifest: Manifest) -> dict[str, list[_Use]]:
 
 
 def _write_blob(bucket: Bucket, workspace: Path, item: tuple[str, list[_Use]]) -> int:
-    """Write a blob's chunks to where they go; return how many bytes that was."""
+    """Write a blob's chunks to all their places; return the number of bytes written."""
     blob, uses = item
     if len(uses) == 1 and blob == uses[0].chunk.digest and not bucket.is_remote:
         with open(workspace / str(uses[0].file), "r+b", buffering=0) as out:
@@ -107,8 +107,8 @@ def _write_blob(bucket: Bucket, workspace: Path, item: tuple[str, list[_Use]]) -
 def _copied(bucket: Bucket, chunk: Chunk, fd: int, offset: int) -> bool:
     """Copy a raw blob that is one chunk, in pieces that stay in the processor's cache.
 
-    Returns False if it is coded, damaged, or given another form meanwhile: then it has to be read
-    as a whole.
+    Returns False if it is coded, damaged, or gets another form meanwhile: then the caller has to
+    read it as a whole.
     """
     key, hasher = blob_key(chunk.blob), Hasher()
     if bucket.size(key) != stored_size(chunk.size):
@@ -133,7 +133,7 @@ def _write_at(fd: int, data: memoryview, offset: int) -> None:
 
 @contextlib.contextmanager
 def _folder(root: Path) -> Iterator[None]:
-    """Make root, and take it away again if it is new and nothing came into it."""
+    """Make root; after an error, remove it again if it is new and empty."""
     is_new = not root.exists()
     root.mkdir(parents=True, exist_ok=True)
     try:
@@ -147,7 +147,7 @@ def _folder(root: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _workspace(root: Path) -> Iterator[Path]:
-    # Below root, so that moving a file to its place is a rename and not another copy.
+    # Below root, so that moving a file to its place is a rename and no copy.
     path = Path(tempfile.mkdtemp(prefix=".kept-", dir=root))
     try:
         yield path
@@ -156,7 +156,7 @@ def _workspace(root: Path) -> Iterator[Path]:
 
 
 def _target(root: Path, file: File) -> Path:
-    """Return where a file goes; raises InvalidPath if something there is in the way."""
+    """Return the path to write a file to; raises InvalidPath if something is in the way."""
     target = root.joinpath(*file.path.split("/"))
     parent = target.parent
     while not os.path.lexists(parent) and parent != root:

@@ -1,12 +1,12 @@
-"""gc: deletes blobs and manifests that no version needs, while others write.
+"""gc: deletes blobs and manifests that no version needs, while other processes write.
 
-The protocol and why it loses nothing are in docs/format.md ("Deleting what no version needs"); the
-steps of the collector are here, those of writers in ground.py. Invariant: a key is deleted only
-after a list that names it was there, and after that each log has got a fence, and if no version in
-the records before the fences needs it.
+docs/format.md ("Deleting what no version needs") has the protocol and why it loses nothing. The
+steps of the gc are here, those of writers in log/fence.py. Invariant: gc deletes a key only after
+it has stored a list that names the key, and has then put a fence into each log, and only if no
+version in the records before the fences needs the key.
 
-The grace is no part of that. It is how long a deletion can be taken back, and how old a blob has to
-be before it is taken for left over, so that versions being written need not begin again.
+The grace is no part of that. It is how long a deletion can be undone, and how old a blob must be to
+count as left over, so that versions being written need not begin again.
 """
 
 from __future__ import annotations
@@ -21,24 +21,20 @@ from kept.errors import KeptError
 from kept.parallel import in_threads
 from kept.store.blobs.blob import bases_lock
 from kept.store.encoding import canonical
-from kept.store.gc.marks import LEFT_OVER, Marks, deleted_by
+from kept.store.gc.marks import LEFT_OVER, FinalDeletions, Marks
 from kept.store.log.fence import LISTS, PENDING
 from kept.store.log.history import live, version_records
 from kept.store.retention.delete import plan_prune, prune
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from kept.bucket.base import Bucket, Item
-    from kept.store.gc.marks import IsOver
+    from kept.bucket.base import Item
     from kept.store.log.history import VersionRecord
-    from kept.store.log.log import Event, Log, View
+    from kept.store.log.log import Logs, View
 
-    LogOf = Callable[[str], Log]
-
-ABANDONED = timedelta(days=1)  # after that a list is taken for that of a killed gc
-_BATCH = 256  # deletions between two looks whether the own list is still there
-_AT_ONCE = 8  # deletions, in object storage
+ABANDONED = timedelta(days=1)  # an older list counts as that of a killed gc
+_BATCH = 256  # deletions between two checks that the own list still exists
 
 
 class Doomed(NamedTuple):
@@ -51,20 +47,20 @@ class Doomed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What a gc has deleted or, planned only, would delete."""
+    """What a gc has deleted or, with dry_run, would delete."""
 
     doomed: tuple[Doomed, ...]
-    expired: tuple[str, ...]  # references of versions that were deleted since they had expired
-    young: int  # bytes that nothing needs, and that are younger than the grace
+    expired: tuple[str, ...]  # references of versions that were deleted because they had expired
+    young: int  # bytes that no version needs, but younger than the grace
     waiting: int  # versions deleted within the grace, which keep their bytes
 
     @property
     def bytes(self) -> int:
-        """Bytes that become free."""
+        """Bytes that are freed."""
         return sum(doomed.size for doomed in self.doomed)
 
     def by_reason(self) -> dict[str, tuple[int, int]]:
-        """Return for each reason how many keys go, and how many bytes."""
+        """Return for each reason how many keys are deleted, and how many bytes."""
         found: dict[str, tuple[int, int]] = {}
         for doomed in self.doomed:
             keys, size = found.get(doomed.why, (0, 0))
@@ -72,9 +68,9 @@ class Collection:
         return found
 
 
-def collect(bucket: Bucket, log_of: LogOf, grace: timedelta, *, dry_run: bool) -> Collection:
-    """Delete what no version needs; see Store.gc."""
-    with _run(bucket, log_of) as run:
+def collect(logs: Logs, grace: timedelta, *, dry_run: bool) -> Collection:
+    """Delete the blobs and manifests that no version needs; see Store.gc."""
+    with _run(logs) as run:
         expired = tuple(run.expire(dry_run=dry_run))
         doomed, young = run.plan(grace)
         if doomed and not dry_run:
@@ -83,12 +79,12 @@ def collect(bucket: Bucket, log_of: LogOf, grace: timedelta, *, dry_run: bool) -
     return Collection(tuple(doomed), expired, young, waiting)
 
 
-def collect_ruled_out(bucket: Bucket, log_of: LogOf, name: str, grace: timedelta) -> Collection:
-    """Delete what no version needs of those that rules have deleted of an artifact, grace ago.
+def collect_ruled_out(logs: Logs, name: str, grace: timedelta) -> Collection:
+    """Free the bytes of an artifact's versions that rules have deleted at least grace ago.
 
-    Versions that a person has deleted, those of other artifacts, and left-overs are let alone.
+    It spares versions that a person has deleted, those of other artifacts, and left-overs.
     """
-    with _run(bucket, log_of) as run:
+    with _run(logs) as run:
         doomed, _ = run.plan_ruled_out(name, grace)
         if doomed:
             doomed = run.carry_out(doomed)
@@ -97,10 +93,10 @@ def collect_ruled_out(bucket: Bucket, log_of: LogOf, name: str, grace: timedelta
 
 
 @contextlib.contextmanager
-def _run(bucket: Bucket, log_of: LogOf) -> Iterator[_Run]:
-    # No blob gets a base while the lock is held, so what is needed stays what it is.
-    with bases_lock(bucket, wait=True):
-        run = _Run(bucket, log_of)
+def _run(logs: Logs) -> Iterator[_Run]:
+    # No blob gets a base while the lock is held, so the needs of versions stay the same.
+    with bases_lock(logs.bucket, wait=True):
+        run = _Run(logs)
         try:
             yield run
         except BaseException:
@@ -110,64 +106,59 @@ def _run(bucket: Bucket, log_of: LogOf) -> Iterator[_Run]:
 
 
 class _Run:
-    """One gc. Its list is there from the start, empty at first: it tells the time of the place."""
+    """One gc. It stores its list at the start, still empty: that shows the bucket's own time."""
 
-    def __init__(self, bucket: Bucket, log_of: LogOf) -> None:
-        self._bucket, self._log_of = bucket, log_of
+    def __init__(self, logs: Logs) -> None:
+        self._bucket, self._logs = logs.bucket, logs
         self._id = os.urandom(16).hex()
         self._list = f"{LISTS}{self._id}.json"
         self._is_empty = True
         self._begun = datetime.now(UTC).isoformat()
-        self._planned: set[tuple[str, int]] = set()  # versions that a plan takes for deleted
+        self._planned: set[tuple[str, int]] = set()  # versions that count as deleted in a dry run
         self._write_list(())
-        lists = {item.key: item.stored for item in bucket.items(LISTS)}
+        lists = {item.key: item.stored for item in self._bucket.items(LISTS)}
         self._now = lists[self._list]
         oldest = self._now - ABANDONED.total_seconds()
         self._abandoned = [key for key, stored in lists.items() if stored < oldest]
 
     def expire(self, *, dry_run: bool) -> Iterator[str]:
-        """Delete the versions that have expired, or take them for that; yield their references."""
+        """Delete the expired versions, or with dry_run only plan that; yield their references."""
         for name in self._names():
-            log = self._log_of(name)
+            log = self._logs.of(name)
             view = log.view()
             if not any(record.expires for record in live(view.backwards())):
                 continue
             if dry_run:
-                decisions = plan_prune(self._bucket, name, view, None)
+                decisions = plan_prune(view, None)
                 self._planned.update((name, d.record.index) for d in decisions if not d.keep)
-            else:  # what is deleted then, the log tells: somebody may take it back at once
-                decisions = prune(self._bucket, name, log, None)
+            else:  # the plan reads these deletions from the log: a user may undo one at once
+                decisions = prune(log, None)
             yield from (f"{name}:v{d.record.index}" for d in decisions if not d.keep)
 
     def plan(self, grace: timedelta) -> tuple[list[Doomed], int]:
-        """Return what may go, and the bytes of what is left alone since it is young.
+        """Return what may be deleted, and the bytes that stay because they are young.
 
-        Raises Damaged if a manifest that is needed cannot be read: what it needs is not known.
+        Raises Damaged if a needed manifest cannot be read: the needs of its version are unknown.
         """
         since, oldest = datetime.now(UTC) - grace, self._now - grace.total_seconds()
-        unneeded = self._unneeded(lambda _, record: deleted_by(record, since))
+        unneeded = self._unneeded(FinalDeletions(since))
         return self._doomed(unneeded, {item.key for item in unneeded if item.stored <= oldest})
 
     def plan_ruled_out(self, artifact: str, grace: timedelta) -> tuple[list[Doomed], int]:
-        """Return what plan does, of the versions of an artifact that rules have deleted."""
-        since = datetime.now(UTC) - grace
-
-        def is_over(name: str, record: VersionRecord) -> bool:
-            is_due = record.delete_reason is not None and deleted_by(record, since)
-            return is_due and name == artifact
-
-        unneeded = self._unneeded(is_over)
+        """Plan as plan does, but only for versions of an artifact that rules have deleted."""
+        final = FinalDeletions(datetime.now(UTC) - grace, by_rules_of=artifact)
+        unneeded = self._unneeded(final)
         why = self._marks.attribute(item.key for item in unneeded)
         return self._doomed(unneeded, {key for key in why if why[key] != LEFT_OVER})
 
-    def _unneeded(self, is_over: IsOver) -> list[Item]:
-        self._marks = Marks(self._bucket, is_over)
+    def _unneeded(self, final: FinalDeletions) -> list[Item]:
+        self._marks = Marks(self._bucket, final)
         for name in self._names():
-            self._mark(name, self._log_of(name).view())
+            self._mark(name, self._logs.of(name).view())
         return list(self._marks.unneeded())
 
     def _doomed(self, unneeded: list[Item], chosen: set[str]) -> tuple[list[Doomed], int]:
-        """Return what goes of the chosen keys, and the bytes of what stays beside them."""
+        """Return the chosen keys that can be deleted, and the bytes of the other unneeded ones."""
         sizes = {item.key: item.size for item in unneeded if item.key in chosen}
         stay = [item for item in unneeded if item.key not in chosen]
         for base in self._marks.with_bases(i for i in stay if i.key.startswith("blobs/")):
@@ -178,11 +169,11 @@ class _Run:
 
     @property
     def waiting(self) -> int:
-        """How many deleted versions have kept their bytes, by the last plan."""
+        """How many deleted versions keep their bytes, by the last plan."""
         return self._marks.waiting
 
     def carry_out(self, doomed: list[Doomed]) -> list[Doomed]:
-        """Condemn, fence, look again, delete; return what was deleted."""
+        """Condemn, fence, mark again, delete; return the deleted keys."""
         self._is_empty = False
         self._write_list(each.key for each in doomed)
         for name in self._names():
@@ -192,43 +183,39 @@ class _Run:
         for start in range(0, len(doomed), _BATCH):
             self._check_list()
             keys = [each.key for each in doomed[start : start + _BATCH]]
-            in_threads(self._bucket.delete, keys, _AT_ONCE if self._bucket.is_remote else 1)
+            in_threads(self._bucket.delete, keys, self._bucket.concurrency)
         return doomed
 
     def end(self) -> None:
-        """Take the own list away, all being deleted, and those of the dead."""
+        """Remove the own list, after all deletions, and the lists of killed gcs."""
         for key in (self._list, *self._abandoned):
             self._bucket.delete(key)
 
     def leave(self) -> None:
-        """Take the own list away if it has never named anything; otherwise it has to stay."""
+        """Remove the own list if it never named a key; otherwise it has to stay."""
         if self._is_empty:
             self._bucket.delete(self._list)
 
     def _names(self) -> list[str]:
-        """Return the artifacts, and those that are just being made."""
+        """Return the artifacts, and those whose first record is not committed yet."""
         new = (key.removeprefix(PENDING) for key in self._bucket.keys(PENDING))
-        return sorted({*self._bucket.folders("artifacts/"), *new})
+        return sorted({*self._logs.names(), *new})
 
     def _mark(self, name: str, view: View) -> None:
         found = version_records(view.backwards())
-        self._marks.add(name, (self._as_deleted(name, record) for record in found))
+        self._marks.add(name, (self._as_planned(name, record) for record in found))
 
-    def _as_deleted(self, name: str, record: VersionRecord) -> VersionRecord:
-        """Return an record as it would be if the plan's expired versions were deleted."""
+    def _as_planned(self, name: str, record: VersionRecord) -> VersionRecord:
+        """Return a record, as a deleted one if the plan of a dry run deletes it."""
         if (name, record.index) not in self._planned:
             return record
         return record._replace(deleted=True, deleted_at=self._begun)
 
     def _fence(self, name: str) -> None:
-        before: list[View] = []
-
-        def make(view: View) -> Event:
-            before[:] = [view]
-            return {"event": "alias", "aliases": {}, "gc": self._id}
-
-        self._log_of(name).append(make)
-        self._mark(name, before[0])
+        log = self._logs.of(name)
+        fence = {"event": "alias", "aliases": {}, "gc": self._id}
+        before = next(view for view in log.views() if log.append_after(view, fence))
+        self._mark(name, before)
         self._bucket.delete(PENDING + name)  # the log has a record now
 
     def _write_list(self, keys: Iterable[str]) -> None:
@@ -237,6 +224,7 @@ class _Run:
     def _check_list(self) -> None:
         if self._bucket.size(self._list) is None:
             raise KeptError(
-                f"Another gc has taken this one for dead, after {ABANDONED.days} day. What it has "
-                "not deleted, the next one deletes: run kept gc again."
+                f"Another gc took this one for killed, because it has run for more than "
+                f"{ABANDONED.days} day, and removed its list. Some unneeded bytes are left: run "
+                "kept gc again."
             )

@@ -1,8 +1,9 @@
-"""What versions need, and whose was what none of them needs. For gc."""
+"""Finds the blobs and manifests that versions need, and who needed the others. For gc."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -12,17 +13,14 @@ from kept.store.blobs.blob import bases_of, blob_key, stored_size
 from kept.store.content.manifest import Manifest, manifest_key, read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from kept.bucket.base import Bucket, Item
     from kept.store.log.history import VersionRecord
 
-    IsOver = Callable[[str, VersionRecord], bool]  # the artifact's name and the version
-
 LEFT_OVER = "nothing refers to it"
 _BLOB = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _MANIFEST = re.compile(r"manifests/([0-9a-f]{2})/(\1[0-9a-f]{62})\.json")
-_AT_ONCE = 8  # reads, in object storage
 
 
 def deleted_by(record: VersionRecord, moment: datetime) -> bool:
@@ -30,34 +28,46 @@ def deleted_by(record: VersionRecord, moment: datetime) -> bool:
     return record.deleted_at is not None and datetime.fromisoformat(record.deleted_at) <= moment
 
 
-class Marks:
-    """Collects what versions need, but for those whose deletion cannot be taken back any more."""
+@dataclass(frozen=True, slots=True)
+class FinalDeletions:
+    """The deletions that cannot be undone any longer: gc frees the bytes of their versions."""
 
-    def __init__(self, bucket: Bucket, is_over: IsOver) -> None:
-        """Take what says whether a version, deleted or not, needs nothing any more."""
-        self._bucket = bucket
-        self._is_over = is_over
-        self._at_once = _AT_ONCE if bucket.is_remote else 1
-        self._needed: dict[str, int] = {}  # key -> of a blob, how many raw bytes at the least
+    until: datetime  # the moment of the latest one
+    by_rules_of: str | None = (
+        None  # an artifact: only its versions, and only if a rule deleted them
+    )
+
+    def include(self, name: str, record: VersionRecord) -> bool:
+        """Return whether a version of an artifact is deleted, and finally so."""
+        is_by_rule = name == self.by_rules_of and record.delete_reason is not None
+        return (self.by_rules_of is None or is_by_rule) and deleted_by(record, self.until)
+
+
+class Marks:
+    """Collects the keys that versions need, except versions whose deletion is final."""
+
+    def __init__(self, bucket: Bucket, final: FinalDeletions) -> None:
+        self._bucket, self._final = bucket, final
+        self._needed: dict[str, int] = {}  # key -> of a blob, the least number of raw bytes
         self._whose: dict[str, str] = {}  # key -> the deleted version that needed it
-        self._deleted: dict[tuple[str, int], str] = {}  # that can come back -> key of the manifest
-        self._empty: set[str] = set()  # keys of manifests that hold nothing to come back
+        self._deleted: dict[tuple[str, int], str] = {}  # not finally -> key of the manifest
+        self._empty: set[str] = set()  # keys of manifests that hold nothing to bring back
 
     def add(self, name: str, versions: Iterable[VersionRecord]) -> None:
-        """Take note of what the versions of an artifact need; raises Damaged."""
-        due: list[VersionRecord] = []
+        """Mark the keys that the versions of an artifact need; raises Damaged."""
+        unread: list[VersionRecord] = []
         for record in versions:
             key = manifest_key(record.manifest)
-            is_over = self._is_over(name, record)
-            if record.deleted and not is_over:
+            is_final = self._final.include(name, record)
+            if record.deleted and not is_final:
                 self._deleted[name, record.index] = key
-            if is_over:
+            if is_final:
                 self._whose.setdefault(key, f"{name}:v{record.index}, deleted {record.deleted_at}")
             elif key not in self._needed:
                 self._needed[key] = 0
-                due.append(record)
-        found = mapped(self._read_needed, due, self._at_once)
-        for record, manifest in zip(due, found, strict=True):
+                unread.append(record)
+        found = mapped(self._read_needed, unread, self._bucket.concurrency)
+        for record, manifest in zip(unread, found, strict=True):
             if not manifest.files:
                 self._empty.add(manifest_key(record.manifest))
             for chunk in manifest.chunks():
@@ -66,42 +76,41 @@ class Marks:
 
     @property
     def waiting(self) -> int:
-        """How many deleted versions keep their bytes, since their deletion can be taken back."""
+        """How many deleted versions keep their bytes, because they can still be undeleted."""
         return sum(key not in self._empty for key in self._deleted.values())
 
     def unneeded(self) -> Iterator[Item]:
-        """Yield the manifests and blobs that no version needs, and no blob that one needs."""
+        """Yield the manifests and blobs that no version needs, also not as a base."""
         manifests = [i for i in self._bucket.items("manifests/") if _MANIFEST.fullmatch(i.key)]
-        # Manifests first: what undelete looks at first is to go first.
+        # Manifests first: undelete looks at them first, so gc deletes them first.
         yield from (item for item in manifests if item.key not in self._needed)
         blobs = [item for item in self._bucket.items("blobs/") if _BLOB.fullmatch(item.key)]
         needed = self.with_bases(item for item in blobs if item.key in self._needed)
         yield from (item for item in blobs if item.key not in needed)
 
     def with_bases(self, blobs: Iterable[Item]) -> set[str]:
-        """Return the keys of blobs and of those without which they cannot be read."""
+        """Return the keys of blobs and of all their bases."""
         found: set[str] = set()
-        for key, bases in mapped(self._bases, blobs, self._at_once):
+        for key, bases in mapped(self._bases, blobs, self._bucket.concurrency):
             found.add(key)
             found.update(bases)
         return found
 
     def needed_of(self, keys: Iterable[str]) -> set[str]:
-        """Return those of the keys that a version needs after all, with what it has added since."""
+        """Return the keys that a version needs after all, and the bases of these blobs."""
         found = {key for key in keys if key in self._needed}
         blobs = (key.rpartition("/")[2] for key in found if _BLOB.fullmatch(key))
         return found | {blob_key(base) for blob in blobs for base in bases_of(self._bucket, blob)}
 
     def attribute(self, keys: Iterable[str]) -> dict[str, str]:
-        """Return why each of the keys that nobody needs is there; no word of those that must stay.
+        """Map each unneeded key to the reason it exists; omit keys that must stay.
 
         A manifest without chunks stays: it cannot be stored under another name.
         """
         found = dict.fromkeys(keys, LEFT_OVER)
         manifests = [key for key in found if _MANIFEST.fullmatch(key)]
-        for key, manifest in zip(
-            manifests, mapped(self._read_any, manifests, self._at_once), strict=True
-        ):
+        read = mapped(self._read_any, manifests, self._bucket.concurrency)
+        for key, manifest in zip(manifests, read, strict=True):
             blobs = {blob_key(chunk.blob) for chunk in manifest.chunks()} if manifest else None
             if blobs is not None and not blobs:
                 del found[key]
@@ -124,7 +133,7 @@ class Marks:
             return None
 
     def _bases(self, item: Item) -> tuple[str, list[str]]:
-        # One of this length is stored raw (coded forms are shorter), so it has none: no request.
+        # A blob of this length is raw (coded forms are shorter), so it has no base: no request.
         if item.size == stored_size(self._needed.get(item.key, -1)):
             return item.key, []
         blob = item.key.rpartition("/")[2]

@@ -1,1 +1,1 @@
-"""The numbered records of an artifact, and what they add up to."""
+"""The numbered records of an artifact, and the versions they add up to."""

@@ -1,7 +1,7 @@
-"""What a writer may build upon while a collector deletes what no version needs.
+"""What a writer may build upon while a gc deletes what no version needs.
 
-docs/format.md ("Deleting what no version needs") has the protocol and why it loses nothing; the
-steps of the writer are here, those of the collector in gc.py. No clock is part of it.
+docs/format.md ("Deleting what no version needs") has the protocol and why it loses nothing. The
+steps of the writer are here, those of the gc in gc/collector.py. No clock is part of it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LISTS = "gc/"
-PENDING = "new/"  # names of artifacts whose first record is being made
+PENDING = "new/"  # names of artifacts whose first record is not committed yet
 
 
 @dataclass(frozen=True, slots=True)
 class WriteFence:
-    """A log as it was, and what collectors were about to delete when it had been read."""
+    """A log at one moment, and the keys that gcs were about to delete just after it was read."""
 
     view: View
-    condemned: frozenset[str]  # keys; neither build upon one nor store anything under it
+    condemned: frozenset[str]  # keys; a writer neither uses one nor stores anything under it
 
     def check(self, view: View) -> None:
-        """Raise CommitConflict if a gc has run meanwhile: what the writer reuses may be gone."""
+        """Raise CommitConflict if a gc has run since: bytes that the writer reuses may be gone."""
         for event in view.backwards():
             if event["number"] <= self.view.head:
                 return
@@ -41,44 +41,44 @@ class WriteFence:
 
 
 class CommitConflict(Exception):
-    """A collector has put its fence into the log; what is to be committed must be built again."""
+    """A gc has put its fence into the log; the writer has to build its commit again."""
 
 
-def with_write_fence(bucket: Bucket, name: str, log: Log, build: Callable[[WriteFence], T]) -> T:
-    """Return what build makes of a WriteFence; it is called again when it raises CommitConflict.
+def with_write_fence(log: Log, build: Callable[[WriteFence], T]) -> T:
+    """Call build with a WriteFence and return its result; call it again after a CommitConflict.
 
-    The log is that of the artifact name. build stores what it needs and appends a record, whose
-    maker calls WriteFence.check first.
+    build stores what it needs and appends a record. Before each attempt to append it calls
+    WriteFence.check.
     """
     view = log.view()
     is_new = not view.head
     if is_new:
-        bucket.put(PENDING + name, [b""])
+        log.bucket.put(PENDING + log.name, [b""])
         view = log.view()
     while True:
         try:
-            built = build(WriteFence(view, condemned(bucket)))
+            built = build(WriteFence(view, condemned(log.bucket)))
             break
         except CommitConflict:
             view = log.view()
-    if is_new:  # not before: others that are at the first record rely on it, too
-        bucket.delete(PENDING + name)
+    if is_new:  # only now, because other writers of a first record rely on it, too
+        log.bucket.delete(PENDING + log.name)
     return built
 
 
 def condemned(bucket: Bucket) -> frozenset[str]:
-    """Return the keys that collectors are about to delete; raises Damaged."""
+    """Return the keys that gcs are about to delete; raises Damaged."""
     return frozenset(key for name in bucket.keys(LISTS) for key in _read(bucket, name))
 
 
 def is_fence(event: Event) -> bool:
-    """Return whether an event says that a collector is about to delete."""
+    """Return whether an event says that a gc is about to delete."""
     return event["event"] == "alias" and "gc" in event
 
 
 def _read(bucket: Bucket, name: str) -> list[str]:
     try:
         keys: list[str] = parse(bucket.get(name), name)["keys"]
-    except KeyNotFound:  # that collector has just ended
+    except KeyNotFound:  # that gc has just ended
         return []
     return keys

@@ -1,7 +1,7 @@
-"""What the events of a log add up to: versions, their aliases, what is deleted.
+"""Folds the events of a log into versions, with their aliases, deletions and expiry.
 
-Events are folded from the newest to the oldest, so the first word about an alias or a deletion is
-the one that holds, and when a version's own event is reached all that is to know of it is known.
+It folds from the newest event to the oldest. So the first event that mentions an alias or a
+deletion decides it, and at a version's own event everything about the version is known.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 
 class VersionRecord(NamedTuple):
-    """A version as the log tells of it."""
+    """A version as all events of the log together state it."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which has no use here
     type: str
     manifest: str  # digest of the manifest's bytes, which names its key
     digest: str  # content digest
     size: int  # bytes of all its files
-    aliases: tuple[str, ...]  # with latest where it is due
+    aliases: tuple[str, ...]  # with latest if it is the newest
     metadata: dict[str, Json]
     created_at: str
     deleted: bool
-    deleted_at: str | None = None  # since when it is deleted
-    expires: str | None = None  # from when on anybody may delete it
-    delete_reason: str | None = None  # what rule has deleted it, None where a person has
-    undeleted: bool = False  # whether it was deleted once, and that was taken back
+    deleted_at: str | None = None  # the time of the deletion
+    expires: str | None = None  # the time from which any prune or gc may delete it
+    delete_reason: str | None = None  # the rule that deleted it; None if a person did
+    undeleted: bool = False  # whether it was deleted once, and undeleted
 
 
 def version_records(newest_first: Iterable[Event]) -> Iterator[VersionRecord]:
@@ -44,14 +44,14 @@ def version_records(newest_first: Iterable[Event]) -> Iterator[VersionRecord]:
             record = fold.add(event)
         except (KeyError, TypeError, AttributeError):
             raise Damaged(
-                f"Record {event.get('number')} tells of nothing known: {event!r}"
+                f"Record {event.get('number')} holds no event that this kept knows: {event!r}"
             ) from None
         if record is not None:
             yield record
 
 
 class _Fold:
-    """What later events have said of aliases, deletions and expiry; the first word stands."""
+    """What newer events say of aliases, deletions and expiry; the newest mention decides."""
 
     def __init__(self) -> None:
         self._mentioned: set[str] = set()
@@ -61,7 +61,7 @@ class _Fold:
         self._has_latest = False
 
     def add(self, event: Event) -> VersionRecord | None:
-        """Take the next older event; return its version if it is the event of one."""
+        """Take the next older event; return the version if the event commits one."""
         kind = event["event"]
         if kind == "version":
             self._mention(dict.fromkeys(event["aliases"], event["index"]))
@@ -86,7 +86,7 @@ class _Fold:
     def _record(self, event: Event) -> VersionRecord:
         index = event["index"]
         names = sorted(self._aliases.pop(index, ()))
-        # A mirror brings a version whose content is gone already as one that is deleted.
+        # Sync copies a version whose content is gone already as a deleted one.
         from_start = event if event.get("deleted") else None
         deletion = self._deleted.get(index, from_start)
         deleted = deletion is not None

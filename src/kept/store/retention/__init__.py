@@ -1,1 +1,1 @@
-"""Which versions stay, and the deletion of the others."""
+"""Decides which versions are kept, and deletes the others."""

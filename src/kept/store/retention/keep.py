@@ -1,4 +1,4 @@
-"""kept.Keep: which versions are worth keeping, as data."""
+"""kept.Keep: the rules for which versions are kept, as data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EVERY = re.compile(r"\s*(\d+)\s*(epoch|step)s?\s*")
 
 
 class Period(NamedTuple):
-    """What one version is kept of: so many epochs, steps or seconds."""
+    """A length of training or time of which one version is kept."""
 
     length: float
     unit: str  # "epoch", "step" or "second"
@@ -24,24 +24,23 @@ class Period(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Keep:
-    """Which versions of an artifact are kept. A version that any rule keeps is kept.
+    """Rules for which versions of an artifact are kept. A version that any rule keeps is kept.
 
-    Whatever the rules say, some are never deleted: the newest version; the newest without NaN or
-    infinite metrics; what has an alias other than epoch_<n> and epoch_<n>_batch_<b>, so the best
-    one, and each that a person has named; what was undeleted; and what a mirror has not confirmed
-    yet.
+    Whatever the rules are, these versions are never deleted: the newest; the newest without NaN or
+    infinite metrics; each with an alias other than epoch_<n> and epoch_<n>_batch_<b>, such as the
+    best one; each that was undeleted; each that a mirror has not confirmed yet.
 
     Args:
-        last: So many of the newest.
-        best: So many of the best by the monitored metric.
-        every: The first of each "10 epochs", "1000 steps" or "6h".
-        within: Those committed in the last "7d".
-        bytes: A budget, such as "50GB". Of what the other rules keep (of all versions, where there
-            is no other rule) the oldest are given up until the rest fits. What counts is each
-            chunk once, uncompressed, however many of the kept versions share it.
+        last: How many of the newest versions to keep.
+        best: How many of the best versions by the monitored metric to keep.
+        every: Keep the first version of each "10 epochs", "1000 steps" or "6h".
+        within: Keep the versions committed in the last "7d".
+        bytes: A budget, such as "50GB". Of the versions that the other rules keep (of all, if this
+            is the only rule) the oldest are deleted until the rest fits. Each chunk counts once,
+            uncompressed, however many of the kept versions share it.
 
     Raises:
-        InvalidInput: A rule cannot be understood, or there is none.
+        InvalidInput: A rule is not valid, or no rule is given.
     """
 
     last: int | None = None
@@ -64,7 +63,7 @@ class Keep:
 
     @property
     def period(self) -> Period | None:
-        """What every says."""
+        """The parsed value of every."""
         if self.every is None:
             return None
         found = _EVERY.fullmatch(self.every) if isinstance(self.every, str) else None
@@ -83,10 +82,10 @@ class Keep:
 
     @property
     def span(self) -> timedelta | None:
-        """What within says."""
+        """The parsed value of within."""
         return None if self.within is None else parse_span(self.within, "within")
 
     @property
     def budget(self) -> int | None:
-        """What bytes says."""
+        """The parsed value of bytes."""
         return None if self.bytes is None else parse_bytes(self.bytes, "bytes")

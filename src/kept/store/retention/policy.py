@@ -1,7 +1,7 @@
-"""Retention: which versions are kept, which are deleted, and why. Decides, and changes nothing.
+"""Decides which versions are kept, which are deleted, and why; changes nothing.
 
-The decision depends on its arguments alone, on the log above all, so it is the same after a
-resume and in every process. How it is carried out: deleting.py.
+The decision depends only on its arguments, above all on the log. So it is the same after a resume
+and in every process. delete.py carries it out.
 """
 
 from __future__ import annotations
@@ -9,27 +9,33 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kept.names import is_automatic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kept.store.log.history import VersionRecord
     from kept.store.retention.keep import Keep, Period
 
-    Content = Callable[[VersionRecord], Mapping[str, int]]  # the chunks of a version -> their bytes
     Reasons = dict[int, list[str]]  # of the versions with these numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of a version."""
+    """Whether a version is kept, and why."""
 
     record: VersionRecord
     keep: bool
     reasons: tuple[str, ...]
+
+
+class Sizes(Protocol):
+    """Looks up the bytes of versions, for a budget; versions may share parts."""
+
+    def of(self, record: VersionRecord) -> Mapping[str, int]:
+        """Return the parts of a version and their sizes in bytes."""
 
 
 def decide(
@@ -37,22 +43,22 @@ def decide(
     keep: Keep | None,
     now: datetime,
     mirrored: int | None = None,
-    content: Content | None = None,
+    sizes: Sizes | None = None,
 ) -> list[Decision]:
-    """Return what becomes of the versions of an artifact, given oldest first, in that order.
+    """Decide for each version of an artifact, oldest first, whether it is kept.
 
-    Without keep only those that have expired are deleted. mirrored is the number of the newest
-    version that every mirror has confirmed, None where there is no mirror. content is asked for
-    what versions hold where there is a budget of bytes.
+    Without keep only expired versions are deleted. mirrored is the number of the newest version
+    that every mirror has confirmed; None means that the artifact has no mirror. A budget of bytes
+    looks up versions in sizes.
     """
     protected = _protected(versions, mirrored)
-    expired = [e for e in versions if e.index not in protected and _is_expired(e, now)]
-    gone = {e.index for e in expired}
-    rest = [e for e in versions if e.index not in gone]
+    expired = [r for r in versions if r.index not in protected and _is_expired(r, now)]
+    gone = {record.index for record in expired}
+    rest = [record for record in versions if record.index not in gone]
     kept = _kept_by_rules(rest, keep, now)
     dropped: set[int] = set()
-    if keep and keep.budget is not None and content:
-        dropped = set(_over_budget(rest, keep.budget, protected, kept, content))
+    if keep and keep.budget is not None and sizes:
+        dropped = set(_over_budget(rest, keep.budget, protected, kept, sizes))
     found = []
     for record in versions:
         reasons = [*protected.get(record.index, ()), *kept.get(record.index, ())]
@@ -67,7 +73,7 @@ def _protected(versions: Sequence[VersionRecord], mirrored: int | None) -> Reaso
     found: Reasons = {}
     if versions:
         found.setdefault(versions[-1].index, []).append("newest")
-    good = next((e for e in reversed(versions) if is_good(e)), None)
+    good = next((r for r in reversed(versions) if is_good(r)), None)
     if good is not None and good is not versions[-1]:
         found.setdefault(good.index, []).append("newest without NaN")
     for record in versions:
@@ -89,7 +95,7 @@ def is_good(record: VersionRecord) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    # JSON has no NaN: metadata says "nan", "inf" or "-inf".
+    # JSON has no NaN, so metadata holds "nan", "inf" or "-inf".
     return value not in ("nan", "inf", "-inf")
 
 
@@ -118,15 +124,15 @@ def _rules(
         yield f"every {keep.every}", _firsts(versions, keep.period)
     if keep.span is not None:
         since = now - keep.span
-        yield f"within {keep.within}", [e for e in versions if _created(e) > since]
+        yield f"within {keep.within}", [r for r in versions if _created(r) > since]
     if (keep.last, keep.best, keep.every, keep.within) == (None, None, None, None):
         yield f"within the {keep.bytes}", versions
 
 
 def _best(versions: Sequence[VersionRecord]) -> list[VersionRecord]:
     """Return the versions that have a value of the newest monitored metric, best first."""
-    said = next((e.metadata for e in reversed(versions) if _value(e) is not None), {})
-    monitor, mode = said.get("monitor"), said.get("mode")
+    newest = next((r.metadata for r in reversed(versions) if _value(r) is not None), {})
+    monitor, mode = newest.get("monitor"), newest.get("mode")
     comparable = [
         (value if mode == "min" else -value, record)
         for record in versions
@@ -140,13 +146,13 @@ def _value(record: VersionRecord) -> float | None:
     value = record.metadata.get("value")
     if record.metadata.get("mode") not in ("min", "max") or isinstance(value, bool):
         return None
-    if isinstance(value, int):  # of any size; isfinite takes none that is no float
+    if isinstance(value, int):  # of any size: isfinite cannot convert a large one to a float
         return value
     return value if isinstance(value, float) and math.isfinite(value) else None
 
 
 def _firsts(versions: Sequence[VersionRecord], period: Period) -> list[VersionRecord]:
-    """Return the first version of each period but, for epochs and steps, of that from 0."""
+    """Return the first version of each period; of epochs and steps, not of the period from 0."""
     first: dict[int, VersionRecord] = {}
     for record in versions:
         progress = _progress(record, period.unit)
@@ -156,7 +162,7 @@ def _firsts(versions: Sequence[VersionRecord], period: Period) -> list[VersionRe
 
 
 def _progress(record: VersionRecord, unit: str) -> float | None:
-    """Return how many epochs, steps or seconds there were when a version was made."""
+    """Return how many epochs, steps or seconds had passed when a version was committed."""
     if unit == "second":
         return _created(record).timestamp()
     value = record.metadata.get(unit)
@@ -175,17 +181,20 @@ def _over_budget(
     budget: int,
     protected: Reasons,
     kept: Reasons,
-    content: Content,
+    sizes: Sizes,
 ) -> Iterator[int]:
-    """Yield the versions given up for the budget: all from the first, backwards, that is over."""
+    """Yield the versions to delete for the budget.
+
+    From the newest backwards, these are the first version that exceeds it and all older ones.
+    """
     held: set[str] = set()
     left = budget
 
     def take(record: VersionRecord) -> None:
         nonlocal left
-        chunks = content(record)
-        left -= sum(size for chunk, size in chunks.items() if chunk not in held)
-        held.update(chunks)
+        parts = sizes.of(record)
+        left -= sum(size for part, size in parts.items() if part not in held)
+        held.update(parts)
 
     for record in versions:
         if record.index in protected:

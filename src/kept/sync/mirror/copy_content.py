@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kept.errors import BeingCollected
 from kept.parallel import mapped
-from kept.store.blobs.blob import blob_key, encode_blob, is_whole, read_blob
+from kept.store.blobs.blob import blob_key, is_whole, raw_form, read_blob
 from kept.store.content.manifest import manifest_key, read_manifest
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ContentCopy:
         read = mapped(lambda blob: (blob, read_blob(self._source, blob)), blobs, ahead)
         for blob, raw in read:
             sizes.append(len(raw))
-            yield blob_key(blob), encode_blob([raw])
+            yield blob_key(blob), raw_form([raw])
 
 
 def _ends(manifest: Manifest) -> dict[str, int]:

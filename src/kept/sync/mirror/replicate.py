@@ -130,27 +130,28 @@ class Sync:
     def _replay(self, event: Event, entry: VersionRecord | None, transfer: Transfer) -> Copied:
         log = self._target.log(self._name)
         if entry is None:
-            return self._tell(event, log.view(), lambda _: None)
+            return self._tell(event, log.view(), None)
 
         def build(ground: WriteFence) -> Copied:
             if self._due(event, ground.view) is None:
                 return Copied()
             blobs, size = self._content.copy(entry, ground.condemned, transfer)
-            return Copied(blobs=blobs, bytes=size) + self._tell(event, ground.view, ground.check)
+            return Copied(blobs=blobs, bytes=size) + self._tell(event, ground.view, ground)
 
-        return with_write_fence(self._target.bucket, self._name, log, build)
+        return with_write_fence(log, build)
 
-    def _tell(self, event: Event, view: View, check: Callable[[View], None]) -> Copied:
+    def _tell(self, event: Event, view: View, fence: WriteFence | None) -> Copied:
         """Append the event to the target's log, unless it has come there meanwhile."""
-
-        def make(view: View) -> Event | None:
-            check(view)
-            return self._due(event, view)
-
-        told = self._target.log(self._name).append(make, view)
+        log = self._target.log(self._name)
+        for newest in log.views(view):
+            if fence:
+                fence.check(newest)
+            if self._due(event, newest) is None:
+                self._known.add(event["write_id"])
+                return Copied()
+            if log.append_after(newest, event):
+                break
         self._known.add(event["write_id"])
-        if told is None:
-            return Copied()
         is_version = event["event"] == "version"
         return Copied(versions=int(is_version), changes=int(not is_version))
 

@@ -147,9 +147,7 @@ class Delivery:
         self.store.create()
         sources = [Source(file.path, file.file) for file in entry.files]
         log = self.store.log(entry.artifact)
-        return commit(
-            self.store.bucket, entry.artifact, log, sources, label, transfer=lambda _: transfer
-        ).index
+        return commit(log, sources, label, transfer).index
 
     def _recorded(self, entries: Iterable[Entry]) -> dict[str, Event]:
         """Return the records of those entries that were committed already."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from kept.bucket.file_io import sync_file
+from kept.bucket.file_io import sync_file, sync_folder
 from kept.store.encoding import seal, unseal
 
 if TYPE_CHECKING:
@@ -83,3 +83,4 @@ def _write(entry: Entry, refusal: Refusal) -> None:
             file.write(seal(note))
         sync_file(f"{path}.new")
         os.replace(f"{path}.new", path)
+        sync_folder(entry.folder)

@@ -9,14 +9,13 @@ import keras
 from kept.errors import ArtifactNotFound
 from kept.store.open import open_store
 from kept.store.store import Store
-from kept.training.messages import show
 from kept.training.resume.resumer import Resumer
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from kept.training.callbacks.hooks import Logs
+    from kept.training.resume.base import Logs
 
 
 def resume(
@@ -47,7 +46,7 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untype
 
     def __init__(self, callbacks: Sequence[Any] | None = None) -> None:
         super().__init__()
-        self._resumer = Resumer(self, callbacks, show)
+        self._resumer = Resumer(self, callbacks)
 
     @property
     def parent(self) -> dict[str, str] | None:

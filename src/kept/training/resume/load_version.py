@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from kept.errors import CannotResume, Damaged, NotFound
 from kept.names import parse_reference
+from kept.training.messages import show
 from kept.training.resume import state as states
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
 
     import keras
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from kept.store.version import Version
     from kept.training.resume.state import State
     from kept.training.snapshot.frameworks import Variable
-
-    Tell = Callable[[str], None]
 
 _WEIGHTS = ".weights.h5"
 _ENDINGS = (".keras", ".h5")
@@ -41,11 +40,11 @@ class Found:
     folder: tempfile.TemporaryDirectory[str]
 
 
-def find(store: Store, reference: str, tell: Tell) -> Found | None:
+def find(store: Store, reference: str) -> Found | None:
     """Return the version that reference names, None if the artifact has no version at all.
 
-    Where the newest is asked for and is damaged, the newest good one is returned, and tell is
-    called with what was wrong. Raises NotFound, Damaged or CannotResume.
+    Where the newest is asked for and is damaged, the newest good one is returned, and a
+    message says what was wrong. Raises NotFound, Damaged or CannotResume.
     """
     wanted = parse_reference(reference)
     newest = wanted.index is None and wanted.alias is None and wanted.digest is None
@@ -59,13 +58,13 @@ def find(store: Store, reference: str, tell: Tell) -> Found | None:
         try:
             return _open(version)
         except Damaged as error:
-            tell(f"{version.reference} is damaged ({error}); trying the version before it")
+            show(f"{version.reference} is damaged ({error}); trying the version before it")
     if not versions:
         return None
     raise Damaged(f"All {len(versions)} versions of {wanted.name} in {store.location} are damaged")
 
 
-def load(found: Found, model: keras.Model, tell: Tell) -> None:
+def load(found: Found, model: keras.Model) -> None:
     """Put a version's weights and optimizer state into a compiled model of the same kind.
 
     Raises CannotResume, and then leaves the model as it was where the version has a state.
@@ -80,7 +79,7 @@ def load(found: Found, model: keras.Model, tell: Tell) -> None:
         optimizer.build(model.trainable_variables)
     if found.state is not None:
         _check_fits(found, model)
-    _load_weights(found, model, tell)
+    _load_weights(found, model)
 
 
 def put(variables: Iterable[Variable], values: Iterable[Any], what: str) -> None:
@@ -152,7 +151,7 @@ def _compare(saved: list[Any], now: list[Any], problem: str) -> None:
         )
 
 
-def _load_weights(found: Found, model: keras.Model, tell: Tell) -> None:
+def _load_weights(found: Found, model: keras.Model) -> None:
     """Load the checkpoint; Keras only warns where it leaves the optimizer's state out."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -166,7 +165,7 @@ def _load_weights(found: Found, model: keras.Model, tell: Tell) -> None:
     if found.checkpoint.name.endswith(".h5") and not found.checkpoint.name.endswith(_WEIGHTS):
         skipped = ["the old .h5 format is read without the optimizer's state"]
     for message in skipped:
-        tell(f"The optimizer's state was not restored: {message.strip()}")
+        show(f"The optimizer's state was not restored: {message.strip()}")
     if found.state is not None and skipped and found.state.optimizer:
         raise CannotResume(
             f"{found.version.reference}: {skipped[0].strip()}. Save .keras or .weights.h5 files"

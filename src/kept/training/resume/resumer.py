@@ -17,16 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kept.store.store import Store
-    from kept.training.resume.load_version import Tell
 
 
 class Resumer:
     """Takes the states of a callback's fits, and resumes the first of them."""
 
-    def __init__(self, owner: Any, state_of: Sequence[Any] | None, tell: Tell) -> None:
+    def __init__(self, owner: Any, state_of: Sequence[Any] | None) -> None:
         """Raises InvalidCheckpoint if state_of holds what has no state."""
         self._owner = owner
-        self._tell = tell
         self._recorder = Recorder(owner, state_of)
         self._fit = Fit()
         self._resumption: Resumption | None = None
@@ -34,9 +32,9 @@ class Resumer:
 
     def prepare(self, store: Store, reference: str) -> None:
         """Load what a run goes on from; raises NotFound, Damaged or CannotResume."""
-        found = load_version.find(store, reference, self._tell)
+        found = load_version.find(store, reference)
         if found is not None:
-            self._resumption = Resumption(self._owner, found, self._tell)
+            self._resumption = Resumption(self._owner, found)
             self.parent = {"reference": found.version.reference, "digest": found.version.digest}
 
     def before_fit(self) -> None:

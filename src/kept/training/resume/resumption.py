@@ -15,13 +15,14 @@ import numpy as np
 
 from kept.errors import CannotResume
 from kept.training.data import data_state, seek, skip_batches
+from kept.training.messages import show
 from kept.training.resume import callback_state, load_version, position, rng
 from kept.training.resume.state import metrics_of, seeds_of
 from kept.training.snapshot.variables import variables_of
 
 if TYPE_CHECKING:
     from kept.training.data.running_fit import Fit
-    from kept.training.resume.load_version import Found, Tell
+    from kept.training.resume.load_version import Found
     from kept.training.resume.state import Recorder, State
     from kept.training.snapshot.frameworks import Variable
 
@@ -31,17 +32,16 @@ _WITHOUT_STATE = "random generators, callbacks, metrics and the position in the 
 class Resumption:
     """One resumption of one fit, by one callback that hands its hooks on."""
 
-    def __init__(self, owner: Any, found: Found, tell: Tell) -> None:
+    def __init__(self, owner: Any, found: Found) -> None:
         """Put the version's weights into the owner's model; raises CannotResume."""
         self.version = found.version
         self.state = found.state
         self._owner = owner
-        self._tell = tell
         self._later: list[tuple[Any, Any]] = []  # callbacks that begin after us, their states
         self._random: dict[str, Any] | None = None  # for the first epoch to begin with
         self._values: list[tuple[Variable, Any]] = []  # to be put in after passing over
         self._passing = False
-        load_version.load(found, owner.model, tell)
+        load_version.load(found, owner.model)
         found.folder.cleanup()
         if self.state is not None:
             load_version.put(seeds_of(owner.model), self.state.seeds, "seed generators")
@@ -92,7 +92,7 @@ class Resumption:
         metadata, name = self.version.metadata, self.version.reference
         epoch, batch = metadata.get("epoch"), metadata.get("batch")
         first = 0 if not isinstance(epoch, int) else epoch + (batch is None)
-        self._tell(
+        show(
             f"going on from {name} at the start of epoch {first + 1}; it has no state, so "
             f"{_WITHOUT_STATE} are not restored"
         )
@@ -120,7 +120,7 @@ class Resumption:
     def _go_on_with(self, state: State, epoch: int) -> None:
         reason = position.cannot_go_on(self._fit, state)
         but = f", but the data comes in another order: {reason}" if reason else self._doubt()
-        self._tell(f"going on from {self.version.reference} with epoch {epoch + 1}{but}")
+        show(f"going on from {self.version.reference} with epoch {epoch + 1}{but}")
         self._set_first_epoch(epoch)
         self._find_place(state, epoch, found=reason is None)
 
@@ -131,12 +131,12 @@ class Resumption:
         where = f"{self.version.reference} in epoch {state.epoch + 1}, after batch {batch + 1}"
         reason = position.cannot_pass_over(self._fit, state)
         if reason is not None:
-            self._tell(f"going on from {where}: {reason}, so {position.FALLBACK}")
+            show(f"going on from {where}: {reason}, so {position.FALLBACK}")
             self._random = state.random
             self._keep_later()
             self._find_place(state, state.epoch, found=False)
             return
-        self._tell(f"going on from {where}{self._doubt()}")
+        show(f"going on from {where}{self._doubt()}")
         self._find_place(state, state.epoch, found=True)
         metrics = {id(variable) for variable in metrics_of(model)}
         self._values = [
@@ -157,7 +157,7 @@ class Resumption:
         self._recorder.begin(self._fit, first)
         number = seek.batches_to_read(self._fit, epoch - first)
         if number:
-            self._tell(f"reading {number} batches again to find the place in the data")
+            show(f"reading {number} batches again to find the place in the data")
         rng.restore(self._random_here)  # which a generator's first batches come from
         seek.seek(self._fit, epoch - first, state.data.get("batches"))
 
@@ -182,7 +182,7 @@ class Resumption:
         try:
             load_version.put(metrics_of(model), state.metrics, "metrics")
         except CannotResume as error:
-            self._tell(f"the metrics of epoch {state.epoch + 1} begin anew: {error}")
+            show(f"the metrics of epoch {state.epoch + 1} begin anew: {error}")
         self._set_callbacks(state)
         rng.restore(state.random)
         model.stop_training = state.stopped
@@ -206,19 +206,19 @@ class Resumption:
         """Say what differs between the run that was saved and this one."""
         here, name = self._recorder.callbacks, self.version.reference
         for missing in self._recorder.missing(state):
-            self._tell(f"{name} holds the state of {missing}, and this fit has no such callback")
+            show(f"{name} holds the state of {missing}, and this fit has no such callback")
         for new, callback in here.items():
             if not self._has_state_of(new, callback, state):
-                self._tell(f"{name} holds no state of {new}, which begins anew")
+                show(f"{name} holds no state of {new}, which begins anew")
         now = (keras.backend.backend(), keras.__version__)
         if (state.framework, state.keras_version) != now:
-            self._tell(
+            show(
                 f"{name} was saved with Keras {state.keras_version} on {state.framework}, this is "
                 f"{now[1]} on {now[0]}: the results will not be the same to the last bit"
             )
 
     def _finished(self, state: State, how: str) -> None:
-        self._tell(
+        show(
             f"nothing is left to train: the run of {self.version.reference} {how} "
             f"(epoch {state.epoch + 1} of {self._epochs})"
         )

@@ -29,10 +29,11 @@ from kept.training.resume.state_codec import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from kept.training.snapshot.frameworks import Variable
+    from kept.training.snapshot.snapshot import Snapshot
 
 FORMAT = 1
 JSON_FILE = "kept-state.json"
@@ -160,9 +161,12 @@ def check_state_of(state_of: Sequence[Any]) -> list[Any]:
 
 
 def write_state(
-    state: State, model: keras.Model, folder: str, value: Callable[[Variable], Any]
+    state: State, model: keras.Model, folder: str, snapshot: Snapshot | None
 ) -> list[str]:
-    """Write a state's files into folder and return their paths; value tells a variable's value."""
+    """Write a state's files into folder and return their paths.
+
+    Values of variables come from the snapshot, or from the model if the snapshot lacks them.
+    """
     arrays: Arrays = {}
     seeds, metrics = seeds_of(model), metrics_of(model) if state.batch is not None else []
     content = {
@@ -180,8 +184,8 @@ def write_state(
         "unfinished": state.unfinished,
         "stopped": state.stopped,
         "data": encode(state.data, arrays),
-        "seeds": [encode(np.array(value(variable)), arrays) for variable in seeds],
-        "metrics": [encode(np.array(value(variable)), arrays) for variable in metrics],
+        "seeds": [encode(_value(variable, snapshot), arrays) for variable in seeds],
+        "metrics": [encode(_value(variable, snapshot), arrays) for variable in metrics],
     }
     paths = [os.path.join(folder, name) for name in (JSON_FILE, ARRAYS_FILE)]
     with open(paths[0], "x", encoding="utf-8") as file:
@@ -235,6 +239,11 @@ def seeds_of(model: keras.Model) -> list[Variable]:
 def metrics_of(model: keras.Model) -> list[Variable]:
     """Return the variables of the metrics, which no checkpoint holds either."""
     return list(model.metrics_variables)
+
+
+def _value(variable: Variable, snapshot: Snapshot | None) -> np.ndarray[Any, Any]:
+    copy = None if snapshot is None else snapshot.value(variable)
+    return np.array(keras.ops.convert_to_numpy(variable.value if copy is None else copy))
 
 
 def _encode_callback(name: str, state: Any, arrays: Arrays) -> list[Any]:

@@ -1,0 +1,72 @@
+"""The pauses of a courier between attempts, and the message of the first failure."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from kept.errors import InvalidInput, Unreachable
+from kept.sync import courier as courier_module
+from kept.sync.courier import Courier, Words
+
+WORDS = Words("the mirror there", "here", "later")
+
+
+class Sender:
+    """Fails with the given errors, one after the other; None is a success."""
+
+    def __init__(self, *errors):
+        self.errors, self.sent = list(errors), []
+
+    def send(self, what):
+        self.sent.append(what)
+        if error := self.errors.pop(0):
+            raise error
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """Collect how long couriers would pause; none does."""
+    monkeypatch.setattr(courier_module, "_FIRST_PAUSE", 2.0)
+    monkeypatch.setattr(courier_module, "_LONGEST_PAUSE", 10.0)
+    asked, wait_for = [], threading.Condition.wait_for
+
+    def record(self, predicate, timeout=None):
+        if threading.current_thread().name != "kept-courier":
+            return wait_for(self, predicate, timeout)
+        asked.append(timeout)
+        return predicate()
+
+    monkeypatch.setattr(threading.Condition, "wait_for", record)
+    return asked
+
+
+def sent_by(sender, *keys):
+    courier = Courier(sender, WORDS)
+    courier.wake(*keys)
+    while courier.pending:
+        courier.wait(60)
+    return courier
+
+
+def test_the_pause_doubles_up_to_the_longest_and_begins_again_after_a_success(pauses, shown):
+    away = Unreachable("away")
+    sender = Sender(away, away, away, away, away, None, away, away, None)
+    sent_by(sender, "a", "b")
+    assert pauses == [2.0, 4.0, 8.0, 10.0, 10.0, 2.0, 4.0]
+
+
+def test_what_waiting_does_not_mend_is_not_tried_again(pauses, shown):
+    sender = Sender(InvalidInput("wrong"), None)
+    courier = sent_by(sender, "a", "b")
+    assert sender.sent == ["a", "b"]
+    assert pauses == []
+    assert not courier.fails
+
+
+def test_the_first_failure_is_shown_once(pauses, shown):
+    sent_by(Sender(Unreachable("away"), Unreachable("away"), None), "a")
+    [text] = shown
+    assert "the mirror there" in text
+    assert "here: away" in text
