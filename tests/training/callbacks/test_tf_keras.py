@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import kept
-from kept.errors import InvalidCheckpoint, InvalidInput, SaveFailed
 from kept import messages
+from kept.errors import InvalidCheckpoint, InvalidInput, SaveFailed
 from tests.training.helpers import by_alias, epochs_of, leftovers, make_data, make_model
 
 if keras.backend.backend() != "tensorflow":

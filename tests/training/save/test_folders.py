@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import kept
-from kept.errors import InvalidCheckpoint, InvalidInput
 from kept import messages
+from kept.errors import InvalidCheckpoint, InvalidInput
 from kept.training.keras_api import formats
 from tests.training.helpers import (
     AtTheEnd,

@@ -217,7 +217,9 @@ def test_is_what_keras_saves_and_loads_back_equal(trained, tmp_path, gate):
     assert content_of(first, tmp_path / "kept") == content(live.paths[0])
     assert content_of(last, tmp_path / "kept") == content(live.paths[1])
     assert first.digest != last.digest
-    assert callback._controller.saver._checkpoints.extra_variables == []  # the snapshot held all that Keras asked for
+    assert (
+        callback._controller.saver._checkpoints.extra_variables == []
+    )  # the snapshot held all that Keras asked for
     loaded, reference = last.load_model(), keras.saving.load_model(live.paths[1])
     assert_same_state(loaded, reference)
     if not model.optimizer.use_ema:  # at its end fit puts the averages into the weights

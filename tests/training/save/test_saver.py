@@ -283,7 +283,9 @@ class TestFilesPassedOver:
         """Paths of files, as they appear."""
         found = []
         real = write_checkpoint.publish
-        monkeypatch.setattr(write_checkpoint, "publish", lambda *args: (real(*args), found.append(args[-1])))
+        monkeypatch.setattr(
+            write_checkpoint, "publish", lambda *args: (real(*args), found.append(args[-1]))
+        )
         return found
 
     @staticmethod

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
+from kept.messages import print_text, show, show_once
 from kept.training.decide.best import BestTracker
 from kept.training.decide.disk_forecast import DiskForecast
 from kept.training.decide.metric_mode import find_mode, monitored
@@ -23,7 +24,6 @@ from kept.training.decide.moment import Moment
 from kept.training.decide.preemption import Preemption, leave
 from kept.training.decide.report import not_saved, save_begins, save_ended
 from kept.training.decide.schedule import SaveSchedule
-from kept.messages import print_text, show, show_once
 from kept.training.monitor import Metric, as_text
 from kept.training.naming import ArtifactName
 from kept.training.request import SaveRequest

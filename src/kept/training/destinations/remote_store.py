@@ -10,13 +10,13 @@ import os
 from typing import TYPE_CHECKING
 
 from kept.errors import AccessDenied, Unreachable
+from kept.messages import show
 from kept.store.store import Store
 from kept.sync.courier import Courier, Words
 from kept.sync.mirror.mirrors import Mirrors
 from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
 from kept.training.destinations.base import Submitted
-from kept.messages import show
 from kept.training.naming import default_artifact_name, is_named
 
 if TYPE_CHECKING:

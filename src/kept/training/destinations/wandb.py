@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint, UploadFailed
+from kept.messages import show
 from kept.store.content.manifest import manifest_key
 from kept.sync.wandb.sdk import active_run, place_of
 from kept.sync.wandb.uploads import Label, uploads_of
 from kept.training.destinations.base import Submitted
 from kept.training.destinations.open import open_destination
 from kept.training.destinations.store import StoreDestination
-from kept.messages import show
 from kept.training.naming import artifact_name_of
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import CannotResume, Damaged, NotFound
+from kept.messages import show
 from kept.names import parse_reference
-from kept.training.messages import show
 from kept.training.resume import state as states
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import keras
 import numpy as np
 
 from kept.errors import CannotResume
+from kept.messages import show
 from kept.training.data import data_state, seek, skip_batches
-from kept.training.messages import show
 from kept.training.resume import callback_state, load_version, position, rng
 from kept.training.resume.state import metrics_of, seeds_of
 from kept.training.snapshot.variables import variables_of

@@ -6,8 +6,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-from kept.training.keras_api.save_file import cannot_snapshot
 from kept.messages import show_once
+from kept.training.keras_api.save_file import cannot_snapshot
 from kept.training.request import SaveResult
 from kept.training.save.pace import SavePace
 from kept.training.save.writer import Writer, wait_with_notice

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from kept.errors import KeptError, SaveFailed
+from kept.messages import show
 from kept.store.metadata import MeasuredMetadata
 from kept.training.keras_api.save_file import MODEL_CHANGED, write_snapshot
-from kept.messages import show
 from kept.training.request import SaveResult
 from kept.training.save.checkpoint_files import files_of, paths_of
 from kept.training.save.disk_full import advice, is_full

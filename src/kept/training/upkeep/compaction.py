@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from kept.bucket.local import LocalBucket
 from kept.errors import InvalidCheckpoint
-from kept.store.compact.worker import FINISH, GO, PAUSE
 from kept.messages import show, show_once
+from kept.store.compact.worker import FINISH, GO, PAUSE
 from kept.units import size_text
 
 if TYPE_CHECKING:

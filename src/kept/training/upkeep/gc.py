@@ -14,10 +14,10 @@ import weakref
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from kept.messages import show
 from kept.store.gc.collector import collect_ruled_out
 from kept.store.gc.marks import deleted_by
 from kept.store.log.history import version_records
-from kept.messages import show
 from kept.training.save.writer import yield_to_training
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class BackgroundGC:
 
     def collect_now(self, store: Store, name: str) -> int:
         """Free the bytes of all versions that rules deleted, without grace; return their number."""
-        return collect_ruled_out(store.bucket, store.log, name, timedelta()).bytes
+        return collect_ruled_out(store.logs, name, timedelta()).bytes
 
     def _wait(self, name: str, seconds: float) -> bool:
         """Wait for the thread, with a notice if it takes long; return whether it ended."""
@@ -93,12 +93,12 @@ class BackgroundGC:
     def _free(self, store: Store, name: str) -> None:
         since = datetime.now(UTC) - self._grace
         deleted = {
-            (name, entry.index)
-            for entry in version_records(store.log(name).view().backwards())
-            if entry.delete_reason is not None and deleted_by(entry, since)
+            (name, record.index)
+            for record in version_records(store.log(name).view().backwards())
+            if record.delete_reason is not None and deleted_by(record, since)
         }
         if deleted - self._freed:
-            collect_ruled_out(store.bucket, store.log, name, self._grace)
+            collect_ruled_out(store.logs, name, self._grace)
             self._freed |= deleted
 
 
