@@ -189,7 +189,7 @@ def test_the_examples_of_the_documentation_run(capsys):
         "early_stopping": lambda: keras.callbacks.EarlyStopping("loss"),
     }
     exec(second, names)
-    assert "going on from" in capsys.readouterr().out
+    assert "continuing from" in capsys.readouterr().out
 
 
 def test_the_best_weights_of_early_stopping_are_stored_once():

@@ -40,7 +40,7 @@ def test_sigterm_saves_once_more_and_the_run_goes_on_exactly(train, tmp_path):
     assert best.index == 0, "a save for resuming is not the best"
     assert len(list((tmp_path / "run").glob("*.h5"))) == 1, "nor is it published"
     resumed = train(tmp_path / "run", "none")
-    assert "going on from m:v1 in epoch 2, after batch 3" in resumed.stdout
+    assert "continuing from m:v1 in epoch 2, after batch 3" in resumed.stdout
     assert resumed.stdout.splitlines()[-1] == straight.stdout.splitlines()[-1]
 
 

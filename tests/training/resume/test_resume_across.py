@@ -79,7 +79,7 @@ def test_after_an_epoch_of_another_framework(elsewhere, capsys):
     assert history.epoch == [0, 1, 2]
     assert int(model.optimizer.iterations) == 3 * BATCHES
     said = capsys.readouterr().out
-    assert "going on from end:v0 with epoch 2" in said
+    assert "continuing from end:v0 with epoch 2" in said
     here = f"this is {keras.__version__} on {keras.backend.backend()}"
     assert f"saved with Keras {keras.__version__} on {other}, {here}: the results will not" in said
 
@@ -103,7 +103,7 @@ def assert_goes_on(folder, store, capsys):
     model, moment = plain_model(), Moment()
     history = fit_data(model, kept.resume(model, "data", store=store), moment)
     said = capsys.readouterr().out
-    assert "going on from data:v0 in epoch 2, after batch 2" in said
+    assert "continuing from data:v0 in epoch 2, after batch 2" in said
     for ours, theirs in zip(moment.found, values(folder, "data"), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert history.epoch == [0, 1, 2]
@@ -120,13 +120,13 @@ def test_arrays_that_another_framework_has_shuffled_begin_the_epoch_again(elsewh
     fit_arrays(model, callback)
     here = keras.backend.backend()
     assert (
-        f"going on from array:v0 in epoch 2, after batch 2: {other} shuffled the data and {here} "
-        "does it now, so the batches of this epoch are trained on from its start"
+        f"continuing from array:v0 in epoch 2, after batch 2: {other} shuffled the data before, "
+        f"and {here} shuffles it now, so this epoch starts again"
     ) in capsys.readouterr().out
     assert int(model.optimizer.iterations) == BREAK + 2 * BATCHES
 
 
-def test_another_keras_is_told_of(capsys):
+def test_another_keras_is_reported(capsys):
     fit(make(), checkpoint(), epochs=1)
     store = kept.open_store()
     version = store.version("m")
@@ -140,4 +140,4 @@ def test_another_keras_is_told_of(capsys):
     here = f"{keras.__version__} on {keras.backend.backend()}"
     said = capsys.readouterr().out
     assert "m:v1 was saved with Keras 3.0.0 on " in said
-    assert f"this is {here}: the results will not be the same to the last bit" in said
+    assert f"this is {here}: the results will not be equal to the last bit" in said

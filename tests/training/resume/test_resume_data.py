@@ -13,11 +13,11 @@ from tests.training.resume.resume_data import KINDS
 
 ROOT, SOURCE = Path(__file__).parents[3], Path(kept.__file__).parents[1]
 # Keras itself warns of these: fewer steps than batches, and the next epoch has the rest.
-BEGIN_ANEW = {"arrays_with_steps", "loader_with_steps", "py_dataset_with_steps"}
+START_AGAIN = {"arrays_with_steps", "loader_with_steps", "py_dataset_with_steps"}
 DOUBTFUL = {
-    "py_dataset_that_reorders_itself": "Reordered.on_epoch_end leaves the batches as they are",
-    "loader_with_its_own_sampler": "ByNumPy has no memory but the global random generators",
-    "generator": "the generator gives the same batches when made anew",
+    "py_dataset_that_reorders_itself": "Reordered.on_epoch_end does not change the batches",
+    "loader_with_its_own_sampler": "ByNumPy has no state except the global random generators",
+    "generator": "a new generator gives the same batches",
 }
 
 
@@ -38,25 +38,26 @@ def outcomes(tmp_path_factory):
 @pytest.mark.parametrize("kind", KINDS)
 def test_resumed_in_the_middle_of_an_epoch(outcomes, kind):
     straight, resumed = (found[kind] for found in outcomes)
-    said = [line for line in resumed["said"].splitlines() if "going on from" in line]
+    said = [line for line in resumed["said"].splitlines() if "continuing from" in line]
     assert len(said) == 1
     assert "in epoch 2, after batch 2" in said[0]
-    assert DOUBTFUL.get(kind, "going on") in said[0]
-    if kind in BEGIN_ANEW:
-        assert "those already done again" in said[0]
+    assert DOUBTFUL.get(kind, "continuing") in said[0]
+    if kind in START_AGAIN:
+        assert "finished batches are trained on again" in said[0]
         assert resumed["step"] == straight["step"] + 2
         return
-    assert "done again" not in said[0]
+    assert "trained on again" not in said[0]
     assert resumed["step"] == straight["step"]
     if kind != "py_dataset_that_reorders_itself":
         assert resumed["loss"] == straight["loss"]
         assert resumed["weights"] == straight["weights"]
 
 
-def test_reading_a_stream_again_is_told_of(outcomes):
+def test_reading_a_stream_again_is_reported(outcomes):
     _, resumed = outcomes
     for kind in ("generator", "tf_data_repeated", "grain_iter_repeated", "grain_loader_repeated"):
         assert (
-            "kept: reading 3 batches again to find the place in the data" in resumed[kind]["said"]
+            "kept: reading 3 batches again to find the position in the data"
+            in resumed[kind]["said"]
         )
     assert "reading" not in resumed["grain_repeated"]["said"], "it is sliced"

@@ -52,7 +52,7 @@ def test_killed_and_resumed_is_the_same_run(train, straight, tmp_path):
         said += done.stdout.splitlines()
     last = train(tmp_path / "run")
     # If the kills came late, the first training is done and the second may have saved nothing yet.
-    assert "going on from" in last.stdout or "nothing is left" in last.stdout, (kills, said)
+    assert "continuing from" in last.stdout or "nothing is left" in last.stdout, (kills, said)
     resumed = outcome(last)
     for name, part in straight.items():
         for what in part:

@@ -41,7 +41,7 @@ def test_arrays_come_back(kind):
 
 def test_a_pickle_among_the_arrays_is_not_opened():
     np.savez("a.npz", a0=np.array([print], dtype=object))
-    with pytest.raises(Damaged, match="cannot be read: Object arrays"):
+    with pytest.raises(Damaged, match="Cannot read the arrays of a state: Object arrays"):
         read_arrays(Path("a.npz").read_bytes())
 
 
@@ -62,7 +62,7 @@ def archive(*names, content):
 
 
 def test_arrays_that_claim_to_be_huge_are_damaged():
-    with pytest.raises(Damaged, match="cannot be read"):
+    with pytest.raises(Damaged, match="Cannot read the arrays"):
         read_arrays(archive("a0.npy", content=npy((2**45,))))
 
 

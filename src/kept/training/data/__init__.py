@@ -1,1 +1,1 @@
-"""The data of a fit, and how a position in it is found again."""
+"""The data of a fit, and how a resumed run finds its position in it."""

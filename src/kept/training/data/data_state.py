@@ -1,18 +1,23 @@
-"""What is kept of the data, so that it comes in the same order again."""
+"""The part of a state that is about the data, so that the batches come in the same order again."""
 
 from __future__ import annotations
 
 import copy
 from typing import TYPE_CHECKING, Any
 
+from kept.training.keras_api import private_fit
+
 if TYPE_CHECKING:
     from kept.training.data.running_fit import Fit
 
 
-def describe(fit: Fit, first_epoch: int, own: Any) -> dict[str, Any]:
-    """Return what a state holds of the data; own is what own_state has returned."""
+def data_metadata(fit: Fit, first_epoch: int, own: Any) -> dict[str, Any]:
+    """Return what a state holds about the data.
+
+    The data began with first_epoch, and own is what own_state returned.
+    """
     return {
-        "first_epoch": first_epoch,  # the one that the data began with
+        "first_epoch": first_epoch,
         "batches": fit.batches,
         "batch_size": getattr(fit.adapter, "batch_size", None),
         "own": own,
@@ -20,10 +25,10 @@ def describe(fit: Fit, first_epoch: int, own: Any) -> dict[str, Any]:
 
 
 def own_state(fit: Fit) -> dict[str, Any]:
-    """Return what the data itself says that it remembers, beside the global random generators.
+    """Return the state that the data itself has, beside the global random generators.
 
-    That is what a keras.utils.PyDataset returns from get_state, if it has that and set_state, and
-    the states of the generators that a torch DataLoader was given.
+    It is what get_state of a keras.utils.PyDataset returns, if that also has set_state, and the
+    states of the generators that the user gave a torch DataLoader.
     """
     found: dict[str, Any] = {}
     dataset = dataset_of(fit)
@@ -36,7 +41,7 @@ def own_state(fit: Fit) -> dict[str, Any]:
 
 
 def restore_own(fit: Fit, own: dict[str, Any]) -> None:
-    """Give the data back what own_state has returned."""
+    """Set the state of the data to what own_state returned."""
     dataset = dataset_of(fit)
     if "dataset" in own and has_own_state(dataset):
         dataset.set_state(copy.deepcopy(own["dataset"]))
@@ -47,7 +52,7 @@ def restore_own(fit: Fit, own: dict[str, Any]) -> None:
 
 
 def dataset_of(fit: Fit) -> Any:
-    """Return the keras.utils.PyDataset that is trained on, None if it is other data."""
+    """Return the keras.utils.PyDataset of the training data, None for other data."""
     return getattr(fit.adapter, "py_dataset", None)
 
 
@@ -57,12 +62,12 @@ def has_own_state(dataset: Any) -> bool:
 
 
 def loader_of(fit: Fit) -> Any:
-    """Return the torch DataLoader that is trained on, None if it is other data. Private."""
-    return getattr(fit.adapter, "_dataloader", None)
+    """Return the torch DataLoader of the training data, None for other data."""
+    return private_fit.loader_of(fit.adapter)
 
 
 def _generators(fit: Fit) -> list[Any]:
-    """Return the torch generators that a DataLoader shuffles by, where it was given any."""
+    """Return the torch generators that the user gave a DataLoader or its samplers, each once."""
     loader = loader_of(fit)
     sampler = getattr(loader, "sampler", None)
     inner = getattr(getattr(loader, "batch_sampler", None), "sampler", None)

@@ -1,4 +1,4 @@
-"""Data whose order is a function of a seed and the epoch, and of nothing else."""
+"""Data whose order depends on a seed and the epoch only."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from kept.errors import InvalidInput
 
 
 class Dataset(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
-    """Batches of arrays, shuffled by seed and epoch: resumed exactly on every framework.
+    """Shuffle batches of arrays by seed and epoch: exact to resume on every framework.
 
-    Pass it to fit with shuffle=False; the batches that a resumed run passes over are then not even
-    read. With Keras's shuffle=True, Keras mixes the batches once more.
+    Pass it to fit with shuffle=False; a resumed run then does not read the batches that it skips.
+    With shuffle=True, Keras shuffles the batches once more.
 
     Args:
-        x: An array or a dict, list or tuple of arrays; what can be indexed with an array of row
-            numbers will do, so a NumPy memmap is not read into memory.
+        x: An array or a dict, list or tuple of arrays. kept indexes each with an array of row
+            numbers, so a NumPy memmap is not read into memory.
         y: Targets, of the same kinds.
         sample_weight: Weights, of the same kinds.
         batch_size: Rows in a batch; the last one may have fewer.
@@ -28,10 +28,10 @@ class Dataset(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
         keras_options: workers, use_multiprocessing and max_queue_size of keras.utils.PyDataset.
 
     Raises:
-        InvalidInput: The arrays differ in length, or there is no row.
+        InvalidInput: The arrays differ in length, or have no rows.
     """
 
-    def __init__(  # noqa: PLR0913 - what makes data
+    def __init__(  # noqa: PLR0913 - public
         self,
         x: Any,
         y: Any = None,
@@ -48,8 +48,8 @@ class Dataset(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
         self._rows = _rows(self._parts)
         self._batch_size, self._seed, self._shuffle = batch_size, seed, shuffle
         self._epoch = 0
-        self._is_told = False  # the epoch that begins next
-        self._done = 0  # batches at the start of the epoch that nobody looks at
+        self._is_set = False  # whether set_epoch was called for the epoch that begins next
+        self._done = 0  # batches at the start of the epoch, whose content does not matter
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -57,7 +57,7 @@ class Dataset(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """Return a batch of the epoch."""
-        # What is passed over only has to look like a batch: the rows of the first one are read.
+        # A skipped batch needs the right shape only: it has the rows of the first one.
         first = (index if index >= self._done else 0) * self._batch_size
         rows = self._order()[first : first + self._batch_size]
         return tuple(
@@ -66,19 +66,19 @@ class Dataset(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
         )
 
     def set_epoch(self, epoch: int, done: int = 0) -> None:
-        """Say which epoch begins, and how many of its batches are passed over.
+        """Set which epoch begins, and how many of its batches were done in the saved run.
 
-        kept's callbacks do so. Without one the dataset counts for itself how often Keras begins
-        to read it, which Keras may also do to look at the first batch.
+        kept's callbacks call it. Without one, the dataset counts how often Keras starts to read
+        it, which Keras may also do to look at the first batch.
         """
-        self._epoch, self._done, self._is_told = epoch, done, True
+        self._epoch, self._done, self._is_set = epoch, done, True
         self._order()
 
     def on_epoch_begin(self) -> None:
-        """Count the epochs where nobody says which one begins."""
-        if not self._is_told:
+        """Count the epochs unless set_epoch was called."""
+        if not self._is_set:
             self._epoch, self._done = self._epoch + 1, 0
-        self._is_told = False
+        self._is_set = False
         self._order()
 
     def _order(self) -> np.ndarray[Any, Any]:
@@ -98,7 +98,7 @@ def _rows(parts: tuple[Any, ...]) -> int:
     lengths = {len(array) for array in arrays}
     if len(lengths) != 1 or not min(lengths):
         raise InvalidInput(
-            "The arrays of a dataset have one row for each sample, at least one. "
+            "The arrays of a dataset need the same number of rows, one or more. "
             f"Received: arrays of the lengths {sorted(lengths)}"
         )
     return int(lengths.pop())

@@ -1,9 +1,9 @@
-"""Bringing data to where an epoch begins.
+"""Bringing data to the position where an epoch begins.
 
-Most data begins anew with every epoch, in an order that comes from the random states. Some has a
-memory of how often it has been begun (a tf.data.Dataset that reshuffles), and with
-steps_per_epoch data may go on from epoch to epoch (a stream). Both count from the first epoch of
-the fit, so the first epoch after a resumption is preceded by what the epochs before it have done.
+Most data begins again with every epoch, in an order that follows from the random states. Two kinds
+do not. A tf.data.Dataset that reshuffles counts how often it was started. With steps_per_epoch, a
+stream continues from epoch to epoch. Both count from the first epoch of the fit. So the first epoch
+of a resumed run needs what the epochs before it have done.
 """
 
 from __future__ import annotations
@@ -12,103 +12,105 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kept.training.data.skip_batches import take
+from kept.training.data.replay_batches import read
+from kept.training.keras_api import private_fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kept.training.data.running_fit import Fit
 
-# Streams that give the same batches when they are made anew, or can be made to.
+# Streams that give the same batches in a new run, or can be made to.
 _STREAMS = ("TFDatasetAdapter", "GrainDatasetAdapter", "GeneratorDataAdapter")
 
 
 def is_stream(fit: Fit) -> bool:
-    """Return whether an epoch begins where the one before it has ended."""
+    """Return whether an epoch begins at the batch after the last one of the epoch before."""
     if fit.kind == "GeneratorDataAdapter":
         return True
     return fit.steps_per_epoch is not None and fit.adapter.num_batches != fit.steps_per_epoch
 
 
 def cannot_seek(fit: Fit, epochs: int) -> str | None:
-    """Return why the data cannot be brought to where it was after a number of epochs."""
+    """Return why seek cannot find the position after a number of epochs, None if it can."""
     if not epochs or not is_stream(fit):
         return None
     if fit.steps_per_epoch is None:
-        return "a Python generator begins anew"
+        return "a Python generator begins again from its start"
     end = fit.adapter.num_batches
     if fit.kind not in _STREAMS or (end is not None and epochs * fit.steps_per_epoch >= end):
-        return "with steps_per_epoch this data goes on from epoch to epoch and begins anew now"
+        return (
+            "with steps_per_epoch this data continues from epoch to epoch, and now it begins again "
+            "from its start"
+        )
     return None
 
 
 def batches_to_read(fit: Fit, epochs: int) -> int:
     """Return how many batches seek reads from a stream."""
-    if not is_stream(fit) or _slices(fit):
+    if not is_stream(fit) or _is_sliceable(fit):
         return 0
     return epochs * (fit.steps_per_epoch or 0)
 
 
 def seek(fit: Fit, epochs: int, batches: int | None) -> None:
-    """Bring data that has just been made to where it was after a number of epochs.
+    """Bring new data to the position after a number of epochs.
 
-    batches is how many an epoch has, which Keras may have found out in the first one. Raises
-    CannotResume if a stream ends before that.
+    batches is the number of batches in an epoch, because Keras may have learned it in the first
+    one. Raises CannotResume if a stream ends before that position.
     """
     if not epochs:
         return
     if is_stream(fit):
         _seek_stream(fit, epochs * int(fit.steps_per_epoch or 0))
         return
-    for _ in range(_beginnings(fit, epochs)):
+    for _ in range(_starts(fit, epochs)):
         iter(_tf_dataset(fit))
     if fit.batches is None:
-        fit.epochs._num_batches = batches  # noqa: SLF001
+        private_fit.set_number_of_batches(fit.epochs, batches)
     if fit.steps_per_epoch is not None:
-        # Keras has made this epoch's iterator at the end of the one before it; torch's draws a
-        # random number when it is made.
-        fit.epochs._current_iterator = iter(fit.epochs._get_iterator())  # noqa: SLF001
-        fit.epochs._steps_seen = 0  # noqa: SLF001
+        # Keras makes the iterator of an epoch at the end of the epoch before. A torch DataLoader
+        # draws a random number when it makes one.
+        private_fit.set_position(fit.epochs, iter(private_fit.batches_of(fit.epochs)), 0)
 
 
 def _seek_stream(fit: Fit, batches: int) -> None:
-    if _slices(fit):
-        iterator = _sliced(fit, batches)
+    if _is_sliceable(fit):
+        iterator = _slice(fit, batches)
     else:
-        iterator = iter(fit.epochs._get_iterator())  # noqa: SLF001
+        iterator = iter(private_fit.batches_of(fit.epochs))
         for _ in range(batches):
-            take(iterator, 1)
-    fit.epochs._current_iterator = iterator  # noqa: SLF001
-    fit.epochs._steps_seen = batches  # noqa: SLF001
+            read(iterator, 1)
+    private_fit.set_position(fit.epochs, iterator, batches)
 
 
-def _beginnings(fit: Fit, epochs: int) -> int:
-    """Return how often Keras begins a tf.data.Dataset in some epochs; 0 for other data."""
+def _starts(fit: Fit, epochs: int) -> int:
+    """Return how often Keras starts a tf.data.Dataset in a number of epochs; 0 for other data."""
     if fit.kind != "TFDatasetAdapter":
         return 0
     if keras.backend.backend() != "tensorflow" or fit.steps_per_epoch is not None:
         return epochs
-    # Once for the epoch and once, for nothing, at its end, where Keras knows of it beforehand.
+    # If Keras knows the number of batches, it starts the dataset a second time at the epoch's end.
     return epochs if fit.adapter.num_batches is None else 2 * epochs
 
 
 def _tf_dataset(fit: Fit) -> Any:
     if keras.backend.backend() == "tensorflow":
-        return fit.epochs._get_iterator()  # noqa: SLF001 - the dataset, distributed
-    return fit.adapter._dataset  # noqa: SLF001
+        return private_fit.batches_of(fit.epochs)
+    return private_fit.dataset_of(fit.adapter)
 
 
-def _slices(fit: Fit) -> bool:
-    """Return whether this is a grain.MapDataset, which finds a place without reading up to it."""
-    return fit.kind == "GrainDatasetAdapter" and hasattr(fit.adapter._dataset, "slice")  # noqa: SLF001
+def _is_sliceable(fit: Fit) -> bool:
+    """Return whether this is a grain.MapDataset, which needs no reading up to a position."""
+    return fit.kind == "GrainDatasetAdapter" and hasattr(
+        private_fit.dataset_of(fit.adapter), "slice"
+    )
 
 
-def _sliced(fit: Fit, batches: int) -> Iterator[Any]:
-    adapter = fit.adapter
-    whole = adapter._dataset  # noqa: SLF001
-    adapter._dataset = whole[batches:]  # noqa: SLF001
-    try:
-        is_tensorflow = keras.backend.backend() == "tensorflow"
-        return iter(adapter.get_tf_dataset() if is_tensorflow else fit.epochs._get_iterator())  # noqa: SLF001
-    finally:
-        adapter._dataset = whole  # noqa: SLF001
+def _slice(fit: Fit, batches: int) -> Iterator[Any]:
+    """Return an iterator over a grain.MapDataset that begins after a number of batches."""
+    rest = private_fit.dataset_of(fit.adapter)[batches:]
+    with private_fit.replaced_dataset(fit.adapter, rest):
+        if keras.backend.backend() == "tensorflow":
+            return iter(fit.adapter.get_tf_dataset())
+        return iter(private_fit.batches_of(fit.epochs))

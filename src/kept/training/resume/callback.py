@@ -1,4 +1,5 @@
-"""kept.resume: going on from a version without saving new ones."""
+"""kept.resume: continues from a version without saving new ones."""
+# ruff: noqa: ARG002 - the hooks have the arguments that Keras passes
 
 from __future__ import annotations
 
@@ -27,12 +28,12 @@ def resume(
 ) -> Resume:
     """Put a version's weights and optimizer state into a compiled, built model, now.
 
-    Returns a callback. Given to fit, first or anywhere, it restores everything else: the epoch
-    and the batch to go on with, random generators, metrics and the other callbacks, those in
-    callbacks or, without it, all that have a state. fit(epochs=N) stays as it was.
+    Pass the callback that it returns to fit, at any place in the list. It restores everything
+    else: the next epoch and batch, random generators, metrics and the other callbacks. These are
+    the argument callbacks, or all that have a state without it. fit(epochs=N) stays as it was.
 
-    Raises ArtifactNotFound, VersionNotFound, CannotResume or Damaged. Where reference names the
-    newest version and that is damaged, the newest good one is taken, and the user told.
+    If reference names the newest version and that is damaged, it takes the newest undamaged one
+    and prints a message. Raises ArtifactNotFound, VersionNotFound, CannotResume or Damaged.
     """
     place = store if isinstance(store, Store) else open_store(store)
     callback = Resume(callbacks)
@@ -42,7 +43,7 @@ def resume(
 
 
 class Resume(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
-    """Goes on from a version in the first fit that it is given to; made by kept.resume."""
+    """Resumes the first fit that it is passed to; kept.resume makes it."""
 
     def __init__(self, callbacks: Sequence[Any] | None = None) -> None:
         super().__init__()
@@ -60,22 +61,22 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untype
             raise ArtifactNotFound(f"{reference} has no version in {store.location}")
         self._resumer.before_fit()
 
-    def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         """Set the first epoch."""
         self._resumer.begin()
 
-    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
-        """Restore what the epoch begins with."""
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Restore the random states of the epoch's start."""
         self._resumer.epoch_begin(epoch)
 
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
-        """Pass over what was done."""
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Replay the batches that were done."""
         self._resumer.passes(batch)
 
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
-        """Find out whether the data had all the batches that were done."""
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Check that the data had all batches that were done; raises CannotResume."""
         self._resumer.epoch_end()
 
-    def on_train_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002
-        """Leave the other callbacks as they should be."""
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Restore the other callbacks, if no epoch was left."""
         self._resumer.end()

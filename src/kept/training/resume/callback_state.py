@@ -1,7 +1,7 @@
-"""The states of the callbacks of a fit: what of them is kept, and how it is put back.
+"""The states of callbacks: which attributes belong to them, and how they are restored.
 
-A callback with get_state() and set_state(state) of its own says itself what its state is. For
-those of Keras that have a memory, the attributes are listed here; the others have none.
+A callback may define its state with get_state() and set_state(state). For callbacks of Keras with
+a state, this module lists the attributes. Other callbacks have none.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ATTRIBUTES: dict[type, tuple[str, ...]] = {
 
 
 def has_state(callback: Any) -> bool:
-    """Return whether the callback has a state that can be kept."""
+    """Return whether the callback has a state."""
     return (
         _has_own(callback)
         or isinstance(callback, callbacks.CSVLogger)
@@ -41,12 +41,12 @@ def has_state(callback: Any) -> bool:
 
 
 def get_state(callback: Any) -> Any:
-    """Return the callback's state; it does not change with the callback."""
+    """Return a copy of the callback's state."""
     if _has_own(callback):
         return copy.deepcopy(callback.get_state())
     if isinstance(callback, callbacks.CSVLogger):
         return _get_csv(callback)
-    # Lists are copied, arrays are not: Keras's callbacks replace theirs and never change them.
+    # Arrays are not copied, because Keras's callbacks replace them and never change them.
     return {
         name: _copy(vars(callback)[name])
         for name in _attributes(callback)
@@ -55,7 +55,7 @@ def get_state(callback: Any) -> Any:
 
 
 def set_state(callback: Any, state: Any) -> None:
-    """Put back what get_state returned."""
+    """Restore what get_state returned."""
     if _has_own(callback):
         callback.set_state(copy.deepcopy(state))
     elif isinstance(callback, callbacks.CSVLogger):
@@ -67,7 +67,7 @@ def set_state(callback: Any, state: Any) -> None:
 
 
 def named(given: Iterable[Any]) -> dict[str, Any]:
-    """Return the callbacks by name: their class, and a number from the second of a class on."""
+    """Return the callbacks by name: the class, with a number if it is not the first of it."""
     found: dict[str, Any] = {}
     for callback in given:
         base = type(callback).__name__
@@ -77,9 +77,9 @@ def named(given: Iterable[Any]) -> dict[str, Any]:
 
 
 def belongs(callback: Any, state: Any) -> bool:
-    """Return whether a state may be given to the callback of its name.
+    """Return whether a state is one of the callback's class; both have the same name.
 
-    kept's ModelCheckpoint and Keras's have the same name, and their states differ.
+    kept's ModelCheckpoint and Keras's have the same name, but other states.
     """
     if not isinstance(callback, callbacks.ModelCheckpoint):
         return True
@@ -87,7 +87,7 @@ def belongs(callback: Any, state: Any) -> bool:
 
 
 def only_saves(name: str) -> bool:
-    """Return whether the callback of a name that named gave is one that saves checkpoints."""
+    """Return whether a name that named returned is that of a callback that saves checkpoints."""
     return name.partition(" ")[0].endswith("ModelCheckpoint")
 
 
@@ -110,7 +110,7 @@ def _copy(value: Any) -> Any:
 
 
 def _get_csv(logger: Any) -> dict[str, Any]:
-    """Return the file's text too: the run may go on where the file is not, or holds more."""
+    """Return the text of the file, too: a resumed run may have no file, or one with more rows."""
     if logger.csv_file is not None and not logger.csv_file.closed:
         logger.csv_file.flush()
     text = None

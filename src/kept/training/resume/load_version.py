@@ -1,4 +1,4 @@
-"""From a version to what a run goes on from: the newest good version, its weights, its state."""
+"""Finds the version that a run continues from, and loads its weights into the model."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _NOT_LOADED = (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A version to go on from, its files checked."""
+    """A version to continue from, its files checked."""
 
     version: Version
     state: State | None
-    checkpoint: Path  # gone when the folder it lies in is
+    checkpoint: Path  # in folder
     folder: tempfile.TemporaryDirectory[str]
 
 
 def find(store: Store, reference: str) -> Found | None:
     """Return the version that reference names, None if the artifact has no version at all.
 
-    Where the newest is asked for and is damaged, the newest good one is returned, and a
-    message says what was wrong. Raises NotFound, Damaged or CannotResume.
+    If reference names the newest version and that is damaged, return the newest undamaged one and
+    print what was wrong. Raises NotFound, Damaged or CannotResume.
     """
     wanted = parse_reference(reference)
     newest = wanted.index is None and wanted.alias is None and wanted.digest is None
@@ -65,13 +65,13 @@ def find(store: Store, reference: str) -> Found | None:
 
 
 def load(found: Found, model: keras.Model) -> None:
-    """Put a version's weights and optimizer state into a compiled model of the same kind.
+    """Load a version's weights and optimizer state into a compiled model of the same kind.
 
-    Raises CannotResume, and then leaves the model as it was where the version has a state.
+    Raises CannotResume; if the version has a state, the model is then unchanged.
     """
     if not model.built:
         raise CannotResume(
-            "The model is not built, so there is nothing to put the weights into. Build it with "
+            "The model is not built, so it has no variables for the weights. Build it with "
             f"model.build(input_shape) or call it on a batch first. Received: {model.name}"
         )
     optimizer = getattr(model, "optimizer", None)
@@ -88,8 +88,8 @@ def put(variables: Iterable[Variable], values: Iterable[Any], what: str) -> None
     shapes = [tuple(v.shape) for v in variables], [tuple(value.shape) for value in values]
     if shapes[0] != shapes[1]:
         raise CannotResume(
-            f"The version's {what} do not fit the model: it has {len(values)} with the shapes "
-            f"{shapes[1]}, the model {len(variables)} with {shapes[0]}"
+            f"The version's {what} do not fit the model: expected {len(variables)} with the shapes "
+            f"{shapes[0]}, found {len(values)} with {shapes[1]}"
         )
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
@@ -103,7 +103,10 @@ def _open(version: Version) -> Found:
 
 
 def _path_of_checkpoint(version: Version) -> str:
-    """Return it within the version; raises CannotResume if it is not one, its state beside it."""
+    """Return the path of a version's only checkpoint; raises CannotResume.
+
+    A state has to lie beside the checkpoint.
+    """
     paths = [file.path for file in version.files]
     found = [p for p in paths if p.endswith(_WEIGHTS)] or [p for p in paths if p.endswith(_ENDINGS)]
     if len(found) != 1:
@@ -124,9 +127,9 @@ def _path_of_checkpoint(version: Version) -> str:
 def _check_fits(found: Found, model: keras.Model) -> None:
     state, name = found.state, found.version.reference
     assert state is not None
-    _compare(state.model, states.describe(model.weights), f"{name} is of another model")
+    _compare(state.model, states.variables_metadata(model.weights), f"{name} is of another model")
     if state.optimizer:
-        now = states.describe_optimizer(model)
+        now = states.optimizer_metadata(model)
         if state.optimizer[:1] != now[:1]:
             raise CannotResume(
                 f"{name} was trained with the optimizer {state.optimizer[0]}. Compile the model "
@@ -136,23 +139,23 @@ def _check_fits(found: Found, model: keras.Model) -> None:
 
 
 def _compare(saved: list[Any], now: list[Any], problem: str) -> None:
-    """Compare shapes in order. Names and types may differ: Keras numbers layers as they come."""
+    """Compare shapes in order; names may differ, because Keras numbers layers in a process."""
     for before, after in zip(saved, now, strict=False):
         if before[1] != after[1]:
             raise CannotResume(
-                f"{problem}: {before[0]} has the shape {tuple(before[1])} there. "
+                f"{problem}: {before[0]} of the version has the shape {tuple(before[1])}. "
                 f"Received: {after[0]} with the shape {tuple(after[1])}"
             )
     if len(saved) != len(now):
         first = (saved if len(saved) > len(now) else now)[min(len(saved), len(now))]
         raise CannotResume(
-            f"{problem}: it has {len(saved)} variables. Received: {len(now)}; the first that the "
-            f"other lacks is {first[0]}"
+            f"{problem}: it has {len(saved)} variables. Received: {len(now)}; the first variable "
+            f"that only one of them has is {first[0]}"
         )
 
 
 def _load_weights(found: Found, model: keras.Model) -> None:
-    """Load the checkpoint; Keras only warns where it leaves the optimizer's state out."""
+    """Load the checkpoint; raises CannotResume also if Keras only warns about the optimizer."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -161,12 +164,12 @@ def _load_weights(found: Found, model: keras.Model) -> None:
             raise CannotResume(
                 f"{found.version.reference} cannot be loaded into {model.name}: {error}"
             ) from error
-    skipped = [str(w.message) for w in caught if "optimizer" in str(w.message)]
+    left_out = [str(w.message) for w in caught if "optimizer" in str(w.message)]
     if found.checkpoint.name.endswith(".h5") and not found.checkpoint.name.endswith(_WEIGHTS):
-        skipped = ["the old .h5 format is read without the optimizer's state"]
-    for message in skipped:
+        left_out = ["Keras reads the old .h5 format without the optimizer's state"]
+    for message in left_out:
         show(f"The optimizer's state was not restored: {message.strip()}")
-    if found.state is not None and skipped and found.state.optimizer:
+    if found.state is not None and left_out and found.state.optimizer:
         raise CannotResume(
-            f"{found.version.reference}: {skipped[0].strip()}. Save .keras or .weights.h5 files"
+            f"{found.version.reference}: {left_out[0].strip()}. Save .keras or .weights.h5 files"
         )

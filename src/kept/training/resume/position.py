@@ -1,8 +1,7 @@
-"""The position in the data: what can be found again, and what is said where it cannot.
+"""The position in the data: whether kept can find it again, and the reason if it cannot.
 
-The randomness of the epoch's start is restored, so the data comes in the same order again; the
-batches that were done are taken from it without training on them. What that gives depends on the
-data, and this module says so.
+kept restores the random states of the epoch's start, so the data comes in the same order again.
+Then it replays the batches that were done. Whether the position is exact depends on the data.
 """
 
 from __future__ import annotations
@@ -13,25 +12,27 @@ import keras
 
 from kept.training.data import seek
 from kept.training.data.data_state import dataset_of, has_own_state, loader_of
+from kept.training.keras_api import private_fit
 from kept.training.resume import rng
 
 if TYPE_CHECKING:
     from kept.training.data.running_fit import Fit
     from kept.training.resume.state import State
 
-FALLBACK = "the batches of this epoch are trained on from its start, those already done again"
+FALLBACK = "this epoch starts again, and its finished batches are trained on again"
 
 
-def cannot_pass_over(fit: Fit, state: State) -> str | None:
-    """Return why the position in the middle of an epoch cannot be found again, None if it can."""
-    if state.framework != keras.backend.backend() and _is_shuffled_array(fit):
-        return f"{state.framework} shuffled the data and {keras.backend.backend()} does it now"
+def cannot_find_batch(fit: Fit, state: State) -> str | None:
+    """Return why kept cannot find a position within an epoch again, None if it can."""
+    now = keras.backend.backend()
+    if state.framework != now and _is_shuffled_array(fit):
+        return f"{state.framework} shuffled the data before, and {now} shuffles it now"
     epochs = state.epoch - state.first_epoch
     return other_batches(fit, state) or seek.cannot_seek(fit, epochs) or other_seed(fit, state)
 
 
-def cannot_go_on(fit: Fit, state: State) -> str | None:
-    """Return why the epochs after the end of one will not be what they would have been."""
+def cannot_find_epoch(fit: Fit, state: State) -> str | None:
+    """Return why the next epochs differ from those of an uninterrupted run, None if they do not."""
     epochs = state.epoch + 1 - state.first_epoch
     return other_batches(fit, state) or seek.cannot_seek(fit, epochs) or other_seed(fit, state)
 
@@ -48,47 +49,35 @@ def other_batches(fit: Fit, state: State) -> str | None:
 
 
 def other_seed(fit: Fit, state: State) -> str | None:
-    """Return why the data will be shuffled otherwise than before, None if it will not.
+    """Return why the data comes in another order than before, None if it does not.
 
-    TensorFlow gives its seed to the shuffling of arrays before any callback is called.
+    TensorFlow reads its seed for the shuffling of arrays before it calls any callback.
     """
     if not _is_shuffled_array(fit) or _same_seed(state):
         return None
     return (
-        "TensorFlow shuffles arrays by its global seed, which was not set or is another one; call "
+        "TensorFlow shuffles arrays by its global seed, which is not set or has changed; call "
         "keras.utils.set_random_seed before fit, or use kept.Dataset"
     )
 
 
 def doubt(fit: Fit) -> str | None:
-    """Return on what an exact position depends that cannot be seen from here."""
+    """Return the condition of an exact position that kept cannot check, None without one."""
     if fit.adapter is None:
-        return "it cannot be seen what data this is"
+        return "the data comes in the same order; kept cannot see which data this is"
     found: str | None = _DOUBTS[fit.kind](fit) if fit.kind in _DOUBTS else None
     return found
 
 
 def start_epoch(fit: Fit, epoch: int, done: int = 0) -> None:
-    """Tell data that has a set_epoch(epoch, done) which epoch begins; done batches are passed."""
+    """Call set_epoch(epoch, done) of the data, if it has that; done counts finished batches."""
     set_epoch = getattr(dataset_of(fit), "set_epoch", None)
     if set_epoch is not None:
         set_epoch(epoch, done if not getattr(fit.adapter, "shuffle", False) else 0)
 
 
-def forget_read_ahead(fit: Fit) -> None:
-    """Throw away what the workers of a PyDataset have read before the first epoch. Private.
-
-    Keras reads a batch to build the model; what the workers have read beyond it comes first in
-    the first epoch and shifts every epoch after it. A resumed run would be shifted otherwise.
-    """
-    queue = getattr(getattr(fit.adapter, "enqueuer", None), "ready_queue", None)
-    if queue is not None and fit.adapter.num_batches is not None:
-        while not queue.empty():
-            queue.get_nowait()
-
-
 def _is_shuffled_array(fit: Fit) -> bool:
-    return fit.kind == "ArrayDataAdapter" and bool(getattr(fit.adapter, "_shuffle", False))
+    return fit.kind == "ArrayDataAdapter" and private_fit.shuffles_arrays(fit.adapter)
 
 
 def _same_seed(state: State) -> bool:
@@ -105,7 +94,7 @@ def _doubt_loader(fit: Fit) -> str | None:
     if all(type(one).__module__.startswith("torch.utils.data") for one in (sampler, inner)):
         iterable = not hasattr(loader.dataset, "__getitem__")
         return "the iterable dataset gives the same rows in every epoch" if iterable else None
-    return f"{type(inner).__name__} has no memory but the global random generators"
+    return f"{type(inner).__name__} has no state except the global random generators"
 
 
 def _doubt_py_dataset(fit: Fit) -> str | None:
@@ -115,15 +104,15 @@ def _doubt_py_dataset(fit: Fit) -> str | None:
     for name in ("on_epoch_begin", "on_epoch_end"):
         if getattr(type(dataset), name, None) is not getattr(keras.utils.PyDataset, name, None):
             return (
-                f"{type(dataset).__name__}.{name} leaves the batches as they are; if it does not, "
-                "give the dataset get_state() and set_state(state)"
+                f"{type(dataset).__name__}.{name} does not change the batches; if it does, give "
+                "the dataset get_state() and set_state(state)"
             )
     return None
 
 
 _DOUBTS: dict[str, Any] = {
-    "TFDatasetAdapter": lambda _: "the tf.data.Dataset gives the same batches when made anew",
+    "TFDatasetAdapter": lambda _: "a new tf.data.Dataset gives the same batches",
     "TorchDataLoaderAdapter": _doubt_loader,
     "PyDatasetAdapter": _doubt_py_dataset,
-    "GeneratorDataAdapter": lambda _: "the generator gives the same batches when made anew",
+    "GeneratorDataAdapter": lambda _: "a new generator gives the same batches",
 }

@@ -1,4 +1,4 @@
-"""What a callback needs to take states and to resume, in one object that it hands its hooks to."""
+"""Captures the states of a callback's fits and resumes one; the callback passes its hooks on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import keras
 from kept.errors import InvalidCheckpoint
 from kept.names import parse_reference
 from kept.training.data.running_fit import Fit, running_fit
+from kept.training.keras_api import private_fit
 from kept.training.resume import load_version, position, rng
 from kept.training.resume.resumption import Resumption
 from kept.training.resume.state import Recorder, State
@@ -20,71 +21,73 @@ if TYPE_CHECKING:
 
 
 class Resumer:
-    """Takes the states of a callback's fits, and resumes the first of them."""
+    """Captures the states of a callback's fits, and resumes the first fit."""
 
     def __init__(self, owner: Any, state_of: Sequence[Any] | None) -> None:
-        """Raises InvalidCheckpoint if state_of holds what has no state."""
+        """Raises InvalidCheckpoint if a callback in state_of has no state."""
         self._owner = owner
         self._recorder = Recorder(owner, state_of)
         self._fit = Fit()
         self._resumption: Resumption | None = None
-        self.parent: dict[str, str] | None = None  # of the versions to come
+        self.parent: dict[str, str] | None = None  # of the versions that this run saves
 
     def prepare(self, store: Store, reference: str) -> None:
-        """Load what a run goes on from; raises NotFound, Damaged or CannotResume."""
+        """Load the version that reference names, if the artifact has one.
+
+        Raises NotFound, Damaged or CannotResume.
+        """
         found = load_version.find(store, reference)
         if found is not None:
             self._resumption = Resumption(self._owner, found)
             self.parent = {"reference": found.version.reference, "digest": found.version.digest}
 
     def before_fit(self) -> None:
-        """Restore what fit reads before it calls any callback: the seed TensorFlow shuffles by."""
+        """Restore the seed of TensorFlow, because fit reads it before it calls any callback."""
         state = self._resumption and self._resumption.state
         if state and state.framework == keras.backend.backend() == "tensorflow":
             rng.restore_seed(state.random["framework"])
 
     def begin(self) -> None:
-        """For on_train_begin, called by it and not from elsewhere."""
+        """Begin a fit: on_train_begin calls it, from a frame of that fit."""
         self._fit = running_fit()
         self._recorder.begin(self._fit, None)
-        position.forget_read_ahead(self._fit)
+        private_fit.drop_read_ahead(self._fit.adapter)
         if self._resumption is not None:
             self._resumption.begin(self._recorder, self._fit)
 
     def epoch_begin(self, epoch: int) -> None:
-        """For on_epoch_begin."""
+        """Begin an epoch: on_epoch_begin calls it."""
         position.start_epoch(self._fit, epoch)
         if self._resumption is not None:
             self._resumption.epoch_begin(epoch)
         self._recorder.epoch_begin(epoch)
 
     def passes(self, batch: int) -> bool:
-        """For on_train_batch_end: return whether the batch is only passed over."""
+        """Return whether the batch was only replayed; on_train_batch_end calls it."""
         return self._resumption is not None and self._resumption.passes(batch)
 
     def epoch_end(self) -> None:
-        """For on_epoch_end; raises CannotResume if the place in the data was not reached."""
+        """End an epoch; raises CannotResume if the data ended before the saved position."""
         if self._resumption is not None:
             self._resumption.epoch_end()
 
     def end(self) -> None:
-        """For on_train_end."""
+        """End a fit: on_train_end calls it."""
         if self._resumption is not None:
             self._resumption.end()
             self._resumption = None
 
     def capture(self, epoch: int, batch: int | None, logs: Mapping[str, Any]) -> State:
-        """Return the state of this moment, for a checkpoint that is being saved."""
+        """Return the state of this moment, for a checkpoint."""
         return self._recorder.capture(epoch, batch, logs)
 
 
-def check_resume(resume: bool | str, *, named: bool) -> bool | str:  # noqa: FBT001
-    """Return the argument resume of a callback; raises InvalidInput."""
+def check_resume(resume: object, *, named: bool) -> None:
+    """Check the argument resume of a callback; raises InvalidInput."""
     if isinstance(resume, str):
         parse_reference(resume)
     elif resume and not named:
         raise InvalidCheckpoint(
-            "resume=True goes on from the newest version of an artifact, so it needs to know which "
+            "resume=True continues from the newest version of an artifact, so it needs the name of "
             "one: pass name, or set WANDB_RUN_ID. Received: resume=True, name=None"
         )
-    return resume

@@ -1,9 +1,9 @@
-"""Going on from a version as if nothing had happened.
+"""Brings a fit to the moment of a version, in the hook in which the version was saved.
 
-A checkpoint is saved inside a hook, and its state is of that moment. So after the end of an epoch
-a run goes on by giving that hook to the callbacks that had not had it yet. In the middle of an
-epoch the epoch begins again, its batches are passed over (position.py), and in the hook of the
-last of them everything is set to the state of the save.
+A callback saves inside a hook, so a state belongs to the middle of that hook. After the end of an
+epoch, a resumed run calls the same hook of the callbacks that were not called yet. Within an epoch,
+the epoch begins again and its finished batches are replayed (position.py). In the hook of the last
+of them, everything is set to the saved state.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 
 from kept.errors import CannotResume
 from kept.messages import show
-from kept.training.data import data_state, seek, skip_batches
+from kept.training.data import data_state, replay_batches, seek
+from kept.training.keras_api import private_fit
 from kept.training.resume import callback_state, load_version, position, rng
 from kept.training.resume.state import metrics_of, seeds_of
 from kept.training.snapshot.variables import variables_of
@@ -30,24 +31,24 @@ _WITHOUT_STATE = "random generators, callbacks, metrics and the position in the 
 
 
 class Resumption:
-    """One resumption of one fit, by one callback that hands its hooks on."""
+    """Resumes one fit, from one version; a callback passes its hooks on."""
 
     def __init__(self, owner: Any, found: Found) -> None:
         """Put the version's weights into the owner's model; raises CannotResume."""
         self.version = found.version
         self.state = found.state
         self._owner = owner
-        self._later: list[tuple[Any, Any]] = []  # callbacks that begin after us, their states
-        self._random: dict[str, Any] | None = None  # for the first epoch to begin with
-        self._values: list[tuple[Variable, Any]] = []  # to be put in after passing over
-        self._passing = False
+        self._later: list[tuple[Any, Any]] = []  # callbacks after the owner, their states
+        self._random: dict[str, Any] | None = None  # of the start of the first epoch
+        self._values: list[tuple[Variable, Any]] = []  # to assign after the replay
+        self._is_replaying = False
         load_version.load(found, owner.model)
         found.folder.cleanup()
         if self.state is not None:
             load_version.put(seeds_of(owner.model), self.state.seeds, "seed generators")
 
     def begin(self, recorder: Recorder, fit: Fit) -> None:
-        """For on_train_begin: set the first epoch, and say what will not be as it was."""
+        """Set the first epoch, and print what will differ; on_train_begin calls it."""
         self._recorder, self._fit = recorder, fit
         self._random_here = rng.capture()
         if self.state is None:
@@ -60,84 +61,84 @@ class Resumption:
             self._begin_in_epoch(self.state, self.state.batch)
 
     def epoch_begin(self, epoch: int) -> None:
-        """For on_epoch_begin: do what has to wait until all callbacks have begun."""
-        self._put_back()
+        """Restore what has to wait until all callbacks have begun; on_epoch_begin calls it."""
+        self._restore_later()
         if self._random is not None:
             data_state.restore_own(self._fit, self.state.data.get("own", {}) if self.state else {})
             rng.restore(self._random)
             self._random = None
-        if self._values and not self._passing:
-            self._pass_over(epoch)
+        if self._values and not self._is_replaying:
+            self._replay_batches(epoch)
 
     def passes(self, batch: int) -> bool:
-        """For on_train_batch_end: return whether the batch had been done before the save."""
-        if not self._passing:
+        """Return whether the batch was done before the save; on_train_batch_end calls it."""
+        if not self._is_replaying:
             return False
         state = self.state
         if state is not None and batch >= int(state.batch or 0):
-            self._passing = False
+            self._is_replaying = False
             self._set_moment(state)
         return True
 
     def epoch_end(self) -> None:
-        """For on_epoch_end; raises CannotResume if the data had too few batches."""
-        if self._passing:
-            raise skip_batches.too_few()
+        """Raise CannotResume if the data had too few batches; on_epoch_end calls it."""
+        if self._is_replaying:
+            raise replay_batches.too_few_batches()
 
     def end(self) -> None:
-        """For on_train_end: leave everything as it should be where no epoch was left."""
-        self._put_back()
+        """Restore the callbacks, if no epoch was left; on_train_end calls it."""
+        self._restore_later()
 
     def _begin_without_state(self) -> None:
         metadata, name = self.version.metadata, self.version.reference
         epoch, batch = metadata.get("epoch"), metadata.get("batch")
         first = 0 if not isinstance(epoch, int) else epoch + (batch is None)
         show(
-            f"going on from {name} at the start of epoch {first + 1}; it has no state, so "
+            f"continuing from {name} at the start of epoch {first + 1}; it has no state, so "
             f"{_WITHOUT_STATE} are not restored"
         )
         self._set_first_epoch(first)
 
     def _begin_after_epoch(self, state: State) -> None:
-        """Finish the hook in which the state was taken, then go on with the next epoch."""
+        """Finish the hook in which the state was captured, then continue with the next epoch."""
         model, known = self._owner.model, self._recorder.callbacks
         model.stop_training = state.stopped
         self._set_callbacks(state)
         rng.restore(state.random)
-        logs = dict(state.logs)  # one for all: ReduceLROnPlateau adds to it what History keeps
+        logs = dict(state.logs)  # shared: ReduceLROnPlateau adds to it what History keeps
         for name in state.unfinished:
             if name in known and self._has_state_of(name, known[name], state):
                 known[name].on_epoch_end(state.epoch, logs)
         self._keep_later()
         self._random = rng.capture()
         if model.stop_training:
-            self._finished(state, "had been ended by a callback")
+            self._report_finished(state, "was stopped by a callback")
         elif state.epoch + 1 >= self._epochs:
-            self._finished(state, f"is done; raise epochs={self._epochs} to go on")
+            self._report_finished(state, f"is done; raise epochs={self._epochs} to continue")
         else:
-            self._go_on_with(state, state.epoch + 1)
+            self._continue_with(state, state.epoch + 1)
 
-    def _go_on_with(self, state: State, epoch: int) -> None:
-        reason = position.cannot_go_on(self._fit, state)
+    def _continue_with(self, state: State, epoch: int) -> None:
+        reason = position.cannot_find_epoch(self._fit, state)
         but = f", but the data comes in another order: {reason}" if reason else self._doubt()
-        show(f"going on from {self.version.reference} with epoch {epoch + 1}{but}")
+        show(f"continuing from {self.version.reference} with epoch {epoch + 1}{but}")
         self._set_first_epoch(epoch)
-        self._find_place(state, epoch, found=reason is None)
+        self._find_position(state, epoch, found=reason is None)
 
     def _begin_in_epoch(self, state: State, batch: int) -> None:
         model = self._owner.model
         self._set_callbacks(state)
         self._set_first_epoch(state.epoch)
         where = f"{self.version.reference} in epoch {state.epoch + 1}, after batch {batch + 1}"
-        reason = position.cannot_pass_over(self._fit, state)
+        reason = position.cannot_find_batch(self._fit, state)
         if reason is not None:
-            show(f"going on from {where}: {reason}, so {position.FALLBACK}")
+            show(f"continuing from {where}: {reason}, so {position.FALLBACK}")
             self._random = state.random
             self._keep_later()
-            self._find_place(state, state.epoch, found=False)
+            self._find_position(state, state.epoch, found=False)
             return
-        show(f"going on from {where}{self._doubt()}")
-        self._find_place(state, state.epoch, found=True)
+        show(f"continuing from {where}{self._doubt()}")
+        self._find_position(state, state.epoch, found=True)
         metrics = {id(variable) for variable in metrics_of(model)}
         self._values = [
             (variable, np.array(keras.ops.convert_to_numpy(variable)))
@@ -147,42 +148,42 @@ class Resumption:
         self._random = state.random_at_epoch
 
     def _keep_later(self) -> None:
-        """Keep the states of the callbacks that begin after us, which resets them."""
+        """Keep the states of the callbacks after the owner, because on_train_begin resets them."""
         later = self._recorder.after_owner(self._recorder.callbacks.values())
         self._later = [(callback, callback_state.get_state(callback)) for callback in later]
 
-    def _find_place(self, state: State, epoch: int, *, found: bool) -> None:
-        """Bring the data to where an epoch begins, or note that it begins anew with it."""
+    def _find_position(self, state: State, epoch: int, *, found: bool) -> None:
+        """Bring the data to the position where an epoch begins; without found it begins again."""
         first = state.first_epoch if found else epoch
         self._recorder.begin(self._fit, first)
         number = seek.batches_to_read(self._fit, epoch - first)
         if number:
-            show(f"reading {number} batches again to find the place in the data")
-        rng.restore(self._random_here)  # which a generator's first batches come from
+            show(f"reading {number} batches again to find the position in the data")
+        rng.restore(self._random_here)  # that the first batches of a generator come from
         seek.seek(self._fit, epoch - first, state.data.get("batches"))
 
     def _doubt(self) -> str:
         doubt = position.doubt(self._fit)
         return f" (exact if: {doubt})" if doubt else ""
 
-    def _pass_over(self, epoch: int) -> None:
+    def _replay_batches(self, epoch: int) -> None:
         state, model = self.state, self._owner.model
         assert state is not None
         batches = int(state.batch or 0) + 1
         position.start_epoch(self._fit, epoch, batches - 1)
-        model.train_function = skip_batches.PassOver(model, batches, dict(state.logs))
-        self._passing = True
+        model.train_function = replay_batches.BatchReplay(model, batches, dict(state.logs))
+        self._is_replaying = True
 
     def _set_moment(self, state: State) -> None:
-        """Set everything to the state of the save."""
-        model = self._owner.model  # on JAX this gives the variables their values back
+        """Set everything to the saved state."""
+        model = self._owner.model  # on JAX reading it puts the current values into the variables
         for variable, value in self._values:
             variable.assign(value)
         self._values = []
         try:
             load_version.put(metrics_of(model), state.metrics, "metrics")
         except CannotResume as error:
-            show(f"the metrics of epoch {state.epoch + 1} begin anew: {error}")
+            show(f"the metrics of epoch {state.epoch + 1} start again from zero: {error}")
         self._set_callbacks(state)
         rng.restore(state.random)
         model.stop_training = state.stopped
@@ -196,28 +197,28 @@ class Resumption:
     def _has_state_of(name: str, callback: Any, state: State) -> bool:
         return name in state.callbacks and callback_state.belongs(callback, state.callbacks[name])
 
-    def _put_back(self) -> None:
-        self._owner.model._initial_epoch = None  # noqa: SLF001 - Keras never resets it
+    def _restore_later(self) -> None:
+        private_fit.set_first_epoch(self._owner.model, None)
         for callback, state in self._later:
             callback_state.set_state(callback, state)
         self._later = []
 
     def _compare(self, state: State) -> None:
-        """Say what differs between the run that was saved and this one."""
+        """Print what differs between the saved run and this one."""
         here, name = self._recorder.callbacks, self.version.reference
         for missing in self._recorder.missing(state):
             show(f"{name} holds the state of {missing}, and this fit has no such callback")
         for new, callback in here.items():
             if not self._has_state_of(new, callback, state):
-                show(f"{name} holds no state of {new}, which begins anew")
+                show(f"{name} holds no state of {new}, which starts without one")
         now = (keras.backend.backend(), keras.__version__)
         if (state.framework, state.keras_version) != now:
             show(
                 f"{name} was saved with Keras {state.keras_version} on {state.framework}, this is "
-                f"{now[1]} on {now[0]}: the results will not be the same to the last bit"
+                f"{now[1]} on {now[0]}: the results will not be equal to the last bit"
             )
 
-    def _finished(self, state: State, how: str) -> None:
+    def _report_finished(self, state: State, how: str) -> None:
         show(
             f"nothing is left to train: the run of {self.version.reference} {how} "
             f"(epoch {state.epoch + 1} of {self._epochs})"
@@ -225,7 +226,7 @@ class Resumption:
         self._set_first_epoch(max(self._epochs, 1))
 
     def _set_first_epoch(self, epoch: int) -> None:
-        self._owner.model._initial_epoch = epoch  # noqa: SLF001 - as BackupAndRestore does
+        private_fit.set_first_epoch(self._owner.model, epoch)
 
     @property
     def _epochs(self) -> int:

@@ -1,8 +1,8 @@
 """The states of the random generators that training draws from.
 
-Python's, NumPy's and the framework's are global. Keras's seed generators are variables: those of
-layers travel with the model's variables, and the global one, which seeds operations that nobody
-gave a seed, is taken here.
+Those of Python, NumPy and the framework are global. Keras's seed generators are variables. Those
+of layers are variables of the model. The global one seeds operations without a seed of their own,
+and is captured here.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 import numpy as np
 
+from kept.training.keras_api import private_fit
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_GLOBAL_SEEDS = "global_seed_generator"
-# What TensorFlow answers for "the seed of operations that have none" where nobody has set one.
-_NO_SEED = 87654321
+_NO_SEED = 87654321  # TensorFlow's answer if no global seed is set
 
 
 def capture() -> dict[str, Any]:
@@ -38,22 +38,22 @@ def capture() -> dict[str, Any]:
 
 
 def restore(state: dict[str, Any]) -> None:
-    """Set the generators to what capture returned; those of a framework not in use are let be."""
+    """Set the generators to what capture returned, except those of a framework not in use."""
     if state["framework_name"] == keras.backend.backend():
-        _restore_keras(state["keras"])
+        private_fit.set_global_seed(state["keras"])
         _FRAMEWORKS[keras.backend.backend()].restore(state["framework"])
     elif state["framework_name"] == "torch" and _uses_torch_beside():
         _restore_torch(state["framework"])
     if state.get("torch") is not None and "torch" in sys.modules:
         _restore_torch(state["torch"])
-    # Last, since making a generator for Keras draws its seed from Python's.
+    # Last, because Keras draws the seed of a new generator from Python's.
     version, words, gauss = state["python"]
     random.setstate((version, tuple(int(word) for word in words), gauss))
     np.random.set_state(tuple(state["numpy"]))
 
 
 def is_seeded() -> bool:
-    """Return whether TensorFlow's own shuffling can be repeated; True on other frameworks."""
+    """Return whether TensorFlow has a global seed to shuffle by; True on other frameworks."""
     if keras.backend.backend() != "tensorflow":
         return True
     import tensorflow as tf
@@ -62,30 +62,14 @@ def is_seeded() -> bool:
 
 
 def _uses_torch_beside() -> bool:
-    """Return whether torch is here though Keras does not use it: its DataLoader draws from it."""
+    """Return whether torch is loaded beside another framework: its DataLoader draws from it."""
     return "torch" in sys.modules and keras.backend.backend() != "torch"
 
 
-def _keras_seed() -> Any:
-    """Return the state of Keras's global seed generator, None if there is none. Private."""
-    with contextlib.suppress(ImportError, AttributeError):
-        from keras.src.backend.common import global_state
-
-        generator = global_state.get_global_attribute(_GLOBAL_SEEDS)
-        if generator is not None:
-            return np.array(keras.ops.convert_to_numpy(generator.state))
-    return None
-
-
-def _restore_keras(seed: Any) -> None:
-    with contextlib.suppress(ImportError, AttributeError):
-        from keras.src.backend.common import global_state
-        from keras.src.random import seed_generator
-
-        if seed is None:
-            global_state.set_global_attribute(_GLOBAL_SEEDS, None)
-        else:
-            seed_generator.global_seed_generator().state.assign(seed)
+def _keras_seed() -> np.ndarray[Any, Any] | None:
+    """Return a copy of the state of Keras's global seed generator, None if none exists."""
+    seed = private_fit.global_seed()
+    return None if seed is None else np.array(keras.ops.convert_to_numpy(seed))
 
 
 def _capture_torch() -> dict[str, Any]:
@@ -103,21 +87,22 @@ def _restore_torch(state: dict[str, Any]) -> None:
     import torch
 
     torch.set_rng_state(torch.tensor(state["cpu"]))
-    # A run that goes on with fewer devices has no use for the states of the others.
+    # A run that continues with fewer devices does not need the states of the others.
     if torch.cuda.is_available():
         for device, value in enumerate(state["cuda"][: torch.cuda.device_count()]):
             torch.cuda.set_rng_state(torch.tensor(value), device)
 
 
 def _capture_tensorflow() -> dict[str, Any]:
-    """Return what can be had: operations inside a tf.function keep their state to themselves."""
+    """Return the states that TensorFlow shows; those of operations in a tf.function are hidden."""
     import tensorflow as tf
 
     found: dict[str, Any] = {"seed": int(tf.compat.v1.random.get_seed(0)[0])}
-    with contextlib.suppress(RuntimeError):  # with op determinism there is none unless it is set
+    with contextlib.suppress(RuntimeError):  # op determinism without a seed: no generator exists
         found["generator"] = tf.random.get_global_generator().state.numpy()
-    with contextlib.suppress(AttributeError, ImportError):
-        version, words, gauss = _tensorflow_seeds().getstate()
+    eager = private_fit.tensorflow_seeds()
+    if eager is not None:
+        version, words, gauss = eager.getstate()
         found["eager"] = [version, np.array(words, np.uint32), gauss]
     return found
 
@@ -127,18 +112,18 @@ def _restore_tensorflow(state: dict[str, Any]) -> None:
 
     restore_seed(state)
     if "generator" in state:
-        # Assigned, since functions that were traced hold on to the generator's variable.
+        # Assigned, because traced functions keep a reference to the generator's variable.
         tf.random.get_global_generator().state.assign(state["generator"])
-    if "eager" in state:  # not where nobody has set a seed
+    eager = private_fit.tensorflow_seeds()
+    if "eager" in state and eager is not None:  # both are missing if no seed was set
         version, words, gauss = state["eager"]
-        with contextlib.suppress(AttributeError, ImportError):
-            _tensorflow_seeds().setstate((version, tuple(int(w) for w in words), gauss))
+        eager.setstate((version, tuple(int(w) for w in words), gauss))
 
 
 def restore_seed(state: dict[str, Any]) -> None:
-    """Set TensorFlow's global seed; capture's "framework" holds it, if somebody has set it.
+    """Set TensorFlow's global seed, if the state has one; state is capture's "framework".
 
-    That also makes TensorFlow forget how much its operations have drawn.
+    This also resets the counters of TensorFlow's operations.
     """
     import tensorflow as tf
 
@@ -146,23 +131,15 @@ def restore_seed(state: dict[str, Any]) -> None:
         tf.random.set_seed(state["seed"])
 
 
-def _tensorflow_seeds() -> random.Random:
-    """Return what eager operations without a seed of their own draw it from. Private."""
-    from tensorflow.python.eager import context
-
-    generator: random.Random = context.context()._rng  # noqa: SLF001
-    return generator
-
-
 class _Global(NamedTuple):
-    """A framework's own generators."""
+    """How to capture and restore a framework's own generators."""
 
     capture: Callable[[], dict[str, Any]]
     restore: Callable[[dict[str, Any]], None]
 
 
 _FRAMEWORKS = {
-    "jax": _Global(dict, lambda _: None),  # JAX has none: its keys are held by who uses them
+    "jax": _Global(dict, lambda _: None),  # JAX has no global generator
     "torch": _Global(_capture_torch, _restore_torch),
     "tensorflow": _Global(_capture_tensorflow, _restore_tensorflow),
 }

@@ -1,8 +1,8 @@
-"""The state of a run beside its checkpoint: counters, randomness, callbacks, metrics.
+"""The state of a run beside its checkpoint: counters, random states, callbacks, metrics.
 
-It is two small files of the version, kept-state.json and kept-state.npz: JSON and arrays, so that
-reading them cannot run anything. What changes while training goes on is taken on the training
-thread (Recorder.capture); writing is the writer's business (write_state).
+A version has it as two small files, kept-state.json and kept-state.npz. They are JSON and arrays,
+so that reading them runs no code. The training thread captures what training changes
+(Recorder.capture); the writer thread writes the files (write_state).
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ class State:
     """A moment of a run, in the hook in which a checkpoint was saved."""
 
     epoch: int
-    batch: int | None  # the last batch that was done; None: the epoch was done
-    logs: dict[str, Any]  # that the hook was given
+    batch: int | None  # the last finished batch; None: the epoch was finished
+    logs: dict[str, Any]  # the argument of the hook
     random: dict[str, Any]
-    random_at_epoch: dict[str, Any] | None  # when the epoch began; only in the middle of one
+    random_at_epoch: dict[str, Any] | None  # of the epoch's start; None after its end
     callbacks: dict[str, Any]  # name -> state
-    unfinished: list[str]  # the callbacks that had not been called with the hook yet
-    stopped: bool  # a callback had asked for the end of training
+    unfinished: list[str]  # the callbacks whose hook was not called yet
+    stopped: bool  # a callback had stopped the training
     framework: str = field(default_factory=keras.backend.backend)
     keras_version: str = keras.__version__
-    data: dict[str, Any] = field(default_factory=dict)  # what data_state.describe returns
-    # What follows is known when the state has been read; when it is written, the writer asks.
+    data: dict[str, Any] = field(default_factory=dict)  # what data_metadata returns
+    # read_state sets the following; write_state takes them from the model.
     model: list[Any] = field(default_factory=list)  # [path, shape, type] of the weights
     optimizer: list[Any] = field(default_factory=list)  # of its variables, its class first
     seeds: list[Any] = field(default_factory=list)  # values of the layers' seed generators
@@ -69,10 +69,10 @@ class State:
 
 
 class Recorder:
-    """Takes states, on the training thread, on behalf of one callback."""
+    """Captures states for one callback, on the training thread."""
 
     def __init__(self, owner: Any, state_of: Sequence[Any] | None) -> None:
-        """Raises InvalidCheckpoint for a callback that has no state to be kept."""
+        """Raises InvalidCheckpoint for a callback without a state."""
         self._owner = owner
         self._given = None if state_of is None else check_state_of(state_of)
         self._fit = Fit()
@@ -82,13 +82,14 @@ class Recorder:
 
     @property
     def callbacks(self) -> dict[str, Any]:
-        """The callbacks that belong to the state, by name, in the order they are called in."""
+        """The callbacks that belong to the state, by name, in the order of their calls."""
         return callback_state.named(self._in_order())
 
     def missing(self, state: State) -> list[str]:
-        """Return the callbacks in a state that this fit lacks, and whose absence changes it.
+        """Return the callbacks in a state that this fit lacks and that would change it.
 
-        That of one which only saves does not, and where state_of says which are wanted, it is so.
+        A callback that only saves changes nothing. With state_of the user chose the callbacks, so
+        the result is empty.
         """
         known = self.callbacks
         absent = [one for one in state.callbacks if one not in known]
@@ -96,14 +97,11 @@ class Recorder:
         return [one for one in wanted if not callback_state.only_saves(one)]
 
     def begin(self, fit: Fit, first_epoch: int | None) -> None:
-        """Note what the fit works with, and the epoch that its data began with.
-
-        That is the epoch that begins next, if it is None.
-        """
+        """Note the fit, and the epoch that its data began with; None is the next epoch."""
         self._fit, self._first_epoch = fit, first_epoch
 
     def epoch_begin(self, epoch: int) -> None:
-        """Note what the epoch's order of batches comes from."""
+        """Note the states that the order of the epoch's batches depends on."""
         if self._first_epoch is None:
             self._first_epoch = epoch
         self._random_at_epoch = rng.capture()
@@ -122,18 +120,18 @@ class Recorder:
             callbacks={name: callback_state.get_state(one) for name, one in known.items()},
             unfinished=[name for name, one in known.items() if any(one is c for c in later)],
             stopped=bool(getattr(self._owner.model, "stop_training", False)),
-            data=self._describe_data(epoch, ended=batch is None),
+            data=self._data_metadata(epoch, ended=batch is None),
         )
 
-    def _describe_data(self, epoch: int, *, ended: bool) -> dict[str, Any]:
+    def _data_metadata(self, epoch: int, *, ended: bool) -> dict[str, Any]:
         own = data_state.own_state(self._fit) if ended else self._data_at_epoch
         first = epoch if self._first_epoch is None else self._first_epoch
-        return data_state.describe(self._fit, first, own)
+        return data_state.data_metadata(self._fit, first, own)
 
     def after_owner(self, some: Iterable[Any]) -> list[Any]:
-        """Return those that are called after the owner."""
+        """Return the callbacks that are called after the owner."""
         order = [id(callback) for callback in self._fit.callbacks]
-        if id(self._owner) not in order:  # nothing is known: History is usually the last
+        if id(self._owner) not in order:  # the order is not known: History is usually the last
             history = getattr(self._owner.model, "history", None)
             return [callback for callback in some if callback is history]
         own = order.index(id(self._owner))
@@ -150,11 +148,11 @@ class Recorder:
 
 
 def check_state_of(state_of: Sequence[Any]) -> list[Any]:
-    """Return the callbacks whose state is wanted; raises InvalidCheckpoint."""
+    """Return the callbacks of the argument state_of; raises InvalidCheckpoint."""
     for callback in state_of:
         if not callback_state.has_state(callback):
             raise InvalidCheckpoint(
-                "state_of takes callbacks of Keras that have a state, and those that have "
+                "state_of takes callbacks of Keras that have a state, and callbacks with "
                 f"get_state() and set_state(state). Received: {type(callback).__name__}"
             )
     return list(state_of)
@@ -175,8 +173,8 @@ def write_state(
         "batch": state.batch,
         "framework": state.framework,
         "keras_version": state.keras_version,
-        "model": describe(model.weights),
-        "optimizer": describe_optimizer(model),
+        "model": variables_metadata(model.weights),
+        "optimizer": optimizer_metadata(model),
         "logs": encode(_plain_logs(state.logs), arrays),
         "random": encode(state.random, arrays),
         "random_at_epoch": encode(state.random_at_epoch, arrays),
@@ -195,9 +193,9 @@ def write_state(
 
 
 def read_state(folder: Path) -> State | None:
-    """Return the state in a version's files, None if there is none.
+    """Return the state in a version's folder, None if it has none.
 
-    Raises CannotResume (of a newer kept) or Damaged.
+    Raises Damaged, or CannotResume for the state of a newer kept.
     """
     if not (folder / JSON_FILE).is_file():
         return None
@@ -208,7 +206,7 @@ def read_state(folder: Path) -> State | None:
         decoded = {
             name: decode(content.pop(name), arrays)
             for name in ("logs", "random", "random_at_epoch", "seeds", "metrics", "data")
-            if name in content or name != "data"  # states of the first versions of kept lack it
+            if name in content or name != "data"  # the first versions of kept did not write it
         }
         content.pop("format")
         known = {name: content[name] for name in content if name in State.__dataclass_fields__}
@@ -217,27 +215,27 @@ def read_state(folder: Path) -> State | None:
         raise Damaged(f"{JSON_FILE} is not a state: {type(error).__name__}: {error}") from error
 
 
-def describe(variables: Iterable[Variable]) -> list[list[Any]]:
+def variables_metadata(variables: Iterable[Variable]) -> list[list[Any]]:
     """Return [path, shape, type] of each variable."""
     return [[v.path, list(v.shape), keras.backend.standardize_dtype(v.dtype)] for v in variables]
 
 
-def describe_optimizer(model: keras.Model) -> list[Any]:
-    """Return the optimizer's class and its variables; nothing where there is no optimizer."""
+def optimizer_metadata(model: keras.Model) -> list[Any]:
+    """Return the optimizer's class and the metadata of its variables; empty without optimizer."""
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         return []
-    return [type(optimizer).__name__, *describe(optimizer.variables)]
+    return [type(optimizer).__name__, *variables_metadata(optimizer.variables)]
 
 
 def seeds_of(model: keras.Model) -> list[Variable]:
-    """Return the variables of the layers' seed generators, which no checkpoint holds."""
+    """Return the variables of the layers' seed generators, which are in no checkpoint."""
     weights = {id(variable) for variable in (*model.weights, *model.metrics_variables)}
     return [variable for variable in model.variables if id(variable) not in weights]
 
 
 def metrics_of(model: keras.Model) -> list[Variable]:
-    """Return the variables of the metrics, which no checkpoint holds either."""
+    """Return the variables of the metrics, which are in no checkpoint."""
     return list(model.metrics_variables)
 
 
@@ -251,7 +249,7 @@ def _encode_callback(name: str, state: Any, arrays: Arrays) -> list[Any]:
         return [name, encode(state, arrays)]
     except Unsupported as error:
         raise InvalidCheckpoint(
-            f"The state of {name} cannot be kept: {error}. Its get_state() may return plain "
+            f"kept cannot write the state of {name}: {error}. Its get_state() may return plain "
             "values, lists, tuples, dicts and arrays."
         ) from None
 
@@ -269,10 +267,10 @@ def _is_encodable(value: Any) -> bool:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the pairs of a JSON object; raises ValueError where a name stands twice."""
+    """Return the pairs of a JSON object; raises ValueError if a name occurs twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError(f"a name stands twice in {[name for name, _ in pairs]}")
+        raise ValueError(f"a name occurs twice in {[name for name, _ in pairs]}")
     return found
 
 
@@ -284,7 +282,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise Damaged(f"{JSON_FILE} is not a state: {error}") from error
     if number != FORMAT:
         raise CannotResume(
-            f"The version's state has format {number}; this kept knows format {FORMAT}. Update "
+            f"The version's state has format {number}; this kept reads format {FORMAT}. Update "
             "kept."
         )
     return content

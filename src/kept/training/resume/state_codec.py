@@ -1,4 +1,4 @@
-"""Values as JSON and arrays, and back: no pickle, so reading a state cannot run anything."""
+"""Values as JSON and arrays, and back; without pickle, so reading a state runs no code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 _PLAIN = (str, int, bool, type(None))
 _FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _MEMBER = re.compile(r"a[0-9]+\.npy")
-_KINDS = "biufc"  # what .npy files hold without help; bfloat16 and float8 are stored as integers
+_KINDS = "biufc"  # kinds of types that .npy files hold; bfloat16 and float8 are stored as integers
 
 
 class Unsupported(TypeError):
@@ -27,7 +27,7 @@ class Unsupported(TypeError):
 
 
 def encode(value: Any, arrays: Arrays) -> Any:
-    """Return what JSON can hold of value; arrays receives the rest. Raises Unsupported."""
+    """Return value as JSON, and add its arrays to arrays; raises Unsupported."""
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, float):
@@ -42,7 +42,7 @@ def encode(value: Any, arrays: Arrays) -> Any:
 
 
 def decode(value: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
-    """Return the value that encode was given; arrays come back as NumPy's."""
+    """Return the value that encode received; its arrays are NumPy's."""
     if isinstance(value, list):
         return [decode(item, arrays) for item in value]
     if not isinstance(value, dict):
@@ -61,26 +61,26 @@ def decode(value: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
 
 
 def write_arrays(path: str, arrays: Arrays) -> None:
-    """Write arrays to an .npz file whose bytes depend on nothing else."""
+    """Write arrays to an .npz file; equal arrays give equal bytes."""
     with zipfile.ZipFile(path, "x") as archive:
         for name, array in arrays.items():
-            # A ZipInfo made by hand has a fixed date: the same arrays are the same bytes.
+            # Without arguments a ZipInfo has a fixed date.
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
 
 
 def read_arrays(data: bytes) -> Arrays:
-    """Return the arrays of an .npz file, by their names, which are never paths; raises Damaged."""
+    """Return the arrays of an .npz file by name; raises Damaged, also for names that are paths."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             _check_names(file.zip.namelist())
             return {name: file[name] for name in file.files}
     except (ValueError, OSError, KeyError, MemoryError, zipfile.BadZipFile) as error:
-        raise Damaged(f"The arrays of a state cannot be read: {error}") from error
+        raise Damaged(f"Cannot read the arrays of a state: {error}") from error
 
 
 def _check_names(members: list[str]) -> None:
-    """Raise ValueError unless the members are what write_arrays names them, each once."""
+    """Raise ValueError unless the members have names of write_arrays, each another one."""
     strange = [name for name in members if not _MEMBER.fullmatch(name)]
     if strange:
         raise ValueError(f"{strange[0]!r} is no array of a state")
