@@ -3,13 +3,17 @@ from __future__ import annotations
 import json
 import os
 import random
+import sys
+import types
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 import kept
+from kept.cli import common
 from kept.cli.main import cli
+from tests.helpers import hdf5, write
 
 
 class Command:
@@ -60,3 +64,30 @@ def damaged(store) -> str:
         file.seek(-10, os.SEEK_END)
         file.write(bytes([byte[0] ^ 1]))
     return version.reference
+
+
+class Terminal:
+    """The input of the test, which says that it is a terminal."""
+
+    def __getattr__(self, name):
+        return getattr(sys.stdin, name)
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setattr(common, "sys", types.SimpleNamespace(stdin=Terminal()))
+
+
+@pytest.fixture
+def trained(run, tmp_path):
+    import numpy as np
+
+    store, random = kept.open_store(), np.random.default_rng(0)
+    base = random.normal(0, 0.02, 300_000).astype("f4")
+    for n in range(3):
+        head = (base[:100_000] + n * 1e-5).astype("f4")
+        store.log_artifact("m", write(tmp_path / "m.h5", hdf5({"base": base, "head": head})))
+    return store

@@ -81,7 +81,7 @@ def test_the_script(run, shell, monkeypatch):
 
 def test_a_shell_that_is_not_known(run, monkeypatch):
     monkeypatch.setenv("SHELL", "/bin/ksh")
-    assert "bash, zsh, fish. $SHELL: 'ksh'" in run("completion", exit=2).stderr
+    assert "bash, zsh, fish. $SHELL is 'ksh'" in run("completion", exit=2).stderr
 
 
 BASH = """

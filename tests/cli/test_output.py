@@ -11,7 +11,8 @@ import sys
 import pytest
 
 from kept.cli import output
-from kept.cli.output import Column, clean, print_table, size_text, value_text
+from kept.cli.output import Column, clean, print_table, value_text
+from kept.units import size_text
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_a_store_that_is_away_does_not_hide_what_waits(tmp_path, s3, proxy, quic
     proxy.fault = lambda *_: "away"
     result = CliRunner().invoke(cli, ["--store", s3, "sync", "--status"])
     assert result.exit_code == 0
-    assert "The store cannot be asked" in result.stderr
+    assert "Cannot ask the store for its mirrors" in result.stderr
     assert "Nothing waits" in result.stdout
 
 
@@ -146,7 +146,7 @@ class TestOutbox:
     def waits(self, wandb_server, tmp_path):
         import wandb
 
-        from kept.sync.wandb.uploads import Label, WandbUploads
+        from kept.sync.wandb.uploads import UploadInfo, WandbUploads
 
         names = []
         for _ in range(2):
@@ -154,7 +154,7 @@ class TestOutbox:
             uploads = WandbUploads(offline)
             names.append(f"run_{offline.id}_model")
             for n in range(2):
-                label = Label(names[-1], aliases=["latest", f"epoch_{n}"])
+                label = UploadInfo(names[-1], aliases=["latest", f"epoch_{n}"])
                 file = write(tmp_path / "f", b"%d" % n * 500)
                 uploads.add(label, {"m.keras": file})
                 file.unlink()
@@ -215,5 +215,5 @@ class TestOutbox:
         with Outbox().draining(Outbox().entries()[0].destination):
             out = run("sync")
         assert "2 checkpoints for W&B p/" in out
-        assert "left to the process that is sending them" in out
+        assert "left: another process is sending them" in out
         assert "2 checkpoints (1.0 kB) sent" in out

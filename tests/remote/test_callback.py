@@ -131,7 +131,7 @@ def test_credentials_that_expire_in_mid_run(
     each = Each(begin)
     history = model.fit(*data, epochs=EPOCHS, verbose=0, callbacks=[each, checkpoint]).history
     told = capsys.readouterr().out
-    assert told.count("training goes on and every version is safe") == 1
+    assert told.count("training continues, and every version is safe") == 1
     assert "the credentials have expired. Renew them" in told
     assert told.splitlines()[-1].count("kept sync") == 1
     assert OLD not in told

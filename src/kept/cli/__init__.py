@@ -1,1 +1,1 @@
-"""The command `kept`: looks at a store, and changes it. main.py is where it starts."""
+"""The command `kept`: looks at a store, and changes it. It starts in main.py."""

@@ -1,11 +1,13 @@
-"""What the commands share: the store they work on, the option --json, the shape of a version."""
+"""What the verbs share: opening the store, options, questions, and a version as JSON."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from kept.cli.output import print_json
 from kept.errors import NotFound
 
 if TYPE_CHECKING:
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else, on stdout."
 )
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Only show what would be deleted, and why."
+)
 
 
 class NoStore(NotFound):
@@ -22,35 +28,49 @@ class NoStore(NotFound):
 
 
 def opened(location: str | None, *, may_be_new: bool = False) -> Store:
-    """Return the store; raises NoStore, unless it may be a new one."""
+    """Return the store; raises NoStore if it is missing, unless it may be new."""
     from kept.store.open import open_store
 
     store = open_store(location)
     if not store.exists and not may_be_new:
         raise NoStore(
-            f"There is no store in {store.location}. Pass --store LOCATION or set KEPT_STORE; "
-            "a store is made by the first checkpoint or by `kept put`."
+            f"There is no store in {store.location}. Pass --store LOCATION or set KEPT_STORE. "
+            "The first checkpoint, or `kept put`, creates a store."
         )
     return store
 
 
-def version_shape(version: Version) -> dict[str, Any]:
+def confirm(question: str) -> None:
+    """Ask on a terminal, and abort unless the answer is yes; elsewhere do nothing."""
+    if sys.stdin.isatty():
+        click.confirm(question, abort=True, err=True)
+
+
+def print_result(text: str, shape: dict[str, Any], *, as_json: bool) -> None:
+    """Print the text for people, or the shape as JSON."""
+    if as_json:
+        print_json(shape)
+    else:
+        click.echo(text)
+
+
+def version_json(version: Version) -> dict[str, Any]:
     """Return a version as the JSON that users of --json rely on."""
-    entry = version.record
+    record = version.record
     return {
         "name": version.name,
-        "version": f"v{entry.index}",
-        "index": entry.index,
-        "type": entry.type,
-        "reference": f"{version.name}:v{entry.index}",
-        "aliases": entry.aliases,
-        "metadata": entry.metadata,
-        "size": entry.size,
-        "digest": entry.digest,
-        "created_at": entry.created_at,
+        "version": f"v{record.index}",
+        "index": record.index,
+        "type": record.type,
+        "reference": f"{version.name}:v{record.index}",
+        "aliases": record.aliases,
+        "metadata": record.metadata,
+        "size": record.size,
+        "digest": record.digest,
+        "created_at": record.created_at,
     }
 
 
-def files_shape(version: Version) -> list[dict[str, Any]]:
+def files_json(version: Version) -> list[dict[str, Any]]:
     """Return a version's files as JSON; raises Damaged."""
     return [{"path": file.path, "size": file.size} for file in version.files]

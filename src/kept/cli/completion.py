@@ -1,4 +1,4 @@
-"""kept completion, and what the Tab key offers: names and references out of the store."""
+"""kept completion, and the names and references that the Tab key offers."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kept.cli.common import json_option, opened
-from kept.cli.output import print_json
+from kept.cli.common import json_option, opened, print_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from kept.store.store import Store
 
 _SHELLS = ("bash", "zsh", "fish")
-_MOST_OFFERED = 200  # what a shell can show at all
+_MOST_OFFERED = 200  # more is too much for a screen
 
-# As click's, but read from the line: bash cuts words at colons, which references have, and
-# replaces only what stands after the last one.
+# Like click's script, except that it reads the whole line. Bash cuts words at colons, which
+# references have, and replaces only the text after the last colon.
 _BASH = """\
 %(complete_func)s() {
     local line="${COMP_LINE:0:COMP_POINT}" colons="" words current response type value
@@ -44,28 +43,28 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 """
 
 
-@click.command()
+_HELP = """Print the script for completion with the Tab key.
+
+\b
+bash    eval "$(kept completion bash)"       in ~/.bashrc
+zsh     eval "$(kept completion zsh)"        in ~/.zshrc
+fish    kept completion fish | source        in ~/.config/fish/config.fish
+
+Without SHELL the script is for the shell that $SHELL names.
+"""
+
+
+@click.command(help=_HELP)
 @click.argument("shell", required=False, type=click.Choice(_SHELLS))
 @json_option
 @click.pass_context
 def completion(ctx: click.Context, shell: str | None, *, as_json: bool) -> None:
-    """Print the script for completion with the Tab key.
-
-    \b
-    bash    eval "$(kept completion bash)"       in ~/.bashrc
-    zsh     eval "$(kept completion zsh)"        in ~/.zshrc
-    fish    kept completion fish | source        in ~/.config/fish/config.fish
-
-    Without an argument it is for the shell that $SHELL names.
-    """  # noqa: D301 (click's mark for lines that stay as they are)
+    """Print the script for completion with the Tab key."""
     chosen = shell or os.path.basename(os.environ.get("SHELL", ""))
     if chosen not in _SHELLS:
-        raise click.UsageError(f"Say for which shell: {', '.join(_SHELLS)}. $SHELL: {chosen!r}")
+        raise click.UsageError(f"Pass a shell: {', '.join(_SHELLS)}. $SHELL is {chosen!r}.")
     script = _script(ctx.find_root().command, chosen)
-    if as_json:
-        print_json({"shell": chosen, "script": script})
-    else:
-        click.echo(script)
+    print_result(script, {"shell": chosen, "script": script}, as_json=as_json)
 
 
 def _script(command: click.Command, shell: str) -> str:
@@ -78,27 +77,30 @@ def _script(command: click.Command, shell: str) -> str:
 
 
 def artifact_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """Return the artifacts whose names begin so."""
-    return _offered(ctx, incomplete, _names)
-
-
-def references(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """Return artifacts whose names begin so, and after a colon their aliases and versions."""
-    return _offered(ctx, incomplete, _references)
-
-
-def _offered(
-    ctx: click.Context, incomplete: str, find: Callable[[Store, str], Iterable[str]]
-) -> list[str]:
-    # The Tab key answers or is silent: a message would tear the line that is being written.
+    """Return the artifacts whose names begin with the text."""
+    # The Tab key answers or is silent: a message would tear the line that the user writes.
     with contextlib.suppress(Exception):
-        store = opened(ctx.find_root().params.get("store"))
-        fitting = (text for text in find(store, incomplete) if text.startswith(incomplete))
-        return list(itertools.islice(fitting, _MOST_OFFERED))
+        return _offered(_names(_store(ctx)), incomplete)
     return []
 
 
-def _names(store: Store, _: str) -> Iterable[str]:
+def references(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Return the artifacts whose names begin with the text; after a colon, aliases and versions."""
+    with contextlib.suppress(Exception):
+        return _offered(_references(_store(ctx), incomplete), incomplete)
+    return []
+
+
+def _store(ctx: click.Context) -> Store:
+    return opened(ctx.find_root().params.get("store"))
+
+
+def _offered(texts: Iterable[str], incomplete: str) -> list[str]:
+    fitting = (text for text in texts if text.startswith(incomplete))
+    return list(itertools.islice(fitting, _MOST_OFFERED))
+
+
+def _names(store: Store) -> Iterable[str]:
     return (artifact.name for artifact in store.artifacts())
 
 
@@ -106,8 +108,8 @@ def _references(store: Store, incomplete: str) -> Iterable[str]:
     name, colon, _ = incomplete.partition(":")
     if colon:
         return _selections(store, name)
-    fitting = [other for other in _names(store, "") if other.startswith(incomplete)]
-    if len(fitting) == 1:  # there is no choice of a name left, so go on to the aliases
+    fitting = [other for other in _names(store) if other.startswith(incomplete)]
+    if len(fitting) == 1:  # only one name fits, so offer its aliases as well
         return itertools.chain(fitting, _selections(store, fitting[0]))
     return fitting
 

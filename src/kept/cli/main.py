@@ -1,7 +1,7 @@
-"""Where the command `kept` starts, and what becomes of its errors.
+"""Starts the command `kept`, and prints its errors.
 
-Start-up time is felt at every call, so nothing dear is imported at the top of a module of the
-command: no rich, no Keras, and the store only when a command needs it.
+The user waits for the start at every call. So no module of the command imports anything slow at its
+top: no rich, no Keras, and the store only when a verb needs it.
 """
 
 from __future__ import annotations
@@ -31,35 +31,22 @@ Exit codes:
   4    damage found
   130  interrupted
 """
-# In the order of use; each is imported when it is called.
-_MODULES = {
-    "ls": "look",
-    "show": "look",
-    "get": "transfer",
-    "put": "transfer",
-    "alias": "change",
-    "rm": "change",
-    "undelete": "retain",
-    "prune": "retain",
-    "ttl": "retain",
-    "gc": "retain",
-    "verify": "check",
-    "compact": "space",
-    "du": "space",
-    "sync": "sync",
-    "completion": "completion",
-}
+# In the order of use. Each has a module of its name, which is imported when the user calls it.
+_VERBS = (
+    "ls", "show", "get", "put", "alias", "rm", "undelete", "prune", "ttl", "gc", "verify",
+    "compact", "du", "sync", "completion",
+)  # fmt: skip
 _FEW_COLLECTIONS = 1_000_000
 
 
 class _Kept(click.Group):
     def list_commands(self, _: click.Context) -> list[str]:
-        return list(_MODULES)
+        return list(_VERBS)
 
     def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _MODULES:
+        if cmd_name not in _VERBS:
             return None
-        module = import_module(f"kept.cli.{_MODULES[cmd_name]}")
+        module = import_module(f"kept.cli.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
 
@@ -67,9 +54,9 @@ class _Kept(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # the reader had enough; click ends without a word
+            raise  # the reader has ended; click exits silently
         except (KeptError, OSError) as error:
-            click.echo(f"Error: {clean(_told(error))}", err=True)
+            click.echo(f"Error: {clean(_message(error))}", err=True)
             ctx.exit(_exit_code(error))
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
@@ -86,30 +73,30 @@ class _Kept(click.Group):
     metavar="LOCATION",
     envvar="KEPT_STORE",
     show_envvar=True,
-    help="The store: a folder, s3://, gs:// or az://. Without it: ./kept-store.",
+    help="The store: a folder, s3://, gs:// or az://. Default: ./kept-store.",
 )
 @click.version_option(kept.__version__, prog_name="kept", help="Show the version of kept.")
 @click.pass_context
 def cli(ctx: click.Context, store: str | None) -> None:
-    """Look at, fetch, name and check the checkpoints that kept keeps."""
+    """List, fetch, name, check and delete the checkpoints of a store."""
     ctx.obj = store
 
 
 def main() -> None:
     """Run the command, and exit with its code."""
-    # What a command makes lives until it ends; searching it for garbage is a tenth of the time
-    # that a long listing takes.
+    # The objects of a command live until it ends. Searching them for garbage takes a tenth of the
+    # time of a long listing.
     gc.set_threshold(_FEW_COLLECTIONS)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8
+            stream.reconfigure(errors="backslashreplace")  # for terminals without UTF-8
     try:
         cli(prog_name="kept")
     finally:
-        gc.freeze()  # nor is there anything to find at the exit
+        gc.freeze()  # so that the exit searches nothing either
 
 
-def _told(error: KeptError | OSError) -> str:
+def _message(error: KeptError | OSError) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""How results look: JSON, tables on a terminal, aligned text elsewhere."""
+"""Prints results: JSON, tables on a terminal, aligned text elsewhere."""
 
 from __future__ import annotations
 
@@ -10,27 +10,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import orjson
 
-from kept.units import size_text as size_text  # noqa: PLC0414 - all of output
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rich.console import Console
     from rich.table import Table
 
-# rich measures and wraps every cell: 10,000 rows take it seconds.
+# rich measures and wraps every cell: it needs seconds for 10,000 rows.
 _MOST_DRAWN = 500
 _BATCH = 128
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 class Column(NamedTuple):
-    """A column of a table; on a terminal, one that wraps gets the room that is left."""
+    """A column of a table. On a terminal, columns that wrap share the remaining width."""
 
     title: str
     right: bool = False
     wraps: bool = False
-    share: float = 0  # of the terminal's width, for a column that wraps only beyond that
+    share: float = 0  # of the terminal's width; the column wraps only beyond it
 
 
 def print_json(value: Any) -> None:
@@ -39,12 +37,12 @@ def print_json(value: Any) -> None:
 
 
 def print_json_list(newest_first: Iterable[dict[str, Any]]) -> None:
-    """Print a JSON list of items that come last one first, one a line.
+    """Print a JSON list, oldest item first and one a line, of items that arrive newest first.
 
     Encoding each item before the next is read keeps the work in the processor's cache.
     """
     lines = list(map(_line, newest_first))[::-1]
-    # Not click.echo, which searches all of it for colours; in batches, which stay in the cache.
+    # Not click.echo, which searches the whole text for colours. Batches stay in the cache.
     out = sys.stdout.buffer
     out.write(b"[\n" if lines else b"[")
     for start in range(0, len(lines), _BATCH):
@@ -68,25 +66,25 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
         from rich.console import Console
 
         console = Console()
-        _draw(console, _ruled(columns, cleaned, console.width), cleaned)
+        _draw(console, _ruled_table(columns, cleaned, console.width), cleaned)
     else:
         _align([[clean(column.title) for column in columns], *cleaned], columns)
 
 
 def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
-    """Print what is known, line by line, below a title."""
+    """Print keys and values, one pair a line, below a title."""
     cleaned = [[clean(key), clean(value)] for key, value in pairs]
-    click.secho(title, bold=True)  # click drops the style where stdout is no terminal
+    click.secho(title, bold=True)  # click drops the style if stdout is no terminal
     if sys.stdout.isatty():
         from rich.console import Console
 
-        _draw(Console(), _grid(), cleaned)
+        _draw(Console(), _pairs_table(), cleaned)
     else:
         _align([["", *row] for row in cleaned], [Column("")] * 3)
 
 
 def clean(text: str) -> str:
-    """Return text with what could steer a terminal (or break a line) written as escapes."""
+    """Return text with control characters and line breaks as escapes, safe on a terminal."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -97,16 +95,21 @@ def value_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def time_text(created_at: str) -> str:
+def metric_text(value: Any) -> str:
+    """Return the value of a metric, a float with six digits."""
+    return f"{value:.6g}" if isinstance(value, float) else value_text(value)
+
+
+def local_time(moment: str) -> str:
     """Return a moment of the log in local time, to the minute."""
     from datetime import datetime
 
-    return f"{datetime.fromisoformat(created_at).astimezone():%Y-%m-%d %H:%M}"
+    return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M}"
 
 
-def moments(text: str) -> str:
-    """Return text with the moments of the log in it as time_text has them."""
-    return _MOMENT.sub(lambda found: time_text(found[0]), text)
+def with_local_times(text: str) -> str:
+    """Return text with its moments of the log replaced by local times."""
+    return _MOMENT.sub(lambda found: local_time(found[0]), text)
 
 
 def counted(number: int, noun: str) -> str:
@@ -126,7 +129,7 @@ def _align(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> None:
     click.echo("\n".join(lines))
 
 
-def _ruled(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> Table:
+def _ruled_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -141,12 +144,12 @@ def _ruled(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int)
             justify="right" if column.right else "left",
             no_wrap=not (column.wraps or column.share),
             width=min(max(map(len, cells)), int(width * column.share)) if column.share else None,
-            overflow="fold",  # never cut: what is shown can be copied
+            overflow="fold",  # not cut, so that a user can copy it
         )
     return table
 
 
-def _grid() -> Table:
+def _pairs_table() -> Table:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2), pad_edge=True)

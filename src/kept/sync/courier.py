@@ -1,7 +1,7 @@
-"""Couriers: each sends what is due to one destination, on a thread, and training never waits.
+"""Couriers: each sends to one destination on a thread, so training never waits.
 
-What is due is known from what is on the disk (two logs, or an outbox), so a courier need not be
-durable: a thread that dies in the midst of anything loses nothing.
+The disk has everything that a courier needs: two logs, or an outbox. So a courier need not be
+durable, and a thread that dies at any moment loses nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from kept.errors import (
     Damaged,
@@ -28,44 +29,43 @@ from kept.messages import show
 from kept.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import ExitStack
 
     from kept.bucket.transfer import Progress
 
 FINISH_SECONDS = 300.0  # how long the end of a fit waits for a destination that answers
-EXIT_SECONDS = 30.0  # and the end of a process
-NOTICE_SECONDS = 1.0  # until the user is told what is waited for
-_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0  # between attempts
-# What waiting does not mend.
+EXIT_SECONDS = 30.0  # how long the end of a process waits
+NOTICE_SECONDS = 1.0  # after which a message says what the process waits for
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0  # seconds between attempts
+# Waiting does not repair these.
 _LASTING = (
     Damaged, Diverged, InvalidInput, NewerFormat, NotAStore, Refused, RunEnded, UnsafeServer
 )  # fmt: skip
 _couriers: weakref.WeakSet[Courier] = weakref.WeakSet()
 
 
-class Words(NamedTuple):
-    """What the user is told of a destination."""
+@dataclass(frozen=True)
+class Words:
+    """The texts about a destination in messages."""
 
     destination: str  # "the mirror s3://bucket/prefix"
-    safe: str  # where everything is until it arrives
-    later: str  # how what is left arrives: "the next run goes on, or: kept sync …"
-    left: Callable[[], str] = lambda: "not everything is"  # … in the destination yet
+    safe: str  # where the checkpoints are until they arrive
+    later: str  # how they arrive later: "the next run continues, or: kept sync …"
+
+    def left(self) -> str:
+        """Return what is missing, for "… in the destination yet"."""
+        return "not everything is"
 
 
 class Sends(Protocol):
-    """Brings to a destination what a key names: an artifact, or all that waits for the place."""
+    """Sends to a destination."""
 
     def send(self, what: str) -> None:
-        """Return when the destination has all that belongs to the key; raises if it cannot."""
-
-
-def _nobody(done: int, total: int) -> None:
-    """Watch nothing."""
+        """Return when the destination has all that belongs to a key; raise if that fails."""
 
 
 class Courier:
-    """Sends what is due; one that fails tries again, ever more seldom, and tells the user once."""
+    """Sends the keys it is woken for. It retries with growing pauses, and reports one failure."""
 
     def __init__(
         self,
@@ -77,30 +77,30 @@ class Courier:
     ) -> None:
         """Take the sender, and the words for messages.
 
-        held has what the sender holds while something is left to send; the courier closes it once
-        nothing is. counts: the sender reports bytes to told.
+        The courier closes held, which the sender may fill, as soon as nothing is left to send. Pass
+        counts if the sender calls count.
         """
         self._sender, self._words, self._held = sender, words, held
         self._counts = counts
-        self.start_anew()
+        self.reset()
         _couriers.add(self)
 
-    def start_anew(self) -> None:
-        """Forget what is due; for a forked child, which lacks the thread that the parent has.
+    def reset(self) -> None:
+        """Forget the keys; for a forked child, which lacks the thread of its parent.
 
-        The lock is new as well: a thread may have held it when the process was forked.
+        The lock is new as well, because a thread may have held it during the fork.
         """
-        self._watch: Progress = _nobody
-        self._due: dict[str, None] = {}  # keys, in the order in which they were woken
+        self._progress: Progress | None = None
+        self._keys: dict[str, None] = {}  # to send, in the order of wake
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._hurry = self._stopped = self._told = False
+        self._hurry = self._stopped = self._reported = False
         self._failures = 0
         self._error: Exception | None = None
 
     @property
     def pending(self) -> bool:
-        """Whether something is being sent, or will be tried again."""
+        """Whether the courier sends something, or will try it again."""
         return self._thread is not None
 
     @property
@@ -109,53 +109,52 @@ class Courier:
         return self._error is not None
 
     def wake(self, *keys: str) -> None:
-        """Have what belongs to the keys sent; returns at once."""
+        """Send what belongs to the keys; return at once."""
         with self._changed:
-            self._due |= dict.fromkeys(keys)
+            self._keys |= dict.fromkeys(keys)
             if self._thread is None and not self._stopped:
                 # A daemon, so that a courier never keeps a process alive.
                 thread = threading.Thread(target=self._run, name="kept-courier", daemon=True)
-                with contextlib.suppress(RuntimeError):  # a process that ends has no more of them
+                with contextlib.suppress(RuntimeError):  # a process that ends starts no threads
                     thread.start()
                     self._thread = thread
 
     def wait(self, seconds: float) -> bool:
-        """Wait until all is sent; return whether it is. One that fails gets one attempt."""
+        """Wait until all is sent; return whether it is. After a failure, wait for one attempt."""
         with self._changed:
-            failures, self._hurry = self._failures, True
+            before, self._hurry = self._failures, True
             self._changed.notify_all()
-            over = lambda: not self.pending or self._failures > failures  # noqa: E731
-            self._changed.wait_for(over, seconds)
+            self._changed.wait_for(lambda: not self.pending or self._failures > before, seconds)
             self._hurry = False
-            return not self.pending and not self._due
+            return not self.pending and not self._keys
 
     def finish(self, seconds: float = FINISH_SECONDS) -> None:
-        """Wait as long as the destination answers, at most some seconds; tell what is left."""
+        """Wait while the destination answers, up to some seconds; report what is left."""
         words = self._words
         if self.pending and not self.fails and not self.wait(min(NOTICE_SECONDS, seconds)):
             show(f"the last versions are on their way to {words.destination}")
-        if (self.pending or self._due) and not self._watched(seconds):
+        if (self.pending or self._keys) and not self._wait_with_progress(seconds):
             why = f" ({self._error})" if self._error else ""
             show(
                 f"{words.left()} in {words.destination} yet{why}. "
                 f"Safe in {words.safe}; {words.later}"
             )
 
-    def told(self, done: int, total: int) -> None:
-        """Take note of the bytes that are sent, and of those that are to be."""
-        self._watch(done, total)
+    def count(self, done: int, total: int) -> None:
+        """Show the bytes that are sent, of all, if finish waits."""
+        if self._progress is not None:
+            self._progress(done, total)
 
-    def _watched(self, seconds: float) -> bool:
-        """Wait as wait does, and show how far it is."""
-        with progress(f"To {self._words.destination}", "bytes" if self._counts else None) as watch:
-            self._watch = watch
+    def _wait_with_progress(self, seconds: float) -> bool:
+        with progress(f"To {self._words.destination}", "bytes" if self._counts else None) as shown:
+            self._progress = shown
             try:
                 return self.wait(seconds)
             finally:
-                self._watch = _nobody
+                self._progress = None
 
     def stop(self, seconds: float) -> None:
-        """End the thread soon, between two attempts or after what it is sending."""
+        """End the thread: between two attempts, or after the current one."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -169,21 +168,21 @@ class Courier:
                 self._error, pause = None, _FIRST_PAUSE
             except _LASTING as error:
                 self._failed(error)
-            except Exception as error:  # noqa: BLE001 - told, kept, and tried again
+            except Exception as error:  # noqa: BLE001 - reported, kept, and tried again
                 self._failed(error)
                 self._rest(key, pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _next(self) -> str | None:
         with self._changed:
-            key = None if self._stopped else next(iter(self._due), None)
+            key = None if self._stopped else next(iter(self._keys), None)
             if key is None:
                 if self._held is not None:
                     self._held.close()
                 self._thread = None
                 self._changed.notify_all()
             else:
-                del self._due[key]
+                del self._keys[key]
             return key
 
     def _failed(self, error: Exception) -> None:
@@ -191,37 +190,37 @@ class Courier:
             self._error = error
             self._failures += 1
             self._changed.notify_all()
-        if not self._told:
-            self._told = True
+        if not self._reported:
+            self._reported = True
             show(
-                f"{self._words.destination} fails, training goes on and every version is "
-                f"safe in {self._words.safe}: {error}"
+                f"sending to {self._words.destination} failed; training continues, and every "
+                f"version is safe in {self._words.safe}: {error}"
             )
 
     def _rest(self, key: str, seconds: float) -> None:
         with self._changed:
-            self._due.setdefault(key)
+            self._keys.setdefault(key)
             self._changed.wait_for(lambda: self._hurry or self._stopped, seconds)
 
 
 def finish_all(couriers: list[Courier]) -> None:
-    """See Courier.finish; they work side by side, so the time is for all of them."""
+    """Finish several couriers; they work at the same time, so they share the seconds."""
     end = time.monotonic() + FINISH_SECONDS
     for courier in couriers:
         courier.finish(max(end - time.monotonic(), NOTICE_SECONDS))
 
 
-def _start_all_anew() -> None:
+def _reset_all() -> None:
     for courier in list(_couriers):
-        courier.start_anew()
+        courier.reset()
 
 
-os.register_at_fork(after_in_child=_start_all_anew)
+os.register_at_fork(after_in_child=_reset_all)
 
 
 @atexit.register
 def _exit() -> None:
-    """At exit: a little time for what is on its way; no thread may be inside obstore at the end."""
+    """Wait a little for couriers, then stop them: no thread may be inside obstore at the exit."""
     end = time.monotonic() + EXIT_SECONDS
     for courier in list(_couriers):
         if courier.pending and not courier.fails:

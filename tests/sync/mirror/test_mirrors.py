@@ -78,7 +78,7 @@ def test_a_mirror_that_is_away_is_told_of_once_and_catches_up(
     assert time.monotonic() - started < 30
     told = [text for text in shown if "on their way" not in text]
     assert len(told) == 2
-    assert "training goes on and every version is safe" in told[0]
+    assert "training continues, and every version is safe" in told[0]
     assert "cannot be reached" in told[0]
     assert told[1].endswith(f"kept sync {store.location} {s3}")
     proxy.fault = lambda *_: None

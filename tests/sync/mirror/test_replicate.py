@@ -147,7 +147,7 @@ def test_a_store_that_went_its_own_way_is_refused(source, target, log):
     log(target)
     log(source)
     before = state(target)
-    with pytest.raises(Diverged, match="would be v2, received v1"):
+    with pytest.raises(Diverged, match="expected v2 as its next version, found v1"):
         Sync(source, target, "m").run()
     assert state(target) == before
 

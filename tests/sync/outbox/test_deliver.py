@@ -11,7 +11,7 @@ import pytest
 
 import kept
 from kept.errors import Damaged, Unreachable
-from kept.sync.outbox.deliver import Delivery, Sent
+from kept.sync.outbox.deliver import Delivered, Delivery
 from kept.sync.outbox.outbox import Outbox
 from tests.helpers import finish, start, write
 
@@ -48,13 +48,13 @@ def test_entries_become_versions_in_order(s3, outbox, tmp_path):
     for n in range(3):
         add(delivery, tmp_path, n).unlink()
     told = []
-    assert delivery.send(lambda *done: told.append(done)) == Sent(3, 3000)
+    assert delivery.send(lambda *done: told.append(done)) == Delivered(3, 3000)
     assert told == [(1016, 3000), (2032, 3000), (3048, 3048)]  # a blob has a header of 16 bytes
     assert [v.reference for v in arrived.versions] == ["m:v0", "m:v1", "m:v2"]
     store = kept.open_store(s3)
     assert store["m:best"].index == 2
     assert store["m:a1"].metadata == {"n": 1, "bytes_new": 1000}
-    assert delivery.send() == Sent(0, 0)
+    assert delivery.send() == Delivered(0, 0)
     assert not os.path.exists(outbox.folder)
 
 
@@ -76,8 +76,8 @@ def test_one_that_is_added_while_the_outbox_is_looked_at_is_told_when_it_arrives
         return found
 
     monkeypatch.setattr(delivery, "left", left_before_another_one_comes)
-    assert delivery.send() == Sent(1, 1000)
-    assert delivery.send() == Sent(1, 1000)
+    assert delivery.send() == Delivered(1, 1000)
+    assert delivery.send() == Delivered(1, 1000)
     assert [v.reference for v in arrived.versions] == ["m:v0", "m:v1"]
 
 
@@ -96,7 +96,7 @@ def test_what_another_one_is_sending_is_waited_for_if_everything_is_wanted(
         sending.join(0.5)
         assert sending.is_alive() == everything
     sending.join()
-    assert sent == [Sent(1, 1000) if everything else Sent(0, 0)]
+    assert sent == [Delivered(1, 1000) if everything else Delivered(0, 0)]
 
 
 def test_one_that_is_deleted_before_its_arrival_is_told_holds_nothing_up(
@@ -115,7 +115,7 @@ def test_one_that_is_deleted_before_its_arrival_is_told_holds_nothing_up(
         return index
 
     monkeypatch.setattr(Delivery, "_commit", delete_at_once)
-    assert delivery.send() == Sent(2, 2000)
+    assert delivery.send() == Delivered(2, 2000)
     assert [(v.reference, v.record.deleted) for v in arrived.versions] == [
         ("m:v0", True),
         ("m:v1", False),
@@ -175,7 +175,7 @@ def test_what_fails_still_waits_and_is_not_sent_twice(proxy, s3, quick, outbox, 
     proxy.fault = misbehave
     with pytest.raises(Unreachable):
         delivery.send()
-    assert [e.content["metadata"]["n"] for e in outbox.entries()] == [1, 2]
+    assert [e.info["metadata"]["n"] for e in outbox.entries()] == [1, 2]
     proxy.fault = lambda *_: None
     assert delivery.send().versions == 2
     assert found(s3) == [(0, 0), (1, 1), (2, 2)]
@@ -189,17 +189,17 @@ def test_an_entry_that_is_refused_does_not_hold_up_the_others(s3, outbox, tmp_pa
     with pytest.raises(Damaged, match="changed in place"):
         delivery.send()
     assert found(s3) == [(0, 1)]
-    assert [entry.content["metadata"]["n"] for entry in outbox.entries()] == [0]
+    assert [entry.info["metadata"]["n"] for entry in outbox.entries()] == [0]
 
 
 def test_only_the_wanted_artifact_is_sent(s3, outbox, tmp_path):
     delivery = Delivery(kept.open_store(s3), outbox)
     for artifact, n in (("m", 0), ("other", 1), ("m", 2)):
         add(delivery, tmp_path, n, artifact)
-    assert delivery.send(artifact="other") == Sent(1, 1000)
+    assert delivery.send(artifact="other") == Delivered(1, 1000)
     assert found(s3, "other") == [(0, 1)]
-    assert [entry.content["metadata"]["n"] for entry in delivery.left()] == [0, 2]
-    assert delivery.send(artifact="m") == Sent(2, 2000)
+    assert [entry.info["metadata"]["n"] for entry in delivery.left()] == [0, 2]
+    assert delivery.send(artifact="m") == Delivered(2, 2000)
 
 
 BOTH = """

@@ -37,7 +37,7 @@ def test_an_entry_is_there_until_it_is_confirmed(outbox, file):
     assert Outbox(outbox.folder).entries() == [added]
     [entry] = outbox.entries("there")
     assert outbox.entries("elsewhere") == []
-    assert (entry.destination, entry.content, entry.artifact) == ("there", CONTENT, "m")
+    assert (entry.destination, entry.info, entry.artifact) == ("there", CONTENT, "m")
     assert [(f.path, f.size) for f in entry.files] == [("m.keras", 7000), ("more/state.json", 7000)]
     assert entry.size == 14000
     entry.check()
@@ -78,7 +78,7 @@ for n in range(3):
         finish(start(code, outbox.folder, file, first))
     outbox.confirm(outbox.entries()[0])
     finish(start(code, outbox.folder, file, 6))
-    assert [entry.content["n"] for entry in outbox.entries()] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [entry.info["n"] for entry in outbox.entries()] == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_many_threads_add_and_confirm_at_once(outbox, file):

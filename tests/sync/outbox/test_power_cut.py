@@ -52,7 +52,7 @@ class Cuts:
         self.noting.add(n)
         write_note(self.added[n])
         self.noting.discard(n)
-        self.notes[n] = rejected.refusal_of(self.added[n])
+        self.notes[n] = rejected.rejection_of(self.added[n])
         self.check()
 
     def check(self):
@@ -66,16 +66,16 @@ class Cuts:
         self.watch.on_step = on_step
 
     def _look(self, entries):
-        found = [entry.content["n"] for entry in entries]
+        found = [entry.info["n"] for entry in entries]
         assert found == sorted(set(found))
         assert set(found) >= set(self.added) - self.leaving
         for entry in entries:
-            n = entry.content["n"]
-            assert entry.content == content(n)
+            n = entry.info["n"]
+            assert entry.info == content(n)
             assert [file.path for file in entry.files] == [f"m{n}.keras", f"state{n}.json"]
             for file in entry.files:
                 assert Path(file.file).read_bytes() == file.path.encode() * 100
-            note = rejected.refusal_of(entry)
+            note = rejected.rejection_of(entry)
             assert n in self.noting or note == self.notes.get(n)
 
 
@@ -100,7 +100,7 @@ def run(cuts):
 
 def test_every_moment_is_a_good_one(cuts):
     run(cuts)
-    assert [entry.content["n"] for entry in cuts.outbox.entries()] == [2, 3]
+    assert [entry.info["n"] for entry in cuts.outbox.entries()] == [2, 3]
     assert cuts.moments > 40
 
 
@@ -115,18 +115,18 @@ def test_every_moment_is_a_good_one_on_another_file_system(tmp_path, monkeypatch
 def reject_and_pass(cuts):
     for n in range(3):
         cuts.add(n)
-    cuts.note(0, lambda entry: rejected.refuse(entry, "not this one"))
-    cuts.note(0, lambda entry: rejected.pass_by([entry], cuts.added[1]))
+    cuts.note(0, lambda entry: rejected.reject(entry, "not this one"))
+    cuts.note(0, lambda entry: rejected.note_later([entry], cuts.added[1]))
     cuts.confirm(1)
     cuts.add(3)
-    cuts.note(0, lambda entry: rejected.refuse(entry, "nor today"))
+    cuts.note(0, lambda entry: rejected.reject(entry, "nor today"))
 
 
 def test_every_moment_of_a_rejection_is_a_good_one(cuts):
     reject_and_pass(cuts)
     entry = cuts.outbox.entries()[0]
     assert rejected.aliases_of(entry) == ["epoch_0"]
-    assert rejected.refusal_of(entry).reason == "nor today"
+    assert rejected.rejection_of(entry).reason == "nor today"
 
 
 @pytest.mark.parametrize("nth", range(7))

@@ -10,12 +10,11 @@ from click.testing import CliRunner
 
 from kept.cli.main import cli
 from kept.sync import courier
-from kept.sync.outbox.rejected import refusal_of
-from kept.sync.wandb import sdk as wandb_run
-from kept.sync.wandb import sender
-from kept.sync.wandb.uploads import Label
+from kept.sync.outbox.rejected import rejection_of
+from kept.sync.wandb import sdk, sender
+from kept.sync.wandb.uploads import UploadInfo
 from tests.helpers import write
-from tests.sync.mirror.trainer import Trainer, sync
+from tests.sync.wandb.trainer import Trainer, sync
 
 wandb = pytest.importorskip("wandb")
 
@@ -51,7 +50,7 @@ def test_one_that_is_refused_does_not_keep_later_ones(wandb_server, tmp_path, re
     versions = wandb_server.versions(trainer.name)
     assert [set(v.aliases) for v in versions] == [{"epoch_1", "best"}, {"epoch_2", "latest"}]
     [left] = trainer.outbox.entries()
-    assert "returned error 400" in refusal_of(left).reason
+    assert "returned error 400" in rejection_of(left).reason
     trainer.save(b"3")
     trainer.uploads.finish()
     assert len(wandb_server.versions(trainer.name)) == 3, "and it was not asked for once more"
@@ -68,12 +67,12 @@ def test_a_type_conflict(wandb_server, tmp_path, shown):
     taken = wandb.Artifact("mine", type="dataset")
     trainer.run.log_artifact(taken).wait()
     files = {"m.keras": write(tmp_path / "f", b"0")}
-    trainer.uploads.add(Label("mine", aliases=["epoch_0"]), files)
+    trainer.uploads.add(UploadInfo("mine", aliases=["epoch_0"]), files)
     trainer.save(b"0")
     trainer.uploads.finish()
     assert "already exists with type 'dataset'" in shown[0]
     [left] = trainer.outbox.entries()
-    assert "already exists with type 'dataset'" in refusal_of(left).reason
+    assert "already exists with type 'dataset'" in rejection_of(left).reason
     assert len(wandb_server.versions(trainer.name)) == 1
     trainer.outbox.drop(left)
     assert not os.path.exists(trainer.outbox.folder)
@@ -85,7 +84,7 @@ def test_what_the_sdk_does_not_take(wandb_server, tmp_path):
     trainer.save(b"1")
     trainer.uploads.finish()
     [left] = trainer.outbox.entries()
-    assert "metadata keys" in refusal_of(left).reason
+    assert "metadata keys" in rejection_of(left).reason
     assert len(wandb_server.versions(trainer.name)) == 1
 
 
@@ -107,7 +106,7 @@ def test_what_may_pass_keeps_the_order(wandb_server, tmp_path, refusing):
     "HTTP 503: injected",
 ])  # fmt: skip
 def test_texts_of_what_may_pass(text):
-    assert wandb_run.may_pass(ValueError(text))
+    assert sdk.may_pass(ValueError(text))
 
 
 @pytest.mark.parametrize("text", [
@@ -116,7 +115,7 @@ def test_texts_of_what_may_pass(text):
     "ArtifactSaver.uploadFiles: most remaining uploads (1/1) have failed, giving up",
 ])  # fmt: skip
 def test_texts_of_refusals(text):
-    assert not wandb_run.may_pass(ValueError(text))
+    assert not sdk.may_pass(ValueError(text))
 
 
 def run(*args, code=0):
@@ -130,7 +129,7 @@ def test_the_command_lists_sends_and_drops(wandb_server, tmp_path, refusing):
     for n in range(3):
         trainer.save(b"%d" % n)
     wandb.finish()
-    assert "Nothing was refused" in run("--drop-refused")
+    assert "No checkpoint is rejected" in run("--drop-refused")
     refusing("createArtifact", 1_000_000, "400")
     assert "returned error 400" in run(code=1)
     refusing("createArtifact", 3)
@@ -139,7 +138,7 @@ def test_the_command_lists_sends_and_drops(wandb_server, tmp_path, refusing):
     [waits] = json.loads(run("--status", "--json"))
     assert (waits["versions"], waits["refused"]) == (1, 1)
     assert "returned error 400" in waits["reason"]
-    assert f"1 checkpoint of {trainer.name} refused: " in run("--status")
+    assert f"1 checkpoint of {trainer.name} rejected: " in run("--status")
     with trainer.outbox.draining(waits["destination"]):
         assert "another process is sending it" in run("--drop-refused", "--yes")
     [dropped] = json.loads(run("--drop-refused", "--yes", "--json"))
@@ -155,7 +154,7 @@ def test_what_was_refused_by_mistake_is_sent_later(wandb_server, tmp_path, refus
     wandb.finish()
     refusing("createArtifact", 1_000_000)
     run(code=1)
-    assert [refusal_of(e).taken for e in trainer.outbox.entries()] == [()] * 3
+    assert [rejection_of(e).taken for e in trainer.outbox.entries()] == [()] * 3
     refusing("createArtifact", 0)
     run()
     trainer.is_on(wandb_server)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kept.sync.outbox.outbox import Outbox
-from kept.sync.outbox.rejected import aliases_of, pass_by, refusal_of, refuse
+from kept.sync.outbox.rejected import aliases_of, note_later, reject, rejection_of
 from tests.helpers import write
 
 
@@ -22,38 +22,38 @@ def add(tmp_path):
 
 def test_a_later_entry_takes_the_aliases_that_both_have(add):
     rejected, sent = add("epoch_0", "best", "latest"), add("epoch_1", "best", "latest")
-    refuse(rejected, "no")
-    pass_by([rejected], sent)
+    reject(rejected, "no")
+    note_later([rejected], sent)
     assert aliases_of(rejected) == ["epoch_0"]
-    assert refusal_of(rejected).reason == "no"
+    assert rejection_of(rejected).reason == "no"
 
 
 def test_several_later_entries_add_up_and_a_second_rejection_keeps_them(add):
     rejected = add("a", "b", "c")
-    refuse(rejected, "no")
-    pass_by([rejected], add("b"))
-    pass_by([rejected], add("a"))
-    refuse(rejected, "still no")
+    reject(rejected, "no")
+    note_later([rejected], add("b"))
+    note_later([rejected], add("a"))
+    reject(rejected, "still no")
     assert aliases_of(rejected) == ["c"]
-    assert refusal_of(rejected).reason == "still no"
+    assert rejection_of(rejected).reason == "still no"
 
 
 def test_an_earlier_entry_takes_nothing(add):
     sent, rejected = add("best"), add("best")
-    refuse(rejected, "no")
-    pass_by([rejected], sent)
+    reject(rejected, "no")
+    note_later([rejected], sent)
     assert aliases_of(rejected) == ["best"]
 
 
 def test_an_entry_of_another_artifact_takes_nothing(add):
     rejected, sent = add("best"), add("best", artifact="other")
-    refuse(rejected, "no")
-    pass_by([rejected], sent)
+    reject(rejected, "no")
+    note_later([rejected], sent)
     assert aliases_of(rejected) == ["best"]
 
 
 def test_an_entry_that_was_never_rejected_has_all_its_aliases(add):
     entry = add("best")
-    pass_by([entry], add("best"))
+    note_later([entry], add("best"))
     assert aliases_of(entry) == ["best"]
-    assert refusal_of(entry) is None
+    assert rejection_of(entry) is None

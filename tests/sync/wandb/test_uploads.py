@@ -12,12 +12,11 @@ import pytest
 from kept.errors import Damaged, InvalidInput, NoActiveRun, UploadFailed
 from kept.sync import courier
 from kept.sync.outbox.outbox import Outbox
-from kept.sync.wandb import sdk as wandb_run
-from kept.sync.wandb import sender
+from kept.sync.wandb import sdk, sender
 from kept.sync.wandb.ping import answers
 from kept.sync.wandb.uploads import send_left, uploads_of
 from tests.helpers import write
-from tests.sync.mirror.trainer import Trainer, sync
+from tests.sync.wandb.trainer import Trainer, sync
 
 wandb = pytest.importorskip("wandb")
 
@@ -93,7 +92,7 @@ def test_the_server_away_until_the_end(wandb_server, tmp_path, monkeypatch, show
         trainer.save(b"%d" % n)
     trainer.uploads.finish()
     failed, left = (text for text in shown if "on their way" not in text)
-    assert "fails, training goes on and every version is safe" in failed
+    assert "failed; training continues, and every version is safe" in failed
     assert "does not answer" in failed
     assert "3 checkpoints are not in the W&B run kept-team/p/" in left
     assert left.endswith(f"to send it: kept sync --outbox {trainer.outbox.folder}")
@@ -146,29 +145,26 @@ def test_committed_and_not_confirmed_is_not_sent_again(wandb_server, tmp_path, m
     trainer.uploads.finish()
     assert len(trainer.outbox.entries()) == 1
     wandb.finish()
-    sent = []
-    assert send_left(
-        Outbox(trainer.outbox.folder), trainer.outbox.entries()[0].destination, sent.append
-    )
-    assert len(sent) == 1
+    [entry] = trainer.outbox.entries()
+    assert list(send_left(Outbox(trainer.outbox.folder), entry.destination)) == [entry]
     trainer.is_on(wandb_server)
 
 
 def test_a_server_that_does_not_tell_is_not_taken_for_one_that_has_nothing(wandb_server, tmp_path):
     trainer = Trainer(tmp_path)
-    place = wandb_run.place_of(trainer.run)
-    assert wandb_run.known(place, trainer.name, "model") == set()
-    assert wandb_run.best(place, trainer.name) is None
+    place = sdk.place_of(trainer.run)
+    assert sdk.known(place, trainer.name, "model") == set()
+    assert sdk.best(place, trainer.name) is None
     trainer.save(b"0", aliases=["best"], metadata={"epoch": 7})
     trainer.uploads.finish()
-    assert len(wandb_run.known(place, trainer.name, "model")) == 1
-    assert wandb_run.known(place, "another", "model") == set()
-    assert wandb_run.best(place, trainer.name)["epoch"] == 7
+    assert len(sdk.known(place, trainer.name, "model")) == 1
+    assert sdk.known(place, "another", "model") == set()
+    assert sdk.best(place, trainer.name)["epoch"] == 7
     wandb_server.faults.fault = lambda name: "403" if name == "project" else None
     with pytest.raises(UploadFailed):
-        wandb_run.known(place, trainer.name, "model")
+        sdk.known(place, trainer.name, "model")
     with pytest.raises(UploadFailed):
-        wandb_run.best(place, trainer.name)
+        sdk.best(place, trainer.name)
 
 
 def test_the_same_bytes_again(wandb_server, tmp_path):
@@ -271,7 +267,7 @@ def test_a_file_that_was_changed_in_place_is_not_sent(wandb_server, tmp_path, sh
     assert contents == [{"m.keras": b"0"}, {"m.keras": b"2"}]
     wandb.finish()
     with pytest.raises(Damaged, match="changed in place"):
-        send_left(trainer.outbox, entry.destination, print)
+        list(send_left(trainer.outbox, entry.destination))
     assert trainer.outbox.entries() == [entry]
 
 
@@ -282,7 +278,7 @@ def test_sync_lets_a_living_run_alone(wandb_server, tmp_path):
     [entry] = trainer.outbox.entries()
     while not wandb_server.faults.calls.count("createArtifact"):
         pass
-    assert not send_left(trainer.outbox, entry.destination, print)
+    assert list(send_left(trainer.outbox, entry.destination)) == []
     wandb_server.faults.fault = lambda name: None
     trainer.uploads.finish()
     trainer.is_on(wandb_server)
@@ -290,7 +286,7 @@ def test_sync_lets_a_living_run_alone(wandb_server, tmp_path):
 
 def test_whether_a_server_answers(wandb_server):
     def answer(url):
-        return answers(wandb_run.Place(url, "", "p", "r"))
+        return answers(sdk.Place(url, "", "p", "r"))
 
     assert answer(wandb_server.url)
     # A certificate that only wandb knows is no outage; here there is no TLS at all.
@@ -307,12 +303,12 @@ def test_whether_a_server_answers(wandb_server):
 def test_an_sdk_that_is_too_old(monkeypatch, version):
     monkeypatch.setattr(wandb, "__version__", version)
     with pytest.raises(InvalidInput, match=rf"needs 0\.19\.11.*Received: wandb {version}"):
-        wandb_run.active_run()
+        sdk.active_run()
 
 
 def test_no_run(wandb_server):
     with pytest.raises(NoActiveRun, match=r"wandb.init\(\).*kept.ModelCheckpoint"):
-        wandb_run.active_run()
+        sdk.active_run()
 
 
 def test_all_who_upload_to_a_run_share_one_sender(wandb_server):

@@ -121,7 +121,7 @@ def test_best_counts_what_has_not_arrived(model, data, s3, proxy, quick):
     proxy.fault = lambda *_: "away"
     options = {"monitor": "loss", "store": s3, "name": "m"}
     model.fit(*data, epochs=2, verbose=0, callbacks=[kept.ModelCheckpoint("m.keras", **options)])
-    best = min(e.content["metadata"]["value"] for e in Outbox().entries(s3))
+    best = min(e.info["metadata"]["value"] for e in Outbox().entries(s3))
     second = kept.ModelCheckpoint("m.keras", **options)
     second.set_model(make_model())
     assert second._controller.destination.best("m", "loss", "min") == best

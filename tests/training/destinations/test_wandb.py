@@ -287,7 +287,7 @@ def test_offline(wandb_of_session, model, capsys):
         assert entry.artifact == name(run)
         (file,) = entry.files
         assert os.path.samefile(file.file, f"m-{n + 1}.keras"), "a link, no second copy"
-    aliases = [entry.content["aliases"] for entry in callback.logged]
+    aliases = [entry.info["aliases"] for entry in callback.logged]
     assert aliases == [["latest", "epoch_0", "best"], ["latest", "epoch_1", "best"]]
 
 

@@ -1,1 +1,1 @@
-"""A second store that gets each version after its commit."""
+"""A second store that receives each version after its commit."""

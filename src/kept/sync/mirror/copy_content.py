@@ -1,4 +1,4 @@
-"""Copying the content of a version to another bucket: only the blobs that it lacks."""
+"""Copies the content of a version to another bucket: only the blobs that it lacks."""
 
 from __future__ import annotations
 
@@ -17,53 +17,52 @@ if TYPE_CHECKING:
     from kept.store.content.manifest import Manifest
     from kept.store.log.history import VersionRecord
 
-_AT_ONCE = 8  # questions; a blob takes memory, so of these fewer are read ahead
-_READ_AHEAD = 4
+_AT_ONCE = 8  # questions
+_READ_AHEAD = 4  # blobs; fewer, because they take memory
 
 
 class ContentCopy:
-    """Copies blobs and manifests; remembers which blobs the target is known to have."""
+    """Copies blobs and manifests, and remembers which blobs the target has."""
 
     def __init__(self, source: Bucket, target: Bucket) -> None:
         self._source, self._target = source, target
-        self._there: set[str] = set()
+        self._present: set[str] = set()
 
     def forget(self) -> None:
-        """Know nothing of the target any more: a gc is deleting there."""
-        self._there.clear()
+        """Forget which blobs the target has, because a gc deletes there."""
+        self._present.clear()
 
     def copy(
-        self, entry: VersionRecord, condemned: frozenset[str], transfer: Transfer
+        self, record: VersionRecord, condemned: frozenset[str], transfer: Transfer
     ) -> tuple[int, int]:
-        """Make the target hold a version's content; return the blobs and bytes that it lacked.
+        """Bring a version's content to the target; return the blobs and bytes that it lacked.
 
-        The transfer, which counts on all the bytes of the version, is told of each of them.
-        All of it is checked on the way. Raises Damaged, or BeingCollected if it needs a condemned
-        key: a copy has the names that its source has.
+        The transfer counts every byte of the version, moved or spared. copy checks all bytes.
+        Raises Damaged, or BeingCollected if a key is condemned: a copy cannot use another key.
         """
-        manifest = read_manifest(self._source, entry)
+        manifest = read_manifest(self._source, record)
         ends = _ends(manifest)
-        if condemned & {manifest_key(entry.manifest), *map(blob_key, ends)}:
+        if condemned & {manifest_key(record.manifest), *map(blob_key, ends)}:
             raise BeingCollected(
-                f"A gc is about to delete in {self._target.location} what version "
-                f"v{entry.index} needs there. Copy it when that gc is done; if it was killed, run "
+                f"A gc is about to delete bytes in {self._target.location} that version "
+                f"v{record.index} needs there. Copy it after that gc; if that gc was killed, run "
                 "kept gc there."
             )
         lacking = list(self._lacking(ends))
-        transfer.spared(entry.size - sum(ends[blob] for blob in lacking))
+        transfer.spared(record.size - sum(ends[blob] for blob in lacking))
         sizes: list[int] = []
         self._target.put_many(self._read(lacking, sizes), transfer)
         encoded = manifest.encode()
-        self._target.put(manifest_key(entry.manifest), [encoded])
-        self._there.update(ends)
+        self._target.put(manifest_key(record.manifest), [encoded])
+        self._present.update(ends)
         return len(sizes), sum(sizes)
 
     def _lacking(self, ends: dict[str, int]) -> Iterator[str]:
-        asked = [blob for blob in ends if blob not in self._there]
+        asked = [blob for blob in ends if blob not in self._present]
         at_once = _AT_ONCE if self._target.is_remote else 1
-        there = mapped(lambda blob: is_whole(self._target, blob, least=ends[blob]), asked, at_once)
-        # A short one is what a writer without fsync leaves after a power cut.
-        yield from (blob for blob, whole in zip(asked, there, strict=True) if not whole)
+        found = mapped(lambda blob: is_whole(self._target, blob, least=ends[blob]), asked, at_once)
+        # A writer without fsync leaves short blobs after a power cut.
+        yield from (blob for blob, whole in zip(asked, found, strict=True) if not whole)
 
     def _read(self, blobs: Iterable[str], sizes: list[int]) -> Iterator[tuple[str, Parts]]:
         ahead = _READ_AHEAD if self._source.is_remote else 1
@@ -74,7 +73,7 @@ class ContentCopy:
 
 
 def _ends(manifest: Manifest) -> dict[str, int]:
-    """Return how many raw bytes of each blob the manifest needs at the least."""
+    """Return the raw bytes of each blob that the manifest needs, counted from its start."""
     ends: dict[str, int] = {}
     for chunk in manifest.chunks():
         ends[chunk.blob] = max(ends.get(chunk.blob, 0), chunk.offset + chunk.size)

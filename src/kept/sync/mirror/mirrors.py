@@ -1,7 +1,7 @@
 """Mirrors that follow a store while a model trains: each has a courier.
 
-What a mirror lacks is known from the two logs (sync.py), so nothing here has to be durable but the
-note that there is a mirror.
+The two logs show what a mirror lacks (replicate.py). So only one note has to be durable here: that
+an artifact has a mirror.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Mirror:
-    """Another place that artifacts are copied to; what is due are artifacts."""
+    """Copies artifacts to a second store; the keys of its courier are artifacts."""
 
     def __init__(self, store: Store, where: Where) -> None:
-        """Name the place; it is first asked for on the courier's thread. Raises InvalidInput."""
+        """Name the second store; only the courier's thread reads it. Raises InvalidInput."""
         self._store = store
         self._bucket = where.bucket if isinstance(where, Store) else open_bucket(where)
         self.location = self._bucket.location
@@ -35,12 +35,12 @@ class Mirror:
         self._receipts = Receipts(store.bucket, self.location)
         self._target: Store | None = None
         self._syncs: dict[str, Sync] = {}
-        later = f"the next run goes on, or: kept sync {store.location} {self.location}"
+        later = f"the next run continues, or: kept sync {store.location} {self.location}"
         words = Words(f"the mirror {self.location}", store.location, later)
         self.courier = Courier(self, words, counts=True)
 
     def begin(self, artifact: str) -> None:
-        """Note durably that the artifact is mirrored, and copy what an earlier run has left."""
+        """Note durably that the artifact has a mirror, and copy what an earlier run has left."""
         self._receipts.register(artifact)
         self.courier.wake(artifact, *self._receipts.artifacts())
 
@@ -51,10 +51,7 @@ class Mirror:
         if not self._store.log(what).view().head:
             return  # registered, and nothing committed yet
         sync = self._syncs.setdefault(what, Sync(self._store, self._target, what))
-        sync.run(
-            lambda record, version: self._receipts.confirm(what, record, version),
-            self.courier.told,
-        )
+        sync.run(self._receipts, self.courier.count)
 
 
 class Mirrors:
@@ -73,12 +70,12 @@ class Mirrors:
             mirror.begin(artifact)
 
     def wake(self, artifact: str) -> None:
-        """Have an artifact copied; returns at once."""
+        """Copy an artifact to each mirror; return at once."""
         for mirror in self._all:
             mirror.courier.wake(artifact)
 
     def finish(self) -> None:
-        """Wait a while for mirrors that answer; tell what is left."""
+        """Wait a while for mirrors that answer; report what is left."""
         finish_all([mirror.courier for mirror in self._all])
 
 

@@ -1,8 +1,8 @@
-"""Copying an artifact from one store to another: the events of its log, one by one, in order.
+"""Replays the log of an artifact from one store to another: its events, one by one, in order.
 
-An event is the same in both stores if it has the same write_id. So what is left to copy need not
-be written down: it is what the source's log has and the target's has not. That makes copying
-idempotent, also for two processes at once, and it goes on where it was broken off.
+An event is the same in both stores if it has the same write_id. So nothing records what is left to
+copy: it is what the source's log has and the target's lacks. So copying is idempotent, also for two
+processes at once, and it continues after an interruption.
 
 Invariant: blobs, then the manifest, then the record, as with any commit.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kept.bucket.transfer import Transfer
 from kept.errors import ArtifactNotFound, Diverged
@@ -20,13 +20,12 @@ from kept.store.log.history import VersionRecord, version_records
 from kept.sync.mirror.copy_content import ContentCopy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from kept.bucket.transfer import Progress
     from kept.store.log.log import Event, View
+    from kept.store.receipts import Receipts
     from kept.store.store import Store
-
-    Confirm = Callable[[int, int], None]  # the source's record, the newest version
 
 
 @dataclass(slots=True)
@@ -47,55 +46,62 @@ class Copied:
         )
 
 
+class _Replay(NamedTuple):
+    """An event as the target will have it, and the version whose content it needs there."""
+
+    event: Event
+    record: VersionRecord | None
+
+
 class Sync:
-    """Copies one artifact; run may be called again, and then only looks at what is new."""
+    """Copies one artifact; a further run reads only what is new."""
 
     def __init__(self, source: Store, target: Store, name: str) -> None:
         self._source, self._target, self._name = source, target, name
-        self._version = -1  # the newest one up to there
-        self._done = 0  # the source's record up to which all is in the target
+        self._done = 0  # the source's record up to which the target has everything
+        self._version = -1  # the newest version up to that record
         self._known: set[str] = set()  # write_ids in the target's log
         self._known_head = 0
         self._content = ContentCopy(source.bucket, target.bucket)
 
     def run(
         self,
-        confirm: Confirm | None = None,
+        receipts: Receipts | None = None,
         progress: Progress | None = None,
         *,
         in_parts: bool = False,
     ) -> Copied:
-        """Copy what the target lacks; confirm is called when it has more than before.
+        """Copy what the target lacks; confirm in the receipts each record that it has then.
 
-        progress is called with the bytes that are copied and those that are to be, by any thread,
-        by one at a time; in_parts where somebody watches (see Transfer).
-        Raises ArtifactNotFound, Diverged, Damaged, or what either store raises; what was copied
-        until then stays, and the next run goes on from there.
+        run calls progress with the copied and the total bytes, from any thread, one call at a time.
+        Pass in_parts if a person watches (see Transfer).
+        Raises ArtifactNotFound, Diverged, Damaged, or what either store raises. What was copied
+        before stays, and the next run continues from there.
         """
         view = self._source.log(self._name).view()
         if not view.head:
             raise ArtifactNotFound(f"No artifact {self._name!r} in {self._source.location}.")
         self._target.create()
-        self._look_at(self._target.log(self._name).view())
+        self._learn(self._target.log(self._name).view())
         new = itertools.takewhile(lambda e: e["number"] > self._done, view.backwards())
         events = list(new)[::-1]
-        adapted = self._adapted(events, _needed(events, view))
-        size = sum(entry.size for _, entry in adapted.values() if entry)
+        missing = self._missing(events, _needed(events, view))
+        size = sum(replay.record.size for replay in missing.values() if replay.record)
         transfer = Transfer(size, progress, in_parts=in_parts)
         copied = Copied()
         for event in events:
-            is_new = event["write_id"] in adapted
-            if is_new:
-                copied += self._replay(*adapted[event["write_id"]], transfer)
+            replay = missing.get(event["write_id"])
+            if replay is not None:
+                copied += self._replay(replay, transfer)
             self._done = event["number"]
             if event["event"] == "version":
                 self._version = event["index"]
-            if confirm and (is_new or self._done == view.head):
-                confirm(self._done, self._version)
+            if receipts and (replay is not None or self._done == view.head):
+                receipts.confirm(self._name, self._done, self._version)
         return copied
 
-    def _look_at(self, view: View) -> None:
-        """Take note of the events of the target that are new since the last look."""
+    def _learn(self, view: View) -> None:
+        """Note the write_ids of the target's events that are new since the last call."""
         for event in view.backwards():
             if event["number"] <= self._known_head:
                 break
@@ -104,50 +110,47 @@ class Sync:
                 self._content.forget()
         self._known_head = view.head
 
-    def _adapted(
-        self, events: list[Event], needed: dict[int, VersionRecord]
-    ) -> dict[str, tuple[Event, VersionRecord | None]]:
-        """Return what to tell the target of each missing event, and the version to bring along.
+    def _missing(self, events: list[Event], needed: dict[int, VersionRecord]) -> dict[str, _Replay]:
+        """Return how to replay each event that the target lacks, by write_id.
 
-        Where the source has events of its own between those that it shares with the target (a
-        mirror whose aliases were changed by hand, copied back), what a later shared event has said
-        stands.
+        The source can have events of its own between events that both stores share: a user changed
+        aliases of a mirror, and copies it back. Then the later, shared event takes precedence.
         """
-        said = _Said()
+        later = _LaterEvents()
         found = {}
         for event in reversed(events):
             if event["write_id"] in self._known:
-                said.add(event)
+                later.add(event)
                 continue
-            # The number is the source's, and so is the gc of a fence.
-            told = {key: v for key, v in said.unsaid(event).items() if key not in ("number", "gc")}
-            entry = needed.get(event.get("index", -1))
-            if told["event"] == "version" and entry is None:
-                told["deleted"] = True
-            found[event["write_id"]] = (told, entry)
+            # The number belongs to the source, and so does the gc of a fence.
+            rest = {k: v for k, v in later.remainder(event).items() if k not in ("number", "gc")}
+            record = needed.get(event.get("index", -1))
+            if rest["event"] == "version" and record is None:
+                rest["deleted"] = True
+            found[event["write_id"]] = _Replay(rest, record)
         return found
 
-    def _replay(self, event: Event, entry: VersionRecord | None, transfer: Transfer) -> Copied:
+    def _replay(self, replay: _Replay, transfer: Transfer) -> Copied:
         log = self._target.log(self._name)
-        if entry is None:
-            return self._tell(event, log.view(), None)
+        event, record = replay
+        if record is None:
+            return self._append(event, log.view(), None)
 
-        def build(ground: WriteFence) -> Copied:
-            if self._due(event, ground.view) is None:
+        def build(fence: WriteFence) -> Copied:
+            if self._has(event, fence.view):
                 return Copied()
-            blobs, size = self._content.copy(entry, ground.condemned, transfer)
-            return Copied(blobs=blobs, bytes=size) + self._tell(event, ground.view, ground)
+            blobs, size = self._content.copy(record, fence.condemned, transfer)
+            return Copied(blobs=blobs, bytes=size) + self._append(event, fence.view, fence)
 
         return with_write_fence(log, build)
 
-    def _tell(self, event: Event, view: View, fence: WriteFence | None) -> Copied:
-        """Append the event to the target's log, unless it has come there meanwhile."""
+    def _append(self, event: Event, view: View, fence: WriteFence | None) -> Copied:
+        """Append the event to the target's log, unless another process has done so."""
         log = self._target.log(self._name)
         for newest in log.views(view):
             if fence:
                 fence.check(newest)
-            if self._due(event, newest) is None:
-                self._known.add(event["write_id"])
+            if self._has(event, newest):
                 return Copied()
             if log.append_after(newest, event):
                 break
@@ -155,25 +158,26 @@ class Sync:
         is_version = event["event"] == "version"
         return Copied(versions=int(is_version), changes=int(not is_version))
 
-    def _due(self, event: Event, view: View) -> Event | None:
-        """Return the event if the target still lacks it; raises Diverged."""
-        self._look_at(view)
+    def _has(self, event: Event, view: View) -> bool:
+        """Return whether the target has the event; raises Diverged if it cannot follow."""
+        self._learn(view)
         if event["write_id"] in self._known:
-            return None
+            return True
         newest = next(version_records(view.backwards()), None)
-        due = newest.index + 1 if newest else 0
+        following = newest.index + 1 if newest else 0
         index = event.get("index", -1)
-        if index != due if event["event"] == "version" else index >= due:
+        is_version = event["event"] == "version"
+        if index != following if is_version else index >= following:
             raise Diverged(
                 f"{self._name} in {self._target.location} is not a copy of the one in "
-                f"{self._source.location}: its next version would be v{due}, received v{index}. "
-                "Copy to another place, or log to another name."
+                f"{self._source.location}: expected v{following} as its next version, found "
+                f"v{index}. Copy to another place, or log to another name."
             )
-        return event
+        return False
 
 
-class _Said:
-    """What later events, which the target has already, have said of aliases, expiry, deletions."""
+class _LaterEvents:
+    """What later events, which the target has, set: aliases, expiry, deletions."""
 
     def __init__(self) -> None:
         self._aliases: set[str] = set()
@@ -188,8 +192,8 @@ class _Said:
         else:
             self._deletions.add(event["index"])
 
-    def unsaid(self, event: Event) -> Event:
-        """Return the event without what a later one has overruled."""
+    def remainder(self, event: Event) -> Event:
+        """Return the event without what a later one sets."""
         if event.get("index") in self._expiries:
             event = {key: value for key, value in event.items() if key != "expires"}
         if event["event"] == "version":
@@ -197,19 +201,19 @@ class _Said:
         if event["event"] == "alias":
             kept = {a: index for a, index in event["aliases"].items() if a not in self._aliases}
             return event | {"aliases": kept}
-        if event["index"] in self._deletions:  # told all the same, so that it counts as copied
+        if event["index"] in self._deletions:  # replayed all the same, so that it counts as copied
             stamp = {key: event[key] for key in ("number", "time", "write_id")}
             return {"event": "alias", "aliases": {}} | stamp
         return event
 
 
 def _needed(events: Iterable[Event], view: View) -> dict[int, VersionRecord]:
-    """Return the versions whose content the events make visible, as far as not deleted again."""
+    """Return the versions whose content the events make visible, except those deleted again."""
     wanted = {e["index"] for e in events if e["event"] in ("version", "undelete")}
     found = {}
-    for entry in version_records(view.backwards()) if wanted else ():
-        if entry.index in wanted and not entry.deleted:
-            found[entry.index] = entry
-        if entry.index <= min(wanted):
+    for record in version_records(view.backwards()) if wanted else ():
+        if record.index in wanted and not record.deleted:
+            found[record.index] = record
+        if record.index <= min(wanted):
             break
     return found

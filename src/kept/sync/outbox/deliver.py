@@ -1,7 +1,7 @@
-"""From the outbox to a store in object storage: each entry becomes a version, in order, once.
+"""Delivers the outbox to a store in object storage: each entry becomes a version, in order, once.
 
-Invariant: a record carries the write_id of its entry. So an entry whose commit got no answer, or
-whose process was killed before it was confirmed, is found in the log and not committed again.
+Invariant: a record has the write_id of its entry. So the log shows whether an entry is committed,
+even if the commit got no answer, or its process was killed before it confirmed the entry.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from kept.errors import Damaged, InvalidInput
 from kept.store.commit import VersionInfo, commit
 from kept.store.content.find_files import Source
 from kept.store.metadata import MeasuredMetadata
-from kept.sync.outbox.rejected import aliases_of, pass_by, refuse
+from kept.sync.outbox.rejected import aliases_of, note_later, reject
 
 if TYPE_CHECKING:
     import os
@@ -27,52 +27,54 @@ if TYPE_CHECKING:
     from kept.store.version import Version
     from kept.sync.outbox.outbox import Entry, Outbox
 
-_PAUSE = 0.1  # between looks at what another process is sending
-_REFUSED = (Damaged, InvalidInput)  # these say something of one entry; the others go on
+_PAUSE = 0.1  # seconds between looks, while another process sends
+_REJECTED = (Damaged, InvalidInput)  # errors that concern one entry only
 
 
-class Sent(NamedTuple):
-    """What a run has sent."""
+class Delivered(NamedTuple):
+    """What a call of send has delivered."""
 
     versions: int
-    bytes: int  # of the files; what the store had already was not moved
+    bytes: int  # of the files; bytes that the store had already were not moved
 
 
 class Arrivals(Protocol):
-    """Hears which checkpoints have become versions."""
+    """Takes the versions that checkpoints have become."""
 
     def arrived(self, version: Version) -> None:
-        """Take note of a version."""
+        """Handle a version that the store has now."""
 
 
 class Delivery:
-    """Sends what the outbox holds for a store. For many threads."""
+    """Sends the entries of a store in the outbox. Safe for several threads."""
 
     def __init__(self, store: Store, outbox: Outbox, arrivals: Arrivals | None = None) -> None:
-        """Report to arrivals the versions of entries that were added here, in order."""
+        """Report to arrivals, in order, the versions of entries that this object adds."""
         self.store, self.outbox = store, outbox
         self._arrivals = arrivals
-        self._untried: set[str] = set()  # write_ids of entries that no attempt was made for
-        self._own: dict[str, str] = {}  # write_id -> artifact, of entries that have not arrived
+        self._untried: set[str] = set()  # write_ids of entries without an attempt yet
+        self._own: dict[
+            str, str
+        ] = {}  # write_id -> artifact, of added entries that have not arrived
 
     def add(
         self,
         artifact: str,
         files: Mapping[str, str],
-        label: Mapping[str, Json],
+        info: Mapping[str, Json],
         beside: str | os.PathLike[str] | None = None,
     ) -> None:
         """Put a checkpoint in the outbox, durably; see Outbox.add.
 
-        label has the type, aliases and metadata of the version.
+        info has the type, aliases and metadata of the version.
         """
-        content = {"artifact": artifact, **label}
-        entry = self.outbox.add(self.store.location, files, content, beside)
+        added = {"artifact": artifact, **info}
+        entry = self.outbox.add(self.store.location, files, added, beside)
         self._own[entry.write_id] = artifact
         self._untried.add(entry.write_id)
 
     def left(self) -> list[Entry]:
-        """Return what waits for the store, whoever added it; raises Damaged."""
+        """Return all entries for the store, of any process; raises Damaged."""
         return self.outbox.entries(self.store.location)
 
     def send(
@@ -82,15 +84,14 @@ class Delivery:
         *,
         in_parts: bool = False,
         everything: bool = False,
-    ) -> Sent:
-        """Make versions of all that waits, or of an artifact's.
+    ) -> Delivered:
+        """Make versions of all entries for the store, or of those of an artifact.
 
-        progress is called with the bytes that are sent and those that are to be, by any thread, by
-        one at a time; in_parts where somebody watches (see Transfer).
-        What another process is sending is left to it, but for what was added here, which is
-        waited for; with everything, all is. Raises what the store raises; then what was not sent
-        still waits. An entry that is refused still waits too, and does not keep others from being
-        sent.
+        send calls progress with the sent and the total bytes, from any thread, one call at a time.
+        Pass in_parts if a person watches (see Transfer).
+        If another process sends, send waits for the entries that this object added; with
+        everything, for all. Raises what the store raises; unsent entries stay in the outbox. A
+        rejected entry stays too, and does not stop others.
         """
         while True:
             with self.outbox.draining(self.store.location) as mine:
@@ -98,32 +99,32 @@ class Delivery:
                     entries = [e for e in self.left() if artifact in (None, e.artifact)]
                     size = sum(entry.size for entry in entries)
                     return self._send_all(entries, Transfer(size, progress, in_parts=in_parts))
-            self._find_own()
+            self._report_sent_elsewhere()
             if not self._own and not (everything and self.left()):
-                return Sent(0, 0)
+                return Delivered(0, 0)
             time.sleep(_PAUSE)
 
-    def _send_all(self, entries: list[Entry], transfer: Transfer) -> Sent:
+    def _send_all(self, entries: list[Entry], transfer: Transfer) -> Delivered:
         recorded = self._recorded(e for e in entries if e.write_id not in self._untried)
         error: Exception | None = None
-        refused: list[Entry] = []
+        rejected: list[Entry] = []
         versions, size = 0, 0
         for entry in entries:
             try:
-                self._send(entry, recorded.get(entry.write_id), transfer, refused)
-            except _REFUSED as problem:
-                refuse(entry, str(problem))
-                refused.append(entry)
+                self._send(entry, recorded.get(entry.write_id), transfer, rejected)
+            except _REJECTED as problem:
+                reject(entry, str(problem))
+                rejected.append(entry)
                 error = error or problem
                 continue
             versions, size = versions + 1, size + entry.size
-        self._find_own()
+        self._report_sent_elsewhere()
         if error is not None:
             raise error
-        return Sent(versions, size)
+        return Delivered(versions, size)
 
     def _send(
-        self, entry: Entry, recorded: Event | None, transfer: Transfer, refused: list[Entry]
+        self, entry: Entry, recorded: Event | None, transfer: Transfer, rejected: list[Entry]
     ) -> None:
         self._untried.discard(entry.write_id)
         if recorded:
@@ -132,30 +133,29 @@ class Delivery:
         if entry.write_id in self._own:
             self._report(entry.artifact, index)
             del self._own[entry.write_id]
-        pass_by(refused, entry)
+        note_later(rejected, entry)
         self.outbox.confirm(entry)
 
     def _commit(self, entry: Entry, transfer: Transfer) -> int:
         entry.check()
-        content: dict[str, Any] = entry.content
-        label = VersionInfo(
-            content["type"],
+        info: dict[str, Any] = entry.info
+        version_info = VersionInfo(
+            info["type"],
             tuple(aliases_of(entry)),
-            MeasuredMetadata(content["metadata"], started=0.0, seconds=()),
+            MeasuredMetadata(info["metadata"], started=0.0, seconds=()),
             write_id=entry.write_id,
         )
         self.store.create()
         sources = [Source(file.path, file.file) for file in entry.files]
         log = self.store.log(entry.artifact)
-        return commit(log, sources, label, transfer).index
+        return commit(log, sources, version_info, transfer).index
 
     def _recorded(self, entries: Iterable[Entry]) -> dict[str, Event]:
-        """Return the records of those entries that were committed already."""
-        doubtful = {entry.write_id: entry.artifact for entry in entries}
-        return self._records(doubtful)
+        """Return the records of those entries that are committed already, by write_id."""
+        return self._records({entry.write_id: entry.artifact for entry in entries})
 
     def _records(self, wanted: Mapping[str, str]) -> dict[str, Event]:
-        """Return the records with these write_ids, given with their artifacts."""
+        """Return the records with these write_ids; wanted maps each to its artifact."""
         found: dict[str, Event] = {}
         for artifact in set(wanted.values()):
             sought = {write_id for write_id, name in wanted.items() if name == artifact}
@@ -167,9 +167,9 @@ class Delivery:
                     break
         return found
 
-    def _find_own(self) -> None:
-        """Tell of entries that were added here and sent by another process."""
-        own = dict(self._own)  # first: one that is added after the look was not seen, but waits
+    def _report_sent_elsewhere(self) -> None:
+        """Report entries that this object added and another process sent."""
+        own = dict(self._own)  # before the look, which misses entries that are added later
         waiting = {entry.write_id for entry in self.left()}
         gone = {write_id: name for write_id, name in own.items() if write_id not in waiting}
         for write_id, event in sorted(
@@ -185,6 +185,6 @@ class Delivery:
 
 
 def _index(event: Event) -> int:
-    """Return the version that a record is about: a new one, or the one with the same content."""
+    """Return the version of a record: a new one, or the existing one with the same content."""
     found = event["index"] if event["event"] == "version" else next(iter(event["aliases"].values()))
     return int(found)

@@ -1,4 +1,4 @@
-"""Locks between processes that end with the process, however it ends, and leave no file behind."""
+"""Locks between processes. They end with the process, also if it is killed, and leave no file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ _held: set[int] = set()  # file descriptors of the locks of this process
 
 @contextlib.contextmanager
 def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock at path for a block (its folder is made); yield whether it is held.
+    """Hold the lock at path for a block, and create its folder; yield whether it is held.
 
-    Without wait it may be somebody else's, and False is yielded. Two threads of one process
-    exclude each other too.
+    Without wait, yield False if another process or thread holds it.
     """
     fd = _acquire(path, wait=wait)
     if fd is None:
@@ -30,7 +29,9 @@ def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
     finally:
         if fd in _held:  # not so in a forked child
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)  # before it is let go: who waits finds that out, see _acquire
+                os.unlink(
+                    path
+                )  # before the release, so that a waiting process notices: see _acquire
             _held.discard(fd)
             os.close(fd)
 
@@ -41,7 +42,7 @@ def _acquire(path: str, *, wait: bool) -> int | None:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:
-            continue  # somebody has just removed the empty folder
+            continue  # another process has just removed the empty folder
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             if _is_at(fd, path):
@@ -52,7 +53,7 @@ def _acquire(path: str, *, wait: bool) -> int | None:
         except BaseException:
             os.close(fd)
             raise
-        os.close(fd)  # its last holder has removed it meanwhile: try with the file of today
+        os.close(fd)  # the last holder has removed this file: try the current one
 
 
 def _is_at(fd: int, path: str) -> bool:
@@ -63,11 +64,11 @@ def _is_at(fd: int, path: str) -> bool:
     return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
 
 
-def _let_go() -> None:
-    """In a forked child: the lock is the parent's, and must not outlive it in the child."""
+def _release_in_child() -> None:
+    """Close the locks of the parent: they must not outlive it in a forked child."""
     for fd in _held:
         os.close(fd)
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_release_in_child)

@@ -1,18 +1,17 @@
 """The outbox: checkpoints, on disk, that a destination has not confirmed yet.
 
-    <outbox>/<20 digits>-<write_id>/entry.json    what is to be sent, and where; sealed
-    <outbox>/<20 digits>-<write_id>/refused.json  why its destination refuses it, see refusals.py
-    <outbox>/<20 digits>-<write_id>/files/<n>     the bytes: hard links, so there is no second copy
-    <outbox>/tmp-<write_id>/…                     an entry that is being written or removed
+    <outbox>/<20 digits>-<write_id>/entry.json    the version to make, and its destination; sealed
+    <outbox>/<20 digits>-<write_id>/refused.json  why the destination rejects it, see rejected.py
+    <outbox>/<20 digits>-<write_id>/files/<n>     the bytes: hard links, so no second copy exists
+    <outbox>/tmp-<write_id>/…                     an entry during its creation or removal
     <outbox>/*.lock                               held by a living process
 
-Invariant: an entry has its final name only when its bytes and its record are on the disk, and it
-loses that name, in one step, only when its destination has confirmed it. So what a killed process
-leaves is whole entries, and tmp- folders that nobody needs. An outbox in which nothing is left is
-removed, folder and all.
+Invariant: an entry gets its final name once its bytes and its record are on the disk. It loses that
+name, in one step, once its destination has confirmed it. So a killed process leaves whole entries,
+and tmp- folders that can be removed. An empty outbox is removed with its folder.
 
-Where the bytes lie on another file system than the outbox, `files` is a symbolic link to a folder
-over there that holds the hard links. Only where there are no hard links at all are they copied.
+If the bytes are on another file system than the outbox, `files` is a symbolic link to a folder
+there with the hard links. The bytes are copied only if the file system has no hard links.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ _CANNOT_LINK = {
 }  # fmt: skip
 
 
-class File(NamedTuple):
+class EntryFile(NamedTuple):
     """A file of an entry."""
 
     path: str  # in the version
@@ -62,17 +61,17 @@ class Entry:
     """A checkpoint that waits for its destination's confirmation."""
 
     number: int  # ascending in the order in which entries were added
-    write_id: str  # random, so that a destination can tell whether it has the entry already
+    write_id: str  # random, so that a destination can recognize the entry
     destination: str
     time: str  # when it was added: UTC, ISO 8601
-    files: tuple[File, ...]
-    content: dict[str, Json]
+    files: tuple[EntryFile, ...]
+    info: dict[str, Json]  # of the version to make
     folder: str
 
     @property
     def artifact(self) -> str:
-        """The name of the artifact that the checkpoint is to be a version of."""
-        return str(self.content["artifact"])
+        """The name of the artifact that gets the version."""
+        return str(self.info["artifact"])
 
     @property
     def size(self) -> int:
@@ -85,39 +84,40 @@ class Entry:
             try:
                 found = os.stat(file.file)
             except OSError as error:
-                raise Damaged(f"{file.path} in {self.folder} is gone: {error}") from None
+                raise Damaged(f"{file.path} in {self.folder} is missing: {error}") from None
             if (found.st_size, found.st_mtime_ns) != (file.size, file.modified):
                 raise Damaged(
-                    f"{file.path} in {self.folder} was changed in place by another program after "
-                    "it was saved, so it is not sent."
+                    f"{file.path} in {self.folder} was changed in place after it was saved, so it "
+                    f"is not sent: expected {file.size} bytes of {file.modified} ns, found "
+                    f"{found.st_size} bytes of {found.st_mtime_ns} ns."
                 )
 
 
 def default_folder() -> str:
-    """Return where the outbox lies: $KEPT_OUTBOX, or kept-outbox in the working directory."""
+    """Return the folder of the outbox: $KEPT_OUTBOX, or kept-outbox in the working directory."""
     return os.path.abspath(os.environ.get("KEPT_OUTBOX") or "kept-outbox")
 
 
 class Outbox:
-    """Entries in a folder that exists while there are any. For many threads and processes."""
+    """Entries in a folder, which exists while it has any. For many threads and processes."""
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
-        """Take the folder, or default_folder(); nothing is made or read."""
+        """Take the folder, or default_folder(); create and read nothing."""
         self.folder = os.path.abspath(folder) if folder is not None else default_folder()
 
     def add(
         self,
         destination: str,
         files: Mapping[str, str | os.PathLike[str]],
-        content: Mapping[str, Json],
+        info: Mapping[str, Json],
         beside: str | os.PathLike[str] | None = None,
     ) -> Entry:
-        """Add files (path in the version -> file on the disk); durable on return.
+        """Add files (path in the version -> file on the disk); the entry is durable on return.
 
-        The bytes are not copied: the entry holds hard links, so the files may be deleted, moved
-        or replaced, but not written to in place. content has the key "artifact" and is JSON;
-        beside is a folder on the files' file system that lasts, for when that is not the
-        outbox's: by default the first file's.
+        The bytes are not copied: the entry has hard links. So the files may be deleted, moved or
+        replaced, but not changed in place. info is JSON, with the key "artifact". beside is a
+        lasting folder on the file system of the files, for links if that is not the outbox's; by
+        default the folder of the first file.
 
         Raises InvalidPath, InvalidMetadata, or OSError; then there is no entry.
         """
@@ -126,7 +126,7 @@ class Outbox:
         beside = beside or os.path.dirname(os.fspath(next(iter(files.values()), ".")))
         with self._writing(write_id) as folder:
             record = {
-                "content": check_metadata(content),
+                "content": check_metadata(info),
                 "destination": destination,
                 "files": _link_all(files, folder, f"{beside or '.'}/{_ELSEWHERE}{write_id}"),
                 "time": datetime.now(UTC).isoformat(),
@@ -141,21 +141,20 @@ class Outbox:
                 final = os.path.join(self.folder, f"{number:020}-{write_id}")
                 os.rename(folder, final)
             sync_folder(self.folder)
-            sync_folder(os.path.dirname(self.folder))  # its maker may not have come to it
+            sync_folder(
+                os.path.dirname(self.folder)
+            )  # the process that created it may not have done so yet
         return _entry(number, final, record)
 
     def entries(self, destination: str | None = None) -> list[Entry]:
-        """Return what is not confirmed, in the order in which it was added.
-
-        Raises Damaged.
-        """
+        """Return the entries, for one destination or all, in the order of add; raises Damaged."""
         found = (_read(number, folder) for number, folder in self._listed())
         return [entry for entry in found if entry and destination in (None, entry.destination)]
 
     def confirm(self, entry: Entry) -> None:
-        """Remove an entry that its destination has; one that is removed already is no error."""
+        """Remove an entry that its destination has; a removed entry is no error."""
         removed = os.path.join(self.folder, f"tmp-{entry.write_id}")
-        # Not synced: after a power cut it may be back, and its destination knows its write_id.
+        # Not synced: if a power cut brings it back, its destination recognizes the write_id.
         with contextlib.suppress(FileNotFoundError):
             os.rename(entry.folder, removed)
             _remove(removed)
@@ -163,23 +162,23 @@ class Outbox:
             self.tidy()
 
     def drop(self, entry: Entry) -> None:
-        """Remove an entry that its destination does not have and will not get."""
+        """Remove an entry that its destination will not get."""
         self.confirm(entry)
 
     def draining(self, destination: str) -> AbstractContextManager[bool]:
         """Claim a destination for a block, so that one process at a time sends to it.
 
-        Yields False if another one, or another thread, has the claim; it ends with its process.
+        Yields False if another process or thread has the claim. A claim ends with its process.
         """
         return self._claimed(f"sending-{digest(destination.encode())[:16]}.lock")
 
     def tidy(self) -> None:
-        """Remove what killed processes have left, and the folder if nothing is left in it."""
+        """Remove what killed processes have left, and the folder if it is empty."""
         if not os.path.isdir(self.folder):
             return
         with locked(self._lock):
             self._sweep()
-        with contextlib.suppress(OSError):  # not empty, or somebody else was faster
+        with contextlib.suppress(OSError):  # not empty, or another process was faster
             os.rmdir(self.folder)
 
     @property
@@ -196,7 +195,7 @@ class Outbox:
 
     @contextlib.contextmanager
     def _writing(self, write_id: str) -> Iterator[str]:
-        """Yield a new folder that nobody sweeps meanwhile; remove it if it is still there."""
+        """Yield a new folder that is safe from _sweep; remove it afterwards if it still exists."""
         folder = os.path.join(self.folder, f"tmp-{write_id}")
         with contextlib.ExitStack() as stack:
             with locked(self._lock):
@@ -218,11 +217,11 @@ class Outbox:
 
     def _sweep(self) -> None:
         names = os.listdir(self.folder)
-        passing = {n.removesuffix(".lock") for n in names if n.startswith(("tmp-", "sending-"))}
-        for path in (os.path.join(self.folder, name) for name in passing):
+        temporary = {n.removesuffix(".lock") for n in names if n.startswith(("tmp-", "sending-"))}
+        for path in (os.path.join(self.folder, name) for name in temporary):
             with locked(f"{path}.lock", wait=False) as abandoned:
                 if abandoned:
-                    _remove(path)  # a claim is a lock only, which goes with the block
+                    _remove(path)  # a claim has no folder, only the lock, which this block removes
 
 
 def _link_all(
@@ -258,7 +257,7 @@ def _link(file: str, target: str) -> None:
 
 
 def _read(number: int, folder: str) -> Entry | None:
-    """Return an entry, or None if it is confirmed meanwhile; raises Damaged."""
+    """Return an entry, or None if another process has just confirmed it; raises Damaged."""
     path = os.path.join(folder, _RECORD)
     try:
         with open(path, "rb") as file:
@@ -277,10 +276,10 @@ def _entry(number: int, folder: str, record: Json) -> Entry:
         destination=record["destination"],
         time=record["time"],
         files=tuple(
-            File(path, place, size, modified)
+            EntryFile(path, place, size, modified)
             for (path, size, modified), place in zip(record["files"], places, strict=False)
         ),
-        content=record["content"],
+        info=record["content"],
         folder=folder,
     )
 

@@ -1,10 +1,10 @@
-"""Entries of an outbox that their destination refuses, each with the reason.
+"""Entries of an outbox that their destination rejects, each with the reason.
 
     <outbox>/<entry>/refused.json    beside entry.json; sealed
 
-Invariant: a refused entry stays in the outbox, until it is sent after all or somebody drops it, and
-keeps no later one from being sent. When it is sent after later ones, it takes no alias from them:
-those that they were sent with are noted here before they leave the outbox.
+Invariant: a rejected entry stays in the outbox until it is sent after all, or the user drops it. It
+does not stop later entries. If it is sent after later ones, it takes no alias from them: before a
+later entry leaves the outbox, its aliases are noted here.
 """
 
 from __future__ import annotations
@@ -27,58 +27,58 @@ _NOTE = "refused.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """What a destination has said of an entry."""
+class Rejection:
+    """Why a destination rejects an entry."""
 
     reason: str
-    time: str  # of its last attempt: UTC, ISO 8601
+    time: str  # of the last attempt: UTC, ISO 8601
     taken: tuple[str, ...] = ()  # aliases that later entries of its artifact were sent with
 
 
-def refusal_of(entry: Entry) -> Refusal | None:
-    """Return why an entry was refused, or None if it was not; raises Damaged."""
+def rejection_of(entry: Entry) -> Rejection | None:
+    """Return the rejection of an entry, or None if there is none; raises Damaged."""
     path = os.path.join(entry.folder, _NOTE)
     try:
         with open(path, "rb") as file:
             note = unseal(file.read(), path)
     except FileNotFoundError:
         return None
-    return Refusal(note["reason"], note["time"], tuple(note["taken"]))
+    return Rejection(note["reason"], note["time"], tuple(note["taken"]))
 
 
-def refuse(entry: Entry, reason: str) -> None:
-    """Note that an entry was refused; durable on return."""
-    before = refusal_of(entry)
+def reject(entry: Entry, reason: str) -> None:
+    """Note that the destination rejects an entry; the note is durable on return."""
+    before = rejection_of(entry)
     taken = before.taken if before else ()
-    _write(entry, Refusal(reason, datetime.now(UTC).isoformat(), taken))
+    _write(entry, Rejection(reason, datetime.now(UTC).isoformat(), taken))
 
 
-def pass_by(refused: Iterable[Entry], sent: Entry) -> None:
-    """Note, before it leaves the outbox, that an entry was sent before those refused earlier."""
-    aliases = set(_aliases(sent))
-    for entry in refused:
-        found = refusal_of(entry)
+def note_later(rejected: Iterable[Entry], sent: Entry) -> None:
+    """Note, before an entry leaves the outbox, that it was sent before earlier, rejected ones."""
+    aliases = set(_all_aliases(sent))
+    for entry in rejected:
+        found = rejection_of(entry)
         if found and entry.artifact == sent.artifact and entry.number < sent.number:
-            taken = aliases & set(_aliases(entry)) | set(found.taken)
+            taken = aliases & set(_all_aliases(entry)) | set(found.taken)
             if taken != set(found.taken):
-                _write(entry, Refusal(found.reason, found.time, tuple(sorted(taken))))
+                _write(entry, Rejection(found.reason, found.time, tuple(sorted(taken))))
 
 
 def aliases_of(entry: Entry) -> list[str]:
-    """Return the aliases that an entry is still to have."""
-    found = refusal_of(entry)
+    """Return the aliases of an entry that no later one was sent with."""
+    found = rejection_of(entry)
     taken = found.taken if found else ()
-    return [alias for alias in _aliases(entry) if alias not in taken]
+    return [alias for alias in _all_aliases(entry) if alias not in taken]
 
 
-def _aliases(entry: Entry) -> list[str]:
-    return list(entry.content["aliases"])
+def _all_aliases(entry: Entry) -> list[str]:
+    return list(entry.info["aliases"])
 
 
-def _write(entry: Entry, refusal: Refusal) -> None:
+def _write(entry: Entry, rejection: Rejection) -> None:
     path = os.path.join(entry.folder, _NOTE)
-    note = {"reason": refusal.reason, "time": refusal.time, "taken": list(refusal.taken)}
-    with contextlib.suppress(FileNotFoundError):  # confirmed or dropped meanwhile
+    note = {"reason": rejection.reason, "time": rejection.time, "taken": list(rejection.taken)}
+    with contextlib.suppress(FileNotFoundError):  # the entry was confirmed or dropped meanwhile
         with open(f"{path}.new", "wb") as file:
             file.write(seal(note))
         sync_file(f"{path}.new")

@@ -1,4 +1,4 @@
-"""Whether the server of W&B is there, asked without its SDK, which would try for minutes."""
+"""Finds out whether the server of W&B answers, without its SDK, which would retry for minutes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _SECONDS = 10.0
 
 
 def answers(place: Place) -> bool:
-    """Return whether the server gives any sensible answer; it takes ten seconds at most.
+    """Return whether the server answers within ten seconds.
 
-    Asked is what uploads need, not the front page, which may be another machine's.
+    The request goes to the API that uploads need, because another machine may serve the front page.
     """
-    asked = urllib.request.Request(  # noqa: S310
+    question = urllib.request.Request(  # noqa: S310 - the URL of wandb's own settings
         f"{place.base_url}/graphql",
         data=b'{"query": "{__typename}"}',
         headers={"Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(asked, timeout=_SECONDS):  # noqa: S310
+        with urllib.request.urlopen(question, timeout=_SECONDS):  # noqa: S310 - see above
             return True
     except urllib.error.HTTPError as error:
         error.close()
-        return error.code < 500  # it wants a login: it is there
+        return error.code < 500  # for example, it wants a login: it works
     except OSError as error:
-        # TLS is wandb's affair, which may know the certificate: it is there.
+        # A TLS error comes from a server that works; wandb may know its certificate.
         return isinstance(getattr(error, "reason", None), ssl.SSLError)

@@ -1,14 +1,14 @@
-"""W&B, as far as kept speaks to it: the one module that imports wandb.
+"""All calls of W&B: the one module that imports wandb.
 
-Every figure and trap named here was observed with wandb 0.31 and 0.19.11:
+These facts were observed with wandb 0.31 and 0.19.11:
 
-* add_file copies the file to a staging folder and again to a cache unless it is told that the file
-  stays as it is (policy="immutable", skip_cache=True). So the file must stay until the commit.
-* log_artifact asks the server first, and blocks for 19 s if it is away.
-* Artifact.wait with a timeout that runs out forgets the upload for good; so it is called without.
+* add_file copies the file to a staging folder and again to a cache, except with policy="immutable"
+  and skip_cache=True. With these the file must not change until the commit.
+* log_artifact asks the server first, and blocks for 19 s if it does not answer.
+* If the timeout of Artifact.wait expires, wandb forgets the upload. So kept passes no timeout.
 * An upload whose retries are exhausted, or whose process is killed, is lost without an error; only
   wait raises.
-* An artifact of the same content as an earlier one makes no version, and keeps that one's metadata.
+* An artifact with the same content as an earlier one makes no version, and keeps the old metadata.
 """
 
 from __future__ import annotations
@@ -21,23 +21,22 @@ import threading
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidInput, KeptError, NoActiveRun, Refused, RunEnded, UploadFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from kept.store.encoding import Json
     from kept.sync.outbox.outbox import Entry
 
-_Result = TypeVar("_Result")
-_OLDEST = "0.19.11"  # that the tests are run with; pyproject.toml asks for it, too
-_BEST_SECONDS = 20.0
+_OLDEST = "0.19.11"  # the oldest tested version; pyproject.toml requires it, too
+_BEST_SECONDS = 20.0  # how long best waits: the SDK retries without a limit
 _WRITE_ID = "write_id"  # in the metadata of a version
-# What the SDK says where there is no such artifact; it has no error of its own for that.
-_NOTHING_THERE = re.compile(r"not found in|Unable to parse 'Artifacts' response")
-# After all retries; or an answer that speaks of the server, the user or the pace.
+# The SDK's texts for a missing artifact; it has no error class for that.
+_NOT_FOUND = re.compile(r"not found in|Unable to parse 'Artifacts' response")
+# After all retries; or an HTTP status about the server, the user or the rate.
 _MAY_PASS = re.compile(r"giving up after \d+ attempt|(HTTP|error) (401|407|408|429|5\d\d)\b")
 
 
@@ -46,7 +45,7 @@ class Place:
     """A run of W&B."""
 
     base_url: str
-    entity: str  # "" where it is not known yet, as in offline mode: the user's default
+    entity: str  # "" if it is not known yet, as in offline mode: the user's default
     project: str
     run: str
 
@@ -57,16 +56,16 @@ class Place:
 
     @property
     def label(self) -> str:
-        """What the user knows the run as."""
+        """The run in messages."""
         return "/".join(filter(None, (self.entity, self.project, self.run)))
 
     def as_json(self) -> dict[str, Json]:
-        """Return what from_json takes."""
+        """Return the place for from_json."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Json]) -> Place:
-        """Read what as_json has returned."""
+        """Read the result of as_json."""
         return cls(**{name: str(value[name]) for name in cls.__slots__})
 
 
@@ -75,7 +74,7 @@ def active_run() -> Any:
     run = _wandb().run
     if run is None:
         raise NoActiveRun(
-            "There is no W&B run. Call wandb.init() before training, or use kept.ModelCheckpoint, "
+            "No W&B run is active. Call wandb.init() before training, or use kept.ModelCheckpoint, "
             "which keeps checkpoints without W&B."
         )
     return run
@@ -92,9 +91,9 @@ def place_of(run: Any) -> Place | None:
 def log(run: Any, entry: Entry, aliases: list[str]) -> None:
     """Log an entry as a version of an artifact, and wait until W&B has it.
 
-    It hashes the files and blocks as long as it takes, so not for a training thread. Raises
-    RunEnded, Refused for what the SDK does not take, or what wandb raises otherwise; then nobody
-    knows whether the version is there, see known.
+    It hashes the files and blocks without a limit, so the training thread must not call it. Raises
+    RunEnded, Refused for an entry that the SDK does not accept, or what wandb raises otherwise. In
+    the last case the server may have the version or not, see known.
     """
     try:
         artifact = _artifact(entry)
@@ -102,13 +101,13 @@ def log(run: Any, entry: Entry, aliases: list[str]) -> None:
     except _wandb().errors.UsageError as error:
         raise RunEnded(str(error)) from None
     except (ValueError, TypeError) as error:  # a name, a type, metadata: not sent
-        raise Refused(f"W&B does not take it: {error}") from error
+        raise Refused(f"W&B rejected this checkpoint: {error}") from error
     artifact.wait()
     _settle_aliases(artifact, aliases)
 
 
 def may_pass(error: BaseException) -> bool:
-    """Return whether W&B has ended an upload for a reason that says nothing of the upload itself.
+    """Return whether an upload failed for a reason that does not concern the upload itself.
 
     The SDK gives the reason as a text only.
     """
@@ -116,36 +115,36 @@ def may_pass(error: BaseException) -> bool:
 
 
 def _artifact(entry: Entry) -> Any:
-    content = entry.content
+    info = entry.info
     artifact = _wandb().Artifact(
         entry.artifact,
-        type=content["type"],
-        description=content["description"],
-        metadata=content["metadata"] | {_WRITE_ID: entry.write_id},
+        type=info["type"],
+        description=info["description"],
+        metadata=info["metadata"] | {_WRITE_ID: entry.write_id},
     )
     for file in entry.files:
         artifact.add_file(file.file, name=file.path, policy="immutable", skip_cache=True)
-    for path, uri in content["references"].items():
+    for path, uri in info["references"].items():
         artifact.add_reference(uri, name=path, checksum=False)
-    if content["ttl_seconds"] is not None:
-        artifact.ttl = timedelta(seconds=content["ttl_seconds"])
+    if info["ttl_seconds"] is not None:
+        artifact.ttl = timedelta(seconds=info["ttl_seconds"])
     return artifact
 
 
 def known(place: Place, artifact: str, type: str) -> set[str]:
     """Return the write_ids of the versions that the server has of an artifact.
 
-    Raises UploadFailed if it cannot be asked. (Not so Api.artifact_collection_exists: to it, what
-    cannot be asked is not there, and would be sent a second time.)
+    Raises UploadFailed if the server does not answer. Api.artifact_collection_exists would return
+    False then, and kept would send the versions a second time.
     """
-    with _failing_as_kept():
+    with _upload_failed():
         api = _wandb().Api(overrides={"base_url": place.base_url})
         try:
             found = [
                 version.metadata for version in api.artifacts(type, _path(api, place, artifact))
             ]
         except ValueError as error:
-            if _NOTHING_THERE.search(str(error)):
+            if _NOT_FOUND.search(str(error)):
                 return set()
             raise
     return {metadata[_WRITE_ID] for metadata in found if _WRITE_ID in metadata}
@@ -154,47 +153,46 @@ def known(place: Place, artifact: str, type: str) -> set[str]:
 def best(place: Place, artifact: str) -> dict[str, Any] | None:
     """Return the metadata of the version that has the alias best, None if none has it.
 
-    Raises UploadFailed if the server does not tell, for a while.
+    Raises UploadFailed if the server does not answer within 20 s.
     """
+    answer: Future[dict[str, Any] | None] = Future()
+    question = threading.Thread(
+        target=_answer_best, args=(answer, place, artifact), name="kept-wandb", daemon=True
+    )
+    with _upload_failed():
+        _wandb()  # raises InvalidInput here, not in the thread
+        question.start()
+        return answer.result(_BEST_SECONDS)
+
+
+def _answer_best(answer: Future[dict[str, Any] | None], place: Place, artifact: str) -> None:
+    try:
+        answer.set_result(_best(place, artifact))
+    except BaseException as error:  # noqa: BLE001 - raised by result
+        answer.set_exception(error)
+
+
+def _best(place: Place, artifact: str) -> dict[str, Any] | None:
     wandb = _wandb()
-
-    def ask() -> dict[str, Any] | None:
-        api = wandb.Api(overrides={"base_url": place.base_url})
-        try:
-            return dict(api.artifact(f"{_path(api, place, artifact)}:best").metadata)
-        except (ValueError, wandb.errors.CommError) as error:
-            if _NOTHING_THERE.search(str(error)):
-                return None
-            raise
-
-    with _failing_as_kept():
-        return _within(_BEST_SECONDS, ask)
+    api = wandb.Api(overrides={"base_url": place.base_url})
+    try:
+        return dict(api.artifact(f"{_path(api, place, artifact)}:best").metadata)
+    except (ValueError, wandb.errors.CommError) as error:
+        if _NOT_FOUND.search(str(error)):
+            return None
+        raise
 
 
 def _path(api: Any, place: Place, artifact: str) -> str:
     return f"{place.entity or api.default_entity}/{place.project}/{artifact}"
 
 
-def _within(seconds: float, call: Callable[[], _Result]) -> _Result:
-    """Call, and give up waiting after a while: the SDK tries for as long as it likes."""
-    came: Future[_Result] = Future()
-
-    def work() -> None:
-        try:
-            came.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - raised by result
-            came.set_exception(error)
-
-    threading.Thread(target=work, name="kept-wandb", daemon=True).start()
-    return came.result(seconds)
-
-
 @contextlib.contextmanager
 def resumed(place: Place) -> Iterator[Any]:
-    """Yield the run of an earlier process, for logging artifacts to it and nothing else.
+    """Yield the run of an earlier process, only to log artifacts to it.
 
-    It ends in the state in which it was; one that was never ended has failed. A run that the
-    server does not know yet, since it was offline, is made. Raises UploadFailed.
+    Afterwards the run has its earlier state again; a run that never ended has failed. If the server
+    does not know the run yet, because it was offline, this creates it. Raises UploadFailed.
     """
     wandb = _wandb()
     quiet = wandb.Settings(
@@ -206,8 +204,8 @@ def resumed(place: Place) -> Iterator[Any]:
         x_disable_stats=True,
         x_disable_meta=True,
     )
-    with _folder_for_traces() as folder:
-        with _failing_as_kept():
+    with _temporary_folder() as folder:
+        with _upload_failed():
             succeeded = _state(place) in (None, "finished")
             run = wandb.init(
                 id=place.run,
@@ -225,7 +223,7 @@ def resumed(place: Place) -> Iterator[Any]:
 
 
 def _state(place: Place) -> str | None:
-    """Return the state of a run, or None where the server does not know it."""
+    """Return the state of a run, or None if the server does not know it."""
     wandb = _wandb()
     api = wandb.Api(overrides={"base_url": place.base_url})
     path = f"{place.entity or api.default_entity}/{place.project}/{place.run}"
@@ -238,7 +236,7 @@ def _state(place: Place) -> str | None:
 
 
 def _settle_aliases(artifact: Any, aliases: list[str]) -> None:
-    """Set the aliases that a version of the same content as an earlier one did not bring along."""
+    """Set the aliases again: wandb drops them if an earlier version has the same content."""
     missing = [alias for alias in aliases if alias not in (*artifact.aliases, "latest")]
     if missing:
         artifact.aliases.extend(missing)
@@ -246,8 +244,8 @@ def _settle_aliases(artifact: Any, aliases: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _folder_for_traces() -> Iterator[str]:
-    """Yield a folder in which wandb leaves what nobody needs of a run: it looks in WANDB_DIR."""
+def _temporary_folder() -> Iterator[str]:
+    """Yield a folder for the local files of a resumed run, which nothing needs later."""
     before = os.environ.get("WANDB_DIR")
     with tempfile.TemporaryDirectory(prefix="kept-wandb-") as folder:
         os.environ["WANDB_DIR"] = folder
@@ -261,17 +259,17 @@ def _folder_for_traces() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _failing_as_kept() -> Iterator[None]:
+def _upload_failed() -> Iterator[None]:
     try:
         yield
     except KeptError:
         raise
-    except Exception as error:  # of the SDK, which passes on what its libraries raise
+    except Exception as error:  # the SDK also raises the errors of its libraries
         raise UploadFailed(f"W&B: {error or type(error).__name__}") from error
 
 
 def _wandb() -> Any:
-    """Return the SDK; raises InvalidInput without one that is new enough."""
+    """Return the SDK; raises InvalidInput if it is missing or too old."""
     try:
         import wandb
     except ImportError:

@@ -1,8 +1,8 @@
-"""Uploading checkpoints to W&B: each is in the outbox until W&B has confirmed it.
+"""Uploads checkpoints to W&B: each is in the outbox until W&B has confirmed it.
 
-Invariant: an entry leaves the outbox only after the server has said that the version is committed.
-An entry that may have been sent before is looked for on the server first. So nothing is lost and
-nothing is there twice, wherever a process dies.
+Invariant: an entry leaves the outbox only after the server has confirmed the commit. If an entry
+may have been sent before, the server is asked first. So nothing is lost and nothing is stored
+twice, wherever a process dies.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from kept.messages import show
 from kept.store.metadata import check_metadata
 from kept.sync.courier import Courier, Words
 from kept.sync.outbox.outbox import Entry, Outbox
-from kept.sync.outbox.rejected import refusal_of
-from kept.sync.wandb import sdk as wandb_run
+from kept.sync.outbox.rejected import rejection_of
+from kept.sync.wandb import sdk
 from kept.sync.wandb.ping import answers
 from kept.sync.wandb.sender import Sender, place_of_entry
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from kept.store.encoding import Json
@@ -35,8 +35,8 @@ _BEST = "best"  # the alias
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
-    """What a checkpoint is to be in W&B."""
+class UploadInfo:
+    """The version that a checkpoint becomes in W&B."""
 
     name: str  # of the artifact
     type: str = "model"
@@ -46,8 +46,8 @@ class Label:
     ttl: timedelta | None = None
     references: Mapping[str, str] = field(default_factory=dict)  # path in the version -> URI
 
-    def content(self, place: Place) -> dict[str, Json]:
-        """Return the content of an entry of an outbox."""
+    def as_json(self, place: Place) -> dict[str, Json]:
+        """Return the info of an entry of the outbox, for a run."""
         return {
             "artifact": self.name,
             "type": self.type,
@@ -60,48 +60,58 @@ class Label:
         }
 
 
+@dataclass(frozen=True)
+class _UploadWords(Words):
+    """The texts about a run; they count its checkpoints."""
+
+    uploads: WandbUploads
+
+    def left(self) -> str:
+        """See Words."""
+        return self.uploads.left_text()
+
+
 class WandbUploads:
-    """The uploads of a run, while it trains; all callbacks of a fit share them, see uploads_of."""
+    """Uploads the checkpoints of a run while it trains; all callbacks of a fit share it."""
 
     def __init__(self, run: Any, outbox: Outbox | None = None) -> None:
-        """Take a run of wandb.init, online, offline or disabled; nothing is sent yet."""
-        self._run = run  # held, so that its id in _uploads is not given to another
+        """Take a run of wandb.init, online, offline or disabled; send nothing yet."""
+        self._run = run  # keeps the id of the run in _uploads unique
         self._outbox = outbox or Outbox()
-        place = wandb_run.place_of(run)
+        place = sdk.place_of(run)
         self._sender = Sender(run, place) if place else None  # None: the run is disabled
         self._offline = bool(run.offline)
         self._best: dict[str, Mapping[str, Any]] = {}  # artifact -> metadata of its best version
         self._claim = contextlib.ExitStack()
-        self._has_claim = False  # on the run, as long as something is left to send
+        self._has_claim = False  # on the run, while entries are left
         label = place.label if place else "disabled"
         self._destination = f"the W&B run {label}"
         self._later = f"to send it: kept sync --outbox {self._outbox.folder}"
-        words = Words(self._destination, self._outbox.folder, self._later, self._left_text)
+        words = _UploadWords(self._destination, self._outbox.folder, self._later, self)
         self._courier = Courier(self, words, held=self._claim)
 
     def begin(self) -> None:
-        """Send what an earlier process has left for this run."""
+        """Send the entries that an earlier process has left for this run."""
         if not self._offline and self._left():
             self._courier.wake(self._destination)
 
     def add(
         self,
-        label: Label,
+        info: UploadInfo,
         files: Mapping[str, str | os.PathLike[str]],
         beside: str | os.PathLike[str] | None = None,
     ) -> Entry | None:
-        """Have a checkpoint uploaded; it is safe in the outbox on return, and nothing is sent yet.
+        """Put a checkpoint in the outbox, where it is safe, and wake the courier.
 
-        files and beside are those of Outbox.add. For a run that is disabled nothing happens, and
-        None is returned. Raises what Outbox.add raises.
+        files and beside are those of Outbox.add. Returns None, and does nothing, if the run is
+        disabled. Raises what Outbox.add raises.
         """
         if self._sender is None:
             return None
         destination = self._sender.place.destination
-        content = label.content(self._sender.place)
-        entry = self._outbox.add(destination, files, content, beside)
-        if _BEST in label.aliases:
-            self._best[label.name] = content["metadata"]
+        entry = self._outbox.add(destination, files, info.as_json(self._sender.place), beside)
+        if _BEST in info.aliases:
+            self._best[info.name] = entry.info["metadata"]
         if not self._offline:
             self._sender.is_new(entry)
             self._courier.wake(self._destination)
@@ -110,38 +120,39 @@ class WandbUploads:
     def best(self, artifact: str) -> Mapping[str, Any] | None:
         """Return the metadata of the run's best checkpoint so far, None if there is none.
 
-        The server is asked only where an earlier process may have sent it. Raises Damaged, or
-        UploadFailed if the server cannot be asked.
+        The server is asked only if an earlier process may have sent it. Raises Damaged, or
+        UploadFailed if the server does not answer.
         """
         if self._sender is None:
             return None
         if artifact not in self._best:
             left = [e for e in self._left() if e.artifact == artifact]
-            found = [e.content["metadata"] for e in left if _BEST in e.content["aliases"]]
+            found = [e.info["metadata"] for e in left if _BEST in e.info["aliases"]]
             if not found and self._run.resumed and not self._offline:
-                found = [wandb_run.best(self._sender.place, artifact)]
+                found = [sdk.best(self._sender.place, artifact)]
             if not found or found[-1] is None:
                 return None
             self._best[artifact] = found[-1]
         return self._best[artifact]
 
     def finish(self) -> None:
-        """Wait as long as W&B answers, for a bounded time, and tell what is left."""
+        """Wait while W&B answers, for a bounded time, and report what is left."""
         if not self._offline:
             self._courier.finish()
-        if not self._courier.pending and self._left():  # else the courier has told
+        if not self._courier.pending and self._left():  # else the courier has reported it
             show(
-                f"{self._left_text()} in {self._destination} ({self._why_left()}). "
+                f"{self.left_text()} in {self._destination} ({self._why_left()}). "
                 f"Safe in {self._outbox.folder}; {self._later}"
             )
 
     def _why_left(self) -> str:
         if self._offline:
             return "W&B is offline"
-        refusals = filter(None, map(refusal_of, self._left()))
-        return next((refusal.reason for refusal in refusals), "it was ended")
+        rejections = filter(None, map(rejection_of, self._left()))
+        return next((rejection.reason for rejection in rejections), "it was ended")
 
-    def _left_text(self) -> str:
+    def left_text(self) -> str:
+        """Return how many checkpoints are missing, for "… in the run yet"."""
         count = len(self._left())
         return "one checkpoint is not" if count == 1 else f"{count} checkpoints are not"
 
@@ -151,8 +162,11 @@ class WandbUploads:
         found = self._outbox.entries(self._sender.place.destination)
         return list(filter(self._sender.takes, found))
 
-    def send(self, what: str) -> None:  # noqa: ARG002 - there is one key
-        """For the courier: send what is left. Raises UploadFailed, or what send_all raises."""
+    def send(self, what: str) -> None:
+        """Send all entries of the run, which is the courier's one key, called what.
+
+        Raises UploadFailed, or what Sender.send_all raises.
+        """
         if self._sender is None:
             return
         if not self._has_claim:
@@ -160,8 +174,9 @@ class WandbUploads:
             self._has_claim = self._claim.enter_context(claim)
             self._claim.callback(self._lose_claim)
         if not self._has_claim:
-            raise UploadFailed(f"another process is sending to {self._destination}")
-        self._sender.send_all(self._left(), self._outbox.confirm)
+            raise UploadFailed(f"another process is sending to {what}")
+        for entry in self._sender.send_all(self._left()):
+            self._outbox.confirm(entry)
 
     def _lose_claim(self) -> None:
         self._has_claim = False
@@ -171,7 +186,7 @@ _uploads: weakref.WeakValueDictionary[tuple[int, str], WandbUploads] = weakref.W
 
 
 def uploads_of(run: Any) -> WandbUploads:
-    """Return the uploads of a run, the same to all who ask: a run has one sender."""
+    """Return the uploads of a run, the same object to every caller: a run has one sender."""
     outbox = Outbox()
     key = (id(run), outbox.folder)
     found = _uploads.get(key)
@@ -180,27 +195,21 @@ def uploads_of(run: Any) -> WandbUploads:
     return found
 
 
-def send_left(
-    outbox: Outbox,
-    destination: str,
-    sent: Callable[[Entry], None],
-    artifact: str | None = None,
-) -> bool:
-    """Send what is in the outbox for a run that no process has any more; sent hears of each.
+def send_left(outbox: Outbox, destination: str, artifact: str | None = None) -> Iterator[Entry]:
+    """Send the entries of a run whose process has ended; yield each one that W&B has.
 
-    Returns whether it may: not so if the run's process lives, or another one is sending. Raises
-    what Sender.send_all raises; what was sent until then is out of the outbox.
+    Sends nothing if the run's process lives, or another process is sending. Raises what
+    Sender.send_all raises; the entries sent before have left the outbox.
     """
     with outbox.draining(destination) as mine:
         if mine:
             left = [e for e in outbox.entries(destination) if artifact in (None, e.artifact)]
             for place, entries in _by_place(left).items():
-                _send_group(outbox, place, entries, sent)
-    return mine
+                yield from _send_group(outbox, place, entries)
 
 
 def _by_place(entries: list[Entry]) -> dict[Place, list[Entry]]:
-    """Sort entries of one destination by entity; what does not know its own goes with the rest."""
+    """Group entries of one destination by entity; those without one join the only other group."""
     entities = {place_of_entry(entry).entity for entry in entries} - {""}
     found: dict[Place, list[Entry]] = {}
     for entry in entries:
@@ -211,14 +220,10 @@ def _by_place(entries: list[Entry]) -> dict[Place, list[Entry]]:
     return found
 
 
-def _send_group(
-    outbox: Outbox, place: Place, entries: list[Entry], sent: Callable[[Entry], None]
-) -> None:
-    def confirmed(entry: Entry) -> None:
-        outbox.confirm(entry)
-        sent(entry)
-
+def _send_group(outbox: Outbox, place: Place, entries: list[Entry]) -> Iterator[Entry]:
     if not answers(place):
         raise Unreachable(f"{place.base_url} does not answer")
-    with wandb_run.resumed(place) as run:
-        Sender(run, place).send_all(entries, confirmed)
+    with sdk.resumed(place) as run:
+        for entry in Sender(run, place).send_all(entries):
+            outbox.confirm(entry)
+            yield entry

@@ -51,7 +51,7 @@ class RemoteDestination:
         self._outbox = Outbox()
         self._delivery = Delivery(self.store, self._outbox, self)
         self._mirrors = Mirrors(self.store, options.mirror)
-        later = f"the next run continues, or run: kept sync --outbox {self._outbox.folder}"
+        later = f"the next run continues, or: kept sync --outbox {self._outbox.folder}"
         words = Words(f"the store {self.location}", self._outbox.folder, later)
         self._courier = Courier(self, words, counts=True)
 
@@ -100,10 +100,10 @@ class RemoteDestination:
 
         It is the value of the newest checkpoint with the alias best, as in a store.
         """
-        waiting = [entry.content for entry in self._delivery.left() if entry.artifact == artifact]
-        for content in reversed(waiting):
-            if "best" in content["aliases"]:
-                return metric.best_in(content["metadata"])
+        waiting = [entry.info for entry in self._delivery.left() if entry.artifact == artifact]
+        for info in reversed(waiting):
+            if "best" in info["aliases"]:
+                return metric.best_in(info["metadata"])
         try:
             return metric.best_in_store(self.store, artifact)
         except (Unreachable, AccessDenied):  # training has begun, and this does not end it
@@ -116,7 +116,7 @@ class RemoteDestination:
 
     def send(self, what: str) -> None:  # noqa: ARG002 - as the courier calls it
         """Deliver all checkpoints of the outbox; for the courier."""
-        self._delivery.send(self._courier.told)
+        self._delivery.send(self._courier.count)
 
     def arrived(self, version: Version) -> None:
         """Pass on a version that the store has now; for the delivery."""

@@ -14,7 +14,7 @@ from kept.errors import InvalidCheckpoint, UploadFailed
 from kept.messages import show
 from kept.store.content.manifest import manifest_key
 from kept.sync.wandb.sdk import active_run, place_of
-from kept.sync.wandb.uploads import Label, uploads_of
+from kept.sync.wandb.uploads import UploadInfo, uploads_of
 from kept.training.destinations.base import Submitted
 from kept.training.destinations.open import open_destination
 from kept.training.destinations.store import StoreDestination
@@ -113,7 +113,7 @@ class WandbDestination:
 
     def _upload(self, checkpoint: Checkpoint, version: Version | None) -> Submitted:
         request, metadata = checkpoint.request, checkpoint.metadata
-        label = Label(
+        info = UploadInfo(
             request.artifact,
             aliases=["latest", *request.aliases],
             metadata=metadata.complete(None) if version is None else self._metadata(version),
@@ -122,7 +122,7 @@ class WandbDestination:
         )
         files = {} if self._by_reference else checkpoint.on_disk()
         lasting = os.path.dirname(os.path.abspath(request.path))
-        entry = self._uploads.add(label, files, lasting)
+        entry = self._uploads.add(info, files, lasting)
         if entry is None:
             return Submitted(version, "not logged, W&B is disabled")
         self.logged.append(entry)

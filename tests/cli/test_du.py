@@ -1,28 +1,6 @@
-"""kept compact and kept du."""
+"""kept du."""
 
-import numpy as np
-import pytest
-
-import kept
-from tests.helpers import hdf5, write
-
-
-@pytest.fixture
-def trained(run, tmp_path):
-    store, random = kept.open_store(), np.random.default_rng(0)
-    base = random.normal(0, 0.02, 300_000).astype("f4")
-    for n in range(3):
-        head = (base[:100_000] + n * 1e-5).astype("f4")
-        store.log_artifact("m", write(tmp_path / "m.h5", hdf5({"base": base, "head": head})))
-    return store
-
-
-def test_compact_says_what_it_has_done(run, trained):
-    assert "blobs compacted: " in run("compact", "m").stdout
-    assert run("compact").stdout == "Nothing to compact.\n"
-    assert run.json("compact")["blobs"] == 0
-    run("compact", "nothing", exit=3)
-    assert trained.verify().ok
+from __future__ import annotations
 
 
 def test_du_adds_up_to_what_is_on_the_disk(run, trained):

@@ -1,4 +1,4 @@
-"""kept verify: is every byte still what was written?"""
+"""kept verify: checks that every byte is as it was written."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import click
 
 from kept.cli.common import json_option, opened
 from kept.cli.completion import references
-from kept.cli.output import clean, counted, print_json, size_text
+from kept.cli.output import clean, counted, print_json
 from kept.progress import progress
+from kept.units import size_text
 
 if TYPE_CHECKING:
     from kept.store.verify import Report
@@ -41,7 +42,7 @@ def _print_report(report: Report) -> None:
     for problem in report.problems:
         click.echo(clean(str(problem)))
     read = f"{counted(report.versions, 'version')}, {size_text(report.bytes)} read"
-    found = "all is well" if report.ok else counted(len(report.problems), "problem")
+    found = "no damage" if report.ok else counted(len(report.problems), "problem")
     click.secho(f"{read}: {found}", fg="green" if report.ok else "red")
 
 

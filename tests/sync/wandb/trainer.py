@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from kept.sync.outbox.outbox import Outbox
-from kept.sync.wandb.uploads import Label, WandbUploads, send_left
+from kept.sync.wandb.uploads import UploadInfo, WandbUploads, send_left
 from tests.helpers import write
 
 
@@ -27,7 +27,7 @@ class Trainer:
         n = len(self.saved) if n is None else n
         label = {"aliases": ["latest", f"epoch_{n}"], "metadata": {"epoch": n}} | more
         file = write(self._folder / "m.keras", data)
-        self.uploads.add(Label(self.name, **label), {"m.keras": file})
+        self.uploads.add(UploadInfo(self.name, **label), {"m.keras": file})
         file.unlink()
         self.saved.append(data)
 
@@ -43,4 +43,4 @@ class Trainer:
 
 def sync(outbox):
     for destination in {entry.destination for entry in outbox.entries()}:
-        assert send_left(outbox, destination, lambda entry: None)
+        assert list(send_left(outbox, destination))

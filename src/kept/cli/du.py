@@ -1,4 +1,4 @@
-"""kept compact and kept du: how much room versions take, and how they take less."""
+"""kept du: how much room versions take."""
 
 from __future__ import annotations
 
@@ -8,38 +8,12 @@ import click
 
 from kept.cli.common import json_option, opened
 from kept.cli.completion import artifact_names
-from kept.cli.output import (
-    Column,
-    counted,
-    print_json,
-    print_pairs,
-    print_table,
-    size_text,
-)
+from kept.cli.output import Column, print_json, print_pairs, print_table
 from kept.progress import progress
+from kept.units import size_text
 
 if TYPE_CHECKING:
-    from kept.store.compact.compactor import Compacted
     from kept.store.usage import Usage
-
-
-@click.command()
-@click.argument("name", required=False, shell_complete=artifact_names)
-@json_option
-@click.pass_obj
-def compact(location: str | None, name: str | None, *, as_json: bool) -> None:
-    """Store the versions of an artifact, or all, in less room.
-
-    Nothing is lost, and every version stays as it is: the bytes of tensors are put in another
-    order, stored as differences to an earlier version where that is shorter, and compressed.
-    """
-    store = opened(location)
-    with progress(f"Compacting {name or 'all artifacts'}", "versions") as told:
-        done = store.compact(name, progress=told)
-    if as_json:
-        print_json({"blobs": done.blobs, "bytes_before": done.before, "bytes_after": done.after})
-    else:
-        click.echo(_told(done))
 
 
 @click.command(short_help="Show how much room artifacts take.")
@@ -49,14 +23,14 @@ def compact(location: str | None, name: str | None, *, as_json: bool) -> None:
 def du(location: str | None, name: str | None, *, as_json: bool) -> None:
     """Show how much room an artifact takes, or all, and what deleting versions would free.
 
-    What is freed by deleting a version is free after gc; bytes that other versions need too are
-    not in it.
+    Only gc frees the bytes of deleted versions. Bytes that other versions need too are not counted
+    as freed.
     """
     store = opened(location)
     with progress(f"Looking at {name or 'all artifacts'}"):
         found = store.usage(name)
     if as_json:
-        print_json(_shape(found))
+        print_json(_usage_json(found))
         return
     print_pairs(name or store.location, _facts(found))
     if found.frees:
@@ -79,7 +53,7 @@ def _facts(found: Usage) -> list[tuple[str, str]]:
     ]
 
 
-def _shape(found: Usage) -> dict[str, Any]:
+def _usage_json(found: Usage) -> dict[str, Any]:
     return {
         "logical": found.logical,
         "stored": found.stored,
@@ -95,11 +69,3 @@ def _shape(found: Usage) -> dict[str, Any]:
             for (of, index), size in found.frees.items()
         ],
     }
-
-
-def _told(done: Compacted) -> str:
-    if not done.blobs:
-        return "Nothing to compact."
-    saved = 1 - done.after / done.before
-    sizes = f"{size_text(done.before)} are now {size_text(done.after)}"
-    return f"{counted(done.blobs, 'blob')} compacted: {sizes}, {saved:.0%} less"

@@ -1,4 +1,4 @@
-"""kept ls and kept show: what is there."""
+"""kept ls: lists artifacts, or the versions of one."""
 
 from __future__ import annotations
 
@@ -7,25 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kept.cli.common import files_shape, json_option, opened, version_shape
-from kept.cli.completion import artifact_names, references
+from kept.cli.common import json_option, opened, version_json
+from kept.cli.completion import artifact_names
 from kept.cli.output import (
     Column,
     clean,
     counted,
-    print_json,
+    local_time,
+    metric_text,
     print_json_list,
-    print_pairs,
     print_table,
-    size_text,
-    time_text,
-    value_text,
 )
 from kept.errors import ArtifactNotFound
 from kept.names import LATEST
+from kept.units import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from kept.store.receipts import Receipt
     from kept.store.store import Store
@@ -33,12 +31,12 @@ if TYPE_CHECKING:
 
 _SHORT_DIGEST = 10
 _FEW_ALIASES = 4
-_EPOCH = re.compile(r"epoch_\d+(_batch_\d+)?")  # the callback gives one to every version
+_EPOCH = re.compile(r"epoch_\d+(_batch_\d+)?")  # the callback puts one on every version
 
 
 @click.command()
 @click.argument("name", required=False, shell_complete=artifact_names)
-@click.option("--all", "with_deleted", is_flag=True, help="Show the deleted versions of NAME, too.")
+@click.option("--all", "with_deleted", is_flag=True, help="Show the deleted versions of NAME too.")
 @json_option
 @click.pass_obj
 def ls(location: str | None, name: str | None, *, with_deleted: bool, as_json: bool) -> None:
@@ -50,38 +48,25 @@ def ls(location: str | None, name: str | None, *, with_deleted: bool, as_json: b
         _list_all(store, name, as_json=as_json)
     elif as_json:
         mirrors = _receipts(store, name)
-        shape = (lambda v: version_shape(v) | _mirrored(v, mirrors)) if mirrors else version_shape
-        print_json_list(map(shape, store.newest_first(name)))
+        versions = store.newest_first(name)
+        print_json_list(version_json(v) | _mirrored(v, mirrors) for v in versions)
     else:
         _print_versions(name, store.versions(name), _receipts(store, name))
         _print_waiting(store, name)
-
-
-@click.command()
-@click.argument("ref", shell_complete=references)
-@json_option
-@click.pass_obj
-def show(location: str | None, ref: str, *, as_json: bool) -> None:
-    """Show all about a version: aliases, metadata, files."""
-    version = opened(location).version(ref)
-    if as_json:
-        print_json(version_shape(version) | {"files": files_shape(version)})
-    else:
-        _print_version(version)
 
 
 def _list_all(store: Store, name: str, *, as_json: bool) -> None:
     every = sorted([*store.versions(name), *store.deleted(name)], key=lambda v: v.index)
     if as_json:
         print_json_list(
-            version_shape(v) | {"deleted_at": v.record.deleted_at} for v in reversed(every)
+            version_json(v) | {"deleted_at": v.record.deleted_at} for v in reversed(every)
         )
         return
     columns = [Column("version"), Column("aliases", wraps=True), Column("size", right=True),
                Column("created"), Column("deleted")]  # fmt: skip
     print_table(columns, [
-        [v.version, ", ".join(v.aliases), size_text(v.size), time_text(v.record.created_at),
-         time_text(v.record.deleted_at) if v.record.deleted_at else ""]
+        [v.version, ", ".join(v.aliases), size_text(v.size), local_time(v.record.created_at),
+         local_time(v.record.deleted_at) if v.record.deleted_at else ""]
         for v in every
     ])  # fmt: skip
 
@@ -93,7 +78,7 @@ def _receipts(store: Store, name: str) -> list[Receipt]:
 
 
 def _mirrored(version: Version, mirrors: list[Receipt]) -> dict[str, dict[str, bool]]:
-    """Return which mirrors have confirmed a version; nothing where there is no mirror."""
+    """Return which mirrors have confirmed a version; nothing if the artifact has no mirror."""
     found = {receipt.destination: version.index <= receipt.version for receipt in mirrors}
     return {"mirrored": found} if found else {}
 
@@ -106,7 +91,7 @@ def _where(version: Version, mirrors: list[Receipt]) -> str:
 
 
 def _print_waiting(store: Store, name: str) -> None:
-    """Say what a run has saved and not uploaded yet."""
+    """Report on stderr the checkpoints that a run has saved and not uploaded yet."""
     if not store.bucket.is_remote:
         return
     from kept.sync.outbox.outbox import Outbox
@@ -114,14 +99,15 @@ def _print_waiting(store: Store, name: str) -> None:
     outbox = Outbox()
     count = sum(entry.artifact == name for entry in outbox.entries(store.location))
     if count:
-        more = f"{counted(count, 'checkpoint')} of {name}"
-        click.echo(f"{more} in {clean(outbox.folder)}, not uploaded yet: kept sync", err=True)
+        waiting = f"{counted(count, 'checkpoint')} of {name}"
+        text = f"{waiting} in {clean(outbox.folder)} not uploaded yet; to upload: kept sync"
+        click.echo(text, err=True)
 
 
 def _list_artifacts(store: Store, *, as_json: bool) -> None:
     found = [(artifact, versions) for artifact, versions in _artifacts(store)]
     if as_json:
-        print_json_list(_artifact_shape(*each) for each in reversed(found))
+        print_json_list(_artifact_json(*each) for each in reversed(found))
     elif found:
         columns = [
             Column("name", share=3 / 8),
@@ -140,11 +126,11 @@ def _artifacts(store: Store) -> Iterator[tuple[Artifact, list[Version]]]:
     for artifact in store.artifacts():
         try:
             yield artifact, artifact.versions()
-        except ArtifactNotFound:  # a writer has made its folder, and no version yet
+        except ArtifactNotFound:  # a writer has created its folder, and no version yet
             continue
 
 
-def _artifact_shape(artifact: Artifact, versions: list[Version]) -> dict[str, Any]:
+def _artifact_json(artifact: Artifact, versions: list[Version]) -> dict[str, Any]:
     newest = versions[-1] if versions else None
     return {
         "name": artifact.name,
@@ -170,7 +156,7 @@ def _artifact_row(artifact: Artifact, versions: list[Version]) -> list[str]:
 
 
 def _some_aliases(versions: list[Version]) -> str:
-    """Return the aliases that say something, with their versions; newest version first."""
+    """Return the aliases that a person has put, with their versions; newest version first."""
     pairs = [f"{alias}={v.version}" for v in reversed(versions) for alias in v.aliases
              if alias != LATEST and not _EPOCH.fullmatch(alias)]  # fmt: skip
     more = ["…"] if len(pairs) > _FEW_ALIASES else []
@@ -179,7 +165,7 @@ def _some_aliases(versions: list[Version]) -> str:
 
 def _print_versions(name: str, versions: list[Version], mirrors: list[Receipt]) -> None:
     if not versions:
-        click.echo(f"{name} has no version: all were deleted.", err=True)
+        click.echo(f"{name} has no versions: all were deleted.", err=True)
         return
     monitors = {v.metadata["monitor"] for v in versions if _monitored(v.metadata)}
     title = str(*monitors) if len(monitors) == 1 else "value"
@@ -202,42 +188,18 @@ def _version_row(version: Version, monitors: set[str]) -> list[str]:
         ", ".join(version.aliases),
         *([_value(version.metadata, monitors)] if monitors else []),
         size_text(version.size),
-        time_text(version.record.created_at),
+        local_time(version.record.created_at),
         version.digest[:_SHORT_DIGEST],
     ]
 
 
 def _monitored(metadata: dict[str, Any]) -> bool:
-    # Other programs put versions as well, and their metadata may say anything.
+    # Other programs put versions too, with metadata of any form.
     return isinstance(metadata.get("monitor"), str) and metadata.get("value") is not None
 
 
 def _value(metadata: dict[str, Any], monitors: set[str]) -> str:
     if not _monitored(metadata):
         return ""
-    value = metadata["value"]
-    text = f"{value:.6g}" if isinstance(value, float) else value_text(value)
+    text = metric_text(metadata["value"])
     return text if len(monitors) == 1 else f"{metadata['monitor']} {text}"
-
-
-def _print_version(version: Version) -> None:
-    files = version.files
-    facts = [
-        ("type", version.type),
-        ("aliases", ", ".join(version.aliases) or "none"),
-        ("created", time_text(version.record.created_at)),
-        ("size", f"{size_text(version.size)} in {counted(len(files), 'file')}"),
-        ("digest", version.digest),
-    ]
-    print_pairs(version.reference, facts)
-    if version.metadata:
-        print_pairs("metadata", list(_flat(version.metadata)))
-    print_pairs("files", [(file.path, size_text(file.size)) for file in files])
-
-
-def _flat(metadata: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for key, value in metadata.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value_text(value)

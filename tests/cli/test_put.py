@@ -1,4 +1,4 @@
-"""kept get and kept put."""
+"""kept put."""
 
 from __future__ import annotations
 
@@ -7,45 +7,7 @@ import os
 import pytest
 
 import kept
-from kept.cli import transfer
 from tests.helpers import tree
-
-
-def test_get_writes_to_a_folder_named_after_the_version(run, store, tmp_path):
-    text = run("get", "mnist:best").stdout
-    assert text.splitlines() == [
-        "mnist:v1 is in mnist-v1/ (1 file, 1.0 kB):",
-        "mnist-v1/model.keras",
-    ]
-    assert (tmp_path / "mnist-v1/model.keras").stat().st_size == 1001
-
-
-def test_get_writes_where_it_is_told(run, store, tmp_path):
-    shape = run.json("get", "mnist", "a/b")
-    assert shape["directory"] == str(tmp_path / "a/b")
-    assert shape["files"] == [{"path": "model.keras", "size": 1002}]
-    assert shape["reference"] == "mnist:v2"
-    assert (tmp_path / "a/b/model.keras").exists()
-
-
-def test_get_says_how_many_files_there_are_beyond_those_it_names(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(transfer, "_FILES_SHOWN", 2)
-    for name in "abc":
-        (tmp_path / "d" / name).mkdir(parents=True)
-        (tmp_path / "d" / name / "f").write_text(name)
-    run("put", "m", "d")
-    assert run("get", "m").stdout.splitlines()[1:] == ["m-v0/d/a/f", "m-v0/d/b/f", "… and 1 more"]
-
-
-def test_get_of_a_damaged_version_writes_nothing(run, damaged, tmp_path):
-    result = run("get", damaged, exit=4)
-    assert result.stderr.startswith("Error: ")
-    assert not (tmp_path / "mnist-v1").exists()
-
-
-def test_get_onto_a_file_is_refused(run, store, tmp_path):
-    (tmp_path / "taken").write_text("")
-    assert "is a file" in run("get", "mnist", "taken", exit=2).stderr
 
 
 def test_put_makes_a_store_and_a_version(run, tmp_path):
@@ -53,7 +15,7 @@ def test_put_makes_a_store_and_a_version(run, tmp_path):
     (tmp_path / "d/f").write_text("1")
     (tmp_path / "g").write_text("2")
     text = run("put", "data", "d", "g", "--type", "dataset", "-a", "x", "--alias", "y").stdout
-    assert text == "data:v0 (latest, x, y): 2 B, 2 B of it new to the store\n"
+    assert text == "data:v0 (latest, x, y): 2 B, 2 B of it new\n"
     version = kept.open_store().version("data")
     assert (version.type, version.aliases) == ("dataset", ("latest", "x", "y"))
     version.download("out")
@@ -63,7 +25,7 @@ def test_put_makes_a_store_and_a_version(run, tmp_path):
 def test_put_of_the_same_says_so(run, store, tmp_path):
     assert run.json("put", "m", __file__, "-a", "x")["is_new"] is True
     text = run("put", "m", __file__, "-a", "y").stdout
-    assert text == "Nothing new: m:v0 (latest, x, y) is the same\n"
+    assert text == "Nothing new: m:v0 (latest, x, y) has the same content\n"
     again = run.json("put", "m", __file__)
     assert (again["version"], again["is_new"], again["bytes_new"]) == ("v0", False, 0)
 

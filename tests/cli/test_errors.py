@@ -1,4 +1,4 @@
-"""kept verify, and the exit code of every kind of error."""
+"""The message and the exit code of every kind of error."""
 
 from __future__ import annotations
 
@@ -7,24 +7,6 @@ import os
 import pytest
 
 import kept
-
-
-def test_a_sound_store(run, store):
-    assert run("verify").stdout == "3 versions, 3.0 kB read: all is well\n"
-    assert run("verify", "mnist:best").stdout == "1 version, 1.0 kB read: all is well\n"
-    assert run.json("verify") == {
-        "ok": True, "versions": 3, "chunks": 3, "bytes": 3003, "problems": [],
-    }  # fmt: skip
-
-
-def test_damage_names_the_version(run, damaged):
-    problem, summary = run("verify", exit=4).stdout.splitlines()
-    assert problem.startswith(f"{damaged}: ")
-    assert summary == "3 versions, 3.0 kB read: 1 problem"
-    report = run.json("verify", damaged, exit=4)
-    assert (report["ok"], report["versions"]) == (False, 1)
-    assert [item["where"] for item in report["problems"]] == [damaged]
-    run("verify", "mnist:v0")
 
 
 def test_a_damaged_record_is_damage_to_every_command(run, store):
@@ -52,12 +34,12 @@ def test_no_store(run, command, as_json, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_artifact_that_is_not_there(run, store):
+def test_a_missing_artifact(run, store):
     for args in (("ls", "nope"), ("show", "nope:v1"), ("verify", "nope")):
         assert "Existing artifacts: mnist." in run(*args, exit=3).stderr
 
 
-def test_a_version_that_is_not_there(run, store):
+def test_a_missing_version(run, store):
     assert "3 versions, v0 to v2" in run("show", "mnist:v9", exit=3).stderr
 
 

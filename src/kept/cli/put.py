@@ -1,0 +1,71 @@
+"""kept put: stores files and folders as a version."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kept.cli.common import json_option, opened, print_result, version_json
+from kept.cli.completion import artifact_names
+from kept.names import check_name
+from kept.progress import progress
+from kept.units import size_text
+
+if TYPE_CHECKING:
+    from kept.store.version import Version
+
+
+def _key_and_value(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    metadata = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise click.BadParameter(f"Write it as KEY=VALUE. Received: {text!r}")
+        metadata[key] = _json_or_text(value)
+    return metadata
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+@click.command()
+@click.argument("name", shell_complete=artifact_names)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
+@click.option("--type", default="model", show_default=True, help="The type of the artifact.")
+@click.option(
+    "aliases", "-a", "--alias", multiple=True, metavar="ALIAS",
+    help="Put an alias on the version; can be given several times.",
+)  # fmt: skip
+@click.option(
+    "-m", "--metadata", multiple=True, metavar="KEY=VALUE", callback=_key_and_value,
+    help="Add metadata to the version, JSON or else text; can be given several times.",
+)  # fmt: skip
+@json_option
+@click.pass_obj
+def put(
+    location: str | None, /, name: str, paths: tuple[str, ...], *, as_json: bool, **options: Any
+) -> None:
+    """Store files and folders as a new version of an artifact.
+
+    Each path is stored under its last name: a/b/f becomes f, and a folder keeps its files below it.
+    Content identical to the newest version makes no new version; the aliases move to that one.
+    """
+    store = opened(location, may_be_new=True)
+    check_name(name)
+    with progress(f"Storing {name}", "bytes") as moved:
+        version = store.log_artifact(name, paths, progress=moved, **options)
+    new = {"is_new": version.is_new, "bytes_new": version.bytes_new}
+    print_result(_text(version), version_json(version) | new, as_json=as_json)
+
+
+def _text(version: Version) -> str:
+    label = f"{version.reference} ({', '.join(version.aliases)})"
+    if not version.is_new:
+        return f"Nothing new: {label} has the same content"
+    return f"{label}: {size_text(version.size)}, {size_text(version.bytes_new or 0)} of it new"

@@ -1,0 +1,53 @@
+"""kept show: all about one version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kept.cli.common import files_json, json_option, opened, version_json
+from kept.cli.completion import references
+from kept.cli.output import counted, local_time, print_json, print_pairs, value_text
+from kept.units import size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kept.store.version import Version
+
+
+@click.command()
+@click.argument("ref", shell_complete=references)
+@json_option
+@click.pass_obj
+def show(location: str | None, ref: str, *, as_json: bool) -> None:
+    """Show all about a version: aliases, metadata, files."""
+    version = opened(location).version(ref)
+    if as_json:
+        print_json(version_json(version) | {"files": files_json(version)})
+    else:
+        _print_version(version)
+
+
+def _print_version(version: Version) -> None:
+    files = version.files
+    facts = [
+        ("type", version.type),
+        ("aliases", ", ".join(version.aliases) or "none"),
+        ("created", local_time(version.record.created_at)),
+        ("size", f"{size_text(version.size)} in {counted(len(files), 'file')}"),
+        ("digest", version.digest),
+    ]
+    print_pairs(version.reference, facts)
+    if version.metadata:
+        print_pairs("metadata", list(_flat(version.metadata)))
+    print_pairs("files", [(file.path, size_text(file.size)) for file in files])
+
+
+def _flat(metadata: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for key, value in metadata.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value_text(value)
