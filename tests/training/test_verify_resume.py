@@ -106,7 +106,7 @@ def test_another_order_of_batches_is_named():
 
         def __getitem__(self, index):
             x, y = rows()
-            chosen = np.random.default_rng().permutation(40)[:8]  # nobody can repeat this
+            chosen = np.random.default_rng().permutation(40)[:8]  # cannot be repeated
             return x[chosen], y[chosen]
 
     found = kept.verify_resume(trainer(fit=lambda: {"x": Unordered()}), after=6, then=4)

@@ -105,9 +105,7 @@ def test_what_the_clock_brings_is_known_after_an_epoch(free, model, data, store,
     free(5 * size)
     options = {"keep_local": False, "save_every": 3600}
     silent(model, data, checkpoint(store, **options), advance, epochs=3)
-    with pytest.warns(
-        UserWarning, match="may write up to 16 checkpoints"
-    ) as told:
+    with pytest.warns(UserWarning, match="may write up to 16 checkpoints") as told:
         fit(model, data, checkpoint(store, **options | {"save_every": 10}), advance, epochs=3)
     assert len([w for w in told if "checkpoints of up to" in str(w.message)]) == 1
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kept.training.keras_api import composed_file
-from kept.training.keras_api.composed_file import ComposedFile
+from kept.training.keras_api.composed_file import ComposedFile, LastingMemory
 
 BIG = 16
 
@@ -22,9 +22,24 @@ def small_is_large(monkeypatch):
     monkeypatch.setattr(composed_file, "_WORTH_IT", BIG)
 
 
-def finding_all_but(refused):
-    """Find every large write, in memory of its own, but for those that begin with that byte."""
-    return lambda view: None if view[0] == refused else memoryview(bytes(view))
+class Copies:
+    """Memory that has a copy of every large write, except of those that begin with a byte."""
+
+    def __init__(self, refused=None):
+        self.refused = refused
+
+    def find(self, written):
+        return None if written[0] == self.refused else memoryview(bytes(written))
+
+
+class Holding:
+    """Memory that has one tensor, and finds it for every write."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def find(self, written):
+        return memoryview(self.tensor)
 
 
 def written(file):
@@ -42,7 +57,7 @@ steps = st.one_of(
 @settings(max_examples=400)
 @given(st.lists(steps, max_size=25))
 def test_is_a_file(script):
-    ours, model = ComposedFile(finding_all_but(3)), io.BytesIO()
+    ours, model = ComposedFile(Copies(3)), io.BytesIO()
     for what, offset, length, byte in script:
         if what == "truncate":
             ours.truncate(offset)
@@ -64,7 +79,7 @@ def test_is_a_file(script):
 
 def test_what_is_appended_is_held_by_reference():
     tensor = bytearray(b"x" * 100)
-    file = ComposedFile(lambda _: memoryview(tensor))
+    file = ComposedFile(Holding(tensor))
     file.write(b"head")
     file.write(tensor)
     file.write(b"tail")
@@ -77,7 +92,7 @@ def test_what_is_appended_is_held_by_reference():
 
 def test_what_is_overwritten_is_not_changed_where_it_lies():
     tensor = bytearray(b"x" * 100)
-    file = ComposedFile(lambda _: memoryview(tensor))
+    file = ComposedFile(Holding(tensor))
     file.write(tensor)
     file.seek(50)
     file.write(b"inside")
@@ -94,7 +109,7 @@ def tensors(count):
 def test_hdf5():
     """What h5py writes is what it writes into io.BytesIO, and no tensor of some size is copied."""
     arrays = tensors(60)
-    ours, model = ComposedFile(lambda view: memoryview(bytes(view))), io.BytesIO()
+    ours, model = ComposedFile(Copies()), io.BytesIO()
     for file in (ours, model):
         with h5py.File(file, "w") as root:
             for name, array in arrays.items():
@@ -110,7 +125,7 @@ def test_hdf5():
 
 def test_zip(monkeypatch):
     monkeypatch.setattr("time.time", lambda: 1e9)
-    ours, model = ComposedFile(memoryview), io.BytesIO()
+    ours, model = ComposedFile(LastingMemory()), io.BytesIO()
     for file in (ours, model):
         with zipfile.ZipFile(file, "w") as archive:
             for name in ("a", "b"):

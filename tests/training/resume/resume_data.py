@@ -2,7 +2,7 @@
 
     python -m tests.training.resume.resume_data FOLDER before|after
 
-Before: each training straight on, and once more to where it breaks off. After: the second goes on.
+Before: each training without a break, and once more up to a break. After: the second continues.
 Prints what came out for each kind, and what kept said, as JSON in the last line.
 """
 
@@ -285,7 +285,7 @@ KINDS = {
 
 
 def scramble():
-    """Leave no generator as it was, but for TensorFlow's, whose seed has to be set again."""
+    """Leave no generator as it was, except for TensorFlow's, whose seed has to be set again."""
     import torch
 
     np.random.seed()

@@ -1,4 +1,4 @@
-"""Trainings that break off, for another framework to go on with: python resume_elsewhere.py FOLDER
+"""Trainings with a break, to resume with another framework: python resume_elsewhere.py FOLDER
 
 FOLDER/store gets the artifacts end (saved after an epoch), data and array (in the middle of one);
 FOLDER/<artifact>.npz the weights and the optimizer's variables of that moment, and straight.npz
@@ -19,7 +19,7 @@ BREAK = 7  # batches, of 5 in an epoch
 
 
 def plain_model():
-    """A model without randomness, which every framework trains alike but for rounding."""
+    """A model without randomness, which every framework trains alike, except for rounding."""
     keras.utils.set_random_seed(3)
     layers = [keras.layers.Dense(8, activation="tanh"), keras.layers.Dense(1)]
     model = keras.Sequential([keras.Input((6,)), *layers])

@@ -1,4 +1,4 @@
-"""A run goes on with another framework, or another Keras, than it was saved with, and says so."""
+"""A run that continues with another framework or Keras than it was saved with reports it."""
 
 import json
 import os
@@ -86,20 +86,20 @@ def test_after_an_epoch_of_another_framework(elsewhere, capsys):
 
 def test_in_an_epoch_of_another_framework(elsewhere, capsys):
     folder, _ = elsewhere
-    assert_goes_on(folder, folder / "store", capsys)
+    assert_continues(folder, folder / "store", capsys)
 
 
 @pytest.mark.parametrize("folder", OTHER_KERAS, ids=lambda folder: folder.name)
 def test_in_an_epoch_of_another_keras(folder, capsys):
     files = [folder / name for name in ("data.weights.h5", "kept-state.json", "kept-state.npz")]
     kept.open_store("store").log_artifact("data", files)
-    said = assert_goes_on(folder, "store", capsys)
+    said = assert_continues(folder, "store", capsys)
     there = folder.name.removeprefix("keras-")
     assert f"data:v0 was saved with Keras {there} on jax, this is {keras.__version__}" in said
 
 
-def assert_goes_on(folder, store, capsys):
-    """Go on in the middle of an epoch, and end where the training without a break did."""
+def assert_continues(folder, store, capsys):
+    """Resume in the middle of an epoch, and end where the training without a break did."""
     model, moment = plain_model(), Moment()
     history = fit_data(model, kept.resume(model, "data", store=store), moment)
     said = capsys.readouterr().out

@@ -18,7 +18,7 @@ BATCHES = 60  # fewer than the two trainings have
 def train(tmp_path_factory):
     """Runs the script in a folder, in a process that had another start every other time.
 
-    So sets and dicts are ordered by other hashes where a run goes on.
+    So a resumed run orders sets and dicts by other hashes.
     """
     forks = [Forks(SCRIPT, tmp_path_factory.mktemp("forks")) for _ in range(2)]
     following = itertools.cycle(forks)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def cut(monkeypatch, size):
-    """Have four threads copy pieces of so many bytes; return the list of those that they get."""
+    """Have four threads copy pieces of size bytes; return the list of the pieces."""
     monkeypatch.setattr(copying, "_THREADS", 4)
     monkeypatch.setattr(copying, "LARGE", size)
     copied = []

@@ -127,7 +127,7 @@ def test_it_pauses_from_the_hook_until_the_file_is_published(wide, data, store, 
 
 def test_two_saves_pause_it_until_both_are_written(store):
     orders = []
-    own = compaction.BackgroundCompactor("max", store)
+    own = compaction.BackgroundCompactor("max")
     own._order = orders.append
     own.save_begins()
     own.save_begins()
@@ -187,7 +187,7 @@ def test_what_goes_wrong_there_is_told_and_stops_nothing(wide, data, store, capf
     monkeypatch.setattr(compaction.sys, "executable", "/nonexistent/python")
     helpers.fit(wide, data, callback(store, compression="max"), epochs=2)
     assert len(store.versions("m")) == 2
-    assert "versions stay as large as they are until kept compact" in capfd.readouterr().out
+    assert "versions keep their size until you run kept compact" in capfd.readouterr().out
 
 
 def test_what_others_print_into_its_last_words_ends_no_fit(
