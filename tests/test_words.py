@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 # Where the words must be plain: it grows until it is "src/kept", "docs" and the pages beside them.
-CHECKED = ["CHANGELOG.md", "CONTRIBUTING.md", "README.md", "docs", "src/kept/store"]
+CHECKED = [
+    "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "docs", "src/kept/bucket/object_storage",
+    "src/kept/cli", "src/kept/store", "src/kept/sync", "src/kept/training/data",
+    "src/kept/training/destinations", "src/kept/training/resume",
+]  # fmt: skip
 UNCHECKED = ["docs/api.md", "docs/architecture.md"]  # shrinks until it is empty
 
 _END = r"(?=\s*(?:[.,;:)!?]|$))"  # of a clause
