@@ -6,7 +6,7 @@ import re
 
 from blake3 import blake3
 
-Hasher = blake3  # takes the data bit by bit: update, hexdigest
+Hasher = blake3  # takes the data in pieces: update, hexdigest
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 

@@ -1,34 +1,34 @@
-"""Everything that kept raises on purpose.
+"""All errors that kept raises on purpose.
 
     KeptError
-    ├── InvalidInput (ValueError)      what was passed in cannot be used
+    ├── InvalidInput (ValueError)      an argument is not valid
     │   ├── InvalidName                artifact name or alias
-    │   ├── InvalidReference           text that should name a version
-    │   ├── InvalidPath                path inside a version, or a file to be stored
+    │   ├── InvalidReference           text that names no version
+    │   ├── InvalidPath                path inside a version, or a file to store
     │   ├── InvalidMetadata            metadata that JSON cannot hold
     │   ├── InvalidCheckpoint          arguments of a checkpoint callback
-    │   └── NoActiveRun                there is no run of W&B to log to
+    │   └── NoActiveRun                no run of W&B is active
     ├── NotFound (LookupError)
     │   ├── ArtifactNotFound
     │   ├── VersionNotFound
-    │   │   └── VersionGone            it was deleted, and its content has been, too
+    │   │   └── VersionGone            it was deleted, and gc has removed its content
     │   └── KeyNotFound                no such key in a bucket
-    ├── KeyExists                      put_if_absent found the key taken
+    ├── KeyExists                      put_if_absent found an existing key
     ├── StoreError                     the location cannot be used as a store
     │   ├── NotAStore
     │   ├── NewerFormat
-    │   ├── BeingCollected             a gc is about to delete what is needed there
-    │   └── RemoteError                object storage did not do what was asked
+    │   ├── BeingCollected             a gc is about to delete needed bytes
+    │   └── RemoteError                a request to object storage failed
     │       ├── BucketNotFound         no such bucket or container
     │       ├── AccessDenied           credentials are missing, wrong, expired or not enough
-    │       ├── Unreachable            no answer, or only answers that say: later
+    │       ├── Unreachable            no answer, or the server asks to retry later
     │       └── UnsafeServer           it would let one writer overwrite another's commit
-    ├── Damaged                        stored bytes are not what was written
+    ├── Damaged                        stored bytes are not the written ones
     ├── Diverged                       two stores hold different versions under one number
     ├── VersionInUse                   the version has aliases, so it is not deleted
     ├── UploadFailed                   W&B did not confirm a checkpoint, which stays in the outbox
-    │   ├── Refused                    and will not whenever it is asked; later ones are sent
-    │   └── RunEnded                   and will not in this run, which was ended
+    │   ├── Refused                    retrying will not help; later ones are sent
+    │   └── RunEnded                   the run has ended, so it takes no more
     ├── SaveFailed (RuntimeError)      a checkpoint could not be written or committed
     └── CannotResume                   a version does not fit the model, optimizer or run
 
@@ -43,7 +43,7 @@ class KeptError(Exception):
 
 
 class InvalidInput(KeptError, ValueError):
-    """What was passed in cannot be used."""
+    """An argument is not valid."""
 
 
 class InvalidName(InvalidInput):
@@ -51,11 +51,11 @@ class InvalidName(InvalidInput):
 
 
 class InvalidReference(InvalidInput):
-    """A text that should name a version and does not."""
+    """A text that names no version."""
 
 
 class InvalidPath(InvalidInput):
-    """A path that may not stand in a version, or a file that cannot be stored."""
+    """A path that is not valid in a version, or a file that cannot be stored."""
 
 
 class InvalidMetadata(InvalidInput):
@@ -67,11 +67,11 @@ class InvalidCheckpoint(InvalidInput):
 
 
 class NoActiveRun(InvalidInput):
-    """There is no run of W&B to log to."""
+    """No run of W&B is active."""
 
 
 class NotFound(KeptError, LookupError):
-    """Something that was asked for by name is not there."""
+    """The requested artifact, version or key is missing."""
 
 
 class ArtifactNotFound(NotFound):
@@ -83,7 +83,7 @@ class VersionNotFound(NotFound):
 
 
 class VersionGone(VersionNotFound):
-    """The version was deleted, and gc has deleted its content since, or is about to."""
+    """The version was deleted, and gc has deleted its content, or is about to."""
 
 
 class KeyNotFound(NotFound):
@@ -107,15 +107,15 @@ class NewerFormat(StoreError):
 
 
 class BeingCollected(StoreError):
-    """A gc is about to delete what is needed there; it can be stored when the gc is done."""
+    """A gc is about to delete needed bytes; try again when the gc has ended."""
 
 
 class RemoteError(StoreError):
-    """Object storage did not do what was asked of it; the message names the cause."""
+    """A request to object storage failed; the message names the cause."""
 
 
 class BucketNotFound(RemoteError):
-    """There is no such bucket or container."""
+    """The bucket or container does not exist."""
 
 
 class AccessDenied(RemoteError):
@@ -123,7 +123,7 @@ class AccessDenied(RemoteError):
 
 
 class Unreachable(RemoteError):
-    """The server does not answer, or asks to come back later, after all retries."""
+    """After all retries the server still does not answer, or asks to retry later."""
 
 
 class UnsafeServer(RemoteError):
@@ -131,7 +131,7 @@ class UnsafeServer(RemoteError):
 
 
 class Damaged(KeptError):
-    """Stored bytes are not what was written."""
+    """Stored bytes are not the written ones."""
 
 
 class Diverged(KeptError):
@@ -139,7 +139,7 @@ class Diverged(KeptError):
 
 
 class VersionInUse(KeptError):
-    """The version has aliases, so it is not deleted without being told to."""
+    """The version has aliases, so it is only deleted with force."""
 
 
 class UploadFailed(KeptError):
@@ -147,11 +147,11 @@ class UploadFailed(KeptError):
 
 
 class Refused(UploadFailed):
-    """W&B does not take this checkpoint as it is; it stays in the outbox, with the reason."""
+    """W&B rejects this checkpoint; it stays in the outbox, with the reason."""
 
 
 class RunEnded(UploadFailed):
-    """The run was ended, so nothing can be logged to it any more from this process."""
+    """The run has ended, so this process can no longer log to it."""
 
 
 class SaveFailed(KeptError, RuntimeError):
@@ -159,4 +159,4 @@ class SaveFailed(KeptError, RuntimeError):
 
 
 class CannotResume(KeptError):
-    """A version that a run cannot go on from; the message says what does not fit."""
+    """A run cannot continue from this version; the message says what does not fit."""

@@ -1,6 +1,6 @@
-"""What may be called what: artifact names, aliases, references, paths in a version.
+"""The rules for artifact names, aliases, references and paths in a version.
 
-Every rule about names is here and nowhere else; both the way in and the way out use it.
+All rules about names are here; writers and readers of a store use the same ones.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Reference:
 
 
 def check_name(name: str, what: str = "An artifact name") -> str:
-    """Return an artifact name, or what else is written like one, or raise InvalidName."""
+    """Return a valid artifact name, or another word of the same form, or raise InvalidName."""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.strip("."):
         raise InvalidName(
             f"{what} has 1 to 128 characters out of A-Z a-z 0-9 . _ - and not only dots. "
@@ -47,7 +47,7 @@ def check_name(name: str, what: str = "An artifact name") -> str:
 
 
 def check_alias(alias: str) -> str:
-    """Return an alias that may be set, or raise InvalidName."""
+    """Return a valid alias, or raise InvalidName."""
     if not isinstance(alias, str) or not _NAME.fullmatch(alias):
         raise InvalidName(
             f"An alias has 1 to 128 characters out of A-Z a-z 0-9 . _ -. Received: {alias!r}"
@@ -115,9 +115,9 @@ def _selected(name: str, selector: str) -> Reference:
 
 
 def check_path(path: str) -> str:
-    """Return a path that may stand in a version, or raise InvalidPath.
+    """Return a valid path in a version, or raise InvalidPath.
 
-    Allowed is a relative path with / between its parts that means the same file on Linux, macOS
+    Valid is a relative path with / between its parts that means the same file on Linux, macOS
     and Windows: no empty part, no . or .., no NUL, backslash or colon, no device name.
     """
     problem = _path_problem(path)
@@ -155,7 +155,7 @@ def _part_problem(part: str) -> str | None:
 
 
 def check_paths(paths: Iterable[str]) -> None:
-    """Check every path, and that no two are the same file on a case-folding disk.
+    """Check every path, and that no two name the same file on a disk that ignores case.
 
     Raises InvalidPath.
     """
@@ -175,7 +175,7 @@ def check_paths(paths: Iterable[str]) -> None:
 
 
 def _folded(path: str) -> str:
-    """Return what a disk that ignores case and composition (macOS) takes the path for."""
+    """Return the path as seen by a disk that ignores case and composition (macOS)."""
     return unicodedata.normalize("NFC", path).casefold()
 
 

@@ -1,6 +1,6 @@
-"""A progress bar for long work: on stderr, on a terminal, and only after a second.
+"""Shows a progress bar for long work: on stderr, on a terminal, and only after a second.
 
-Where stderr is no terminal, a plain line now and then.
+If stderr is no terminal, it prints a plain line from time to time.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 Unit = Literal["bytes", "versions"]
-_PATIENCE = 1.0  # seconds; a bar that flashes up and goes is only unrest
+_PATIENCE = 1.0  # seconds; a bar that only flashes up would disturb
 _PAUSE = 30.0  # seconds between lines
 _LABEL = 32  # columns of 80 for a bar of bytes with its numbers
 
 
 @contextlib.contextmanager
 def progress(label: str, unit: Unit | None = None) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that is told how much is done, of how much.
+    """Show a bar, and yield a function to update it with the amounts done and in all.
 
-    Without a unit nothing is told, and the bar only shows that the work goes on. Of bytes the speed
-    is shown as well.
+    Without a unit the bar only shows that the work continues. For bytes it also shows the speed.
     """
     if not sys.stderr.isatty():
         yield _Lines(label, unit).update
@@ -44,16 +43,16 @@ def progress(label: str, unit: Unit | None = None) -> Iterator[Callable[[int, in
 
 
 class _Lines:
-    """For logs and pipes: work of less than half a minute says nothing."""
+    """For logs and pipes: prints nothing for work of less than half a minute."""
 
     def __init__(self, label: str, unit: Unit | None) -> None:
         self._label, self._unit = label, unit
-        self._began = self._told = time.monotonic()
+        self._began = self._printed = time.monotonic()
 
     def update(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if self._unit and now - self._told >= _PAUSE:
-            self._told = now
+        if self._unit and now - self._printed >= _PAUSE:
+            self._printed = now
             sys.stderr.write(f"{self._label}: {self._amount(done, total, now)}\n")
             sys.stderr.flush()
 
@@ -65,7 +64,7 @@ class _Lines:
 
 
 class _Bar:
-    """Shown by the timer's thread, moved and ended by the worker's."""
+    """The timer's thread shows it; the worker's thread moves and ends it."""
 
     def __init__(self, label: str, unit: Unit | None) -> None:
         self._label, self._unit = _fitting(label), unit

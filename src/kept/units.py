@@ -1,4 +1,4 @@
-"""Texts that stand for a span of time or a number of bytes: "7d", "12h", "50GB"."""
+"""Parses and formats spans of time and numbers of bytes: "7d", "12h", "50GB"."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _BYTES = {
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
 }  # fmt: skip
 _SIZE = re.compile(rf"{_NUMBER}({'|'.join(_BYTES)})\s*")
-_LONGEST = 1e10  # seconds, 300 years: a moment so far from now still has a date
+_LONGEST = 1e10  # seconds, 300 years: a moment that far from now still has a date
 
 
 def parse_span(span: str | float | timedelta, what: str) -> timedelta:
     """Return a span of time given as "7d", "12h", "30min", seconds or a timedelta.
 
-    Raises InvalidInput, whose message says what it was for.
+    Raises InvalidInput, whose message names what.
     """
     given, found = span, _SPAN.fullmatch(span) if isinstance(span, str) else None
     if found:
@@ -60,10 +60,10 @@ def size_text(size: float) -> str:
 
 
 def time_text(moment: datetime) -> str:
-    """Return a moment as logs write it: UTC, ISO 8601."""
+    """Return a moment in the form of the logs: UTC, ISO 8601."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def expiry(ttl: str | float | timedelta | None) -> str | None:
-    """Return when something expires that is worth keeping for so long from now."""
+    """Return the moment when a version with this ttl expires, counted from now."""
     return None if ttl is None else time_text(datetime.now(UTC) + parse_span(ttl, "ttl"))

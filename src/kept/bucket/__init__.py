@@ -1,1 +1,1 @@
-"""Where bytes lie: one small protocol (base), a local folder, this process's memory."""
+"""Stores bytes under keys: in a local folder, in object storage, or in this process's memory."""

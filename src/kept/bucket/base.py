@@ -1,10 +1,10 @@
-"""The vocabulary of the byte layer: what a store asks of the place where its bytes lie.
+"""The protocol of the byte layer: the calls that a store makes to the place of its bytes.
 
 Keys are relative paths of ASCII letters, digits, dot, hyphen and underscore with / between the
-parts. Values are bytes, handed over as a sequence of buffers that are stored one after the other,
-so that a header and a large array need no copy to become one value.
+parts. Values are bytes, passed as a sequence of buffers that are stored one after the other, so
+that a header and a large array need no copy to become one value.
 
-Every sentence of the docstrings is checked by tests/bucket/bucket_contract.py for every bucket.
+tests/bucket/bucket_contract.py checks every sentence of the docstrings for every bucket.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Parts = Sequence[Buffer]
 
 
 def size_of(parts: Parts) -> int:
-    """Return how many bytes a value has."""
+    """Return the number of bytes of a value."""
     return sum(memoryview(part).nbytes for part in parts)
 
 
 class Item(NamedTuple):
-    """A key, and what a listing tells of its value."""
+    """A key, and the facts of its value that a listing returns."""
 
     key: str
     size: int  # bytes
-    stored: float  # when it was last put: seconds since 1970, by the clock of the place itself
+    stored: float  # time of the last put: seconds since 1970, by the bucket's own clock
 
 
 class Bucket(Protocol):
@@ -39,30 +39,30 @@ class Bucket(Protocol):
 
     @property
     def location(self) -> str:
-        """Where the bucket is, in the form open_store takes; without credentials."""
+        """The folder or URL of the bucket, in the form open_store takes; without credentials."""
 
     @property
     def is_remote(self) -> bool:
-        """Whether each call is a request over a network: worth saving, or making side by side.
+        """Whether each call is a request over a network, so that callers save requests.
 
-        What such a bucket has once stored it keeps whole, so that need not be asked again.
+        Such a bucket keeps each stored value whole, so callers need not check it again.
         """
 
     @property
     def concurrency(self) -> int:
-        """How many small requests to make at once; 1 if calls do not wait for a network."""
+        """How many small requests callers make at once; 1 if calls do not wait for a network."""
 
     def put(self, key: str, parts: Parts) -> None:
-        """Store a value, durably and atomically, in place of what the key held before."""
+        """Store a value, durably and atomically, and replace the previous value of the key."""
 
     def put_many(
         self, items: Iterable[tuple[str, Parts]], transfer: Transfer | None = None
     ) -> None:
         """Store several values as put does; all are durable on return.
 
-        A transfer is told the bytes as they are stored.
-        The iterable is consumed as room allows, so its buffers need not all be in memory at once.
-        In a crash or an error any subset may have been stored, each whole.
+        A transfer counts the bytes as they are stored. The bucket takes few items at a time from
+        the iterable, so not all buffers are in memory at once. After a crash or an error any
+        subset may be stored, each value whole.
         """
 
     def put_if_absent(self, key: str, parts: Parts) -> None:
@@ -72,41 +72,42 @@ class Bucket(Protocol):
         """
 
     def get(self, key: str, start: int = 0, length: int | None = None) -> Buffer:
-        """Return the value, or length bytes of it from start (fewer where it ends sooner).
+        """Return the value, or length bytes of it from start (fewer if it ends sooner).
 
-        It comes in whatever memory it arrived in, so that a large one is not copied. Raises
+        The type of the buffer varies, because the bucket does not copy a large value. Raises
         KeyNotFound.
         """
 
     def size(self, key: str) -> int | None:
-        """Return the value's length in bytes, or None if there is no such key.
+        """Return the value's length in bytes, or None if the key is missing.
 
-        A value whose length is returned is durable, whoever stored it: others build upon it.
+        If a length is returned, the value is durable, whichever process stored it, because callers
+        build upon it.
         """
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys below a folder, in ascending order; prefix is '' or ends in '/'."""
 
     def items(self, prefix: str) -> Iterator[Item]:
-        """Yield what keys yields, with the length of each value and when it was last put.
+        """Yield the keys as keys does, with the length of each value and the time of its last put.
 
-        The times may be cut to whole seconds. They compare with each other, and not with the clock
+        The times may be cut to whole seconds. Compare them only with each other, not with the clock
         of this machine.
         """
 
     def folders(self, prefix: str) -> Iterator[str]:
-        """Yield the names (without /) of the folders right below a folder, in ascending order.
+        """Yield the names (without /) of the folders directly below a folder, in ascending order.
 
-        A folder is there as long as there is a key below it.
+        A folder exists as long as a key below it exists.
         """
 
     def delete(self, key: str) -> None:
-        """Delete a key; one that is not there is no error."""
+        """Delete a key; a missing key is no error."""
 
     def locked(self, name: str, *, wait: bool = False) -> AbstractContextManager[bool]:
-        """Hold the lock of that name, which one thread of one process can have at a time.
+        """Hold the lock of that name, which one thread of one process can hold at a time.
 
-        Yields whether it is held: it is not if another one has it and wait is False, and never
-        where there are no locks (object storage, some network file systems). It ends with the
-        process that holds it.
+        Yields whether it is held. It is not held if another thread has it and wait is False, and
+        never without locks (object storage, some network file systems). The end of the process
+        releases it.
         """

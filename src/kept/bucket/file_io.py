@@ -1,4 +1,4 @@
-"""How bytes come to the disk and from it: writing, fsync, and the kernel's cache."""
+"""Writes and reads files, with fsync, and with or without the kernel's cache."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
     from kept.bucket.base import Parts
 
-_LARGE = 8 * 1024 * 1024  # bytes from which on the cache is passed by
-_BUFFER = 1024 * 1024  # bytes that one direct write takes
-_BLOCK = 4096  # what O_DIRECT mostly wants addresses, offsets and lengths to be multiples of
-_NOT_SO = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP)  # what a file system answers that cannot
+_LARGE = 8 * 1024 * 1024  # bytes; larger writes bypass the cache
+_BUFFER = 1024 * 1024  # bytes of one direct write
+_BLOCK = 4096  # O_DIRECT mostly wants multiples of it as addresses, offsets and lengths
+_UNSUPPORTED = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP)  # the file system lacks it
 _MAX_IOV = 512  # Linux and macOS take 1024 buffers in one writev
 
 
 def write(fd: int, parts: Parts) -> None:
     """Write buffers, one after the other, into a new file.
 
-    Large ones go past the kernel's cache (O_DIRECT) to a disk of this machine: hardly anybody reads
-    a checkpoint soon, a run that saves gigabytes does not push its training data out of the cache,
-    and it takes half of the processor's time that copying into the cache does.
+    Large ones bypass the kernel's cache (O_DIRECT) on a disk of this machine, because checkpoints
+    are rarely read soon. So saving gigabytes does not push the training data out of the cache, and
+    it takes half of the processor time that copying into the cache does.
     """
     size = sum(memoryview(part).nbytes for part in parts)
     if size >= _LARGE and _is_on_a_disk(fd) and _set_direct(fd, on=True):
@@ -36,7 +36,7 @@ def write(fd: int, parts: Parts) -> None:
 
 
 def write_file(path: str, parts: Parts) -> None:
-    """Write a new file; return when its bytes are on the disk. If it fails there is no file."""
+    """Write a new file; return when its bytes are on the disk. After an error no file exists."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         write(fd, parts)
@@ -50,7 +50,7 @@ def write_file(path: str, parts: Parts) -> None:
 
 
 def read(fd: int, start: int, length: int) -> bytes:
-    """Return a range of a file, less only where the file ends."""
+    """Return a range of a file, less only if the file ends sooner."""
     data = os.pread(fd, length, start)
     if len(data) == length:
         return data
@@ -63,7 +63,7 @@ def read(fd: int, start: int, length: int) -> bytes:
 
 
 def forget(fd: int) -> None:
-    """Have the kernel drop a synced file from its cache, for the same reasons as in write."""
+    """Make the kernel drop a synced file from its cache, for the same reasons as in write."""
     if hasattr(os, "posix_fadvise"):  # not on macOS
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
@@ -88,13 +88,13 @@ def sync_file(path: str) -> None:
 def sync_folder(path: str) -> None:
     """Return when the names in a folder are on the disk.
 
-    A file system that has no such thing (VirtualBox's shared folders, some of SMB's) is let be.
+    It does nothing on file systems that do not support it (VirtualBox's shared folders, some SMB).
     """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         sync(fd)
     except OSError as error:
-        if error.errno not in _NOT_SO:
+        if error.errno not in _UNSUPPORTED:
             raise
     finally:
         os.close(fd)
@@ -113,7 +113,7 @@ def _write_cached(fd: int, parts: Parts) -> None:
 
 
 def _write_direct(fd: int, parts: Parts) -> None:
-    """Write whole blocks directly, by way of memory that is aligned, and what is left as usual."""
+    """Write whole blocks directly, through aligned memory, and the rest through the cache."""
     offset, buffer = 0, memoryview(mmap.mmap(-1, _BUFFER, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
     for filled in _fillings(buffer, parts):
         whole = filled // _BLOCK * _BLOCK
@@ -125,8 +125,8 @@ def _write_direct(fd: int, parts: Parts) -> None:
 
 
 def _fillings(buffer: memoryview, parts: Parts) -> Iterator[int]:
-    """Copy the parts into the buffer, one filling after the other; yield how long each is."""
-    import numpy as np  # lets other threads go on while it copies, which a memoryview does not
+    """Copy the parts into the buffer, one filling after the other; yield the length of each."""
+    import numpy as np  # lets other threads run while it copies; a memoryview does not
 
     target, filled = np.frombuffer(buffer, np.uint8), 0
     for part in parts:
@@ -148,26 +148,26 @@ def _write_at(fd: int, data: memoryview, offset: int) -> None:
         try:
             written += os.pwrite(fd, data[written:], offset + written)
         except OSError as error:
-            # A file system that wants larger blocks, or has taken part of one: so with the cache.
-            if error.errno not in _NOT_SO or not _set_direct(fd, on=False):
+            # The file system wants larger blocks, or wrote part of one: continue with the cache.
+            if error.errno not in _UNSUPPORTED or not _set_direct(fd, on=False):
                 raise
 
 
 def _is_on_a_disk(fd: int) -> bool:
-    """Return whether a block device holds the file; network file systems and such have none.
+    """Return whether a block device holds the file: network file systems, for example, have none.
 
-    There a direct write waits for the server, each of them.
+    There each direct write waits for the server.
     """
     return os.major(os.fstat(fd).st_dev) != 0
 
 
 def _set_direct(fd: int, *, on: bool) -> bool:
-    """Have writes to an open file pass the cache by, or not; return if that has changed it."""
+    """Make writes to an open file bypass the cache, or not; return whether that changed it."""
     direct = getattr(os, "O_DIRECT", 0)  # none on macOS
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)
     if not direct or bool(flags & direct) == on:
         return False
-    with contextlib.suppress(OSError):  # EINVAL: the file system has no such thing
+    with contextlib.suppress(OSError):  # EINVAL: the file system does not support it
         fcntl.fcntl(fd, fcntl.F_SETFL, flags ^ direct)
         return True
     return False

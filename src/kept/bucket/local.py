@@ -1,11 +1,11 @@
-"""A bucket in a local folder, written so that a power cut loses nothing that was stored.
+"""A bucket in a local folder; a power cut loses no stored value.
 
 Invariant: a name appears in the folder only after its bytes are on the disk, and a call returns
-only after the name is. So: write a temporary file, fsync it, then link or rename it to its final
-name, then fsync the folder (and the parents of folders made on the way).
+only after the name is on the disk. So: write a temporary file, fsync it, link or rename it to its
+final name, then fsync the folder (and the parents of new folders).
 
-A failed fsync is never tried again on the same file: the kernel has already forgotten the dirty
-pages, so a second one would report success for data that is gone. The temporary file is dropped.
+A failed fsync is never retried on the same file: the kernel has already dropped the dirty pages, so
+a second one would report success for lost data. The temporary file is deleted instead.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class LocalBucket:
-    """A Bucket whose keys are files below a folder; the folder is made by the first write."""
+    """A Bucket whose keys are files below a folder; the first write creates the folder."""
 
     is_remote = False
     concurrency = 1
@@ -64,7 +64,7 @@ class LocalBucket:
     def put_many(
         self, items: Iterable[tuple[str, Parts]], transfer: Transfer | None = None
     ) -> None:
-        # One fsync a file in a few threads (the file system commits them in groups), then one a
+        # One fsync per file in a few threads (the file system commits them in groups), then one per
         # folder: measured about as fast as syncfs, and it does not flush other programs' files.
         folders: set[str] = set()
 
@@ -79,11 +79,11 @@ class LocalBucket:
 
     def put_if_absent(self, key: str, parts: Parts) -> None:
         path, folder = self._place(key)
-        with self._written(parts) as temporary:
+        with self._temporary(parts) as temporary:
             try:
                 os.link(temporary, path)
             except FileExistsError:
-                raise _taken(key) from None
+                raise _key_exists(key) from None
             except OSError as error:
                 if error.errno not in _NO_HARD_LINKS:
                     raise
@@ -108,11 +108,11 @@ class LocalBucket:
         if stat.S_ISDIR(found.st_mode):
             return None
         if time.time() - found.st_ctime < _NAME_IS_YOUNG:
-            sync_folder(os.path.dirname(self._path(key)))  # its writer may not have come to it
+            sync_folder(os.path.dirname(self._path(key)))  # its writer may not have done so yet
         return found.st_size
 
     def keys(self, prefix: str) -> Iterator[str]:
-        for name, is_folder in self._entries(prefix):
+        for name, is_folder in self._listed(prefix):
             if is_folder:
                 yield from self.keys(f"{prefix}{name}/")
             else:
@@ -125,8 +125,10 @@ class LocalBucket:
                 yield Item(key, found.st_size, found.st_mtime)
 
     def folders(self, prefix: str) -> Iterator[str]:
-        for name in sorted(name for name, is_folder in self._entries(prefix) if is_folder):
-            if _holds_a_file(self._path(prefix + name)):  # not so where a writer died, say
+        for name in sorted(name for name, is_folder in self._listed(prefix) if is_folder):
+            if _holds_a_file(
+                self._path(prefix + name)
+            ):  # after a killed writer a folder may be empty
                 yield name
 
     def delete(self, key: str) -> None:
@@ -141,7 +143,7 @@ class LocalBucket:
         try:
             yield _try_lock(fd, wait=wait)
         finally:
-            # Closing does not do it where a process forked meanwhile has the file open, too.
+            # Closing does not unlock if a process forked meanwhile has the file open, too.
             with contextlib.suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
@@ -149,8 +151,8 @@ class LocalBucket:
     def _path(self, key: str) -> str:
         return os.path.join(self.root, *key.split("/"))
 
-    def _entries(self, prefix: str) -> list[tuple[str, bool]]:
-        """Names and whether each is a folder, so ordered that whole keys come out ascending."""
+    def _listed(self, prefix: str) -> list[tuple[str, bool]]:
+        """Return names and whether each is a folder, in the ascending order of whole keys."""
         try:
             with os.scandir(self._path(prefix)) as entries:
                 found = [(entry.name, entry.is_dir()) for entry in entries]
@@ -161,9 +163,9 @@ class LocalBucket:
         return sorted(found, key=lambda e: e[0] + "/" if e[1] else e[0])
 
     def _store(self, key: str, parts: Parts) -> str:
-        """Store a value whose name is not durable yet; return the folder to be synced."""
+        """Store a value without making its name durable; return the folder to sync."""
         path, folder = self._place(key)
-        with self._written(parts) as temporary:
+        with self._temporary(parts) as temporary:
             os.replace(temporary, path)
         return folder
 
@@ -174,8 +176,8 @@ class LocalBucket:
         return path, folder
 
     @contextlib.contextmanager
-    def _written(self, parts: Parts) -> Iterator[str]:
-        """Yield the path of a durable temporary file that holds the parts; remove it after."""
+    def _temporary(self, parts: Parts) -> Iterator[str]:
+        """Yield the path of a durable temporary file that holds the parts; then remove it."""
         folder = os.path.join(self.root, _TMP)
         self._make_folder(folder)
         self._sweep(folder)
@@ -183,7 +185,7 @@ class LocalBucket:
         path = os.path.join(folder, f"put-{self._unique}-{os.getpid()}-{next(self._counter)}")
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            _try_lock(fd)  # held until the file has its final name: says that the writer lives
+            _try_lock(fd)  # held until the file has its final name, to show that the writer lives
             file_io.write(fd, parts)
             file_io.sync(fd)
             file_io.forget(fd)
@@ -194,11 +196,11 @@ class LocalBucket:
                 os.unlink(path)
 
     def _rename_if_absent(self, temporary: str, path: str, key: str) -> None:
-        """Stand-in for link(2) where the file system has none (FAT, some FUSE): a lock file."""
+        """Stand-in for link(2) if the file system lacks it (FAT, some FUSE): uses a lock file."""
         with open(os.path.join(self.root, _TMP, "lock"), "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if os.path.lexists(path):
-                raise _taken(key)
+                raise _key_exists(key)
             os.rename(temporary, path)
 
     def _make_folder(self, folder: str) -> None:
@@ -206,20 +208,20 @@ class LocalBucket:
             return
         parent = os.path.dirname(folder)
         inside = len(folder) > len(self.root)
-        # Each one also when it existed: its maker may not have come to the fsync yet.
+        # Also if the folder existed: its creator may not have called fsync yet.
         if inside or not os.path.isdir(parent):
             self._make_folder(parent)
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder)
         try:
             sync_folder(parent)
-        except PermissionError:  # a folder above the bucket may be passed through, but not opened
+        except PermissionError:  # a folder above the bucket may allow access, but not opening
             if inside:
                 raise
         self._made.add(folder)
 
     def _sweep(self, folder: str) -> None:
-        """Remove what killed writers left, once for each bucket object."""
+        """Remove the temporary files of killed writers, once for each bucket object."""
         with self._lock:
             if self._swept:
                 return
@@ -239,7 +241,7 @@ def _holds_a_file(folder: str) -> bool:
         return False
 
 
-def _taken(key: str) -> KeyExists:
+def _key_exists(key: str) -> KeyExists:
     return KeyExists(f"The key exists already. Received: {key!r}")
 
 

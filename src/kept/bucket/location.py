@@ -1,4 +1,4 @@
-"""Locations of object storage: which are meant, and nothing secret in them."""
+"""Locations of object storage: recognizes them, and keeps secrets out of them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def is_remote(location: str) -> bool:
 
 
 def clean_location(location: str) -> str:
-    """Return a location of object storage in its one spelling; raises InvalidInput.
+    """Return a location of object storage in its canonical spelling; raises InvalidInput.
 
-    A location is shown, logged and stored, so one with a password, a signature or any other
-    query is refused, and not repeated in the message.
+    A location is shown, logged and stored. So one with a password, a signature or any other query
+    is rejected, and the message does not repeat it.
     """
     try:
         parts = urlsplit(location)

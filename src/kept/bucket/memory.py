@@ -1,4 +1,4 @@
-"""A bucket in this process's memory, for tests and for trying things out."""
+"""A bucket in this process's memory, for tests and experiments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class MemoryBucket:
-    """A Bucket that keeps its values in a dict; they are gone with the object."""
+    """A Bucket that keeps its values in a dict; they end with the object."""
 
     location = "memory:"
     is_remote = False

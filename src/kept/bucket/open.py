@@ -1,4 +1,4 @@
-"""From a location to its bucket."""
+"""Opens the bucket at a location."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def bucket_at(text: str) -> Bucket:
-    """Return the bucket at a location as open_store takes it; raises InvalidInput."""
+    """Return the bucket at a location, in the form of open_store; raises InvalidInput."""
     from kept.bucket.local import LocalBucket
     from kept.bucket.location import is_remote
     from kept.bucket.memory import MemoryBucket

@@ -535,7 +535,7 @@ def test_while_a_list_names_it_a_mirror_waits_and_a_version_takes_other_names(st
     store.bucket.put(f"{LISTS}busy.json", [kept.store.encoding.canonical({"keys": doomed})])
     source = kept.Store(MemoryBucket())
     log(source, "A", "x", name="copy")
-    with pytest.raises(BeingCollected, match="A gc is about to delete in memory"):
+    with pytest.raises(BeingCollected, match="A gc is about to delete bytes in memory"):
         Sync(source, kept.Store(store.bucket), "copy").run()
     version = log(store, "A", "x")
     assert not set(needed(store)) & set(doomed)
