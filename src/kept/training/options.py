@@ -49,7 +49,7 @@ class CheckpointOptions(TypedDict, total=False):
 
 
 class WandbCheckpointOptions(CheckpointOptions, total=False):
-    """Those of a WandbModelCheckpoint."""
+    """The keyword arguments of a WandbModelCheckpoint, for type checkers."""
 
     ttl: timedelta | None
     reference: bool
@@ -57,7 +57,7 @@ class WandbCheckpointOptions(CheckpointOptions, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a callback was asked for beside Keras's own arguments; checked."""
+    """The options of a callback besides Keras's own arguments; checked."""
 
     store: Store | str | os.PathLike[str] | None = None
     name: str | None = None
@@ -77,7 +77,7 @@ class Options:
     metadata: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        """Raise InvalidInput for what cannot work."""
+        """Raise InvalidInput for options that cannot work."""
         if self.name is not None:
             check_name(self.name)
         if self.on_busy not in ("wait", "skip"):
@@ -130,12 +130,12 @@ class Options:
 
     @property
     def leaves_files(self) -> bool:
-        """Whether files stay at filepath at all."""
+        """Whether any files stay at filepath."""
         return self.keep_local is not False and self.keep_local != 0
 
     @property
     def local_rule(self) -> Keep | None:
-        """Which files stay at filepath, if it is not all or none."""
+        """Which files stay at filepath; None means all or none."""
         if isinstance(self.keep_local, bool) or not self.keep_local:
             return None
         return self.keep_local if isinstance(self.keep_local, Keep) else Keep(last=self.keep_local)
@@ -143,14 +143,14 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WandbOptions(Options):
-    """What a WandbModelCheckpoint can be asked for beside."""
+    """The options of a WandbModelCheckpoint."""
 
     ttl: timedelta | None = None
     reference: bool = False
 
     def __post_init__(self) -> None:
-        """Raise InvalidInput for what cannot work."""
-        # Without arguments, super() does not know a class that was made anew for its slots.
+        """Raise InvalidInput for options that cannot work."""
+        # super() without arguments fails in a dataclass with slots, which is a new class.
         super(WandbOptions, self).__post_init__()
         if self.ttl is not None and not (
             isinstance(self.ttl, timedelta) and self.ttl > timedelta(0)
@@ -162,8 +162,8 @@ class WandbOptions(Options):
             )
         if self.reference and self.keep is not None and self.gc is not None:
             raise InvalidCheckpoint(
-                "With reference=True W&B refers to what keep= deletes, and gc= would free it. Pass "
-                "gc=None, and run kept gc when W&B needs those versions no more. "
+                "With reference=True W&B refers to versions that keep= deletes, and gc= frees them. "
+                "Pass gc=None, and run `kept gc` when W&B does not need those versions. "
                 f"Received: reference=True, keep={self.keep!r}, gc={self.gc!r}"
             )
 

@@ -69,7 +69,7 @@ class TestSavedModel:
     def test_a_folder_of_something_else_is_left_alone(self, data, own_model):
         Path("photos").mkdir()
         Path("photos/cat.jpg").write_bytes(b"meow")
-        with pytest.raises(InvalidCheckpoint, match=r"holds something else \(cat\.jpg\)"):
+        with pytest.raises(InvalidCheckpoint, match=r"holds other files \(cat\.jpg\)"):
             kept.ModelCheckpoint("photos")
         Path("photos").rename("photos-1")
         with pytest.raises(kept.KeptError, match="holds something else"):
@@ -88,7 +88,7 @@ class TestSavedModel:
         play([callback], [{}], model=own_model)
         with pytest.raises(InvalidInput, match=r"tf\.saved_model\.load\(folder\)"):
             callback.versions[0].load_model()
-        with pytest.raises(InvalidInput, match="no weights can be loaded"):
+        with pytest.raises(InvalidInput, match="its weights cannot be loaded"):
             callback.versions[0].load_weights(own_model)
 
     def test_it_is_said_once_that_it_is_written_on_the_training_thread(

@@ -256,7 +256,7 @@ stuck = writer.Writer()
 stuck.submit(threading.Event().wait)
 """
         told, last = finish(start(code))
-        assert told.startswith("kept: writing the last checkpoints, 300 s at most")
+        assert told.startswith("kept: writing the last checkpoints, for up to 300 s")
         assert last.startswith("kept: interrupted with 1 checkpoint unwritten")
 
 

@@ -24,39 +24,39 @@ if TYPE_CHECKING:
 class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  # Keras is untyped
     """Keras's ModelCheckpoint that keeps every checkpoint and does not stall training.
 
-    Each checkpoint is committed as a version of an artifact, with the aliases epoch_<n> or
-    epoch_<n>_batch_<b> (counted from 0, as W&B counts) and best (by the monitored metric, NaN
-    never), and with the metadata epoch, batch, step, monitor, mode, value, metrics, format,
+    Each checkpoint is committed as a version of an artifact. Its aliases are epoch_<n> or
+    epoch_<n>_batch_<b>, counted from 0 as W&B counts, and best (by the monitored metric; a NaN is
+    never best). Its metadata are epoch, batch, step, monitor, mode, value, metrics, format,
     framework, keras_version, stall_seconds, write_seconds, bytes_new and snapshot_bytes. The file
-    at filepath appears whole or not at all. Where saves come faster than they can be written, every
-    version is committed, but of files at the same filepath some are superseded: never the first or
-    the last one, nor two in a row.
+    at filepath appears complete or not at all. If saves come faster than the writer thread can
+    write them, every version is committed, but a file that the next save replaces at once may be
+    missing at filepath: never the first or the last one, and never two in a row.
 
-    The training thread only copies the state into memory that is kept for it: the bytes of weights
-    and optimizer state, and as many again once saves take more than half of the time between them.
-    (On torch, a model with a layer that wraps a torch.nn.Module is saved on the training thread.)
-    fit returns when every checkpoint is durable. An error in the background is raised by the next
-    hook, by wait or by close.
+    The training thread only copies the state into reused memory. That memory has the size of the
+    weights and the optimizer state, and twice that size once saves take more than half of the time
+    between them. (On torch, a model with a layer that wraps a torch.nn.Module is saved on the
+    training thread.) fit returns when every checkpoint is durable. The next hook, wait or close
+    raises an error of the background.
 
     Args:
-        filepath: Where to save, with options such as {epoch:02d} and {val_loss:.2f}; epoch and
-            batch count from 1 there, as Keras counts. Ends in .keras or .h5, or in .weights.h5
+        filepath: Where to save, with format options such as {epoch:02d} and {val_loss:.2f}; epoch
+            and batch count from 1 there, as in Keras. It ends in .keras or .h5, or in .weights.h5
             with save_weights_only=True. Without an ending it is a SavedModel (on TensorFlow and
-            JAX), or a TensorFlow checkpoint of the weights (on TensorFlow); these are written on
-            the training thread.
-        monitor: Name of the metric that says which checkpoint is the best.
-        verbose: 0 is silent, 1 tells of every checkpoint.
-        save_best_only: Save only what is better by the metric than everything before.
+            JAX), or a TensorFlow checkpoint of the weights (on TensorFlow); the training thread
+            writes these.
+        monitor: Name of the metric that decides which checkpoint is the best.
+        verbose: 0 is silent, 1 prints a line for every checkpoint.
+        save_best_only: Save only checkpoints that are better by the metric than all before.
         save_weights_only: Save the weights with the optimizer's state, not the whole model.
-        mode: "min", "max" or "auto" (found out from the metric, by the end of the first batch).
+        mode: "min", "max" or "auto" (found from the metric, by the end of the first batch).
         save_freq: "epoch", or a number of batches.
-        initial_value_threshold: What the metric has to beat to be the first best.
+        initial_value_threshold: The value that the metric must beat to be the first best.
         options: A tf.saved_model.SaveOptions for a SavedModel, a tf.train.CheckpointOptions for a
             TensorFlow checkpoint.
         {options}
 
     Raises:
-        InvalidCheckpoint: An argument cannot work; the message says which and why.
+        InvalidCheckpoint: An argument cannot work; the message names it and the reason.
         NotAStore, NewerFormat: The location cannot be used as a store.
     """
 

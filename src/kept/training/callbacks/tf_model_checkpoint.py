@@ -25,30 +25,30 @@ if TYPE_CHECKING:
 class ModelCheckpoint(CheckpointHooks, tf_keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  # untyped
     """kept.ModelCheckpoint for tf_keras, with the arguments of tf_keras's ModelCheckpoint.
 
-    What it does is what kept.ModelCheckpoint does on Keras 3, with two exceptions. The file is
-    written on the training thread, since tf_keras has no means to save a model from a snapshot.
-    And versions hold no state, so resume and state_of are refused.
+    It works as kept.ModelCheckpoint does on Keras 3, with two exceptions. The training thread
+    writes the file, because tf_keras cannot save a model from a snapshot. And versions hold no
+    state, so resume and state_of are refused.
 
     Args:
-        filepath: Where to save, with options such as {epoch:02d} and {val_loss:.2f}; epoch and
-            batch count from 1 there, as Keras counts. Ends in .keras or .h5, or in .weights.h5
+        filepath: Where to save, with format options such as {epoch:02d} and {val_loss:.2f}; epoch
+            and batch count from 1 there, as in Keras. It ends in .keras or .h5, or in .weights.h5
             with save_weights_only=True. Without an ending it is a SavedModel, or a TensorFlow
             checkpoint of the weights.
-        monitor: Name of the metric that says which checkpoint is the best.
-        verbose: 0 is silent, 1 tells of every checkpoint.
-        save_best_only: Save only what is better by the metric than everything before.
+        monitor: Name of the metric that decides which checkpoint is the best.
+        verbose: 0 is silent, 1 prints a line for every checkpoint.
+        save_best_only: Save only checkpoints that are better by the metric than all before.
         save_weights_only: Save the weights, not the whole model.
-        mode: "min", "max" or "auto": as tf_keras has it, more is better for names with "acc" in
-            them and those that begin with "fmeasure", less for all others.
+        mode: "min", "max" or "auto". As in tf_keras, "auto" means "max" for names that contain
+            "acc" or begin with "fmeasure", and "min" for all others.
         save_freq: "epoch", or a number of batches.
         options: As in tf_keras.
-        initial_value_threshold: What the metric has to beat to be the first best.
-        period: With save_freq="epoch": save every so many epochs.
+        initial_value_threshold: The value that the metric must beat to be the first best.
+        period: The number of epochs between two saves, with save_freq="epoch".
         load_weights_on_restart: Load the newest file at filepath when fit begins.
         {options}
 
     Raises:
-        InvalidCheckpoint: An argument cannot work; the message says which and why.
+        InvalidCheckpoint: An argument cannot work; the message names it and the reason.
         NotAStore, NewerFormat: The location cannot be used as a store.
     """
 

@@ -16,41 +16,40 @@ if TYPE_CHECKING:
 
 @documented
 class WandbModelCheckpoint(WandbHooks, ModelCheckpoint):
-    """W&B's WandbModelCheckpoint, without what goes wrong with it.
+    """W&B's WandbModelCheckpoint, with durable uploads and without a stall.
 
     Each saved checkpoint becomes a version of an artifact of the active run, run_<run id>_model
-    of type model, with the aliases latest, epoch_<n> or epoch_<n>_batch_<b> (counted from 0) and
-    best, and with the metadata that kept.ModelCheckpoint has. An epoch that saves nothing logs
-    nothing.
+    of type model. Its aliases are latest, epoch_<n> or epoch_<n>_batch_<b> (counted from 0) and
+    best; its metadata are those of kept.ModelCheckpoint. An epoch that saves nothing logs nothing.
 
-    Training waits for no upload. A checkpoint is in an outbox on the disk ($KEPT_OUTBOX, or
-    kept-outbox in the working directory; links to the files, no second copy) before it is told of,
-    and leaves it when W&B has confirmed it; what a crash or an outage leaves there, the next run or
-    `kept sync` uploads. In W&B's offline mode everything waits there; with W&B disabled only the
-    local files are written.
+    Training waits for no upload. Before a checkpoint is reported, it is in an outbox on the disk
+    ($KEPT_OUTBOX, or kept-outbox in the working directory), which holds links to the files and no
+    second copy. It leaves the outbox when W&B has confirmed it. After a crash or an outage the next
+    run or `kept sync` uploads the rest. In W&B's offline mode all checkpoints wait in the outbox;
+    with W&B disabled only the local files are written.
 
-    Without store= that is all: no store of kept is written. With it each checkpoint is a version
-    there too, and resume works. The best value carries over to the next fit of a run, and to a run
-    of W&B that is resumed.
+    Without store= no store of kept is written. With it each checkpoint is also a version
+    there, and resume works. The best value carries over to the next fit of a run, and to a resumed
+    run of W&B.
 
     Args:
-        filepath: Where to save, with options such as {epoch:02d} and {val_loss:.2f}; epoch and
-            batch count from 1 there, as Keras counts. docs/wandb.md has the formats.
-        monitor: Name of the metric that says which checkpoint is the best.
-        verbose: 0 is silent, 1 tells of every checkpoint.
-        save_best_only: Save only what is better by the metric than everything before. Without
-            options in filepath, the local file is replaced by each better model.
+        filepath: Where to save, with format options such as {epoch:02d} and {val_loss:.2f}; epoch
+            and batch count from 1 there, as in Keras. docs/wandb.md has the formats.
+        monitor: Name of the metric that decides which checkpoint is the best.
+        verbose: 0 is silent, 1 prints a line for every checkpoint.
+        save_best_only: Save only checkpoints that are better by the metric than all before. Without
+            format options in filepath, each better model replaces the local file.
         save_weights_only: Save the weights, not the whole model.
         mode: "min", "max" or "auto".
         save_freq: "epoch", or a number of batches.
         options: A tf.train.CheckpointOptions or tf.saved_model.SaveOptions, for the formats that
             take one.
-        initial_value_threshold: What the metric has to beat to be the first best.
+        initial_value_threshold: The value that the metric must beat to be the first best.
         {options}
 
     Raises:
         NoActiveRun: wandb.init() has not been called.
-        InvalidCheckpoint: An argument cannot work; the message says which and why.
+        InvalidCheckpoint: An argument cannot work; the message names it and the reason.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - W&B's signature

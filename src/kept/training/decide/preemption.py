@@ -1,7 +1,8 @@
-"""The machine is taken away: one last save at the end of the batch, then the process ends.
+"""SIGTERM: one last save at the end of the batch, then the process ends.
 
-Schedulers send SIGTERM and, some seconds later, SIGKILL. The handler only takes a note, since it
-may run in the middle of anything; the callback looks at the note when a batch has ended.
+Schedulers that take a machine away send SIGTERM and, some seconds later, SIGKILL. The handler only
+notes the signal, because it may run in the middle of any code. The callback reads the note at the
+end of a batch.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
+
+from kept.training.keras_api.callers import is_in_fit
 
 if TYPE_CHECKING:
     from types import FrameType
 
-_OF_A_FIT = {"epoch_iterator", "data_handler"}  # local names in the fit of Keras 3, of tf_keras
 EXIT_CODE = 128 + signal.SIGTERM
 
 
@@ -25,33 +27,33 @@ class Preemption:
     """Listens for SIGTERM while a fit runs in the main thread."""
 
     def __init__(self, grace_seconds: float | None) -> None:
-        """grace_seconds is the time from SIGTERM to SIGKILL; None leaves SIGTERM alone."""
+        """Take the time from SIGTERM to SIGKILL in seconds; None ignores SIGTERM."""
         self._grace = grace_seconds
         self._deadline: float | None = None
         self._listens = False
 
     @property
     def is_due(self) -> bool:
-        """Whether SIGTERM has come."""
+        """Whether SIGTERM arrived."""
         return self._deadline is not None
 
     @property
     def seconds_left(self) -> float:
-        """How long the process may still take, at least 0."""
+        """How long the process may live, 0 or more."""
         return max(0.0, (self._deadline or 0.0) - time.monotonic())
 
     def listen(self) -> None:
-        """Take SIGTERM over, unless somebody else has or this is not the main thread."""
+        """Handle SIGTERM, unless the program has a handler or this is not the main thread."""
         if self._grace is None or threading.current_thread() is not threading.main_thread():
             return
         handler = signal.getsignal(signal.SIGTERM)
-        left_behind = isinstance(getattr(handler, "__self__", None), Preemption)  # by a broken fit
-        if handler is signal.SIG_DFL or left_behind:
+        of_failed_fit = isinstance(getattr(handler, "__self__", None), Preemption)
+        if handler is signal.SIG_DFL or of_failed_fit:
             signal.signal(signal.SIGTERM, self._note)
             self._listens = True
 
     def stop(self) -> None:
-        """Give SIGTERM back; if it has come meanwhile, follow it."""
+        """Restore the default handler; end the process if SIGTERM arrived meanwhile."""
         if self._listens and threading.current_thread() is threading.main_thread():
             self._listens = False
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -59,25 +61,16 @@ class Preemption:
                 leave()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.is_due or not _is_in_fit(frame):  # asked twice, or a fit that broke off
+        if self.is_due or not is_in_fit(frame):  # a second signal, or the fit failed before
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
         self._deadline = time.monotonic() + float(self._grace or 0.0)
-        with contextlib.suppress(RuntimeError, OSError):  # in the middle of another print
+        with contextlib.suppress(RuntimeError, OSError):  # the signal interrupted another print
             sys.stderr.write("\nkept: SIGTERM, saving at the end of this batch\n")
             sys.stderr.flush()
 
 
-def leave() -> Any:
-    """End the process with the code that says SIGTERM."""
+def leave() -> NoReturn:
+    """End the process with the exit code of SIGTERM."""
     raise SystemExit(EXIT_CODE)
-
-
-def _is_in_fit(frame: FrameType | None) -> bool:
-    """Return whether a fit of Keras is being interrupted: none of its hooks tells of its end."""
-    while frame is not None:
-        if frame.f_code.co_name == "fit" and _OF_A_FIT & frame.f_locals.keys():
-            return True
-        frame = frame.f_back
-    return False

@@ -1,8 +1,8 @@
-"""Checkpoints that are more than one file: a folder (SavedModel), or files whose names begin alike.
+"""Checkpoints of several files: a folder (SavedModel), or files with a common prefix.
 
 They appear under their final names as nearly at once as a file system allows. A folder takes two
-renames, so one that is replaced is away for a moment; of a TensorFlow checkpoint the index, which
-makes it one, comes after what it tells of.
+renames, so a replaced folder is missing for a moment. The index of a TensorFlow checkpoint comes
+last, because it makes the other files a checkpoint.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import tempfile
 from kept.bucket.file_io import sync_file, sync_folder
 from kept.errors import InvalidPath
 
-_SIGN = "saved_model.pb"  # what makes a folder a SavedModel
+_SIGN = "saved_model.pb"  # the file that makes a folder a SavedModel
 _STATE = "checkpoint"  # tf_keras: names the newest TensorFlow checkpoint in a folder
 
 
 def paths_of(written: str) -> list[str]:
-    """Return the files and folders of a checkpoint, as they are to be stored in a version."""
+    """Return the files and folders of a checkpoint, as log_artifact takes them."""
     if os.path.isfile(written):
         return [written]
     if os.path.isdir(written):
@@ -44,17 +44,17 @@ def files_of(written: str) -> dict[str, str]:
 
 
 def own_files_of(path: str) -> dict[str, str]:
-    """Return what files_of does, without the file that checkpoints in one folder share."""
+    """Return the files of a checkpoint, except the file that checkpoints in one folder share."""
     return {name: file for name, file in files_of(path).items() if name != _STATE}
 
 
 def exists(path: str) -> bool:
-    """Return whether there is a checkpoint under that final name."""
+    """Return whether a checkpoint exists under that final name."""
     return os.path.exists(path) or os.path.exists(f"{path}.index")
 
 
 def remove(path: str) -> None:
-    """Remove a checkpoint from its final name; half of one is never seen there."""
+    """Remove a checkpoint from its final name, where no half of one is ever visible."""
     if os.path.isfile(path):
         os.unlink(path)
     elif os.path.isdir(path):
@@ -68,7 +68,7 @@ def remove(path: str) -> None:
 
 
 def sync(written: str) -> None:
-    """Bring a checkpoint to the disk, in place."""
+    """Write a checkpoint to the disk, durably, in place."""
     for file in files_of(written).values():
         sync_file(file)
     if os.path.isdir(written):
@@ -77,13 +77,13 @@ def sync(written: str) -> None:
 
 
 def move(written: str, path: str) -> None:
-    """Move a checkpoint to its final name; raises InvalidPath for a folder of something else."""
+    """Move a checkpoint to its final name; raises InvalidPath for a folder of other files."""
     if os.path.isfile(written):
         os.replace(written, path)
     elif os.path.isdir(written):
         if os.path.isdir(path):
             check_replaceable(path)
-            os.rename(path, f"{written}.before")  # goes with the folder that it is now in
+            os.rename(path, f"{written}.before")  # removed with the workspace
         os.rename(written, path)
     else:
         for piece in paths_of(written):
@@ -97,6 +97,6 @@ def check_replaceable(folder: str) -> None:
     names = os.listdir(folder)
     if names and _SIGN not in names:
         raise InvalidPath(
-            "A SavedModel would replace a folder that holds something else "
+            "A SavedModel cannot replace a folder that holds other files "
             f"({', '.join(sorted(names)[:3])}). Received: {folder!r}"
         )

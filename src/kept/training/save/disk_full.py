@@ -1,4 +1,4 @@
-"""A disk that has no room: how it is recognized, and what to do about it."""
+"""A full disk: how kept recognizes it, and what it advises."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import errno
 
 
 def is_full(error: Exception) -> bool:
-    """Return whether a disk has no room."""
+    """Return whether a disk is full."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def advice(error: Exception) -> str:
-    """Return what to do about a full disk."""
+    """Return advice about a full disk, or nothing for another error."""
     if is_full(error):
         return (
-            ". Free some space: `kept gc --grace 0s` removes what deleted versions and saves that "
-            "failed have left. Versions committed before are safe"
+            ". Free some space: `kept gc --grace 0s` removes the bytes of deleted versions and of "
+            "failed saves. Versions committed before are safe"
         )
     return ""

@@ -1,7 +1,7 @@
-"""The writer: one background thread per callback that does jobs in the order they were given.
+"""The writer: one background thread per callback, which does jobs in their order.
 
-Nothing fails silently: an error is raised on the training thread by the next call of
-raise_failure or wait, and the jobs after it are still done.
+No failure is silent: the next call of raise_failure or wait raises it on the training thread, and
+the thread does the jobs after it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     Job = Callable[[], None]
 
-EXIT_SECONDS = 300.0  # how long a process that ends waits for its last checkpoints
-_NOTICE_AFTER = 1.0  # seconds of waiting before the user is told
-# A new thread keeps the interpreter for up to 5 ms, unless it lets go of it: the training thread's
-# hook, which has started it, would take that much longer (seen in a quarter of the saves).
+EXIT_SECONDS = 300.0  # how long a process waits for its last checkpoints when it ends
+_NOTICE_AFTER = 1.0  # seconds of waiting before a notice
+# A new thread keeps the interpreter's lock for up to 5 ms unless it sleeps. The hook that started
+# it would take that much longer (seen in a quarter of the saves).
 _HEAD_START = 0.005  # seconds
 _NICENESS = 10  # of 19; the writer gets a tenth of what a busy training thread gets
 _writers: weakref.WeakSet[Writer] = weakref.WeakSet()
@@ -36,13 +36,13 @@ class Writer:
     """Does jobs on a thread that lives while there are any."""
 
     def __init__(self) -> None:
-        self.start_anew()
+        self.reset()
         _writers.add(self)
         _listen_for_exit()
 
-    def start_anew(self) -> None:
-        """Forget everything; for a forked child, which lacks the thread that the parent has."""
-        self._jobs: deque[Job] = deque()  # the first one is being done
+    def reset(self) -> None:
+        """Forget everything; for a forked child, which lacks the thread of its parent."""
+        self._jobs: deque[Job] = deque()  # the first one is in progress
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._failures: deque[BaseException] = deque()
@@ -53,18 +53,18 @@ class Writer:
         return len(self._jobs)
 
     def submit(self, job: Job) -> None:
-        """Have a job done after those before it."""
+        """Add a job; the thread does it after those before it."""
         with self._changed:
             self._jobs.append(job)
             if self._thread is not None:
                 return
-            # A daemon, so that it never keeps a dying process alive; the exit handler below
-            # gives it the time it is allowed.
+            # A daemon, so that it never keeps an ending process alive. The exit handler below
+            # waits for it.
             self._thread = threading.Thread(target=self._run, name="kept-writer", daemon=True)
             thread = self._thread
         try:
             thread.start()
-        except RuntimeError:  # the system has no thread left; the checkpoint is not lost for that
+        except RuntimeError:  # the system has no thread left, so this thread does the job
             self._do_all()
 
     @property
@@ -78,7 +78,7 @@ class Writer:
             raise self._failures.popleft()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until all jobs are done, at most timeout seconds; return whether they are.
+        """Wait until all jobs are done, for up to timeout seconds; return whether they are.
 
         Raises the oldest error that has not been raised yet.
         """
@@ -113,20 +113,20 @@ class Writer:
 
 
 def yield_to_training() -> None:
-    """Have this thread, and those it starts, take what the training leaves of the processor.
+    """Lower the priority of this thread and of those that it starts, in favour of the training.
 
-    Measured on 2 cores: a step beside a save then takes 1.1 to 1.3 times as long, not 1.6 to 2.
-    When the training waits for a save, the processor is free, and the save is as fast as before.
+    Measured on 2 cores: a step beside a save then takes 1.1 to 1.3 times as long, not 1.6 to 2
+    times. When the training waits for a save, the processor is free, and the save is as fast.
     """
-    if sys.platform == "linux":  # elsewhere it would be for the whole process
+    if sys.platform == "linux":  # elsewhere it would concern the whole process
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def wait_with_notice(writer: Writer, what: str, timeout: float | None = None) -> bool:
-    """Wait for a writer, and tell the user if it takes more than a second.
+    """Wait for a writer, with a notice if it takes more than a second.
 
-    Returns whether all jobs are done; raises the oldest error, but not before the end of the wait.
+    Returns whether all jobs are done; raises the oldest error at the end of the wait.
     """
     end = float("inf") if timeout is None else time.monotonic() + timeout
     done = writer.is_done(min(_NOTICE_AFTER, end - time.monotonic()))
@@ -141,7 +141,7 @@ def wait_with_notice(writer: Writer, what: str, timeout: float | None = None) ->
 
 @contextlib.contextmanager
 def _notice(total: int, what: str) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on a terminal, otherwise a line; yield what takes the number pending."""
+    """Show a bar on a terminal, otherwise a line; yield a function for the number pending."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -151,27 +151,27 @@ def _notice(total: int, what: str) -> Iterator[Callable[[int], None]]:
         yield lambda _: None
         return
     columns = (TextColumn("kept: {task.description}"), BarColumn(), MofNCompleteColumn())
-    # No refreshing thread: a process that ends cannot start one (from Python 3.12 on).
+    # No refreshing thread: an ending process cannot start one (from Python 3.12 on).
     options: dict[str, Any] = {"console": console, "transient": True, "auto_refresh": False}
     with Progress(*columns, TimeElapsedColumn(), **options) as progress:
         task = progress.add_task(what, total=total)
         yield lambda pending: progress.update(task, completed=total - pending, refresh=True)
 
 
-def _start_all_anew() -> None:
+def _reset_all() -> None:
     for writer in list(_writers):
-        writer.start_anew()
+        writer.reset()
 
 
-os.register_at_fork(after_in_child=_start_all_anew)
+os.register_at_fork(after_in_child=_reset_all)
 
 
 @functools.cache
 def _listen_for_exit() -> None:
-    """Have all writers finished at exit.
+    """Register the exit handler that waits for all writers.
 
-    What is registered last is called first: not before Keras and h5py are imported, since h5py
-    can write nothing after its own handler was called. Keras may import it late.
+    Python calls handlers in reverse order, so h5py is imported first: it cannot write after its
+    own handler ran, and Keras may import it late.
     """
     import h5py  # noqa: F401
 
@@ -179,41 +179,41 @@ def _listen_for_exit() -> None:
 
 
 def _finish_all() -> None:
-    """At exit: give pending checkpoints the time they may have, and tell what was not written."""
-    end = time.monotonic() + EXIT_SECONDS  # of all of them, whatever fails meanwhile
+    """Wait at exit for pending checkpoints, up to EXIT_SECONDS, and report unwritten ones."""
+    end = time.monotonic() + EXIT_SECONDS  # for all of them together
     for writer in list(_writers):
         _finish(writer, end)
     _let_threads_end()
 
 
 def _finish(writer: Writer, end: float) -> None:
-    what = f"writing the last checkpoints, {EXIT_SECONDS:.0f} s at most"
+    what = f"writing the last checkpoints, for up to {EXIT_SECONDS:.0f} s"
     start, failed = time.monotonic(), False
     while writer.pending or writer._failures:  # noqa: SLF001 - this module's own
         try:
             if not wait_with_notice(writer, what, end - time.monotonic()):
-                _tell_unwritten(f"gave up after {EXIT_SECONDS:.0f} s", writer.pending)
+                _report_unwritten(f"gave up after {EXIT_SECONDS:.0f} s", writer.pending)
                 return
         except KeyboardInterrupt:
-            _tell_unwritten("interrupted", writer.pending)
+            _report_unwritten("interrupted", writer.pending)
             return
-        except Exception as error:  # noqa: BLE001 - nobody is left to catch it
+        except Exception as error:  # noqa: BLE001 - no caller is left to catch it
             sys.stderr.write(f"kept: {error}\n")
             failed = True
-    if not failed and time.monotonic() - start > _NOTICE_AFTER:  # of what was told is the end told
+    if not failed and time.monotonic() - start > _NOTICE_AFTER:
         sys.stderr.write("kept: the last checkpoints are written\n")
 
 
-def _tell_unwritten(why: str, count: int) -> None:
+def _report_unwritten(why: str, count: int) -> None:
     checkpoints = "1 checkpoint" if count == 1 else f"{count} checkpoints"
     sys.stderr.write(f"kept: {why} with {checkpoints} unwritten; those committed before are safe\n")
 
 
 def _let_threads_end(seconds: float = 1.0) -> None:
-    """Wait until the writers' threads are gone from the system too, where that can be seen.
+    """Wait until the writers' threads have ended in the system too, on Linux.
 
-    A thread that has used torch takes down what torch keeps for it after Python is done with it.
-    If the process takes torch itself down meanwhile, it aborts (seen in 2 of 10 short runs).
+    A thread that used torch frees torch's data after its Python code has ended. If the process
+    unloads torch meanwhile, it aborts (seen in 2 of 10 short runs).
     """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
