@@ -32,7 +32,7 @@
     ├── SaveFailed (RuntimeError)      a checkpoint could not be written or committed
     └── CannotResume                   a version does not fit the model, optimizer or run
 
-Messages say what was received and what to do about it.
+Messages state the value received and how to correct it.
 """
 
 from __future__ import annotations

@@ -80,9 +80,9 @@ def version_index(text: str) -> int | None:
 
 
 def is_automatic(alias: str) -> bool:
-    """Return whether an alias says no more than when a version was made.
+    """Return whether an alias says only when a version was made: epoch_<n> or latest.
 
-    The callback gives such a one to every version; latest is on one without anybody's doing.
+    The callback gives such an alias to every version, and the store computes latest.
     """
     return alias == LATEST or _AUTOMATIC.fullmatch(alias) is not None
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
-    """What a version has beside its files; all of it checked already."""
+    """The facts of a version other than its files; all of them are checked already."""
 
     type: str
     aliases: tuple[str, ...]
@@ -46,7 +46,7 @@ class VersionInfo:
 
 
 class Committed(NamedTuple):
-    """What a commit did."""
+    """The result of a commit."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which has no use here
     is_new: bool  # False if the newest version has the same content

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kept.errors import ArtifactNotFound, Damaged, VersionNotFound
+from kept.errors import ArtifactNotFound, VersionNotFound
 from kept.names import Reference, check_alias, check_aliases, check_name, parse_reference
 from kept.store.format_marker import check_format, make_store
 from kept.store.log.history import version_records
@@ -73,15 +73,13 @@ class Store:
         version, there is no new version, and the aliases move to that one. On return the version
         is durable.
 
-        metadata is a dict of values that JSON can hold. A MeasuredMetadata (of
-        kept.store.metadata) is completed with bytes_new and the seconds that the commit took.
+        metadata is a dict of values that JSON can hold, or a kept.store.metadata.MeasuredMetadata.
         ttl is how long to keep the version ("7d"); see set_ttl. progress is called with the bytes
         stored so far and in all, from any thread, one call at a time. Bytes that the store has
         already are in neither.
 
         Raises InvalidName, InvalidPath, InvalidMetadata, InvalidInput (the artifact has another
-        type) or OSError (disk full, no permission). Then there is no new version, unless the disk
-        fails at the moment of the commit itself.
+        type) or OSError. Then there is no new version, unless the disk fails during the commit.
         """
         from kept.bucket.transfer import Transfer
         from kept.store.commit import VersionInfo, commit
@@ -92,22 +90,18 @@ class Store:
         info = VersionInfo(type, check_aliases(aliases), checked(metadata), expiry(ttl))
         sources = find_sources(paths)
         self.create()
-        size = sum(source.size for source in sources) if progress else 0
-        transfer = Transfer(size, progress, in_parts=True) if progress else None
+        transfer = progress and Transfer(sum(s.size for s in sources), progress, in_parts=True)
         committed = commit(self.log(name), sources, info, transfer)
         version = self.logged(name, committed.index)
         return replace(version, is_new=committed.is_new, bytes_new=committed.bytes_new)
 
     def logged(self, name: str, index: int) -> Version:
-        """Return a version that was committed, even if it has been deleted since.
-
-        Raises NotFound if it never existed, and Damaged.
-        """
+        """Return a committed version, deleted since or not; raises NotFound or Damaged."""
         return self._find(Reference(name, index=index), deleted=True)
 
     def artifacts(self) -> list[Artifact]:
         """Return the artifacts, by name."""
-        return [Artifact(self, name) for name in self._names()]
+        return [Artifact(self, name) for name in self.logs.with_versions()]
 
     def artifact(self, name: str) -> Artifact:
         """Return the artifact of that name; raises ArtifactNotFound."""
@@ -183,7 +177,7 @@ class Store:
         return [Version(self, name, record) for record in every if record.deleted][::-1]
 
     def set_ttl(self, reference: str, ttl: str | float | timedelta | None) -> Version:
-        """Set when a version expires, as a time from now ("7d"); None removes the expiry.
+        """Let a version expire after a time from now ("7d"), or with None never.
 
         The next prune or gc deletes expired versions, except those that Keep always keeps.
         """
@@ -276,21 +270,11 @@ class Store:
         """Return the log of an artifact, existing or not; mirrors read and write it."""
         return self.logs.of(name)
 
-    def _names(self) -> Iterator[str]:
-        """Yield the artifacts that have had a version; a gc puts its fence into others, too."""
-        for name in self.logs.names():
-            try:
-                exists = self.log(name).view().has_version()
-            except Damaged:  # it exists, and a caller that reads it learns what is wrong
-                exists = True
-            if exists:
-                yield name
-
     def _artifacts(
         self, name: str | None = None, *, deleted: bool = False
     ) -> list[tuple[str, list[VersionRecord]]]:
         """Return one artifact, or all, each with its versions, oldest first."""
-        names = self._names() if name is None else [name]
+        names = self.logs.with_versions() if name is None else [name]
         return [(n, list(self._records(self._view(n), deleted=deleted))[::-1]) for n in names]
 
     def _records(self, view: View, *, deleted: bool = False) -> Iterator[VersionRecord]:

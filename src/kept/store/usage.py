@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Usage:
     """The bytes that versions take together.
 
-    logical + overhead = stored + dedup + deltas + compression. overhead is what blobs hold beside
-    the versions: bases, neighbours in a blob, heads.
+    logical + overhead = stored + dedup + deltas + compression. overhead is the bytes of
+    blobs that no version holds: bases, neighbours in a blob, heads.
     """
 
     logical: int = 0  # all files of all versions

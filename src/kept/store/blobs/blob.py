@@ -108,7 +108,7 @@ def is_whole(bucket: Bucket, name: str, raw_size: int | None = None, *, least: i
 
 
 def bases_of(bucket: Bucket, name: str) -> tuple[str, ...]:
-    """Return the blobs that reading a blob needs beside itself, the nearest first.
+    """Return the blobs that reading a blob needs in addition, the nearest first.
 
     A blob that is missing, damaged, or stored without a base has none. The result stays true as
     long as the caller holds bases_lock(bucket).

@@ -10,7 +10,7 @@ takes at most a tenth of all processors. The run starts it with
 
 Orders come on standard input, a byte each: PAUSE (a checkpoint is being saved), GO (it is saved,
 and there may be new versions), FINISH (end when nothing is left). The worker also ends, at once, if
-its input ends or its parent has ended. Its last output is a line of JSON: what it has done.
+its input ends or its parent has ended. Its last output is a line of JSON with its results.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Doomed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What a gc has deleted or, with dry_run, would delete."""
+    """The keys that a gc has deleted or, with dry_run, would delete."""
 
     doomed: tuple[Doomed, ...]
     expired: tuple[str, ...]  # references of versions that were deleted because they had expired

@@ -1,4 +1,4 @@
-"""Finds the blobs and manifests that versions need, and who needed the others. For gc."""
+"""Finds the keys that versions need, and the deleted versions that needed others. For gc."""
 
 from __future__ import annotations
 

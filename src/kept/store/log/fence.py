@@ -1,4 +1,4 @@
-"""What a writer may build upon while a gc deletes what no version needs.
+"""Keeps a commit from using bytes that a gc is about to delete.
 
 docs/format.md ("Deleting what no version needs") has the protocol and why it loses nothing. The
 steps of the writer are here, those of the gc in gc/collector.py. No clock is part of it.

@@ -87,6 +87,16 @@ class Logs:
         """Yield the names of the artifacts that have a log."""
         return self.bucket.folders("artifacts/")
 
+    def with_versions(self) -> Iterator[str]:
+        """Yield the artifacts that have had a version; a gc puts its fence into others, too."""
+        for name in self.names():
+            try:
+                exists = self.of(name).view().has_version()
+            except Damaged:  # it exists, and a caller that reads it gets the error
+                exists = True
+            if exists:
+                yield name
+
 
 class Log:
     """Reads and appends the events of one artifact.
