@@ -1,7 +1,8 @@
-"""kept.verify_resume: the proof that a training script resumes to the same bits.
+"""kept.verify_resume: proves that a training script resumes to the same bits.
 
-The training is run twice: once straight on, and once from a version saved on the way. At the end
-of every batch everything that belongs to the run is digested, and the digests are compared.
+It runs the training twice: once without interruption, and once from a version that the first run
+saved. At the end of every batch it digests everything that belongs to the run, and compares the
+digests.
 """
 
 from __future__ import annotations
@@ -29,42 +30,42 @@ if TYPE_CHECKING:
 
     Train = Callable[[list[keras.callbacks.Callback]], Any]
     Moment = tuple[int, int]  # epoch, batch
-    Digests = dict[str, str]  # what it is -> digest, in the order in which to blame it
+    Digests = dict[str, str]  # part of the run -> digest; the first difference is reported
 
 _NAME = "verify-resume"
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What verify_resume has found."""
+    """The result of verify_resume."""
 
-    batches: int  # that were compared, the one before the resumption included
-    difference: str | None  # the first thing that differs
+    batches: int  # compared batches, with the last one before the resumption
+    difference: str | None  # the first difference
 
     @property
     def same(self) -> bool:
-        """Whether the resumed run was the same to the last bit."""
+        """Whether the resumed run was equal to the last bit."""
         return self.difference is None
 
     def raise_if_different(self) -> None:
-        """Raise CannotResume if the resumed run was another one."""
+        """Raise CannotResume if the resumed run differs."""
         if self.difference is not None:
             raise CannotResume(f"The resumed run is not the same: {self.difference}")
 
 
 def verify_resume(train: Train, *, after: int = 5, then: int = 5) -> Verification:
-    """Find out whether a training resumes exactly, and what differs first if it does not.
+    """Check if a training resumes exactly, and name the first difference if it does not.
 
-    train is called twice with a list of callbacks. It builds the model, the data and its own
-    callbacks anew and calls model.fit with callbacks=[*its_own, *the_list]. The first time it runs
-    straight on for after + then batches, the second time it resumes after the first after of them
-    and goes on for then. Both times fit is left by an exception, which verify_resume catches. The
-    random generators of the process are scrambled in between.
+    It calls train twice with a list of callbacks. train builds a new model, new data and its own
+    callbacks, and calls model.fit with callbacks=[*its_own, *the_list]. The first run has after +
+    then batches without interruption. The second run resumes after the first after batches, and
+    has then more. An exception ends each fit, and verify_resume catches it. In between,
+    verify_resume reseeds the random generators of the process.
 
-    Raises InvalidInput if the training ends before that.
+    Raises InvalidInput if the training has fewer batches.
     """
     if after < 1 or then < 1:
-        raise InvalidInput(f"after and then are 1 or more. Received: {after=}, {then=}")
+        raise InvalidInput(f"after and then must be 1 or more. Received: {after=}, {then=}")
     with tempfile.TemporaryDirectory(prefix="kept-") as folder:
         store = open_store(f"{folder}/store")
         straight = _Watch(after + then)
@@ -74,7 +75,7 @@ def verify_resume(train: Train, *, after: int = 5, then: int = 5) -> Verificatio
             raise InvalidInput(
                 f"The training has only {len(straight.seen)} batches. Received: {after=}, {then=}"
             )
-        _scramble()
+        _reseed()
         resumed = _Watch(then + 1, since=moments[0])
         _run(train, _checkpoint(folder, store, resume=f"{_NAME}:v0"), resumed)
     return _compare({moment: straight.seen[moment] for moment in moments}, resumed.seen)
@@ -109,7 +110,7 @@ def _run(train: Train, checkpoint: ModelCheckpoint, watch: _Watch) -> None:
 
 
 class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
-    """Digests everything at the end of each batch, and ends the fit after a number of them."""
+    """Digests everything at the end of each batch, and ends the fit after a number of batches."""
 
     def __init__(self, batches: int, since: Moment = (0, 0)) -> None:
         super().__init__()
@@ -118,7 +119,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untype
         self._epoch = 0
         self._data: Digests = {}
 
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+    def on_train_begin(self, *_: object) -> None:
         model, train = self.model, self.model.train_function
         self._real = train
 
@@ -130,7 +131,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untype
 
         model.train_function = watched
 
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+    def on_epoch_begin(self, epoch: int, *_: object) -> None:
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -157,7 +158,7 @@ def _digests(model: keras.Model) -> Digests:
     found |= {f"weights {v.path}": v for v in model.weights}
     found |= {f"optimizer slot {v.path}": v for v in model.optimizer.variables}
     found |= {f"metric {v.path}": v for v in metrics_of(model)}
-    # Two models of one process have other numbers in their names, so what is compared is counted.
+    # The names of two models in one process have different numbers, so the parts are numbered.
     return {f"{n}: {name}": _digest(value) for n, (name, value) in enumerate(found.items())}
 
 
@@ -172,8 +173,8 @@ def _bytes(leaf: Any) -> bytes:
     return np.asarray(keras.ops.convert_to_numpy(leaf)).tobytes()
 
 
-def _scramble() -> None:
-    """Leave nothing in this process that a new one would not have."""
+def _reseed() -> None:
+    """Reseed the random generators, because those of a new process differ, too."""
     random.seed()
     np.random.seed()
     if keras.backend.backend() == "torch":
@@ -194,7 +195,7 @@ def _compare(straight: Mapping[Moment, Digests], resumed: Mapping[Moment, Digest
 def _difference(moment: Moment, wanted: Digests, got: Digests | None) -> str | None:
     where = f"epoch {moment[0] + 1}, batch {moment[1] + 1}"
     if got is None:
-        return f"{where} was not trained on by the resumed run"
+        return f"the resumed run did not train on {where}"
     found = zip(_sorted(wanted), _sorted(got), strict=False)
     for (name, before), (_, now) in found:
         if before != now:

@@ -1,36 +1,49 @@
-"""A file made in memory, which holds by reference what somebody else holds already.
+"""A file in memory that refers to bytes which are in memory already.
 
-h5py and zipfile write into it as into any file. Of a checkpoint nearly all bytes are tensors that
-the snapshot has, so making one takes almost no memory, and none of it twice.
+h5py and zipfile write into it as into any file. Nearly all bytes of a checkpoint are tensors that
+the snapshot has, so the file needs almost no memory of its own.
 """
 
 from __future__ import annotations
 
 import bisect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kept.store.content.file_source import Positioned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from kept.bucket.base import Buffer
 
 _WORTH_IT = 64 * 1024  # bytes of one write; HDF5 collects smaller ones in a buffer of this size
 
 
+class Memory(Protocol):
+    """Memory that may have the bytes of a write already."""
+
+    def find(self, written: memoryview) -> memoryview | None:
+        """Return the same bytes in memory that does not change while the file is used, or None."""
+
+
+class LastingMemory:
+    """Finds each write where the writer has it, for a writer that never changes that memory."""
+
+    def find(self, written: memoryview) -> memoryview:
+        return written
+
+
 class ComposedFile(Positioned):
-    """A file object for writing; parts is what it holds.
+    """A file object for writing; parts returns its content.
 
-    find is given the bytes of each large write. It returns the same bytes in memory that will not
-    change as long as the file is in use, or None to have them copied.
+    It refers to a large write if memory has its bytes, and copies all others.
 
-    Invariant: the file is its own bytes with the references put in between, ascending and apart.
-    References are only ever added behind all other bytes, so that no own byte has to move.
+    Invariant: the file is its own bytes with references in between, ascending and not overlapping.
+    A reference is added only behind all other bytes, so no own byte has to move.
     """
 
-    def __init__(self, find: Callable[[memoryview], memoryview | None]) -> None:
-        self._find = find
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
         self._own = bytearray()
         self._starts: list[int] = []  # of the references
         self._references: list[memoryview] = []
@@ -38,12 +51,12 @@ class ComposedFile(Positioned):
         self._size = 0
 
     def parts(self) -> list[Buffer]:
-        """Return the file's bytes; nothing can be written after that."""
+        """Return the file's bytes; nothing can be written afterwards."""
         return list(self._read(0, self._size))
 
     @property
     def size(self) -> int:
-        """How many bytes there are."""
+        """The number of bytes."""
         return self._size
 
     def write(self, data: Buffer) -> int:
@@ -58,23 +71,23 @@ class ComposedFile(Positioned):
 
     def read(self, size: int = -1) -> bytes:
         stop = self._size if size < 0 else min(self._at + size, self._size)
-        # Copies: a view of a bytearray would keep it from growing.
+        # Copies, because a bytearray cannot grow while it has a view.
         data = b"".join(bytes(part) for part in self._read(self._at, stop))
         self._at += len(data)
         return data
 
     def truncate(self, size: int | None = None) -> int:
-        """Cut the file off; as with io.BytesIO, it does not become longer."""
+        """Shorten the file; as with io.BytesIO, it does not get longer."""
         size = self._at if size is None else size
         if size < self._size:
             while self._starts and self._end(-1) > size:
-                self._give_up(len(self._starts) - 1)
+                self._copy_reference(len(self._starts) - 1)
             del self._own[self._place(size) :]
             self._size = size
         return size
 
     def _refer(self, start: int, view: memoryview) -> bool:
-        found = self._find(view)
+        found = self._memory.find(view)
         if found is None:
             return False
         self._extend(self._place(start))
@@ -84,21 +97,21 @@ class ComposedFile(Positioned):
         return True
 
     def _copy(self, start: int, view: memoryview) -> None:
-        """Write into the own bytes, having taken over the references that are in the way."""
+        """Write into the own bytes, after copying the references that the write overlaps."""
         stop = start + len(view)
         index = bisect.bisect_left(self._starts, stop) - 1
         while index >= 0 and self._end(index) > start:
-            self._give_up(index)
+            self._copy_reference(index)
             index -= 1
         place = self._place(start)
-        self._extend(place)  # with zeros, where something was left out
+        self._extend(place)  # with zeros, if the write begins behind the end
         self._own[place : place + len(view)] = view
 
     def _extend(self, length: int) -> None:
         self._own.extend(bytes(max(length - len(self._own), 0)))
 
-    def _give_up(self, index: int) -> None:
-        """Copy the bytes of a reference."""
+    def _copy_reference(self, index: int) -> None:
+        """Replace a reference by a copy of its bytes."""
         start, found = self._starts.pop(index), self._references.pop(index)
         del self._before[index]
         self._before[index:] = [before - len(found) for before in self._before[index:]]
@@ -109,7 +122,7 @@ class ComposedFile(Positioned):
         return self._starts[index] + len(self._references[index])
 
     def _place(self, offset: int) -> int:
-        """Return where in the own bytes an offset of the file lies that is in no reference."""
+        """Return the index in the own bytes of a file's offset that is in no reference."""
         index = bisect.bisect_left(self._starts, offset) - 1
         if index < 0:
             return offset

@@ -1,12 +1,12 @@
 """The standard library's zipfile, with a faster checksum.
 
-The members of a .keras file are not compressed, so the CRC-32 is nearly all that writing one takes
-the processor. Python's own reads 1.6 GB/s, Intel's ISA-L 7.3 (measured; saving 300 MB then takes
-0.55 seconds of processor time, not 0.65).
+The members of a .keras file are not compressed, so the CRC-32 takes nearly all of the processor
+time of writing one. Python's own reads 1.6 GB/s, Intel's ISA-L 7.3 (measured; saving 300 MB then
+takes 0.55 seconds of processor time instead of 0.65).
 
-zipfile lets nobody choose it. So this is a second copy of that module, with the name replaced that
-it calls; everybody else's stays as it is. A zipfile that calls it otherwise would be slower, and as
-right.
+zipfile has no option for it. So this is a second copy of that module in which the name crc32 is
+replaced; the module that others import does not change. If a zipfile calls its checksum in another
+way, this copy is slower and still correct.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The formats of a checkpoint: chosen by the ending of filepath, refused where they cannot work."""
+"""The formats of a checkpoint: the ending of filepath chooses one; unusable ones are errors."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from kept.errors import InvalidCheckpoint
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a checkpoint lies on the disk."""
+    """The layout of a checkpoint on the disk."""
 
     name: str  # in the metadata
     noun: str  # in messages
     is_folder: bool = False
-    is_prefix: bool = False  # several files whose names begin alike
-    options: str | None = None  # the class in tf of what Keras's argument options may be
+    is_prefix: bool = False  # several files whose names have the same beginning
+    options: str | None = None  # the class in tf that Keras's argument options may have
 
     @property
     def is_file(self) -> bool:
-        """Whether it is one file; only those can be written from a snapshot and be resumed from."""
+        """Whether it is one file; only a file can be written from a snapshot, and resumed from."""
         return not self.is_folder and not self.is_prefix
 
 
@@ -37,13 +37,13 @@ SAVED_MODEL = Format(
 TF_CHECKPOINT = Format(
     "tf_checkpoint", "a TensorFlow checkpoint", is_prefix=True, options="train.CheckpointOptions"
 )
-_TF_ENDINGS = ("", ".ckpt")  # as the tutorials of Keras 2 have it
+_TF_ENDINGS = ("", ".ckpt")  # as in the tutorials of Keras 2
 
 
 def choose_format(template: str, package: str, framework: str, *, weights_only: bool) -> Format:
-    """Return the format of a filepath; raises InvalidCheckpoint with the nearest that works.
+    """Return the format of a filepath; raises InvalidCheckpoint, and suggests a usable format.
 
-    package is the Keras that writes it, "keras" or "tf_keras"; framework is what that runs on.
+    package is the Keras that writes it, "keras" or "tf_keras"; framework is the one it runs on.
     """
     ending = _ending(template)
     if weights_only:
@@ -52,7 +52,7 @@ def choose_format(template: str, package: str, framework: str, *, weights_only: 
 
 
 def check_options(options: Any, format: Format) -> None:
-    """Raise InvalidCheckpoint if the format does not take what was passed as options."""
+    """Raise InvalidCheckpoint if the format does not take the argument options."""
     if options is None:
         return
     received = f"Received: options={options!r}"
@@ -72,7 +72,7 @@ def check_options(options: Any, format: Format) -> None:
 
 
 def _ending(template: str) -> str:
-    """Return what the file's name ends in, apart from what is filled in: {val_loss:.2f}."""
+    """Return the ending of the file's name, without placeholders such as {val_loss:.2f}."""
     return os.path.splitext("x" + re.sub(r"\{[^{}]*\}", "", os.path.basename(template)))[1]
 
 
@@ -92,7 +92,7 @@ def _of_model(template: str, ending: str, package: str, framework: str) -> Forma
 def _saved_model(template: str, framework: str) -> Format:
     reason = None
     if framework not in ("tensorflow", "jax"):
-        reason = f"Keras cannot export one from {framework} dependably"
+        reason = f"Keras cannot reliably export one from {framework}"
     elif importlib.util.find_spec("tensorflow") is None:
         reason = "TensorFlow, which writes it, is not installed"
     if reason is not None:

@@ -1,25 +1,25 @@
-"""The private parts of Keras that kept uses for writing files; nowhere else are any.
+"""The private parts of Keras that kept uses to write files; private_fit.py has those of a fit.
 
-Keras makes the HDF5 file in memory that is new each time, copies it into the archive, and that to
-the disk. What is here makes the same bytes (tests compare them) of the snapshot's own memory. It
-does what saving_lib._save_model_to_fileobj does, and is used with the versions of Keras whose
-code that is; any other version writes its file itself, at its own pace.
+Keras makes the HDF5 file in new memory each time, copies it into the archive, and the archive to
+the disk. This module makes the same bytes (tests compare them) from the snapshot's memory. It
+does the steps of saving_lib._save_model_to_fileobj, for the versions of Keras that have this code.
+Any other version writes its file itself, which is slower.
 """
+# ruff: noqa: SLF001 - private parts are what this module is for
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from kept.store.content.file_source import MemoryFile
-from kept.training.keras_api.composed_file import ComposedFile
+from kept.training.keras_api.composed_file import ComposedFile, LastingMemory
 from kept.training.keras_api.fast_zip import zipfile
+from kept.training.keras_api.fork_safe_lock import fork_safe_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,43 +28,41 @@ if TYPE_CHECKING:
     from kept.bucket.base import Buffer
     from kept.training.keras_api.snapshot_scope import SnapshotScope
 
-KNOWN = ((3, 13), (3, 15))  # oldest and newest minor version whose code this is
-_replacing = threading.Lock()  # one at a time puts something in Keras's place, and takes it away
-# A forked child lacks the thread that would release it.
-os.register_at_fork(after_in_child=_replacing._at_fork_reinit)  # type: ignore[attr-defined]  # noqa: SLF001
+KNOWN = ((3, 13), (3, 15))  # oldest and newest minor version that has this code
+_replacing = fork_safe_lock()  # held while a part of Keras is replaced
 _SAVEABLES = ("Operation", "Layer", "Functional", "Sequential", "Metric", "Optimizer", "Loss")
 
 
 def can_compose(model: keras.Model, path: str) -> bool:
-    """Return whether compose_model makes what Keras would write to path."""
+    """Return whether compose_model makes the file that Keras would write to path."""
     is_plain = type(model).save is keras.Model.save
     return path.endswith(".keras") and is_plain and model.built and _is_known(keras.__version__)
 
 
 def compose_model(model: keras.Model, name: str, scope: SnapshotScope) -> MemoryFile:
-    """Make a .keras file of a snapshot, in its scope."""
+    """Make a .keras file from a snapshot, in its scope."""
     from keras.src.saving import saving_lib as lib
 
-    config, metadata = lib._serialize_model_as_json(model)  # noqa: SLF001
-    file = ComposedFile(memoryview)  # holds what the HDF5 file holds
+    config, metadata = lib._serialize_model_as_json(model)
+    file = ComposedFile(LastingMemory())  # the parts of the HDF5 file do not change
     with zipfile.ZipFile(file, "w") as archive:
-        for member, text in ((lib._METADATA_FILENAME, metadata), (lib._CONFIG_FILENAME, config)):  # noqa: SLF001
+        for member, text in ((lib._METADATA_FILENAME, metadata), (lib._CONFIG_FILENAME, config)):
             with archive.open(member, "w") as out:
                 out.write(text.encode())
         with _assets(lib, archive) as assets:
-            weights = ComposedFile(scope.find)
+            weights = ComposedFile(scope)
             _write_state(lib, model, weights, assets, scope)
-            _add(archive, lib._VARS_FNAME_H5, weights.parts())  # noqa: SLF001
+            _add(archive, lib._VARS_FNAME_H5, weights.parts())
     return MemoryFile(name, file.parts())
 
 
 def fill_saving_cache() -> None:
-    """Fill, for this thread, what Keras's saving code looks up for every object it visits.
+    """Fill this thread's cache of the attributes that Keras skips when it saves an object.
 
-    Two reasons. Keras makes a throw-away Optimizer to find out which attributes to skip, and
-    inside a StatelessScope its variables cannot be created. And it stores the result under one
-    name and looks it up under another (seen in Keras 3.13 to 3.15), so it makes it again for
-    every layer.
+    Two reasons. Keras makes a temporary Optimizer to find these attributes, and inside a
+    StatelessScope its variables cannot be created. Also, Keras stores the result under one name
+    and looks it up under another (seen in Keras 3.13 to 3.15), so it repeats the work for every
+    layer.
     """
     with contextlib.suppress(ImportError, AttributeError):
         from keras.src.backend.common import global_state
@@ -78,11 +76,11 @@ def fill_saving_cache() -> None:
 
 @contextlib.contextmanager
 def tensorflow_not_imported() -> Iterator[None]:
-    """Save without importing TensorFlow, which Keras does where it is installed.
+    """Save without importing TensorFlow, which Keras imports if it is installed.
 
-    It wants to know whether what it serializes is of TensorFlow's types. Nothing is, where nobody
-    has imported it. The import takes seconds, most of them with the interpreter's lock, and
-    hundreds of MB; training on JAX or torch would have to wait for that.
+    Keras checks whether an object has a type of TensorFlow. None has, if the process has not
+    imported TensorFlow. The import takes hundreds of MB and seconds, most of them with the
+    interpreter's lock. Training on JAX or torch would wait for it.
     """
     try:
         from keras.src.saving import serialization_lib as lib
@@ -101,7 +99,7 @@ def tensorflow_not_imported() -> Iterator[None]:
 
 
 class _IfImported:
-    """Keras's way to TensorFlow, true to it on every thread, but it imports nothing to look."""
+    """Keras's lazy TensorFlow, the same for every thread, except that checks import nothing."""
 
     def __init__(self, lazy: Any) -> None:
         self._lazy = lazy
@@ -122,8 +120,8 @@ def _is_known(version: str) -> bool:
 
 @contextlib.contextmanager
 def _assets(lib: Any, archive: ZipFile) -> Iterator[Any]:
-    """Yield what takes the assets of layers (vocabularies, say); they are added at the end."""
-    assets = lib.DiskIOStore(lib._ASSETS_DIRNAME, archive=archive, mode="w")  # noqa: SLF001
+    """Yield the store for assets of layers, such as vocabularies; it adds them at the end."""
+    assets = lib.DiskIOStore(lib._ASSETS_DIRNAME, archive=archive, mode="w")
     try:
         yield assets
     finally:
@@ -145,14 +143,14 @@ def _write_state(
             if array is None:
                 super().__setitem__(key, value)
                 return
-            # What Keras does, but for a copy into new memory.
+            # As Keras does, without a copy into new memory.
             if not self._h5_entry_initialized:
                 self._create_h5_group(self._h5_entry_path)
             self._h5_entry_group[key] = array
 
-    store = Store(lib._VARS_FNAME_H5, mode="w")  # noqa: SLF001
+    store = Store(lib._VARS_FNAME_H5, mode="w")
     try:
-        lib._save_state(  # noqa: SLF001
+        lib._save_state(
             model,
             weights_store=store,
             assets_store=assets,
@@ -164,7 +162,7 @@ def _write_state(
 
 
 def _add(archive: ZipFile, name: str, parts: list[Buffer]) -> None:
-    """Do what ZipFile.writestr does with bytes in one piece."""
+    """Do the steps of ZipFile.writestr with bytes in several parts."""
     info = zipfile.ZipInfo(name, time.localtime(time.time())[:6])
     info.external_attr = 0o600 << 16
     info.file_size = sum(map(len, parts))

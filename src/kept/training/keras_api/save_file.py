@@ -1,17 +1,17 @@
-"""Writing the file that Keras would write, from the live model or from a snapshot of it.
+"""Writes the file that Keras would write, from the live model or from a snapshot of it.
 
-From a snapshot: Keras saves the live model, but inside a StatelessScope that answers every
-question for a variable's value with the snapshot's copy. The scope belongs to the thread, so
-training goes on beside it and never sees it.
+From a snapshot: Keras saves the live model inside a StatelessScope. The scope returns the
+snapshot's copy as the value of a variable. It belongs to one thread, so it does not affect
+training in another.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from kept.training.keras_api.fork_safe_lock import fork_safe_lock
 from kept.training.snapshot.variables import wraps_modules
 
 if TYPE_CHECKING:
@@ -24,25 +24,23 @@ if TYPE_CHECKING:
     from kept.training.snapshot.snapshot import Snapshot
 
 MODEL_CHANGED = (
-    "the model got other variables while its checkpoint was written, which holds some of them; "
-    "wait() on the callback before you change the model, or background=False"
+    "the model got other variables while its checkpoint was written, and the checkpoint has some "
+    "of them; call wait() of the callback before you change the model, or pass background=False"
 )
-_saving = threading.Lock()  # Keras changes a model while it saves it as .h5, see below
-# A forked child lacks the thread that would release it.
-os.register_at_fork(after_in_child=_saving._at_fork_reinit)  # type: ignore[attr-defined]  # noqa: SLF001
+_saving = fork_safe_lock()  # because Keras changes a model while it saves it as .h5, see below
 
 
 class Written(NamedTuple):
     """A file that Keras wrote."""
 
-    file: MemoryFile | str  # or its path on the disk; in memory it uses the snapshot's
-    # Variables that Keras asked for and the snapshot lacks. They are no weights, metrics or
-    # optimizer state, so training does not change them; their live values were used.
+    file: MemoryFile | str  # which refers to the snapshot's memory, or a path on the disk
+    # Variables that Keras saved and the snapshot lacks. They are no weights, metrics or optimizer
+    # state, so training does not change them, and the file has their live values.
     missing: list[Variable]
 
 
 def cannot_snapshot(model: keras.Model) -> str | None:
-    """Return why the model cannot be saved while training goes on, None if it can."""
+    """Return why the model cannot be saved during training, None if it can."""
     if wraps_modules(model):
         return "layers that wrap a torch.nn.Module save its tensors, which are no variables"
     return None
@@ -61,11 +59,11 @@ def write_checkpoint(model: keras.Model, path: str, *, weights_only: bool) -> No
 def write_snapshot(
     model: keras.Model, snapshot: Snapshot, path: str, *, weights_only: bool
 ) -> Written:
-    """Save the model as it was when the snapshot was taken; for a thread of its own.
+    """Save the model as it was when the snapshot was taken; any thread may call it.
 
-    A .keras file is made in memory, of the snapshot's own bytes, if this version of Keras is known
-    well enough. Any other file Keras writes to path: an HDF5 file alone is laid out in another way
-    on a disk than in memory.
+    With a version of Keras that private_api knows, a .keras file is made in memory, from the
+    snapshot's memory. Keras writes any other file to path, because it lays out an HDF5 file on a
+    disk in another way than in memory.
     """
     from kept.training.keras_api import private_api
     from kept.training.keras_api.snapshot_scope import SnapshotScope
@@ -82,10 +80,10 @@ def write_snapshot(
 
 @contextlib.contextmanager
 def _compile_config_kept(model: keras.Model) -> Iterator[None]:
-    """Undo what Keras does to a model that it saves as .h5.
+    """Restore the compile config of a model, which Keras changes when it saves it as .h5.
 
-    It takes the optimizer out of what the model knows of its compilation, so that every .keras
-    file saved after that loads with another optimizer (seen in Keras 3.15).
+    Keras removes the optimizer from it, so every .keras file that is saved later loads with
+    another optimizer (seen in Keras 3.15).
     """
     compiled = getattr(model, "_compile_config", None)
     config = dict(compiled.config) if compiled is not None else {}

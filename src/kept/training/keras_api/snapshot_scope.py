@@ -15,19 +15,19 @@ _BLOCK = 8 * 1024 * 1024  # bytes compared at a time
 
 
 class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is untyped
-    """Answers with the snapshot's values.
+    """Returns the snapshot's values to Keras.
 
-    The values are not given to the constructor, which would copy each to the accelerator.
+    The constructor does not get the values, because it would copy each to the accelerator.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
         super().__init__(initialize_variables=False)
         self._snapshot = snapshot
-        self._asked: Variable | None = None
+        self._last_read: Variable | None = None
         self.missing: list[Variable] = []
 
     def get_current_value(self, variable: Variable) -> HostBuffer | Any | None:
-        self._asked = variable
+        self._last_read = variable
         value = self._snapshot.value(variable)
         if value is None:
             value = super().get_current_value(variable)
@@ -36,14 +36,14 @@ class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is unt
         return value
 
     def array(self, value: Any) -> np.ndarray[Any, Any] | None:
-        """Return the snapshot's own copy of a value that is to be saved, None if it has none.
+        """Return the snapshot's memory of a value that Keras saves, None if it has none.
 
-        The value is a variable, or a copy of the one asked for last: optimizers pass those.
+        The value is a variable, or a copy of the last one that Keras read: optimizers pass copies.
         """
         if isinstance(value, keras.Variable):
-            self._asked = value
+            self._last_read = value
             return self._snapshot.array(value)
-        held = None if self._asked is None else self._snapshot.array(self._asked)
+        held = None if self._last_read is None else self._snapshot.array(self._last_read)
         if held is None or not isinstance(value, np.ndarray) or not value.flags.c_contiguous:
             return None
         if (value.dtype, value.shape) != (held.dtype, held.shape):
@@ -51,11 +51,11 @@ class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is unt
         return held if _are_equal(_bytes_of(value), _bytes_of(held)) else None
 
     def find(self, written: memoryview) -> memoryview | None:
-        """Return the snapshot's memory if it holds these bytes, of the variable asked for last.
+        """Return the snapshot's memory of the variable that Keras read last, if it has these bytes.
 
-        Somebody asks for a variable and then writes its copy in the snapshot, or a copy of that.
+        Keras reads a variable and then writes its copy in the snapshot, or a copy of that.
         """
-        held = None if self._asked is None else self._snapshot.memory(self._asked)
+        held = None if self._last_read is None else self._snapshot.memory(self._last_read)
         if held is None or len(written) != len(held):
             return None
         return held if _address(written) == _address(held) or _are_equal(written, held) else None
@@ -70,7 +70,7 @@ def _address(memory: memoryview) -> int:
 
 
 def _are_equal(one: memoryview, other: memoryview) -> bool:
-    word = np.uint64 if len(one) % 8 == 0 else np.uint8  # not as floats: NaN is not NaN
+    word = np.uint64 if len(one) % 8 == 0 else np.uint8  # not floats: NaN is not equal to NaN
     return all(
         np.array_equal(
             np.frombuffer(one[start : start + _BLOCK], word),

@@ -1,1 +1,1 @@
-"""The host copy of a model's variables, the only stall of a checkpoint."""
+"""Copies of a model's variables in host memory; making one is the only stall of a checkpoint."""

@@ -1,9 +1,9 @@
-/* Copying past the caches.
+/* Copies memory without going through the caches.
 
-   An ordinary copy first reads the memory that it is about to write, and pushes everything else
-   out of the caches. Non-temporal stores do neither, and take about 0.6 times as long where both
-   sides are larger than the caches. C libraries use them too, but only from a size on that few
-   tensors have (glibc 2.36 on a machine that reports 256 MB of cache: 192 MB). */
+   An ordinary copy first reads the memory that it will write, and replaces the content of the
+   caches. Non-temporal stores do neither. They take about 0.6 times as long if source and target
+   are larger than the caches. C libraries use them too, but for very large copies only (glibc 2.36
+   on a machine that reports 256 MB of cache: from 192 MB). Few tensors have that size. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -25,7 +25,7 @@ stream(char *target, const char *source, size_t size)
     memcpy(target, source, head);
     target += head, source += head, size -= head;
     for (; size >= LINE; target += LINE, source += LINE, size -= LINE) {
-        /* A prefetch of what is beyond the end does nothing, and never faults. */
+        /* A prefetch beyond the end of the source has no effect, and never faults. */
         _mm_prefetch(source + AHEAD, _MM_HINT_NTA);
         const __m128i *from = (const __m128i *)source;
         __m128i *to = (__m128i *)target;
@@ -36,7 +36,7 @@ stream(char *target, const char *source, size_t size)
         _mm_stream_si128(to + 2, c);
         _mm_stream_si128(to + 3, d);
     }
-    _mm_sfence(); /* whoever learns that the copy is done sees all of it */
+    _mm_sfence(); /* a thread that sees the end of the copy sees all of its bytes */
     memcpy(target, source, size);
 }
 #else
@@ -56,7 +56,7 @@ copy(PyObject *module, PyObject *arguments)
         stream(target.buf, source.buf, (size_t)source.len);
         Py_END_ALLOW_THREADS
     } else {
-        PyErr_Format(PyExc_ValueError, "A copy is as long as its source. Received: %zd and %zd bytes",
+        PyErr_Format(PyExc_ValueError, "Target and source need the same size. Received: %zd and %zd bytes",
                      target.len, source.len);
     }
     PyBuffer_Release(&source);

@@ -1,4 +1,4 @@
-"""What differs between TensorFlow, JAX and torch: copying a variable's value to the host."""
+"""Copies values of variables to host memory, on TensorFlow, JAX and torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HostBuffer = Any  # a HostArray, or a torch tensor in host memory
 
 
 class HostArray(np.ndarray[Any, Any]):
-    """A NumPy array that can stand for a TensorFlow tensor: Keras asks those for numpy()."""
+    """A NumPy array that Keras can use like a TensorFlow tensor, because it has numpy()."""
 
     def numpy(self) -> HostArray:
         """Return the array itself."""
@@ -29,26 +29,26 @@ class HostArray(np.ndarray[Any, Any]):
 
 
 class Framework(Protocol):
-    """How a framework's values come to the host."""
+    """How to copy a framework's values to host memory."""
 
     def empty(self, variable: Variable) -> HostBuffer:
-        """Return a buffer of the variable's shape and type, its memory not touched yet."""
+        """Return a buffer of the variable's shape and type, without touching its memory."""
 
     def fits(self, variable: Variable, buffer: HostBuffer) -> bool:
         """Return whether the buffer has the variable's shape and type."""
 
     def copy(self, pairs: Iterable[tuple[Variable, HostBuffer]]) -> None:
-        """Copy values of variables into buffers that fit; return when all have arrived."""
+        """Copy values of variables into buffers that fit; return when all are complete."""
 
     def memory(self, buffer: HostBuffer) -> memoryview:
-        """Return the buffer's own bytes, for reading."""
+        """Return the buffer's memory, read-only."""
 
     def array(self, buffer: HostBuffer) -> np.ndarray[Any, Any] | None:
         """Return the buffer as an array without a copy, None if NumPy lacks its type."""
 
 
 class _Jax:
-    """Its arrays in host memory are NumPy arrays without a copy."""
+    """NumPy can use arrays of JAX in host memory without a copy."""
 
     def empty(self, variable: Variable) -> HostBuffer:
         return empty_array(variable.value.shape, variable.value.dtype).view(HostArray)
@@ -58,7 +58,7 @@ class _Jax:
         return bool(buffer.shape == tuple(value.shape) and buffer.dtype == value.dtype)
 
     def copy(self, pairs: Iterable[tuple[Variable, HostBuffer]]) -> None:
-        # The training step gives its arrays away (donation), so holding on to one is not enough.
+        # The training step donates its arrays, so keeping a reference to one is not enough.
         copy_arrays(part for variable, buffer in pairs for part in self._parts(variable, buffer))
 
     def memory(self, buffer: HostBuffer) -> memoryview:
@@ -66,16 +66,17 @@ class _Jax:
 
     def array(self, buffer: HostBuffer) -> np.ndarray[Any, Any] | None:
         array: np.ndarray[Any, Any] = buffer.view(np.ndarray)
-        return array if array.dtype.isbuiltin == 1 else None  # bfloat16 is 2: somebody else's
+        return array if array.dtype.isbuiltin == 1 else None  # bfloat16 is 2: not NumPy's
 
     def _parts(self, variable: Variable, buffer: HostBuffer) -> Iterator[Pair]:
-        """Yield parts of the buffer with their values, seen in place where that is the host."""
+        """Yield parts of the buffer with their values, which are views if they are on the host."""
         value = variable.value
         if getattr(value, "is_fully_replicated", True) or not value.is_fully_addressable:
             yield buffer, np.asarray(value)
             return
-        for shard in value.addressable_shards:  # JAX would put them together in new memory, and
-            if shard.replica_id == 0:  # keep that as long as the array lives
+        # Shard by shard, because JAX would join them in new memory, and keep that with the array.
+        for shard in value.addressable_shards:
+            if shard.replica_id == 0:
                 yield buffer[shard.index], np.asarray(shard.data)
 
 
@@ -93,7 +94,7 @@ class _TensorFlow(_Jax):
     def _parts(self, variable: Variable, buffer: HostBuffer) -> Iterator[Pair]:
         import tensorflow as tf
 
-        yield buffer, np.asarray(tf.convert_to_tensor(variable.value))  # its numpy() would copy
+        yield buffer, np.asarray(tf.convert_to_tensor(variable.value))  # numpy() would copy
 
 
 class _Torch:
@@ -103,11 +104,11 @@ class _Torch:
         value: torch.Tensor = variable.value
         if value.is_cpu and value.nbytes >= LARGE:
             return torch.frombuffer(empty_memory(value.nbytes), dtype=value.dtype).view(value.shape)
-        # Copies from an accelerator run at full speed into pinned memory only.
+        # Copies from an accelerator are fast into pinned memory only.
         return torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
 
     def fits(self, variable: Variable, buffer: HostBuffer) -> bool:
-        value = variable.value  # Keras takes its time over that
+        value = variable.value  # read once, because Keras is slow to return it
         return bool(buffer.shape == value.shape and buffer.dtype == value.dtype)
 
     def copy(self, pairs: Iterable[tuple[Variable, HostBuffer]]) -> None:
@@ -124,7 +125,7 @@ class _Torch:
             if value.is_cuda:
                 devices.add(value.device)
         copy_arrays(large)
-        for device in devices:  # without one, only the current device would be waited for
+        for device in devices:  # without an argument it waits for the current device only
             torch.cuda.synchronize(device)
 
     def memory(self, buffer: HostBuffer) -> memoryview:
@@ -139,7 +140,7 @@ class _Torch:
 
 
 def _bytes(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    """Return the memory of a contiguous tensor on the host, of whatever type: NumPy lacks some."""
+    """Return the memory of a contiguous tensor on the host as bytes; NumPy lacks some types."""
     import torch
 
     array: np.ndarray[Any, Any] = tensor.reshape(-1).view(torch.uint8).numpy()
@@ -147,6 +148,6 @@ def _bytes(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
 
 
 def framework(name: str) -> Framework:
-    """Return the framework of the name that Keras has for it."""
+    """Return the framework with the name that Keras gives it."""
     known: dict[str, Framework] = {"jax": _Jax(), "tensorflow": _TensorFlow(), "torch": _Torch()}
     return known[name]

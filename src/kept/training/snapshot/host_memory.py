@@ -1,4 +1,4 @@
-"""Memory for large arrays, straight from the system."""
+"""Memory for large arrays, directly from the operating system."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def empty_array(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray[Any, Any]:
-    """Return an array, without touching its memory where it is large."""
+    """Return an array; the memory of a large one is not touched."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < LARGE:
         return np.empty(shape, dtype)
@@ -24,16 +24,16 @@ def empty_array(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray[Any,
 
 
 def empty_memory(size: int) -> mmap.mmap:
-    """Return so many bytes of memory, more than none, not touched yet.
+    """Return size bytes of memory that is not touched yet; size is 1 or more.
 
-    malloc would fill the holes in its heap with it, where the training step finds room for its
-    gradients. Without them that memory goes back to the system after every step, and is new in
-    the next: a step of torch on 2 cores took 0.24 s instead of 0.13 s beside such buffers.
+    malloc would take it from the free blocks of its heap. The training step needs those for its
+    gradients. Without them its memory returns to the system after every step, and is new in the
+    next: beside such buffers, a step of torch on 2 cores took 0.24 s instead of 0.13 s.
     """
     if not hasattr(mmap, "MAP_PRIVATE"):  # Windows
         return mmap.mmap(-1, size)
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel without them
+        with contextlib.suppress(OSError):  # the kernel has no huge pages
             memory.madvise(mmap.MADV_HUGEPAGE)  # first writes take far fewer page faults
     return memory

@@ -1,9 +1,8 @@
-"""Snapshots: host copies of a model's variables, taken on the training thread.
+"""Snapshots: copies of a model's variables in host memory, made on the training thread.
 
-Taking one is all that a checkpoint costs the training: one copy of the state into memory that is
-reused from save to save. There are at most two, so a run needs at most twice the memory of its
-state beside the state itself: while one is being written the next can be taken. A run whose saves
-are far apart has only one.
+Training waits for that copy only. Its memory is reused from save to save. Two snapshots exist at
+most: while the writer writes one, the training thread can take the other. So a run needs up to
+twice the memory of its variables in addition. A run that saves seldom uses one.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ SNAPSHOTS = 2
 
 
 class Snapshot:
-    """The values of variables at one moment, in buffers that are used again.
+    """The values of variables at one moment, in buffers that are reused.
 
-    A copy into memory that was never touched takes 3 to 10 times as long, so the buffers of the
-    first snapshot are made and touched ahead of the first use.
+    A copy into memory that was never touched takes 3 to 10 times as long. So the buffers of the
+    first snapshot are made and touched before the first use.
     """
 
     def __init__(self, framework_name: str) -> None:
         self._framework = framework(framework_name)
-        # The variable is kept beside its copy, so that its id is not given to another object.
+        # The variable is kept beside its copy, so that no other object can get its id.
         self._values: dict[int, tuple[Variable, HostBuffer]] = {}
-        self._cold: list[HostBuffer] = []  # whose memory was never touched
-        self._touching = threading.Lock()  # held while one of them is
+        self._cold: list[HostBuffer] = []  # buffers whose memory was never touched
+        self._touching = threading.Lock()  # held while a thread touches one
 
     def reserve(self, variables: Iterable[Variable]) -> None:
-        """Make a buffer for every variable that has none that fits; let go of all others."""
+        """Make a buffer for every variable without one that fits; free the buffers of others."""
         before, self._values = self._values, {}
         for variable in variables:
             _, buffer = before.get(id(variable), (None, None))
@@ -49,13 +48,13 @@ class Snapshot:
             self._values[id(variable)] = (variable, buffer)
 
     def has_buffers(self, variables: Iterable[Variable]) -> bool:
-        """Return whether there is a buffer for every variable, if perhaps one that fits no more."""
+        """Return whether every variable has a buffer, which may no longer fit."""
         return all(id(variable) in self._values for variable in variables)
 
     def touch(self) -> None:
-        """Have the system give memory to the buffers, which it does at the first write.
+        """Write to the buffers, because the system provides their memory at the first write.
 
-        For a thread of its own: take has it stop after the buffer in hand.
+        Another thread than the one that calls take may call it; it then stops after one buffer.
         """
         while True:
             with self._touching:
@@ -67,7 +66,7 @@ class Snapshot:
         """Copy the variables."""
         self.reserve(variables)
         with self._touching:
-            self._cold.clear()  # the copy is what touches them
+            self._cold.clear()  # the copy touches them
         self._framework.copy(self._values.values())
 
     def value(self, variable: Variable) -> HostBuffer | None:
@@ -81,7 +80,7 @@ class Snapshot:
         return None if buffer is None else self._framework.memory(buffer)
 
     def array(self, variable: Variable) -> np.ndarray[Any, Any] | None:
-        """Return a variable's copy as it lies there; None without one, or without such a type."""
+        """Return a variable's copy as an array; None without one, or if NumPy lacks its type."""
         buffer = self.value(variable)
         return None if buffer is None else self._framework.array(buffer)
 
@@ -92,21 +91,21 @@ class Snapshot:
 
 
 class SnapshotPool:
-    """Lends out the snapshots; asking for one waits while all are being written."""
+    """Lends the snapshots; borrow can wait until the writer returns one."""
 
     def __init__(self, framework_name: str) -> None:
         self._free = deque(Snapshot(framework_name) for _ in range(SNAPSHOTS))
         self._returned = threading.Condition()
 
     def borrow(self, *, wait: bool) -> Snapshot | None:
-        """Return a free snapshot; None if there is none and wait is False."""
+        """Return a free snapshot; None if none is free and wait is False."""
         with self._returned:
             if wait:
                 self._returned.wait_for(lambda: self._free)
             return self._free.pop() if self._free else None
 
     def give_back(self, snapshot: Snapshot) -> None:
-        """Take a snapshot back; it is the next one to be lent, its memory being warm."""
+        """Return a snapshot; it is lent next, because its memory is touched."""
         with self._returned:
             self._free.append(snapshot)
             self._returned.notify()
@@ -114,14 +113,14 @@ class SnapshotPool:
     def reserve(self, variables: list[Variable]) -> None:
         """Make the buffers of the snapshot that is lent next, if one is free.
 
-        Their memory comes with touch.
+        touch then provides their memory.
         """
         with self._returned:
             if self._free and not self._free[-1].has_buffers(variables):
                 self._free[-1].reserve(variables)
 
     def touch(self) -> None:
-        """Touch the memory of the snapshots that are free now; they can be lent meanwhile."""
+        """Touch the memory of the snapshots that are free now; borrow can still lend them."""
         with self._returned:
             free = [*self._free]
         for snapshot in free:

@@ -1,11 +1,11 @@
-"""Which variables a checkpoint of a model holds, beside those that the model lists itself."""
+"""The variables that a checkpoint of a model holds, also those that the model does not list."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import keras
 
@@ -24,25 +24,32 @@ def variables_of(model: keras.Model, extra: Iterable[Variable] = ()) -> list[Var
 
 
 def wraps_modules(model: keras.Model) -> bool:
-    """Return whether layers of the model wrap modules of torch, which save their own tensors."""
+    """Return whether layers of the model wrap torch modules, which save their own tensors."""
     import keras
 
     if keras.backend.backend() != "torch":
         return False
     wrapper = keras.layers.TorchModuleWrapper
-    return any(isinstance(layer, wrapper) for layer in model._flatten_layers())  # noqa: SLF001
+    return any(isinstance(layer, wrapper) for layer in _layers_of(model))
 
 
 def optimizers_of(model: keras.Model) -> Iterator[keras.optimizers.Optimizer]:
-    """Yield all optimizers that Keras saves with the model: a GAN, say, has some beside its own.
+    """Yield all optimizers that Keras saves with the model; a GAN, for example, has several.
 
-    They are attributes of the model or of a model in it, or in a list or dict that is one.
+    An optimizer is an attribute of the model or of a model in it, or is in a list or dict that is
+    such an attribute.
     """
     import keras
 
-    for part in model._flatten_layers():  # noqa: SLF001
+    for part in _layers_of(model):
         if isinstance(part, keras.Model):
             for value in [*vars(part).values()]:
                 found = value.values() if isinstance(value, dict) else value
                 several = found if isinstance(value, (dict, list, tuple)) else [value]
                 yield from (one for one in several if isinstance(one, keras.optimizers.Optimizer))
+
+
+def _layers_of(model: keras.Model) -> Sequence[keras.layers.Layer]:
+    """Return the model and all layers in it, at every depth; model.layers has the first level."""
+    found: Sequence[keras.layers.Layer] = model._flatten_layers()  # noqa: SLF001
+    return found

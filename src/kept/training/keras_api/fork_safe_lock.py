@@ -1,0 +1,14 @@
+"""Locks that a forked child can use."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+
+def fork_safe_lock() -> threading.Lock:
+    """Return a lock that is free in a forked child, which lacks the thread that may hold it."""
+    lock = threading.Lock()
+    free = lock._at_fork_reinit  # type: ignore[attr-defined]  # noqa: SLF001 - as threading does
+    os.register_at_fork(after_in_child=free)
+    return lock
