@@ -20,7 +20,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def arrays(rng: int, **sizes: int) -> Arrays:
-    """Random float32 vectors, by name, of so many bytes."""
+    """Random float32 vectors by name, of the given sizes in bytes."""
     random = np.random.default_rng(rng)
     return {
         name.replace("__", "/"): random.random(size // 4, np.float32)
@@ -72,10 +72,10 @@ class Wrapped:
 
 
 class Child(subprocess.Popen[str]):
-    """A Python process that is given code; what it says on stderr goes to a file."""
+    """A Python process that runs code; its stderr goes to a file."""
 
     def __init__(self, code: str, *args: object) -> None:
-        # Not a pipe: nobody reads it while the process runs, and a full one would stop it.
+        # Not a pipe: no test reads it while the process runs, and a full one would stop it.
         self.complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 - goes with the object
         super().__init__(
             [sys.executable, "-c", code, *map(str, args)],

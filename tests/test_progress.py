@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def stderr(monkeypatch):
     terminal = Terminal()
-    # Not sys.stderr itself: pytest sets that anew between the fixtures and the test.
+    # Not sys.stderr itself: pytest sets that again between the fixtures and the test.
     monkeypatch.setattr(module, "sys", types.SimpleNamespace(stderr=terminal))
     monkeypatch.setenv("TERM", "xterm")
     return terminal
@@ -50,7 +50,7 @@ def test_long_work_shows_how_much_is_done(stderr, monkeypatch, unit, amount):
     assert amount in re.sub(r"\x1b\[[0-9;]*m", "", stderr.getvalue())
 
 
-def test_work_that_tells_nothing_shows_that_it_goes_on(stderr, monkeypatch):
+def test_work_without_amounts_shows_that_it_continues(stderr, monkeypatch):
     monkeypatch.setattr(module, "_PATIENCE", 0.01)
     with module.progress("Storing x"):
         time.sleep(0.6)

@@ -104,7 +104,7 @@ class BucketContract:
             bucket.put_many(items())
         assert {key: bucket.get(key) for key in bucket.keys("")} in ({}, {"a": b"whole"})
 
-    def test_put_if_absent_keeps_what_is_there(self, bucket):
+    def test_put_if_absent_keeps_an_existing_value(self, bucket):
         bucket.put_if_absent("a/b", [b"first"])
         with pytest.raises(KeyExists, match="a/b"):
             bucket.put_if_absent("a/b", [b"second"])
@@ -210,7 +210,7 @@ class BucketContract:
         assert [i.key for i in bucket.items("")] == list(bucket.keys(""))
         assert list(bucket.items("no/")) == []
 
-    def test_items_tell_when_a_value_was_last_put(self, bucket):
+    def test_items_have_the_time_of_the_last_put(self, bucket):
         bucket.put("first", [b"x"])
         bucket.put("again", [b"x"])
         time.sleep(1.1)  # object storage counts whole seconds

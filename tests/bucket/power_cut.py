@@ -1,8 +1,8 @@
-"""What a power cut would leave of a folder, told from the calls a program makes.
+"""Derives the state of a folder after a power cut from the calls of a program.
 
-Two disks stand at the ends of what POSIX allows:
+Two disks are the extremes that POSIX allows:
 - the lazy one keeps only what was synced: bytes by fsync of the file, names by fsync of the folder;
-- the eager one keeps every name at once, but of the bytes, too, only what was synced.
+- the eager one keeps every name at once, but also only the synced bytes.
 """
 
 from __future__ import annotations

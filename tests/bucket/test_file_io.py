@@ -34,7 +34,7 @@ def large(monkeypatch):
 
 @pytest.fixture
 def direct(tmp_path):
-    """Skips where direct writes are not to be had."""
+    """Skips if direct writes are not available."""
     with open(tmp_path / "probe", "wb") as file:
         if not file_io._is_on_a_disk(file.fileno()) or not file_io._set_direct(
             file.fileno(), on=True

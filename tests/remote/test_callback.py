@@ -80,7 +80,7 @@ def check_complete(location, history, each):
     for version, weights in zip(versions, each.weights, strict=True):
         restored = version.load_model().get_weights()
         assert all(map(np.array_equal, restored, weights))
-    assert store.log("m").view().head == EPOCHS  # records: nothing was told twice
+    assert store.log("m").view().head == EPOCHS  # records: no event was repeated
 
 
 @pytest.mark.parametrize(
@@ -130,11 +130,11 @@ def test_credentials_that_expire_in_mid_run(
 
     each = Each(begin)
     history = model.fit(*data, epochs=EPOCHS, verbose=0, callbacks=[each, checkpoint]).history
-    told = capsys.readouterr().out
-    assert told.count("training continues, and every version is safe") == 1
-    assert "the credentials have expired. Renew them" in told
-    assert told.splitlines()[-1].count("kept sync") == 1
-    assert OLD not in told
+    printed = capsys.readouterr().out
+    assert printed.count("training continues, and every version is safe") == 1
+    assert "the credentials have expired. Renew them" in printed
+    assert printed.splitlines()[-1].count("kept sync") == 1
+    assert OLD not in printed
     assert sorted(file for file in tree(tmp_path) if file.endswith(".keras")) == [
         "1.keras", "2.keras", "3.keras"
     ]  # fmt: skip

@@ -14,7 +14,7 @@ import kept
 from tests.helpers import finish, start
 
 MIB = 1024 * 1024
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 BOUND = 256 * MIB  # docs/remote.md states it, for each direction
 
 RUN = """

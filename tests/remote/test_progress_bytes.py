@@ -1,4 +1,4 @@
-"""Bytes on their way are told while they move, within a blob too, on a terminal of 80 columns."""
+"""The progress of bytes is reported while they move, within a blob too, on 80 columns."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ MIB = 1024 * 1024
 SIZE = 16.78  # MB of the file below
 
 
-class Told(list):
-    """A progress function that remembers, and checks that what it is told makes sense."""
+class Reports(list):
+    """A progress function that keeps the reports, and checks that they make sense."""
 
     def __bool__(self):
         return True
@@ -60,12 +60,12 @@ def tensor(seed):
 
 
 def test_within_a_blob(s3, proxy, big, tmp_path):
-    told, store = Told(), kept.open_store(s3)
+    reports, store = Reports(), kept.open_store(s3)
     with proxy.counted() as made:
-        version = store.log_artifact("m", big, progress=told)
-    steps = [b - a for (a, _), (b, _) in itertools.pairwise([(0, 0), *told])]
+        version = store.log_artifact("m", big, progress=reports)
+    steps = [b - a for (a, _), (b, _) in itertools.pairwise([(0, 0), *reports])]
     assert max(steps) <= 2 * object_bucket._PART
-    assert told.size == SIZE
+    assert reports.size == SIZE
     assert sum("partNumber" in request.path for request in made) == 4
     assert version.verify().problems == []
     assert tree(version.download(tmp_path / "out"))["big.h5"] == big.read_bytes()
@@ -77,14 +77,14 @@ def test_within_a_blob(s3, proxy, big, tmp_path):
 def test_what_is_there_already_is_not_counted(s3, big, tmp_path):
     store = kept.open_store(s3)
     store.log_artifact("m", big)
-    told = Told()
+    reports = Reports()
     folder = tmp_path / "both"
     write(folder / "more.bin", os.urandom(2 * MIB))
     big.rename(folder / "big.h5")
-    store.log_artifact("m", folder, progress=told)
-    assert told.size == 2.1
-    assert told[0][0] == 0
-    again = Told()
+    store.log_artifact("m", folder, progress=reports)
+    assert reports.size == 2.1
+    assert reports[0][0] == 0
+    again = Reports()
     store.log_artifact("m", folder, progress=again)
     assert again.size == 0
 
@@ -93,7 +93,7 @@ def test_sync_either_way(s3, big, tmp_path):
     here, there = kept.open_store(tmp_path / "here"), kept.open_store(s3)
     here.log_artifact("m", big)
     here.log_artifact("m", [big, write(tmp_path / "f", b"x" * MIB)])
-    up, down = Told(), Told()
+    up, down = Reports(), Reports()
     Sync(here, there, "m").run(progress=up, in_parts=True)
     assert up[0][0] < 16 * MIB
     assert up.size == 17.83
@@ -106,10 +106,10 @@ def test_from_the_outbox(s3, big, tmp_path):
     for alias in ("a", "b"):
         label = {"type": "model", "aliases": [alias], "metadata": {}}
         delivery.add("m", {"big.h5": str(big)}, label)
-    told = Told()
-    delivery.send(told, in_parts=True)
-    assert told[0][0] < 16 * MIB
-    assert told.size == SIZE  # the second one was the same
+    reports = Reports()
+    delivery.send(reports, in_parts=True)
+    assert reports[0][0] < 16 * MIB
+    assert reports.size == SIZE  # the second one was the same
 
 
 def on_a_terminal(*args):
@@ -131,7 +131,7 @@ def on_a_terminal(*args):
     try:
         while data := os.read(parent, 65536):
             shown += data
-    except OSError:  # how the end of a terminal is told
+    except OSError:  # how a terminal reports its end
         pass
     os.close(parent)
     assert process.wait(60) == 0, shown.decode()

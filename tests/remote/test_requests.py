@@ -29,7 +29,7 @@ def change(tensors, count, path):
 
 
 def in_a_long_log(path, length, location):
-    """Make a store in which an artifact has so many versions, as far as a new one needs them."""
+    """Make a store whose artifact has length versions, as far as a new version needs them."""
     source = kept.Store(MemoryBucket())
     version = source.log_artifact("m", path)
     made = {"event": "version", "type": "model", "digest": version.digest, "size": version.size}

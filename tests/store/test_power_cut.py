@@ -1,4 +1,4 @@
-"""A power cut after any call of a writer: what was committed is there, what is there is whole."""
+"""A power cut after any call of a writer: committed versions exist, and existing ones are whole."""
 
 import os
 import sys
@@ -75,7 +75,7 @@ def test_a_writer_that_does_not_sync_is_caught(tmp_path, monkeypatch, broken):
 
 @pytest.mark.parametrize("call", ["fsync", "link", "replace", "mkdir", "writev", "pwrite", "open"])
 def test_an_error_of_any_call_makes_no_half_version(tmp_path, monkeypatch, call):
-    """The n-th call of a kind fails, for every n; after it the same process goes on."""
+    """The n-th call of a kind fails, for every n; after it the same process continues."""
     source = write(tmp_path / "f.h5", hdf5(arrays(1, base=1_100_000, head=50_000)))
     real, countdown = getattr(os, call), [-1]
 

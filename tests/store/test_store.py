@@ -23,7 +23,7 @@ def aliases(store, name="m"):
 # --- logging --------------------------------------------------------------------------------------
 
 
-def test_a_version_tells_what_was_logged(store, file):
+def test_a_version_has_what_was_logged(store, file):
     before = datetime.now(UTC)
     version = store.log_artifact(
         "m", file(b"x" * 100), aliases=["best", "latest", "a"], metadata={"epoch": 3}
@@ -496,7 +496,7 @@ def test_small_chunks_are_found_again_in_the_newest_version(store, file):
 @pytest.mark.parametrize("size", [40_000, 2_000_000])
 @pytest.mark.parametrize("which", [0, 1])
 def test_content_whose_blobs_were_lost_is_stored_again(store, file, tmp_path, harm, size, which):
-    """Bytes that somebody or a power cut has taken are no reason to say "I have that already"."""
+    """Bytes that a person or a power cut has removed count as new again."""
     tensors = arrays(1, a=size, b=size)
     store.log_artifact("m", file(hdf5(tensors)))
     first = set(store.bucket.keys("blobs/"))
@@ -517,7 +517,7 @@ def test_content_whose_blobs_were_lost_is_stored_again(store, file, tmp_path, ha
 
 
 def test_an_artifact_that_is_being_made_is_no_matter_to_the_others(store, file):
-    """A gc has put its fence into the log of one that somebody commits the first version to."""
+    """A gc has put its fence into a log whose first version is not committed yet."""
     store.log_artifact("m", file(b"x"))
     store.log("making").append({"event": "alias", "aliases": {}})
     assert [artifact.name for artifact in store.artifacts()] == ["m"]
@@ -529,7 +529,7 @@ def test_an_artifact_that_is_being_made_is_no_matter_to_the_others(store, file):
             ask("making")
 
 
-def test_a_message_tells_what_is_wrong_and_what_there_is(store, file):
+def test_a_message_says_what_is_wrong_and_what_exists(store, file):
     store.log_artifact("m", file(b"x"))
     with pytest.raises(errors.VersionNotFound, match=r"It has one version, v0, and the aliases"):
         store.version("m:best")

@@ -74,7 +74,7 @@ def test_what_does_not_belong_into_a_log_does_no_harm(store, keys):
     assert store.verify().versions == 7
 
 
-def test_records_that_nobody_understands(store, keys):
+def test_records_of_an_unknown_kind(store, keys):
     store.bucket.put(keys[6], [seal({"number": 6, "event": "from the future", "write_id": "x"})])
     [(where, message)] = problems(store)
     assert (where, "from the future" in message) == ("m", True)
@@ -82,7 +82,7 @@ def test_records_that_nobody_understands(store, keys):
         kept.Store(store.bucket)["m"]
 
 
-def test_a_page_that_tells_another_story(store, keys):
+def test_a_page_that_differs_from_the_records(store, keys):
     page = kept.store.log.log.Log(store.bucket, "m").read_page(4)
     page[1]["metadata"] = {"loss": "better than it was"}
     store.bucket.put(keys["page"], [seal({"events": page})])
@@ -109,8 +109,11 @@ def test_a_manifest_of_another_version(store, keys, tmp_path):
     assert problems(store) == [
         (
             "fake:v1",
-            f"manifests/{record.manifest[:2]}/{record.manifest}.json does not match the log: "
-            f"expected digest {'0' * 64} and 1000 bytes, found {record.digest} and {record.size}",
+            (
+                f"manifests/{record.manifest[:2]}/{record.manifest}.json does not match the log: "
+                f"expected digest {'0' * 64} and 1000 bytes, "
+                f"found {record.digest} and {record.size}"
+            ),
         )
     ]
 

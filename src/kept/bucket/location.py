@@ -24,7 +24,7 @@ def clean_location(location: str) -> str:
     """Return a location of object storage in its canonical spelling; raises InvalidInput.
 
     A location is shown, logged and stored. So one with a password, a signature or any other query
-    is rejected, and the message does not repeat it.
+    is refused, and the message does not repeat it.
     """
     try:
         parts = urlsplit(location)

@@ -133,7 +133,9 @@ def test_a_profile_that_does_not_exist(home, s3, monkeypatch):
     credentials(home)
     credentials(home, "lab")
     monkeypatch.setenv("AWS_PROFILE", "lap")
-    with pytest.raises(InvalidInput, match=r"Existing profiles: default, lab\. Received: 'lap'") as caught:
+    with pytest.raises(
+        InvalidInput, match=r"Existing profiles: default, lab\. Received: 'lap'"
+    ) as caught:
         kept.open_store(s3)
     assert PROFILE_ID not in str(caught.value)
 

@@ -75,7 +75,7 @@ def test_errors_name_the_cause(gcs, monkeypatch):
 
 @pytest.mark.parametrize("name", ["GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT"])
 def test_credentials_in_a_file(gcs, tmp_path, monkeypatch, name):
-    """The file that the variable names is read, and a broken one is told of without its content."""
+    """The file that the variable names is read; the error about a broken one does not quote it."""
     monkeypatch.delenv("GOOGLE_BEARER_TOKEN")
     secret = "fakeRefreshTokenFakeRefreshToken"
     path = write(tmp_path / "key.json", json.dumps({"type": "nobody", "key": secret}).encode())

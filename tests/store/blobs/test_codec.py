@@ -50,7 +50,7 @@ def coded(draw):
 
 
 def put(bucket, raw, sections, base=None):
-    """Store a coded blob, and its base raw if it is not there; return its name."""
+    """Store a coded blob, and its base raw if that is missing; return its name."""
     if base is not None and not is_whole(bucket, digest(base), len(base)):
         bucket.put(blob_key(digest(base)), raw_form([base]))
     stored = code_blob(raw, sections, (digest(base), base) if base is not None else None, 1)

@@ -169,7 +169,7 @@ def test_a_lost_base_is_named_and_does_not_spoil_what_comes(store, tmp_path):
     assert store["m:v2"].verify()
 
 
-def test_a_base_is_never_given_a_base_and_nobody_its_own(store, tmp_path):
+def test_a_base_never_gets_a_base_and_no_blob_is_its_own(store, tmp_path):
     """The same two states in opposite order in two artifacts: neither ends in a circle."""
     first, second = (hdf5(tensors) for tensors in steps(2))
     logged(store, tmp_path / "m.h5", [first, second, first, second], "a")
@@ -182,7 +182,7 @@ def test_a_base_is_never_given_a_base_and_nobody_its_own(store, tmp_path):
     check(store, [second, first], tmp_path, "b")
 
 
-def test_a_base_that_somebody_stored_raw_again_stays_a_base(store, tmp_path):
+def test_a_base_that_was_stored_raw_again_stays_a_base(store, tmp_path):
     """An older kept, which knows no coded blobs, stores a blob raw that is the base of another."""
     first, second = (hdf5(tensors) for tensors in steps(2))
     logged(store, tmp_path / "m.h5", [second], "later")
@@ -308,7 +308,7 @@ store.compact()
 """
 
 
-def test_killed_at_any_moment_every_version_is_there(tmp_path):
+def test_killed_at_any_moment_every_version_exists(tmp_path):
     location = tmp_path / "store"
     contents = [hdf5(tensors) for tensors in steps(10, (100_000,) * 4)]
     store = kept.open_store(location)

@@ -92,7 +92,7 @@ def orders():
     os.close(read)
 
 
-def test_it_pauses_until_it_is_told_to_go_on(orders):
+def test_it_pauses_until_it_may_continue(orders):
     orders, send = orders
     send(PAUSE)
     looked = threading.Event()

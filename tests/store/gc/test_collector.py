@@ -1,4 +1,4 @@
-"""gc: what goes, what stays, and every way in which it can meet somebody who writes."""
+"""gc: the keys that it deletes, and every way in which it can meet a writer."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_expired_versions_wait_for_the_grace_like_all_others(store, log):
 
 
 def test_an_expired_version_that_is_undeleted_at_once_stays(store, log, tmp_path, monkeypatch):
-    """Somebody takes the deletion back after gc has made it, and before gc looks what is needed."""
+    """A user undeletes the version after gc deleted it, and before gc looks for needed keys."""
     log(store, "A", ttl=0)
     log(store, "B")
     plan = collector._Run.plan
@@ -322,7 +322,7 @@ class Stopping(Wrapped):
 
 
 def count(make, work):
-    """How many calls of its bucket the work makes when nobody disturbs it."""
+    """How many calls of its bucket the work makes without a disturbance."""
     bucket = Stopping(make(), -1, None)
     work(kept.Store(bucket))
     return bucket.calls
@@ -347,7 +347,7 @@ def prepared(log):
 
 @pytest.fixture
 def works(log, tmp_path):
-    """What somebody may do, and what must be there afterwards, by reference."""
+    """What a writer may do, and which versions must exist afterwards."""
 
     def into_mirror(store):
         source = kept.Store(MemoryBucket())

@@ -61,7 +61,7 @@ while True:
 """
 
 
-def everything_is_there(store, tmp_path):
+def everything_exists(store, tmp_path):
     """Every version can be restored, and is what it was; return how many there are."""
     report = store.verify()
     assert report.problems == []
@@ -74,7 +74,7 @@ def everything_is_there(store, tmp_path):
     return report.versions
 
 
-def nothing_else_is_there(store, monkeypatch):
+def nothing_else_exists(store, monkeypatch):
     monkeypatch.setattr(collector, "ABANDONED", timedelta(0))
     store.gc(grace=0)
     store.gc(grace=0)
@@ -103,9 +103,9 @@ def run(location, tmp_path, monkeypatch, seconds, writers=8, most_killed=0.4):
             writer.kill()
     assert len(logged) > writers
     store = kept.open_store(location)
-    assert everything_is_there(store, tmp_path) >= 1
-    nothing_else_is_there(store, monkeypatch)
-    everything_is_there(store, tmp_path)
+    assert everything_exists(store, tmp_path) >= 1
+    nothing_else_exists(store, monkeypatch)
+    everything_exists(store, tmp_path)
 
 
 def disturb(started, location, folder, seconds, most_killed):

@@ -40,7 +40,7 @@ def events_of(plan):
 
 
 def oldest_first(events):
-    """The same, told in the plain order: what there is to know of every version."""
+    """The same, folded from the oldest event on: the facts of every version."""
     count, holder, deleted, expires = 0, {}, {}, {}
     for event in events:
         if event["event"] == "version":

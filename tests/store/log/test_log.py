@@ -78,7 +78,7 @@ def test_every_length_reads_the_same(bucket, small_pages):
             (k, k - 1) for k in down_from(n)
         ]
         assert numbers(old) == numbers(writers[0]) == down_from(n)
-    # The pages under a big one are gone: whoever reads on finds the big one.
+    # The pages under a big one are gone; a reader finds the big one.
     assert list(log_module.Log(bucket, "m").pages()) == [16, 32, 48, 64, 68]
 
 
@@ -105,7 +105,7 @@ def test_a_log_that_is_kept_reads_what_is_new_only(bucket):
     log = fill(bucket, 30)
     counting = log.bucket = Counting(bucket)
     log.view()
-    assert counting.gets == 1  # the record after the newest, which is not there
+    assert counting.gets == 1  # the record after the newest, which is missing
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_pages_suffice_to_find_old_events(bucket, small_pages):
     fill(bucket, 33)
     counting = Counting(bucket)
     assert numbers(Log(counting, "m")) == down_from(33)
-    assert counting.gets == 2 + 1 + 1  # two pages, record 33, and 34, which is not there
+    assert counting.gets == 2 + 1 + 1  # two pages, record 33, and 34, which is missing
 
 
 @pytest.mark.parametrize("number", [1, 5, 7])
@@ -184,7 +184,7 @@ def test_a_page_that_cannot_be_written_undoes_no_commit(bucket, small_pages):
 
 
 class Doubtful(Wrapped):
-    """Says "exists" of each record so many times: after it has stored it, or without storing."""
+    """Answers "exists" for each record, times times: after it has stored it, or without."""
 
     def __init__(self, inner, *, stores, times=1):
         super().__init__(inner)

@@ -36,7 +36,7 @@ def test_prune_deletes_what_it_says_and_says_it_again(five):
     assert [v.index for v in five.deleted("m")] == [0, 2]
 
 
-def test_the_log_tells_why(five):
+def test_the_log_gives_the_reason(five):
     five.prune("m", kept.Keep(last=2))
     events = list(five.log("m").view().backwards())
     assert [e.get("reason") for e in events if e["event"] == "delete"] == ["no rule keeps it"] * 2
@@ -55,12 +55,12 @@ def test_what_is_named_while_it_is_decided_stays(five, monkeypatch):
     """Between the decision and the deletion a person puts an alias on what is to go."""
     from kept.store.retention import delete
 
-    plan, told = delete.plan_prune, []
+    plan, named = delete.plan_prune, []
 
     def slow(*args):
         decisions = plan(*args)
-        if not told:
-            told.append(kept.Store(five.bucket).set_alias("m:v2", "prod"))
+        if not named:
+            named.append(kept.Store(five.bucket).set_alias("m:v2", "prod"))
         return decisions
 
     monkeypatch.setattr(delete, "plan_prune", slow)
@@ -120,7 +120,7 @@ def test_the_same_content_again_takes_the_new_ttl(store, file):
 
 
 class DeletesAtOnce(Wrapped):
-    """Another process deletes a version in the moment in which the second record is there."""
+    """Another process deletes a version at the moment when the second record exists."""
 
     def __init__(self, inner, reference="m:v1"):
         super().__init__(inner)
