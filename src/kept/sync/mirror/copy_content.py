@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from kept.store.content.manifest import Manifest
     from kept.store.log.history import VersionRecord
 
-_AT_ONCE = 8  # questions
 _READ_AHEAD = 4  # blobs; fewer, because they take memory
 
 
@@ -59,7 +58,7 @@ class ContentCopy:
 
     def _lacking(self, ends: dict[str, int]) -> Iterator[str]:
         asked = [blob for blob in ends if blob not in self._present]
-        at_once = _AT_ONCE if self._target.is_remote else 1
+        at_once = self._target.concurrency
         found = mapped(lambda blob: is_whole(self._target, blob, least=ends[blob]), asked, at_once)
         # A writer without fsync leaves short blobs after a power cut.
         yield from (blob for blob, whole in zip(asked, found, strict=True) if not whole)
