@@ -122,7 +122,8 @@ class TestOtherData:
         assert list(fit.epochs._current_iterator) == ["a", "b"]
         assert fit.epochs._steps_seen == 0
 
-    @pytest.mark.parametrizeXX
+    @pytest.mark.parametrize("starts", [1, 3])
+    @pytest.mark.parametrize("num_batches", [None, 4])
     def test_a_tf_dataset_is_started_as_often_as_before(self, num_batches, starts):
         fit = fit_of("TFDatasetAdapter", num_batches=num_batches)
         data = fit.adapter._dataset = Counting()
