@@ -162,7 +162,7 @@ class WandbOptions(Options):
             )
         if self.reference and self.keep is not None and self.gc is not None:
             raise InvalidCheckpoint(
-                "With reference=True W&B refers to versions that keep= deletes, and gc= frees them. "
+                "With reference=True W&B refers to versions that keep= deletes and gc= frees. "
                 "Pass gc=None, and run `kept gc` when W&B does not need those versions. "
                 f"Received: reference=True, keep={self.keep!r}, gc={self.gc!r}"
             )

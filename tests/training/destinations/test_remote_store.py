@@ -13,6 +13,7 @@ import kept
 from kept.errors import AccessDenied, BucketNotFound, Unreachable
 from kept.sync import courier
 from kept.sync.outbox.outbox import Outbox
+from kept.training.monitor import Metric
 from tests.helpers import finish, start
 from tests.training.helpers import make_model
 
@@ -45,7 +46,7 @@ def test_a_store_that_is_away_for_the_whole_run(model, data, s3, proxy, quick, c
     checkpoint = kept.ModelCheckpoint("m.keras", monitor="loss", store=s3, name="m")
     losses = model.fit(*data, epochs=3, verbose=0, callbacks=[checkpoint]).history["loss"]
     told = capsys.readouterr().out
-    assert "Training goes on" in told
+    assert "Training continues" in told
     assert "kept sync" in told
     assert checkpoint.versions == []
     assert len(Outbox().entries(s3)) == 3
@@ -124,8 +125,8 @@ def test_best_counts_what_has_not_arrived(model, data, s3, proxy, quick):
     best = min(e.info["metadata"]["value"] for e in Outbox().entries(s3))
     second = kept.ModelCheckpoint("m.keras", **options)
     second.set_model(make_model())
-    assert second._controller.destination.best("m", "loss", "min") == best
-    assert second._controller.destination.best("other", "loss", "min") is None
+    assert second._controller.destination.best("m", Metric("loss", "min")) == best
+    assert second._controller.destination.best("other", Metric("loss", "min")) is None
 
 
 def test_what_cannot_work_is_told_before_training(proxy, s3):

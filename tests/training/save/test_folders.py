@@ -72,7 +72,7 @@ class TestSavedModel:
         with pytest.raises(InvalidCheckpoint, match=r"holds other files \(cat\.jpg\)"):
             kept.ModelCheckpoint("photos")
         Path("photos").rename("photos-1")
-        with pytest.raises(kept.KeptError, match="holds something else"):
+        with pytest.raises(kept.KeptError, match="holds other files"):
             fit(own_model, data, kept.ModelCheckpoint("photos-{epoch}", name="m"))
         assert files("photos-1") == {"cat.jpg": b"meow"}
 

@@ -180,7 +180,7 @@ class TestMemory:
             callback = checkpoint(store=store, name="m")
             begin(callback, model)
             for epoch in range(2):
-                callback._controller.saver._began -= between
+                callback._controller.saver._pace._began -= between
                 callback.on_epoch_end(epoch, {})
                 callback.wait()
             return sorted(snapshot.size for snapshot in callback._controller.saver._pool._free)
@@ -202,7 +202,7 @@ class TestMemory:
         begin(callback, model)
         size = callback._controller.saver._pool._free[-1].size
         monkeypatch.setattr(pace, "_SPEED", size / seconds)
-        callback._controller.saver._began -= 10
+        callback._controller.saver._pace._began -= 10
         callback.on_epoch_end(0, {})
         callback.wait()
         assert len([one for one in callback._controller.saver._pool._free if one.size]) == count

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kept.training.decide.controller import Controller, Parts
+from kept.training.decide.controller import Controller
+from kept.training.decide.parts import Parts
 from kept.training.destinations.open import open_destination
 from kept.training.keras_api.adapter import check_model
 from kept.training.options import Options

@@ -10,9 +10,7 @@ model, params, monitor, mode, verbose, save_best_only, save_weights_only and sav
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
@@ -22,11 +20,11 @@ from kept.training.decide.disk_forecast import DiskForecast
 from kept.training.decide.metric_mode import find_mode, monitored
 from kept.training.decide.moment import Moment
 from kept.training.decide.preemption import Preemption, leave
-from kept.training.decide.report import not_saved, save_begins, save_ended
+from kept.training.decide.report import not_saved, save_begins
+from kept.training.decide.results import SaveResults
 from kept.training.decide.schedule import SaveSchedule
 from kept.training.monitor import Metric, as_text
 from kept.training.naming import ArtifactName
-from kept.training.request import SaveRequest
 from kept.training.save.failure_policy import FailurePolicy
 from kept.training.save.saver import Saver
 from kept.training.save.write_checkpoint import CheckpointWriter
@@ -35,28 +33,10 @@ from kept.training.upkeep.compaction import check_can_compact
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kept.training.destinations.base import Destination
-    from kept.training.keras_api.adapter import KerasAdapter
-    from kept.training.options import Options
-    from kept.training.request import SaveResult
-    from kept.training.resume.base import Resuming
-    from kept.training.resume.state import State
-    from kept.training.save.path_template import PathTemplate
-    from kept.training.upkeep.upkeep import Upkeep
+    from kept.training.decide.parts import Parts
+    from kept.training.request import SaveRequest, SaveResult
 
     Logs = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a controller works with."""
-
-    adapter: KerasAdapter
-    path: PathTemplate
-    options: Options
-    destination: Destination
-    upkeep: Upkeep
-    resuming: Resuming
 
 
 class Controller:
@@ -64,6 +44,7 @@ class Controller:
 
     def __init__(self, owner: Any, parts: Parts) -> None:
         """Raises InvalidCheckpoint."""
+        self._parts = parts
         options, path, destination = parts.options, parts.path, parts.destination
         check_can_compact(options.compression, destination.store)
         self._owner, self.adapter, self._path, self._options = owner, parts.adapter, path, options
@@ -78,10 +59,7 @@ class Controller:
         self.saver = Saver(checkpoints, parts.adapter.framework, self, background=background)
         self._why_live = why if options.background else None
         self._failures = FailurePolicy(self.saver.writer, options.on_error)
-        self._results: deque[SaveResult] = deque()  # that the training thread has not settled
-        self._messages: deque[str] = deque()
-        self.dropped = 0  # checkpoints, by on_busy="skip"
-        self._newest_name = ""  # what the newest saved checkpoint is
+        self._results = SaveResults(self.best)
         self._resume = path.check_resume(options.resume)
         self._schedule = SaveSchedule(owner, options.seconds_between_saves)
         self._preemption = Preemption(options.grace_seconds)
@@ -92,7 +70,7 @@ class Controller:
 
     def train_begin(self) -> None:
         """Choose the artifact's name, and find out whether the store can be written."""
-        self._collect_results()
+        self._results.settle()
         self._failures.begin()
         if self._why_live is not None:
             show_once(f"files are written on the training thread: {self._why_live}")
@@ -170,7 +148,7 @@ class Controller:
         try:
             return self.saver.writer.wait(timeout)
         finally:
-            self._collect_results()
+            self._results.settle()
 
     def close(self) -> None:
         """Wait until every checkpoint is durable, and free the memory of the snapshots."""
@@ -178,13 +156,19 @@ class Controller:
         try:
             self.saver.close()
         finally:
-            self._collect_results()
+            self._results.settle()
             self.upkeep.close()
+
+    @property
+    def dropped(self) -> int:
+        """How many checkpoints on_busy="skip" skipped."""
+        self._results.settle()
+        return self._results.dropped
 
     @property
     def best_value(self) -> float | None:
         """The best value of the metric so far."""
-        self._collect_results()
+        self._results.settle()
         return self.best.value
 
     def get_state(self) -> dict[str, Any]:
@@ -201,7 +185,7 @@ class Controller:
         try:
             self.upkeep.saved(result)
         finally:
-            self._results.append(result)
+            self._results.add(result)
 
     # --- decisions --------------------------------------------------------------------------------
 
@@ -225,7 +209,6 @@ class Controller:
 
     def _save_by_metric(self, moment: Moment) -> None:
         """Save, unless save_best_only is set and the metric did not improve."""
-        started = time.perf_counter()
         path = self._path.fill(moment.epoch, moment.batch, moment.logs)
         metric = monitored(self._owner, self._mode, moment.logs)
         before = self.best.value
@@ -234,21 +217,20 @@ class Controller:
             self._show(not_saved(moment, metric, before))
             return
         self._show(save_begins(moment, metric, improvement, path))
-        request = self._request(moment, metric, path, started)
+        request = self._request(moment, metric, path)
         if improvement is not None:
             request = request.as_best(improvement)
         self._save(request, moment)
 
     def _save_for_resuming(self, moment: Moment) -> None:
         """Save whatever the metric is, but do not replace the file of the best checkpoint."""
-        started = time.perf_counter()
         try:
             path = self._path.fill(moment.epoch, moment.batch, moment.logs)
             publish = not self._owner.save_best_only
         except InvalidCheckpoint:  # it needs a metric that exists at the end of an epoch only
             path, publish = self._path.plain(), False
         metric = Metric(self._owner.monitor, self._mode)
-        request = self._request(moment, metric, path, started)
+        request = self._request(moment, metric, path)
         self._save(replace(request, publish=publish), moment)
 
     def _save_and_leave(self, moment: Moment) -> None:
@@ -260,66 +242,36 @@ class Controller:
         if not writer.is_done(self._preemption.seconds_left):
             show("grace_seconds expired before the last checkpoint was saved")
         elif not writer.has_failed:
-            self._collect_results()
-            if self._newest_name:
-                show(f"saved as {self._newest_name}, leaving")
+            self._results.settle()
+            if self._results.newest_name:
+                show(f"saved as {self._results.newest_name}, leaving")
         self._report()
         leave()
 
-    def _request(self, moment: Moment, metric: Metric, path: str, started: float) -> SaveRequest:
-        model, parent = self._owner.model, self._resuming.parent
-        return SaveRequest(
-            model=model,  # to ask for it on JAX also puts the step's results into the model
-            artifact=str(self.name.value),
-            path=path,
-            aliases=tuple(dict.fromkeys((moment.alias, *self._options.aliases))),
-            metadata={
-                **(self._options.metadata or {}),
-                **moment.metadata(self.adapter.step(model), metric),
-                **self._path.metadata,
-                **({"parent": parent} if parent else {}),
-            },
-            label=moment.label,
-            started=started,
-            state=self._state(moment),
-        )
-
-    def _state(self, moment: Moment) -> State | None:
-        """Return the run's state; W&B alone gets none, because no run resumes from there."""
-        if self.destination.store is None or not self._path.format.is_file:
-            return None
-        return self._resuming.capture(moment.epoch, moment.batch, moment.logs)
+    def _request(self, moment: Moment, metric: Metric, path: str) -> SaveRequest:
+        model = self._owner.model  # on JAX this also puts the step's results into the model
+        return self._parts.request(model, str(self.name.value), moment, metric, path)
 
     def _save(self, request: SaveRequest, moment: Moment) -> None:
         self._schedule.save_begins()
         self.upkeep.save_begins()
-        dropped = self.dropped
+        dropped = self._results.dropped
         try:
             with self._failures.applied():
                 self.saver.save(request, wait=self._options.on_busy == "wait")
         finally:
-            self._collect_results()
-        if self.dropped == dropped:
+            self._results.settle()
+        if self._results.dropped == dropped:
             self._schedule.saved(moment)
 
     # --- results and messages ---------------------------------------------------------------------
 
-    def _collect_results(self) -> None:
-        """Settle the results of saves that ended; their messages wait for the next hook."""
-        while self._results:
-            result = self._results.popleft()
-            self.best.settle(result)
-            self.dropped += result.dropped
-            self._newest_name = result.name or self._newest_name
-            if message := save_ended(result):
-                self._messages.append(message)
-
     def _report(self, text: str | None = None) -> None:
         """Raise what failed in the background; show the messages that wait, then text."""
-        self._collect_results()
+        self._results.settle()
         self._failures.report()
-        while self._messages:
-            self._show(self._messages.popleft())
+        for message in self._results.messages():
+            self._show(message)
         if text is not None:
             self._show(text)
 

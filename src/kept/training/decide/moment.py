@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kept.training.monitor import metrics_as_json
@@ -20,6 +21,7 @@ class Moment:
     epoch: int
     batch: int | None  # None at the end of an epoch
     logs: Mapping[str, Any]
+    started: float = field(default_factory=time.perf_counter, compare=False)  # of its save
 
     @property
     def label(self) -> str:

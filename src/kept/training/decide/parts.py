@@ -1,0 +1,58 @@
+"""What a controller works with, and the requests that it makes of these parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kept.training.request import SaveRequest
+
+if TYPE_CHECKING:
+    from kept.training.decide.moment import Moment
+    from kept.training.destinations.base import Destination
+    from kept.training.keras_api.adapter import KerasAdapter
+    from kept.training.monitor import Metric
+    from kept.training.options import Options
+    from kept.training.resume.base import Resuming
+    from kept.training.resume.state import State
+    from kept.training.save.path_template import PathTemplate
+    from kept.training.upkeep.upkeep import Upkeep
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a controller works with."""
+
+    adapter: KerasAdapter
+    path: PathTemplate
+    options: Options
+    destination: Destination
+    upkeep: Upkeep
+    resuming: Resuming
+
+    def request(
+        self, model: Any, artifact: str, moment: Moment, metric: Metric, path: str
+    ) -> SaveRequest:
+        """Return the request to save a model at a moment of its fit."""
+        parent = self.resuming.parent
+        return SaveRequest(
+            model=model,
+            artifact=artifact,
+            path=path,
+            aliases=tuple(dict.fromkeys((moment.alias, *self.options.aliases))),
+            metadata={
+                **(self.options.metadata or {}),
+                **moment.metadata(self.adapter.step(model), metric),
+                **self.path.metadata,
+                **({"parent": parent} if parent else {}),
+            },
+            label=moment.label,
+            started=moment.started,
+            state=self._state(moment),
+        )
+
+    def _state(self, moment: Moment) -> State | None:
+        """Return the run's state; W&B alone gets none, because no run resumes from there."""
+        if self.destination.store is None or not self.path.format.is_file:
+            return None
+        return self.resuming.capture(moment.epoch, moment.batch, moment.logs)
