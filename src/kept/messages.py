@@ -1,4 +1,4 @@
-"""Where messages go: where Keras's own callbacks print."""
+"""Prints messages for the user where Keras's own callbacks print."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ _said: set[str] = set()
 
 
 def show(text: str) -> None:
-    """Show a message of kept to the user."""
+    """Print a message of kept for the user."""
     print_text(f"kept: {text}")
 
 
 def show_once(text: str) -> None:
-    """Show a message unless this process has shown it already."""
+    """Print a message, unless this process has printed it already."""
     if text not in _said:
         _said.add(text)
         show(text)
 
 
 def print_text(text: str) -> None:
-    """Print, or log where Keras was told to log."""
+    """Print a text, or log it if the user has set Keras to log."""
     if _is_interactive():
-        print(text, flush=True)  # noqa: T201 - where Keras's own callbacks print
+        print(text, flush=True)  # noqa: T201 - as Keras's own callbacks do
     else:
         import logging
 
@@ -30,10 +30,10 @@ def print_text(text: str) -> None:
 
 
 def _is_interactive() -> bool:
-    """Return what Keras was told; the edition that is not loaded was told nothing."""
+    """Return whether Keras prints; a package that is not loaded has no say."""
     keras, tf_keras = sys.modules.get("keras"), sys.modules.get("tf_keras")
-    told = [
+    settings = [
         *([keras.config.is_interactive_logging_enabled()] if keras else []),
         *([tf_keras.utils.is_interactive_logging_enabled()] if tf_keras else []),
     ]
-    return all(told)
+    return all(settings)

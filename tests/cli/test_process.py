@@ -69,7 +69,7 @@ def test_ctrl_c(run, tmp_path):
     (tmp_path / "kept-store").mkdir()
     os.symlink(tmp_path / "never", tmp_path / "kept-store/kept.json")
     waiting = subprocess.Popen([*MODULE, "ls"], stderr=subprocess.PIPE, text=True)
-    time.sleep(1)  # by now it waits for somebody to write to the pipe
+    time.sleep(1)  # by now it waits for a writer of the pipe
     waiting.send_signal(signal.SIGINT)
     _, error = waiting.communicate(timeout=10)
     assert (waiting.returncode, error) == (130, "Interrupted.\n")
@@ -119,7 +119,7 @@ def test_help_cuts_no_sentence_off(run):
     assert "..." not in listed
 
 
-def test_help_tells_of_references_and_exit_codes(run):
+def test_help_explains_references_and_exit_codes(run):
     text = run("--help").stdout
     for code in (0, 1, 2, 3, 4, 130):
         assert f"\n    {code} " in text

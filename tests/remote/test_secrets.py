@@ -33,7 +33,7 @@ import logging, os, sys, traceback, kept
 from kept.sync.mirror.mirrors import Mirror
 from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
-from kept.bucket import object as object_bucket
+from kept.bucket.object_storage import bucket as object_bucket
 logging.basicConfig(level=logging.DEBUG)
 object_bucket.RETRIES = 1
 location, path = sys.argv[1:]

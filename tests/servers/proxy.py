@@ -1,4 +1,4 @@
-"""A proxy in front of an S3 server that counts what passes, and misbehaves as it is told to."""
+"""A proxy in front of an S3 server that counts what passes, and misbehaves as a test asks."""
 
 from __future__ import annotations
 

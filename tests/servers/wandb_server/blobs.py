@@ -1,7 +1,7 @@
 """The bytes: stored under their MD5, which is checked on receipt; URLs carry their own permission.
 
-As with object storage, whoever has a URL may use it, without credentials, for what it was made
-for: one key, one method, and when uploading one digest.
+As with object storage, a client that has a URL may use it without credentials for its purpose: one
+key, one method, and when uploading one digest.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Blobs:
         return hmac.compare_digest(signature, self._sign(method, key))
 
     def receive(self, stream: BinaryIO, md5: str, check: Callable[[int], None]) -> None:
-        """Store a stream; check is told after each piece how much has come. Raises BadDigest."""
+        """Store a stream; call check with the bytes so far after each piece. Raises BadDigest."""
         temporary = self._folder / f"tmp-{secrets.token_hex(8)}"
         digest, received = hashlib.md5(usedforsecurity=False), 0
         try:

@@ -1,4 +1,4 @@
-"""What can go wrong on the way, as told by a test."""
+"""The faults of the server, which a test chooses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Fault = Callable[[str], str | None]
 
 
 class Broken(BaseException):
-    """The connection is gone; nobody is left to be answered."""
+    """The connection is closed; no client waits for an answer."""
 
 
 class Faults:

@@ -1,4 +1,4 @@
-"""Mirrors that follow a store: training never waits, nothing is lost, the user is told once."""
+"""Mirrors that follow a store: training never waits, nothing is lost, one message for the user."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def log(store, tmp_path, n, name="m"):
 
 
 def test_versions_arrive(store, tmp_path, monkeypatch, shown):
-    monkeypatch.setattr(courier, "NOTICE_SECONDS", 60)  # a busy machine is nothing to be told of
+    monkeypatch.setattr(courier, "NOTICE_SECONDS", 60)  # a busy machine needs no notice
     target = kept.Store(MemoryBucket())
     mirror = Mirror(store, target)
     mirror.begin("m")
@@ -62,7 +62,7 @@ def test_what_an_earlier_run_left_is_copied_by_the_next(store, tmp_path):
     assert [a.name for a in target.artifacts()] == ["m", "other"]
 
 
-def test_a_mirror_that_is_away_is_told_of_once_and_catches_up(
+def test_a_mirror_that_is_away_is_reported_once_and_catches_up(
     store, tmp_path, proxy, s3, quick, quick_pauses, shown
 ):
     proxy.fault = lambda *_: "away"
@@ -76,11 +76,11 @@ def test_a_mirror_that_is_away_is_told_of_once_and_catches_up(
     started = time.monotonic()
     mirror.courier.finish()
     assert time.monotonic() - started < 30
-    told = [text for text in shown if "on their way" not in text]
-    assert len(told) == 2
-    assert "training continues, and every version is safe" in told[0]
-    assert "cannot be reached" in told[0]
-    assert told[1].endswith(f"kept sync {store.location} {s3}")
+    texts = [text for text in shown if "on their way" not in text]
+    assert len(texts) == 2
+    assert "training continues, and every version is safe" in texts[0]
+    assert "cannot be reached" in texts[0]
+    assert texts[1].endswith(f"kept sync {store.location} {s3}")
     proxy.fault = lambda *_: None
     assert mirror.courier.wait(20)
     assert [v.index for v in kept.open_store(s3).versions("m")] == [0, 1, 2]
@@ -189,5 +189,5 @@ print(*sent, flush=True)
 """
 
 
-def test_a_fork_leaves_what_is_due_to_the_parent_and_the_child_can_send_and_end():
+def test_after_a_fork_the_parent_sends_its_keys_and_the_child_can_send_and_end():
     assert finish(start(FORKED)) == ["of the child", "of the parent"]

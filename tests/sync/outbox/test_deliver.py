@@ -1,4 +1,4 @@
-"""From the outbox to a remote store: in order, once, whoever is killed and whatever fails."""
+"""From the outbox to a remote store: in order, once, after every kill and every failure."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def test_entries_become_versions_in_order(s3, outbox, tmp_path):
     delivery = Delivery(kept.open_store(s3), outbox, arrived)
     for n in range(3):
         add(delivery, tmp_path, n).unlink()
-    told = []
-    assert delivery.send(lambda *done: told.append(done)) == Delivered(3, 3000)
-    assert told == [(1016, 3000), (2032, 3000), (3048, 3048)]  # a blob has a header of 16 bytes
+    counts = []
+    assert delivery.send(lambda *done: counts.append(done)) == Delivered(3, 3000)
+    assert counts == [(1016, 3000), (2032, 3000), (3048, 3048)]  # a blob has a header of 16 bytes
     assert [v.reference for v in arrived.versions] == ["m:v0", "m:v1", "m:v2"]
     store = kept.open_store(s3)
     assert store["m:best"].index == 2
@@ -58,10 +58,10 @@ def test_entries_become_versions_in_order(s3, outbox, tmp_path):
     assert not os.path.exists(outbox.folder)
 
 
-def test_one_that_is_added_while_the_outbox_is_looked_at_is_told_when_it_arrives(
+def test_one_that_is_added_while_the_outbox_is_looked_at_is_reported_when_it_arrives(
     s3, outbox, tmp_path, monkeypatch
 ):
-    """Once it was taken for sent, since the look had not found it, and its arrival was not told."""
+    """It must not count as sent because the look missed it; its arrival must be reported."""
     arrived = Arrived()
     delivery = Delivery(kept.open_store(s3), outbox, arrived)
     add(delivery, tmp_path, 0)
@@ -85,7 +85,7 @@ def test_one_that_is_added_while_the_outbox_is_looked_at_is_told_when_it_arrives
 def test_what_another_one_is_sending_is_waited_for_if_everything_is_wanted(
     s3, outbox, tmp_path, everything
 ):
-    """A run that resumes wants it; once it began anew, since the other one was not done yet."""
+    """A run that resumes needs it; without it the run would begin at epoch 0."""
     store, sent = kept.open_store(s3), []
     add(Delivery(store, outbox), tmp_path, 0)
     resuming = Delivery(store, outbox)
@@ -99,7 +99,7 @@ def test_what_another_one_is_sending_is_waited_for_if_everything_is_wanted(
     assert sent == [Delivered(1, 1000) if everything else Delivered(0, 0)]
 
 
-def test_one_that_is_deleted_before_its_arrival_is_told_holds_nothing_up(
+def test_one_that_is_deleted_before_its_arrival_is_reported_delays_nothing(
     s3, outbox, tmp_path, monkeypatch
 ):
     arrived = Arrived()
@@ -163,12 +163,12 @@ def test_what_fails_still_waits_and_is_not_sent_twice(proxy, s3, quick, outbox, 
     for n in range(3):
         add(delivery, tmp_path, n)
     second = "/log/" + "0" * 19 + "2.json"
-    told = []
+    answered = []
 
     def misbehave(method, path):
-        """Store the record, but say otherwise, also to who reads it back."""
-        if second in path and (method == "PUT" or told):
-            told.append(method)
+        """Store the record, but answer with an error, also to a reader."""
+        if second in path and (method == "PUT" or answered):
+            answered.append(method)
             return "503" if method == "PUT" else "away"
         return None
 
@@ -181,7 +181,7 @@ def test_what_fails_still_waits_and_is_not_sent_twice(proxy, s3, quick, outbox, 
     assert found(s3) == [(0, 0), (1, 1), (2, 2)]
 
 
-def test_an_entry_that_is_refused_does_not_hold_up_the_others(s3, outbox, tmp_path):
+def test_a_rejected_entry_does_not_delay_the_others(s3, outbox, tmp_path):
     delivery = Delivery(kept.open_store(s3), outbox)
     spoiled = add(delivery, tmp_path, 0)
     add(delivery, tmp_path, 1)
@@ -232,9 +232,9 @@ def test_processes_that_share_an_outbox(s3, outbox):
     lines = [finish(process) for process in started]
     store = kept.open_store(s3)
     assert [v.index for v in store.versions("m")] == list(range(12))
-    for who, told in zip("abc", lines, strict=True):
+    for who, arrived in zip("abc", lines, strict=True):
         own = [store[f"m:{who}{n}"].reference for n in range(4)]
-        assert told == own
+        assert arrived == own
         assert [int(reference.rpartition("v")[2]) for reference in own] == sorted(
             int(reference.rpartition("v")[2]) for reference in own
         )

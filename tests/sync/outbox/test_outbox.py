@@ -1,4 +1,4 @@
-"""The outbox: entries are whole or not there, in order, without a second copy of the bytes."""
+"""The outbox: entries are whole or missing, in order, without a second copy of the bytes."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_what_cannot_be_added_leaves_nothing(outbox, file):
     assert not os.path.exists(outbox.folder)
 
 
-def test_a_damaged_record_is_said_and_not_passed_over(outbox, file):
+def test_a_damaged_record_is_reported_and_not_skipped(outbox, file):
     entry = outbox.add("there", {"m": file}, CONTENT)
     record = os.path.join(entry.folder, "entry.json")
     write(file.with_name("x"), b'{"blake3":"').replace(record)
@@ -206,8 +206,8 @@ with Outbox(sys.argv[1]).draining("there") as mine:
 
 def test_one_process_at_a_time_sends_to_a_destination(outbox):
     claims = start(CLAIMS, outbox.folder)
-    forked, told = sorted((claims.stdout.readline() for _ in range(2)), reverse=True)
-    mine, worker = told.split()
+    forked, claim = sorted((claims.stdout.readline() for _ in range(2)), reverse=True)
+    mine, worker = claim.split()
     assert (forked, mine) == ("forked\n", "True")
     with outbox.draining("there") as mine, outbox.draining("elsewhere") as other:
         assert (mine, other) == (False, True)

@@ -44,25 +44,25 @@ def test_nothing_happens(train):
     ],
 )
 def test_killed_in_the_midst_of_an_upload(wandb_server, train, number, call, nth):
-    begun, go_on = stuck(wandb_server, call, nth)
-    killed_in_the_midst_of_an_upload(wandb_server, train(), number, begun, go_on)
+    begun, release = stuck(wandb_server, call, nth)
+    killed_in_the_midst_of_an_upload(wandb_server, train(), number, begun, release)
 
 
 def test_killed_again_during_kept_sync(wandb_server, train, tmp_path):
-    begun, go_on = stuck(wandb_server, "upload", 0)
+    begun, release = stuck(wandb_server, "upload", 0)
     training = train()
     training.wait_for("Epoch 4: finished saving")
     training.kill(signal.SIGKILL, -signal.SIGKILL)
-    go_on.set()
+    release.set()
     for nth in (1, 3):
-        begun, go_on = stuck(wandb_server, "commitArtifact", nth - 1)
+        begun, release = stuck(wandb_server, "commitArtifact", nth - 1)
         syncing = subprocess.Popen(
             [*KEPT, "sync", "--outbox", training.outbox.folder], cwd=tmp_path
         )
         assert begun.wait(PATIENCE)
         syncing.kill()
         syncing.wait()
-        go_on.set()
+        release.set()
     wandb_server.faults.fault = lambda name: None
     sync(training)
     assert len(training.is_on_the_server()) == 4
@@ -75,14 +75,14 @@ def test_the_server_away_for_the_whole_run(wandb_server, train):
 @pytest.mark.parametrize("stands_still", [False, True])
 def test_sigterm_between_batches(wandb_server, train, stands_still):
     """The run is saved once more; that checkpoint is on W&B too, if need be by kept sync."""
-    begun, go_on = stuck(wandb_server, "upload" if stands_still else "nothing", 0)
+    begun, release = stuck(wandb_server, "upload" if stands_still else "nothing", 0)
     training = train(epochs=3, end="term")
     if stands_still:
         training.wait_for("leaving")
         assert begun.wait(PATIENCE), training.output
         training.kill(signal.SIGKILL, -signal.SIGKILL)  # the grace of the scheduler is over
         assert len(training.outbox.entries()) == 3
-        go_on.set()
+        release.set()
         wandb_server.faults.fault = lambda name: None
     else:
         training.end(128 + signal.SIGTERM)
@@ -95,8 +95,8 @@ def test_sigterm_between_batches(wandb_server, train, stands_still):
     assert own == [{"epoch_0"}, {"epoch_1"}, {"epoch_2_batch_2"}]
     assert {"latest"} <= set(last.aliases)
     assert "best" in epochs[-1].aliases, "a save for resuming is never the best"
-    told = json.loads(last.metadata)
-    assert (told["epoch"], told["batch"], told["step"]) == (2, 2, 11)
+    metadata = json.loads(last.metadata)
+    assert (metadata["epoch"], metadata["batch"], metadata["step"]) == (2, 2, 11)
     [data] = wandb_server.content(last).values()
     assert data == (training.folder / "model-03.keras").read_bytes()
     assert training.outbox.entries() == []

@@ -35,17 +35,17 @@ ALL = [edition(name) for name in EDITIONS]
 
 @pytest.mark.parametrize("options", [edition("torch"), edition("tf_keras")])
 def test_killed(wandb_server, train, options):
-    begun, go_on = stuck(wandb_server, "upload", 2)
+    begun, release = stuck(wandb_server, "upload", 2)
     training = train(**options)
-    killed_in_the_midst_of_an_upload(wandb_server, training, signal.SIGKILL, begun, go_on)
+    killed_in_the_midst_of_an_upload(wandb_server, training, signal.SIGKILL, begun, release)
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("options", ALL)
 def test_killed_in_the_midst_of_an_upload(wandb_server, train, options, number):
-    begun, go_on = stuck(wandb_server, "upload", 2)
-    killed_in_the_midst_of_an_upload(wandb_server, train(**options), number, begun, go_on)
+    begun, release = stuck(wandb_server, "upload", 2)
+    killed_in_the_midst_of_an_upload(wandb_server, train(**options), number, begun, release)
 
 
 @pytest.mark.integration

@@ -1,4 +1,4 @@
-"""Uploads to W&B, with its own SDK: nothing is lost, nothing is there twice."""
+"""Uploads to W&B, with its own SDK: nothing is lost, nothing is stored twice."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def quick(monkeypatch, tmp_path):
 def test_checkpoints_arrive_in_order_with_all_that_belongs_to_them(
     wandb_server, tmp_path, monkeypatch, shown
 ):
-    monkeypatch.setattr(courier, "NOTICE_SECONDS", 60)  # a busy machine is nothing to be told of
+    monkeypatch.setattr(courier, "NOTICE_SECONDS", 60)  # a busy machine needs no notice
     trainer = Trainer(tmp_path)
     trainer.save(b"a" * 100_000, description="the first", ttl=timedelta(days=3))
     trainer.save(b"b")
@@ -150,7 +150,7 @@ def test_committed_and_not_confirmed_is_not_sent_again(wandb_server, tmp_path, m
     trainer.is_on(wandb_server)
 
 
-def test_a_server_that_does_not_tell_is_not_taken_for_one_that_has_nothing(wandb_server, tmp_path):
+def test_a_server_that_does_not_answer_is_not_taken_for_an_empty_one(wandb_server, tmp_path):
     trainer = Trainer(tmp_path)
     place = sdk.place_of(trainer.run)
     assert sdk.known(place, trainer.name, "model") == set()
@@ -168,7 +168,7 @@ def test_a_server_that_does_not_tell_is_not_taken_for_one_that_has_nothing(wandb
 
 
 def test_the_same_bytes_again(wandb_server, tmp_path):
-    """W&B makes no version of them: the aliases go to the one that is there."""
+    """W&B makes no version of them: the aliases go to the existing one."""
     trainer = Trainer(tmp_path)
     trainer.save(b"same")
     trainer.save(b"same", aliases=["latest", "epoch_1", "best"])

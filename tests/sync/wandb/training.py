@@ -70,7 +70,7 @@ class Training:
         self.end(code)
 
     def stop(self):
-        """End it, whatever it does: what goes on would log to the server of the next test."""
+        """End it, whatever it does: a living one would log to the server of the next test."""
         self.process.kill()
         self.process.wait()
         self._reader.join()
@@ -136,20 +136,20 @@ def sync(training, *more):
 
 
 def stuck(server, call, nth):
-    """Have the nth call of a name wait; return when it has begun, and how to let it go on."""
-    begun, go_on = threading.Event(), threading.Event()
+    """Have the nth call of a name wait; return when it has begun, and how to release it."""
+    begun, release = threading.Event(), threading.Event()
     seen = iter(range(1_000_000))
 
     def fault(name):
         if name == call and next(seen) >= nth:
             begun.set()
-            go_on.wait(PATIENCE)
+            release.wait(PATIENCE)
 
     server.faults.fault = fault
-    return begun, go_on
+    return begun, release
 
 
-def killed_in_the_midst_of_an_upload(server, training, number, begun, go_on):
+def killed_in_the_midst_of_an_upload(server, training, number, begun, release):
     """Kill a training of 4 epochs while an upload is stuck, and see kept sync bring all of it."""
     training.wait_for("Epoch 4: finished saving")
     assert begun.wait(PATIENCE), training.output
@@ -157,7 +157,7 @@ def killed_in_the_midst_of_an_upload(server, training, number, begun, go_on):
         training.kill(number, -number)
     else:
         training.kill_as_a_scheduler_does(number)
-    go_on.set()
+    release.set()
     server.faults.fault = lambda name: None
     assert len(training.reported) == 4
     assert len(training.outbox.entries()) >= 2
@@ -178,7 +178,7 @@ def trained_while_the_server_is_away(server, start):
     server.faults.fault = fault
     training = start()
     training.wait_for("fit is over")
-    training.wait_for("failed; training continues")  # told by another thread, maybe a moment later
+    training.wait_for("failed; training continues")  # by another thread, maybe a moment later
     assert training.output.count("failed; training continues") == 1, training.output
     assert f"kept sync --outbox {training.outbox.folder}" in training.output
     training.kill(signal.SIGKILL, -signal.SIGKILL)  # wandb itself would wait for its server
