@@ -30,7 +30,7 @@ if TYPE_CHECKING:
               help="Keep the first of each '10 epochs', '1000 steps' or '6h'.")  # fmt: skip
 @click.option("--keep-within", "within", metavar="TIME", help="Keep those of the last 7d, 12h, …")
 @click.option("--keep-bytes", "bytes", metavar="SIZE",
-              help="Of all these, delete the oldest until the rest fits into 50GB.")  # fmt: skip
+              help="Then delete the oldest until the rest fits into 50GB.")  # fmt: skip
 @dry_run_option
 @yes_option
 @json_option

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -21,9 +20,9 @@ kept sync s3://bucket/prefix ./here  copies object storage to a folder
 
 A checkpoint waits in the outbox until its destination has confirmed it: after a crash, an outage,
 or a run in W&B's offline mode. Sync sends it to its run, in order, with its aliases, and never
-twice. It leaves to a training process the checkpoints that this process sends itself. If the
-destination rejects a checkpoint (its name, its type, a changed file), the checkpoint stays in the
-outbox with the reason, and later ones are sent. Each sync tries it again until you drop it.
+twice. If a process still trains, sync leaves its checkpoints to it. If the destination rejects a
+checkpoint (its name, its type, a changed file), the checkpoint stays in the outbox with the reason,
+and later ones are sent. Each sync tries it again until you drop it.
 
 Between stores, TARGET gets the versions of SOURCE that it lacks. Versions keep their numbers,
 aliases and metadata, and deleted ones stay deleted. Only bytes that TARGET lacks are moved.
@@ -32,8 +31,7 @@ After an interruption, the next sync continues.
 """
 
 
-@dataclass(frozen=True)
-class _Options:
+class _Options(NamedTuple):
     artifact: str | None
     status: bool
     drop: bool

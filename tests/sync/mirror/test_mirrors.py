@@ -139,7 +139,7 @@ def test_trainers_killed_during_uploads(tmp_path, s3, proxy):
             assert mirrored.verify().problems == []
     proxy.fault = lambda *_: None
     code = "import sys; from kept.cli.main import main; main()"
-    finish(start(code, "--store", tmp_path / "store", "sync"))
+    finish(start(code, "--store", tmp_path / "store", "sync", "--outbox", tmp_path / "outbox"))
     store, mirrored = kept.open_store(tmp_path / "store"), kept.open_store(s3)
     assert [(v.index, v.digest, v.aliases) for v in store.versions("m")] == [
         (v.index, v.digest, v.aliases) for v in mirrored.versions("m")
