@@ -85,7 +85,7 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
             has_batch=save_freq != "epoch",
         )
         super().__init__(
-            filepath="x.weights.h5" if save_weights_only else "x.keras",  # Keras knows no more
+            filepath="x.weights.h5" if save_weights_only else "x.keras",  # Keras accepts only these
             monitor=monitor,
             verbose=verbose,
             save_best_only=save_best_only,

@@ -53,7 +53,7 @@ class BackgroundCompactor:
         self._is_max = compression == "max"
         self._is_off = compression == "none" or not sys.executable
         self._lock = threading.Lock()
-        self._saves = 0  # that are due or being written
+        self._saves = 0  # in progress
         self._bytes_new = 0
         self._name = ""
         self._process: subprocess.Popen[bytes] | None = None
