@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import types
 from importlib.metadata import version
 from importlib.util import find_spec
 
@@ -72,6 +73,15 @@ def test_a_fit_of_another_kind_is_not_one_of_keras():
         return callers.is_in_fit(inspect.currentframe()), rows
 
     assert fit() == (False, 3)
+
+
+@pytest.mark.any_framework
+def test_an_evaluation_is_no_fit():
+    def evaluate():
+        epoch_iterator = types.SimpleNamespace(data_adapter=None)  # as Keras has it there, too
+        return callers.is_in_fit(inspect.currentframe()), callers.find_fit(), epoch_iterator
+
+    assert evaluate()[:2] == (False, ((), None))
 
 
 @pytest.mark.any_framework

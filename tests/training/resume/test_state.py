@@ -253,6 +253,12 @@ class TestReading:
         with pytest.raises(Damaged, match=JSON_FILE):
             read_state(folder)
 
+    def test_a_name_that_occurs_twice(self, folder):
+        text = (folder / JSON_FILE).read_text()
+        (folder / JSON_FILE).write_text(text[:-1] + ', "epoch": 7}')
+        with pytest.raises(Damaged, match="occurs twice"):
+            read_state(folder)
+
     def test_missing_arrays(self, folder):
         (folder / ARRAYS_FILE).unlink()
         with pytest.raises(Damaged):
