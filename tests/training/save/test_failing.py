@@ -269,7 +269,7 @@ def test_ctrl_c_while_the_writer_is_waited_for_takes_the_best_value_back(model, 
     callback = hooks(checkpoint("m.keras"), model)
     callback.on_epoch_end(0, {"val_loss": 2.0})
     with monkeypatch.context() as patch:
-        patch.setattr("kept.training.snapshot.snapshot.SnapshotPool.borrow", interrupted)
+        patch.setattr("kept.training.snapshot.pool.SnapshotPool.borrow", interrupted)
         with pytest.raises(KeyboardInterrupt):
             callback.on_epoch_end(1, {"val_loss": 1.0})
     assert callback.best == 2.0

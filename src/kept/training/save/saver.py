@@ -11,7 +11,7 @@ from kept.training.keras_api.save_file import cannot_snapshot
 from kept.training.request import SaveResult
 from kept.training.save.pace import SavePace
 from kept.training.save.writer import Writer, wait_with_notice
-from kept.training.snapshot.snapshot import SnapshotPool
+from kept.training.snapshot.pool import SnapshotPool
 from kept.training.snapshot.variables import variables_of
 
 if TYPE_CHECKING:

@@ -1,0 +1,55 @@
+"""How a file appears under its final name."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from kept.store.content.file_source import MemoryFile
+from kept.training.save.publish import publish, workspace_beside
+
+pytestmark = pytest.mark.any_framework
+
+
+class TestPublish:
+    def test_a_failure_leaves_nothing(self, tmp_path):
+        def write():
+            with workspace_beside(str(tmp_path / "new" / "m.keras")) as written:
+                with open(written, "w") as file:
+                    file.write("half")
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            write()
+        assert list((tmp_path / "new").iterdir()) == []
+
+    def test_a_success_leaves_the_file(self, tmp_path):
+        with workspace_beside(str(tmp_path / "m.keras")) as written:
+            with open(written, "w") as file:
+                file.write("whole")
+            publish(written, written, str(tmp_path / "m.keras"))
+        assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("m.keras", "whole")]
+
+    def test_a_file_in_memory_is_written_first(self, tmp_path):
+        (tmp_path / "m.keras").write_text("before")
+        with workspace_beside(str(tmp_path / "m.keras")) as place:
+            publish(MemoryFile("m.keras", [b"wh", b"ole"]), place, str(tmp_path / "m.keras"))
+        assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("m.keras", "whole")]
+
+    @pytest.mark.parametrize("size", [5, 9 * 2**20])
+    def test_a_disk_that_is_full_leaves_the_file_of_before(self, tmp_path, monkeypatch, size):
+        def full(fd, *_):
+            os.write(fd, b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        (tmp_path / "m.keras").write_text("before")
+        file, path = MemoryFile("m.keras", [bytes(size)]), str(tmp_path / "m.keras")
+        monkeypatch.setattr(os, "pwrite", full)
+        monkeypatch.setattr(os, "writev", full)
+        with workspace_beside(path) as place:
+            for _ in range(2):  # half a file is not taken for one that was written
+                with pytest.raises(OSError, match="No space"):
+                    publish(file, place, path)
+        assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("m.keras", "before")]
