@@ -175,6 +175,7 @@ def test_the_end_of_a_fit(s3, proxy, big, tmp_path, monkeypatch, way):
     monkeypatch.setattr(progress, "sys", types.SimpleNamespace(stderr=terminal))
     monkeypatch.setattr(progress, "_PATIENCE", 0.01)
     monkeypatch.setattr(courier, "NOTICE_SECONDS", 0.01)
+    monkeypatch.chdir(tmp_path)  # for the outbox
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     kept.open_store(s3).create()
@@ -183,7 +184,8 @@ def test_the_end_of_a_fit(s3, proxy, big, tmp_path, monkeypatch, way):
     proxy.fault = lambda method, path: "slow" if method == "PUT" and "/log/" in path else None
     if way == "store":
         options = types.SimpleNamespace(resume=None, mirror=None)
-        found = RemoteDestination(kept.open_store(s3), options, lambda _: arrived.set())
+        arrivals = types.SimpleNamespace(arrived=lambda version: arrived.set())
+        found = RemoteDestination(kept.open_store(s3), options, arrivals)
         label = {"type": "model", "aliases": [], "metadata": {}}
         found._delivery.add("m", {"big.h5": str(big)}, label)
         found._courier.wake(s3)
