@@ -89,6 +89,15 @@ def play(callbacks, logs, *, model, batches=1, start=0):
     return model
 
 
+def begin(callback, model):
+    """Begin to train, and wait until the memory for a snapshot exists."""
+    callback.set_model(model)
+    callback.set_params({})
+    callback.on_train_begin()
+    callback.on_train_batch_end(0)
+    callback.wait()
+
+
 def losses(*values):
     return [{"val_loss": value} for value in values]
 

@@ -22,8 +22,8 @@ class MeasuredMetadata:
     """
 
     values: Mapping[str, Any]
-    started: float
-    seconds: tuple[str, ...] = ("write_seconds",)
+    started: float = 0.0
+    seconds: tuple[str, ...] = ()
 
     def complete(self, bytes_new: int | None) -> dict[str, Any]:
         """Return the metadata at this moment; bytes_new is left out if it is not known."""

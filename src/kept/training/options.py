@@ -115,13 +115,14 @@ class Options:
         every = self.save_every
         if every is None:
             return math.inf
-        try:
-            span = parse_span(every, "save_every").total_seconds()
-            # A timedelta has microseconds, a number may be smaller.
-            seconds = float(every) if isinstance(every, (int, float)) else span
-        except InvalidInput:
-            seconds = 0.0
-        if seconds <= 0:
+        if isinstance(every, (int, float)) and not isinstance(every, bool):
+            seconds = float(every)
+        else:
+            try:
+                seconds = parse_span(every, "save_every").total_seconds()
+            except InvalidInput:
+                seconds = 0.0
+        if not seconds > 0:  # NaN is not
             raise InvalidCheckpoint(
                 "save_every is a time such as '30s', '10min', '2h' or '1d', a number of seconds or "
                 f"a timedelta, more than 0. Received: save_every={every!r}"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kept.errors import SaveFailed
     from kept.store.version import Version
     from kept.training.resume.state import State
 
@@ -54,8 +53,8 @@ class SaveResult:
     request: SaveRequest
     version: Version | None = None  # None if there is no store, or if it is in the outbox so far
     name: str = ""  # what the checkpoint is now, for messages: "m:v3"
-    file: str | None = None  # where the file was published
+    file: str | None = None  # where the file was published, if nothing failed
     committed: bool = False  # whether the checkpoint is durable: a version, or in the outbox
     superseded: bool = False  # whether the file was not published because the next one replaces it
     dropped: bool = False  # whether on_busy="skip" skipped the checkpoint
-    error: SaveFailed | None = None
+    error: BaseException | None = None  # a SaveFailed, or Ctrl-C

@@ -62,6 +62,13 @@ def test_a_failure_leaves_a_later_proposal(best):
     assert best.value is None, "0.5 was never saved"
 
 
+def test_a_commit_ends_older_proposals_that_got_no_result(best):
+    best.propose(loss(0.8))  # its hook was interrupted
+    best.settle(result(best.propose(loss(0.5)), committed=True))
+    assert best.value == 0.5
+    assert best.propose(loss(0.7)) is None
+
+
 def test_a_dropped_request_is_settled_before_one_that_is_still_written(best):
     written, dropped = best.propose(loss(0.5)), best.propose(loss(0.4))
     best.settle(result(dropped, dropped=True))

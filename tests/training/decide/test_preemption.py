@@ -200,6 +200,9 @@ def test_saves_by_the_clock(monkeypatch):
         ("1d", 86400),
         ("2 w", 1_209_600),
         (7, 7),
+        (1e-9, 1e-9),
+        (1e12, 1e12),
+        (float("inf"), float("inf")),
         (timedelta(hours=1), 3600),
     ],
 )

@@ -14,6 +14,7 @@ from tests.training.helpers import (
     PATIENCE,
     AtTheEnd,
     LiveSave,
+    begin,
     best_epoch,
     change,
     content,
@@ -160,15 +161,6 @@ class TestModelsThatChange:
         own_model.pop()
         play([callback], [{}], model=own_model)
         assert callback.versions[-1].metadata["snapshot_bytes"] < before
-
-
-def begin(callback, model):
-    """Begin to train, and wait until the memory for a snapshot is there."""
-    callback.set_model(model)
-    callback.set_params({})
-    callback.on_train_begin()
-    callback.on_train_batch_end(0)
-    callback.wait()
 
 
 class TestMemory:

@@ -142,7 +142,7 @@ class Delivery:
         version_info = VersionInfo(
             info["type"],
             tuple(aliases_of(entry)),
-            MeasuredMetadata(info["metadata"], started=0.0, seconds=()),
+            MeasuredMetadata(info["metadata"]),
             write_id=entry.write_id,
         )
         self.store.create()

@@ -40,14 +40,14 @@ class CheckpointHooks:
 
         Raises InvalidCheckpoint, or what opening the destination raises.
         """
-        best = vars(self).pop("best", None)  # from Keras's constructor
+        initial = vars(self).pop("best", None)  # from Keras's constructor
         upkeep = Upkeep(path, options)
         destination = self._open_destination(options, upkeep)
         is_named = options.name is not None or destination.is_named
         resuming = self._make_resuming(options, is_named=is_named)
-        parts = Parts(adapter, path, options, destination, upkeep, resuming)
+        parts = Parts(adapter, path, options, destination, upkeep, resuming, is_named)
         self._controller = Controller(self, parts)
-        self.best = best
+        self.best = initial
 
     def _open_destination(self, options: Any, arrivals: Arrivals) -> Destination:
         """Return where the checkpoints go; arrivals gets versions that arrive there later."""
@@ -60,14 +60,16 @@ class CheckpointHooks:
     @property
     def best(self) -> float | None:
         """The best value of the monitored metric so far; None if nothing was the best."""
+        if "_controller" not in vars(self):  # Keras's constructor reads and sets it
+            return vars(self).get("best")
         return self._controller.best_value
 
     @best.setter
     def best(self, value: float | None) -> None:
-        if "_controller" in vars(self):
-            self._controller.best.value = value
-        else:  # Keras's constructor sets it
+        if "_controller" not in vars(self):
             vars(self)["best"] = value
+        else:
+            self._controller.best.value = value
 
     @property
     def name(self) -> str | None:

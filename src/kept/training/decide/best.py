@@ -49,8 +49,12 @@ class BestTracker:
     def settle(self, result: SaveResult) -> None:
         """Confirm the value that a request proposed, or take it back if nothing was committed."""
         improvement = result.request.improvement
-        open_before = len(self._proposed)
-        self._proposed = [one for one in self._proposed if one is not improvement]
-        is_open = len(self._proposed) < open_before  # not if the best was set meanwhile
-        if improvement is not None and is_open and result.committed:
+        place = next((n for n, one in enumerate(self._proposed) if one is improvement), None)
+        if improvement is None or place is None:  # the best was set meanwhile
+            return
+        if result.committed:
             self._confirmed = improvement.value
+            # Older proposals that are still open never got a result: their hook was interrupted.
+            del self._proposed[: place + 1]
+        else:
+            del self._proposed[place]

@@ -10,6 +10,7 @@ model, params, monitor, mode, verbose, save_best_only, save_weights_only and sav
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -134,9 +135,9 @@ class Controller:
         self._report()
         self._preemption.stop()  # all is durable: SIGTERM need not wait for the rest
         self.destination.finish()
-        if report := self.upkeep.fit_ends():
+        if report := self.upkeep.finish_compaction():
             self._show(report)
-        self.upkeep.end()
+        self.upkeep.finish()
 
     # --- for the callback -------------------------------------------------------------------------
 
@@ -182,10 +183,8 @@ class Controller:
 
     def saved(self, result: SaveResult) -> None:
         """Take the result of a save, on the thread that wrote it."""
-        try:
-            self.upkeep.saved(result)
-        finally:
-            self._results.add(result)
+        self.upkeep.saved(result)
+        self._results.add(result)
 
     # --- decisions --------------------------------------------------------------------------------
 
@@ -194,7 +193,7 @@ class Controller:
         if self._mode is not None:
             return
         self._mode = find_mode(self._owner, self.adapter)
-        if self._options.name is not None or self.destination.is_named:
+        if self._parts.is_named:
             self._continue_best()
         self._forecast.check(self._schedule.epoch)
         self.saver.prepare(self._owner.model)
@@ -230,6 +229,7 @@ class Controller:
         except InvalidCheckpoint:  # it needs a metric that exists at the end of an epoch only
             path, publish = self._path.plain(), False
         metric = Metric(self._owner.monitor, self._mode)
+        moment = replace(moment, started=time.perf_counter())  # SIGTERM waited for the writer
         request = self._request(moment, metric, path)
         self._save(replace(request, publish=publish), moment)
 
@@ -255,13 +255,13 @@ class Controller:
     def _save(self, request: SaveRequest, moment: Moment) -> None:
         self._schedule.save_begins()
         self.upkeep.save_begins()
-        dropped = self._results.dropped
+        is_taken = True
         try:
             with self._failures.applied():
-                self.saver.save(request, wait=self._options.on_busy == "wait")
+                is_taken = self.saver.save(request, wait=self._options.on_busy == "wait")
         finally:
             self._results.settle()
-        if self._results.dropped == dropped:
+        if is_taken:
             self._schedule.saved(moment)
 
     # --- results and messages ---------------------------------------------------------------------

@@ -29,6 +29,7 @@ class Parts:
     destination: Destination
     upkeep: Upkeep
     resuming: Resuming
+    is_named: bool  # whether an earlier process can have begun the artifact
 
     def request(
         self, model: Any, artifact: str, moment: Moment, metric: Metric, path: str

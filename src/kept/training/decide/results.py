@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ class SaveResults:
         self._best = best
         self._open: deque[SaveResult] = deque()  # not settled yet
         self._messages: deque[str] = deque()
+        self._settling = threading.Lock()
         self.dropped = 0  # checkpoints, by on_busy="skip"
         self.newest_name = ""  # what the newest saved checkpoint is
 
@@ -30,15 +32,18 @@ class SaveResults:
 
     def settle(self) -> None:
         """Confirm or take back best values; the messages wait until they are shown."""
-        while self._open:
-            result = self._open.popleft()
-            self._best.settle(result)
-            self.dropped += result.dropped
-            self.newest_name = result.name or self.newest_name
-            if message := save_ended(result):
-                self._messages.append(message)
+        with self._settling:  # callback.best settles, too, and any thread may read it
+            while self._open:
+                self._settle(self._open.popleft())
 
     def messages(self) -> Iterator[str]:
         """Yield each message once."""
         while self._messages:
             yield self._messages.popleft()
+
+    def _settle(self, result: SaveResult) -> None:
+        self._best.settle(result)
+        self.dropped += result.dropped
+        self.newest_name = result.name or self.newest_name
+        if message := save_ended(result):
+            self._messages.append(message)

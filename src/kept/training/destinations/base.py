@@ -44,7 +44,7 @@ class Submitted:
 
     version: Version | None  # None if there is no store, or if the version comes later
     name: str  # what the checkpoint is now, for messages
-    error: Exception | None = None  # a step after the commit of the version failed
+    error: BaseException | None = None  # of a step after the commit of the version
 
 
 class Destination(Protocol):

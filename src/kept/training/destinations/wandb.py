@@ -91,11 +91,11 @@ class WandbDestination:
         An error of the outbox after the commit is part of the result, because the version stays.
         """
         if self._stored is None:
-            return self._upload(checkpoint, None)
+            return Submitted(None, self._upload(checkpoint, None))
         submitted = self._stored.submit(checkpoint)
         try:
             self._upload(checkpoint, submitted.version)
-        except Exception as error:  # noqa: BLE001 - the saver raises it
+        except BaseException as error:  # noqa: BLE001 - the saver raises it
             return replace(submitted, error=error)
         return submitted
 
@@ -111,7 +111,8 @@ class WandbDestination:
         if self._stored is not None:
             self._stored.finish()
 
-    def _upload(self, checkpoint: Checkpoint, version: Version | None) -> Submitted:
+    def _upload(self, checkpoint: Checkpoint, version: Version | None) -> str:
+        """Put the checkpoint into the outbox; return what it is now."""
         request, metadata = checkpoint.request, checkpoint.metadata
         info = UploadInfo(
             request.artifact,
@@ -124,9 +125,9 @@ class WandbDestination:
         lasting = os.path.dirname(os.path.abspath(request.path))
         entry = self._uploads.add(info, files, lasting)
         if entry is None:
-            return Submitted(version, "not logged, W&B is disabled")
+            return "not logged, W&B is disabled"
         self.logged.append(entry)
-        return Submitted(version, f"{request.artifact} in {self._label}")
+        return f"{request.artifact} in {self._label}"
 
     def _best_of(self, name: str) -> Mapping[str, Any] | None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +16,8 @@ from kept.training.snapshot.pool import SnapshotPool
 from kept.training.snapshot.variables import variables_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import keras
 
     from kept.training.request import SaveRequest
@@ -65,26 +68,17 @@ class Saver:
             self._pool.reserve(variables_of(model))
             self.writer.submit(self._pool.touch)
 
-    def save(self, request: SaveRequest, *, wait: bool = True) -> None:
+    def save(self, request: SaveRequest, *, wait: bool = True) -> bool:
         """Save a checkpoint, or take a snapshot and leave the rest to the writer thread.
 
-        Without wait the checkpoint is dropped while both snapshots are being written. Raises
-        SaveFailed if it saves on the training thread.
+        Without wait the checkpoint is dropped while both snapshots are being written; returns
+        False then. Raises SaveFailed if it saves on the training thread.
         """
         self._pace.save_begins(request.started)
-        try:
-            result = (
-                self._save_live(request)
-                if self._is_live(request.model)
-                else self._save_snapshot(request, wait=wait)
-            )
-        except BaseException:  # Ctrl-C while it waits
-            self._results.saved(SaveResult(request))
-            raise
-        if result is not None:
-            self._results.saved(result)
-            if result.error is not None:
-                raise result.error
+        if self._is_live(request.model):
+            self._save_live(request)
+            return True
+        return self._save_snapshot(request, wait=wait)
 
     def finish(self) -> None:
         """Wait until every checkpoint is durable, with a notice if that takes long."""
@@ -101,22 +95,19 @@ class Saver:
         """Return whether files are written on the training thread."""
         return not self._background or cannot_snapshot(model) is not None
 
-    def _save_live(self, request: SaveRequest) -> SaveResult:
-        self.writer.is_done()  # with snapshots of the model as it was before it got such layers
-        return self._write(request, None)
+    def _save_live(self, request: SaveRequest) -> None:
+        with self._reporting(request):
+            self.writer.is_done()  # with snapshots from before the model got such layers
+        self._finish(self._write(request, None))
 
-    def _save_snapshot(self, request: SaveRequest, *, wait: bool) -> SaveResult | None:
-        """Return the result of a dropped request; that of any other comes later."""
-        snapshot = self._pool.borrow(wait=wait)
+    def _save_snapshot(self, request: SaveRequest, *, wait: bool) -> bool:
+        with self._reporting(request):
+            snapshot = self._pool.borrow(wait=wait)
+            if snapshot is not None:
+                self._take(snapshot, request)
         if snapshot is None:
-            return SaveResult(request, dropped=True)
-        try:
-            extra = self._checkpoints.extra_variables
-            snapshot.take(variables_of(request.model, extra))
-            self._make_memory(request.model, snapshot.size)
-        except BaseException:
-            self._pool.give_back(snapshot)
-            raise
+            self._finish(SaveResult(request, dropped=True))
+            return False
         measured = {
             "stall_seconds": time.perf_counter() - request.started,
             "snapshot_bytes": snapshot.size,
@@ -124,17 +115,36 @@ class Saver:
         request = request.with_metadata(measured)
         self._queue.append(request)
         self.writer.submit(lambda: self._write_snapshot(request, snapshot))
-        return None
+        return True
+
+    @contextlib.contextmanager
+    def _reporting(self, request: SaveRequest) -> Iterator[None]:
+        """Report the result of a request if the block fails, or Ctrl-C interrupts it."""
+        try:
+            yield
+        except BaseException:
+            self._results.saved(SaveResult(request))
+            raise
+
+    def _take(self, snapshot: Snapshot, request: SaveRequest) -> None:
+        try:
+            snapshot.take(variables_of(request.model, self._checkpoints.extra_variables))
+            self._make_memory(request.model, snapshot.size)
+        except BaseException:
+            self._pool.give_back(snapshot)
+            raise
 
     def _write_snapshot(self, request: SaveRequest, snapshot: Snapshot) -> None:
         """Do the job of the writer thread; raises SaveFailed."""
         self._queue.popleft()
-        try:
-            result = self._write(request, snapshot)
-        finally:
-            self._pool.give_back(snapshot)
-        self._results.saved(result)
+        result = self._write(request, snapshot)
+        self._pool.give_back(snapshot)
         self._pace.save_ended(request.started)
+        self._finish(result)
+
+    def _finish(self, result: SaveResult) -> None:
+        """Report a result, and raise its error."""
+        self._results.saved(result)
         if result.error is not None:
             raise result.error
 
@@ -142,7 +152,8 @@ class Saver:
         # Of two files in a row at one path at least one is published.
         waiting = () if self._was_superseded else self._queue
         result = self._checkpoints.write(request, snapshot, waiting)
-        self._was_superseded = result.superseded
+        if result.error is None:
+            self._was_superseded = result.superseded
         return result
 
     def _make_memory(self, model: keras.Model, size: int) -> None:

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from kept.errors import KeptError, SaveFailed
+from kept.errors import SaveFailed
 from kept.messages import show
 from kept.store.metadata import MeasuredMetadata
 from kept.training.keras_api.save_file import MODEL_CHANGED, write_snapshot
@@ -104,7 +104,7 @@ class CheckpointWriter:
                 if not self._made_room(request, error):
                     raise
                 return self._write(request, snapshot, metadata, waiting)
-        except Exception as error:  # noqa: BLE001 - the saver raises it on the training thread
+        except BaseException as error:  # noqa: BLE001 - the saver raises it on the training thread
             what = f"the checkpoint {request.path} could not be saved in"
             return _failed(SaveResult(request), f"{what} {self._destination.location}", error)
 
@@ -118,13 +118,13 @@ class CheckpointWriter:
         """Save it once; raises an error that comes before the commit."""
         with workspace_beside(request.path) as place:
             file = self._write_file(request, snapshot, place)
-            state = _write_state(request, snapshot, place)
-            checkpoint = WrittenCheckpoint(request, file, place, state, metadata)
             try:
+                state = _write_state(request, snapshot, place)
+                checkpoint = WrittenCheckpoint(request, file, place, state, metadata)
                 submitted = self._destination.submit(checkpoint)
             except BaseException:
                 if request.publish:
-                    checkpoint.publish()
+                    publish(file, place, request.path)
                 raise
             return self._publish(checkpoint, submitted, waiting)
 
@@ -155,16 +155,16 @@ class CheckpointWriter:
         stays = request.publish and (error is not None or (self._keep_local and not superseded))
         if stays:
             try:
-                self._publish_once_more(checkpoint)
-            except (KeptError, OSError) as problem:
+                self._publish_with_retry(checkpoint)
+            except BaseException as problem:  # noqa: BLE001 - as in write
                 error = error or problem
         if error is not None:
             what = f"the checkpoint is committed, but {request.path} could not be saved"
             return _failed(result, what, error)
         return replace(result, file=request.path if stays else None, superseded=superseded)
 
-    def _publish_once_more(self, checkpoint: WrittenCheckpoint) -> None:
-        """Publish the file; on a full disk, again after some room was made."""
+    def _publish_with_retry(self, checkpoint: WrittenCheckpoint) -> None:
+        """Publish the file; on a full disk, free some room and try once more."""
         try:
             checkpoint.publish()
         except OSError as error:
@@ -193,7 +193,7 @@ def _measured(request: SaveRequest, snapshot: Snapshot | None) -> MeasuredMetada
         return MeasuredMetadata(
             request.metadata, request.started, ("stall_seconds", "write_seconds")
         )
-    return MeasuredMetadata(request.metadata, time.perf_counter())
+    return MeasuredMetadata(request.metadata, time.perf_counter(), ("write_seconds",))
 
 
 def _write_state(request: SaveRequest, snapshot: Snapshot | None, place: str) -> tuple[str, ...]:
@@ -206,7 +206,10 @@ def _write_state(request: SaveRequest, snapshot: Snapshot | None, place: str) ->
     return tuple(write_state(request.state, request.model, folder, snapshot))
 
 
-def _failed(result: SaveResult, what: str, error: Exception) -> SaveResult:
+def _failed(result: SaveResult, what: str, error: BaseException) -> SaveResult:
+    """Return the result with an error that says what failed; Ctrl-C stays what it is."""
+    if not isinstance(error, Exception):
+        return replace(result, error=error)
     text = f"{result.request.label}: {what}: {type(error).__name__}: {error}{advice(error)}"
     failure = SaveFailed(text)
     failure.__cause__ = error

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from kept.training.snapshot.frameworks import HostBuffer, Variable
 
+
 class Snapshot:
     """The values of variables at one moment, in buffers that are reused.
 

@@ -82,7 +82,9 @@ class BackgroundCompactor:
         if not isinstance(bucket, LocalBucket):
             return
         with self._lock:
-            self._bytes_new += int(version.metadata.get("bytes_new", 0))
+            # A version that arrived from the outbox was looked up, so only its metadata know it.
+            new = version.bytes_new
+            self._bytes_new += int(version.metadata.get("bytes_new", 0)) if new is None else new
             if self._is_off or (self._bytes_new < LEAST and not self._is_max):
                 return
             if version.name != self._name:

@@ -51,23 +51,23 @@ class Upkeep:
 
     def saved(self, result: SaveResult) -> None:
         """Do the work that follows a save."""
-        try:
+        with _reported("the work after a save failed"):
             if result.version is not None:
                 self._committed(result.version)
                 self._published(result.version, result.file)
-        finally:
-            self._compactor.save_ends()
+        self._compactor.save_ends()
 
     def arrived(self, version: Version) -> None:
         """Do the work that follows when a version has reached object storage."""
-        self._committed(version)
-        self._tidy(version.store, version.name)  # the file was published before
+        with _reported("the work after an upload failed"):
+            self._committed(version)
+            self._tidy(version.store, version.name)  # the file was published before
 
-    def fit_ends(self) -> str | None:
+    def finish_compaction(self) -> str | None:
         """Wait a while for the compactor; return a report of what it did."""
         return self._compactor.finish()
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Do the work once more, after mirrors confirmed the last version."""
         if not self.versions:
             return
@@ -85,8 +85,9 @@ class Upkeep:
         """Free at once what keep= deletes, on a full disk; return whether that freed any bytes."""
         if self._gc is None or store is None or not isinstance(store.bucket, LocalBucket):
             return False
-        self._prune(store, artifact)
         try:
+            if self._keep is not None:
+                store.prune(artifact, self._keep)
             return self._gc.collect_now(store, artifact) > 0
         except (KeptError, OSError):  # the save fails with the disk's own error
             return False
@@ -120,5 +121,5 @@ def _reported(what: str) -> Iterator[None]:
     """Print an error of the block as a message."""
     try:
         yield
-    except (KeptError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - the checkpoint itself is safe
         show(f"{what}: {error}")
