@@ -26,9 +26,10 @@ class Period(NamedTuple):
 class Keep:
     """Rules for which versions of an artifact are kept. A version that any rule keeps is kept.
 
-    Whatever the rules are, these versions are never deleted: the newest; the newest without NaN or
-    infinite metrics; each with an alias other than epoch_<n> and epoch_<n>_batch_<b>, such as the
-    best one; each that was undeleted; each that a mirror has not confirmed yet.
+    Some versions are never deleted, whatever the rules are: the newest one, and the newest one
+    without NaN or infinite metrics. The same holds for each version with an alias other than
+    epoch_<n> and epoch_<n>_batch_<b>, such as the best one. It also holds for each version that was
+    undeleted, and for each that a mirror has not confirmed yet.
 
     Args:
         last: How many of the newest versions to keep.
