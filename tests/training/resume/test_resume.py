@@ -18,7 +18,7 @@ from kept.errors import (
     InvalidReference,
     NotFound,
 )
-from kept.training.resume import rng
+from kept.training.keras_api import private_fit
 from kept.training.resume.state_codec import decode, encode, read_arrays, write_arrays
 from tests.training.helpers import Stop, Stopped
 
@@ -249,11 +249,7 @@ def test_callbacks_whose_state_is_not_wanted_are_not_missed(capsys):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a matter of TensorFlow")
 def test_a_run_without_a_seed_is_resumed(monkeypatch):
     """What TensorFlow's eager operations draw their seeds from is made with the first seed."""
-
-    def never_made():
-        raise AttributeError("_rng")
-
-    monkeypatch.setattr(rng, "_tensorflow_seeds", never_made)
+    monkeypatch.setattr(private_fit, "tensorflow_seeds", lambda: None)
     interrupted(9, checkpoint(save_freq=4))
     model = make(seed=2)
     assert fit(model, checkpoint(save_freq=4, resume=True)).epoch == [0, 1, 2]

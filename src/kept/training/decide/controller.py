@@ -183,8 +183,10 @@ class Controller:
 
     def saved(self, result: SaveResult) -> None:
         """Take the result of a save, on the thread that wrote it."""
-        self.upkeep.saved(result)
-        self._results.add(result)
+        try:
+            self.upkeep.saved(result)
+        finally:
+            self._results.add(result)
 
     # --- decisions --------------------------------------------------------------------------------
 

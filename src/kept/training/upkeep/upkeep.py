@@ -51,11 +51,13 @@ class Upkeep:
 
     def saved(self, result: SaveResult) -> None:
         """Do the work that follows a save."""
-        with _reported("the work after a save failed"):
-            if result.version is not None:
-                self._committed(result.version)
-                self._published(result.version, result.file)
-        self._compactor.save_ends()
+        try:
+            with _reported("the work after a save failed"):
+                if result.version is not None:
+                    self._committed(result.version)
+                    self._published(result.version, result.file)
+        finally:
+            self._compactor.save_ends()
 
     def arrived(self, version: Version) -> None:
         """Do the work that follows when a version has reached object storage."""
