@@ -19,6 +19,7 @@ from kept.errors import (
     NotFound,
 )
 from kept.training.keras_api import private_fit
+from kept.training.resume import rng
 from kept.training.resume.state_codec import decode, encode, read_arrays, write_arrays
 from tests.training.helpers import Stop, Stopped
 
