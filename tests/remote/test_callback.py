@@ -43,7 +43,7 @@ def checkpoint(way, s3):
 
 def courier_of(checkpoint):
     """Return what sends to the server."""
-    destination = checkpoint._controller.destination
+    destination = checkpoint._controller.parts.destination
     mirrors = destination._mirrors._all
     return mirrors[0].courier if mirrors else destination._courier
 

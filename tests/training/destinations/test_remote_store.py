@@ -50,7 +50,7 @@ def test_a_store_that_is_away_for_the_whole_run(model, data, s3, proxy, quick, c
     assert "kept sync" in told
     assert checkpoint.versions == []
     assert len(Outbox().entries(s3)) == 3
-    checkpoint._controller.destination._courier.stop(30)  # as at the end of the process
+    checkpoint._controller.parts.destination._courier.stop(30)  # as at the end of the process
     proxy.fault = lambda *_: None
     lines = finish(start("from kept.cli.main import main; main()", "sync"))
     assert any("3 checkpoints" in line for line in lines)
@@ -125,8 +125,8 @@ def test_best_counts_what_has_not_arrived(model, data, s3, proxy, quick):
     best = min(e.info["metadata"]["value"] for e in Outbox().entries(s3))
     second = kept.ModelCheckpoint("m.keras", **options)
     second.set_model(make_model())
-    assert second._controller.destination.best("m", Metric("loss", "min")) == best
-    assert second._controller.destination.best("other", Metric("loss", "min")) is None
+    assert second._controller.parts.destination.best("m", Metric("loss", "min")) == best
+    assert second._controller.parts.destination.best("other", Metric("loss", "min")) is None
 
 
 def test_what_cannot_work_is_told_before_training(proxy, s3):

@@ -275,6 +275,6 @@ def test_ctrl_c_while_the_writer_is_waited_for_takes_the_best_value_back(model, 
     assert callback.best == 2.0
     callback.on_epoch_end(2, {"val_loss": 1.5})
     callback.close()
-    assert callback._controller.upkeep._compactor._saves == 0
+    assert callback._controller.parts.upkeep._compactor._saves == 0
     assert [version.metadata["value"] for version in callback.versions] == [2.0, 1.5]
     assert "best" in callback.versions[-1].aliases

@@ -95,7 +95,7 @@ def test_ctrl_c_before_the_writer_thread_has_the_snapshot(results, monkeypatch, 
     callback.wait()
     assert [result.committed for result in results] == [bool(count)]
     assert callback.best == (1.0 if count else None)
-    assert callback._controller.upkeep._compactor._saves == 0
+    assert callback._controller.parts.upkeep._compactor._saves == 0
 
 
 def test_a_state_that_cannot_be_saved_leaves_the_file(results):
@@ -136,7 +136,7 @@ def test_of_two_superseded_files_one_is_written_also_after_a_failure(monkeypatch
 def test_room_on_a_disk_is_made_in_silence(capsys):
     callback = started(keep=kept.Keep(last=1))
     store = callback.store
-    assert callback._controller.upkeep.make_room(store, "m") is False, "no version exists yet"
+    assert callback._controller.parts.upkeep.make_room(store, "m") is False, "no version exists yet"
     assert "could not be deleted" not in capsys.readouterr().out
 
 
@@ -147,7 +147,7 @@ def test_an_unexpected_error_of_the_upkeep_fails_no_save(results, monkeypatch, c
     assert callback.wait()
     assert len(callback.versions) == 1
     assert "unexpected" in capsys.readouterr().out
-    assert callback._controller.upkeep._compactor._saves == 0
+    assert callback._controller.parts.upkeep._compactor._saves == 0
 
 
 def test_a_proposal_whose_hook_was_interrupted_does_not_stay_the_best(monkeypatch):

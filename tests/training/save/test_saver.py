@@ -317,7 +317,7 @@ class TestFilesPassedOver:
             raise OSError("no room")
 
         callback = checkpoint(store=store, name="m", on_error="warn")
-        monkeypatch.setattr(type(callback._controller.destination), "submit", failing)
+        monkeypatch.setattr(type(callback._controller.parts.destination), "submit", failing)
         with pytest.warns(UserWarning, match="no room"):
             self.save_in_a_hurry(callback, model, gate, 4)
         assert len(published) == 4

@@ -173,7 +173,7 @@ def test_killed_while_it_works_the_run_goes_on(wide, data, store, tmp_path):
     def kill(epoch, logs):
         if epoch == 1:
             checkpoint.wait()
-            process = checkpoint._controller.upkeep._compactor._process
+            process = checkpoint._controller.parts.upkeep._compactor._process
             process.kill()
             process.wait(PATIENCE)
 
@@ -205,7 +205,7 @@ def test_no_process_stays_when_a_fit_breaks_off(wide, data, store):
     with pytest.raises(helpers.Stopped):
         helpers.fit(wide, data, checkpoint, helpers.Stop(after=3), epochs=2)
     checkpoint.wait()
-    process = checkpoint._controller.upkeep._compactor._process
+    process = checkpoint._controller.parts.upkeep._compactor._process
     assert process.poll() is None
     checkpoint.close()
     assert process.poll() is not None

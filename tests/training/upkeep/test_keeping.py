@@ -297,5 +297,5 @@ def test_a_bad_time_for_gc():
 
 
 def test_what_w_and_b_refers_to_is_not_freed_by_itself():
-    with pytest.raises(InvalidCheckpoint, match="Pass gc=None, and run kept gc when W&B"):
+    with pytest.raises(InvalidCheckpoint, match="Pass gc=None, and run `kept gc` when W&B"):
         kept.WandbModelCheckpoint("m.keras", reference=True, keep=kept.Keep(last=1))

@@ -79,7 +79,7 @@ class CheckpointHooks:
     @property
     def store(self) -> Store | None:
         """The store of the versions; None if they go to W&B alone."""
-        return self._controller.destination.store
+        return self._controller.parts.destination.store
 
     @property
     def versions(self) -> list[Version]:
@@ -87,7 +87,7 @@ class CheckpointHooks:
 
         In object storage a checkpoint becomes a version when it arrives there.
         """
-        return list(self._controller.upkeep.versions)
+        return list(self._controller.parts.upkeep.versions)
 
     @property
     def skipped(self) -> int:
@@ -107,7 +107,7 @@ class CheckpointHooks:
 
     def set_model(self, model: Any) -> None:
         """Take the model that is trained; raises InvalidCheckpoint for one of another Keras."""
-        check_model(self._controller.adapter, self, model)
+        check_model(self._controller.parts.adapter, self, model)
         super().set_model(model)  # type: ignore[misc]  # Keras's, the next base
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

@@ -27,7 +27,7 @@ class WandbHooks:
         Each is in the outbox until W&B has confirmed it. After a crash, a kill or an outage the
         next run or `kept sync` uploads the rest.
         """
-        destination = self._controller.destination
+        destination = self._controller.parts.destination
         return list(destination.logged) if isinstance(destination, WandbDestination) else []
 
     def _open_destination(self, options: Any, arrivals: Arrivals) -> Destination:

@@ -45,11 +45,9 @@ class Controller:
 
     def __init__(self, owner: Any, parts: Parts) -> None:
         """Raises InvalidCheckpoint."""
-        self._parts = parts
+        self._owner, self.parts = owner, parts
         options, path, destination = parts.options, parts.path, parts.destination
         check_can_compact(options.compression, destination.store)
-        self._owner, self.adapter, self._path, self._options = owner, parts.adapter, path, options
-        self.destination, self.upkeep, self._resuming = destination, parts.upkeep, parts.resuming
         self.name = ArtifactName(options.name)
         self.best = BestTracker()
         checkpoints = CheckpointWriter(
@@ -76,17 +74,17 @@ class Controller:
         if self._why_live is not None:
             show_once(f"files are written on the training thread: {self._why_live}")
         # Keras hands the same params dict to every callback of one fit.
-        default = self.destination.default_name()
-        name = self.name.begin(self._owner.params, self.destination.places, default)
-        self.destination.begin(name)
+        default = self.parts.destination.default_name()
+        name = self.name.begin(self._owner.params, self.parts.destination.places, default)
+        self.parts.destination.begin(name)
         self._mode = None
-        if self._resume and self.destination.store is not None:
+        if self._resume and self.parts.destination.store is not None:
             reference = self._resume if isinstance(self._resume, str) else name
-            self._resuming.prepare(self.destination.store, reference)
+            self.parts.resuming.prepare(self.parts.destination.store, reference)
             self._resume = False  # a second fit continues the first one
-        self._resuming.begin()
+        self.parts.resuming.begin()
         self._schedule.begin_fit()
-        self.upkeep.begin()
+        self.parts.upkeep.begin()
         self._preemption.listen()
         self._forecast.begin()
 
@@ -95,12 +93,12 @@ class Controller:
         self._report()
         self._schedule.begin_epoch(epoch)
         self._forecast.check(epoch)
-        self._resuming.epoch_begin(epoch)
+        self.parts.resuming.epoch_begin(epoch)
 
     def batch_end(self, batch: int, logs: Logs) -> None:
         """Save if save_freq, save_every or SIGTERM ask for it."""
         self._report()
-        if self._resuming.passes(batch):
+        if self.parts.resuming.passes(batch):
             self._schedule.skip_batch(batch)
             if self._preemption.is_due:  # nothing is new since the version that the fit resumes
                 leave()
@@ -117,7 +115,7 @@ class Controller:
     def epoch_end(self, epoch: int, logs: Logs) -> None:
         """Save with save_freq="epoch"."""
         self._report()
-        self._resuming.epoch_end()
+        self.parts.resuming.epoch_end()
         self._forecast.epoch_over()
         self._first_batch_done()
         moment = Moment(epoch, None, logs)
@@ -129,15 +127,15 @@ class Controller:
     def train_end(self) -> None:
         """Wait until every checkpoint is durable, and a while for mirrors that answer."""
         self.name.end()
-        self._resuming.end()
+        self.parts.resuming.end()
         with self._failures.applied():
             self.saver.finish()
         self._report()
         self._preemption.stop()  # all is durable: SIGTERM need not wait for the rest
-        self.destination.finish()
-        if report := self.upkeep.finish_compaction():
+        self.parts.destination.finish()
+        if report := self.parts.upkeep.finish_compaction():
             self._show(report)
-        self.upkeep.finish()
+        self.parts.upkeep.finish()
 
     # --- for the callback -------------------------------------------------------------------------
 
@@ -158,7 +156,7 @@ class Controller:
             self.saver.close()
         finally:
             self._results.settle()
-            self.upkeep.close()
+            self.parts.upkeep.close()
 
     @property
     def dropped(self) -> int:
@@ -184,7 +182,7 @@ class Controller:
     def saved(self, result: SaveResult) -> None:
         """Take the result of a save, on the thread that wrote it."""
         try:
-            self.upkeep.saved(result)
+            self.parts.upkeep.saved(result)
         finally:
             self._results.add(result)
 
@@ -194,8 +192,8 @@ class Controller:
         """Do what needs the metrics and the optimizer's variables, once in a fit."""
         if self._mode is not None:
             return
-        self._mode = find_mode(self._owner, self.adapter)
-        if self._parts.is_named:
+        self._mode = find_mode(self._owner, self.parts.adapter)
+        if self.parts.is_named:
             self._continue_best()
         self._forecast.check(self._schedule.epoch)
         self.saver.prepare(self._owner.model)
@@ -203,14 +201,14 @@ class Controller:
     def _continue_best(self) -> None:
         artifact = str(self.name.value)
         metric = Metric(self._owner.monitor, self._mode)
-        earlier = Metric(metric.name, metric.mode, self.destination.best(artifact, metric))
+        earlier = Metric(metric.name, metric.mode, self.parts.destination.best(artifact, metric))
         if self.best.continue_from(earlier):
             best = f"best {earlier.name} so far is {as_text(earlier.value)}"
             self._report(f"Continuing {artifact}: {best}")
 
     def _save_by_metric(self, moment: Moment) -> None:
         """Save, unless save_best_only is set and the metric did not improve."""
-        path = self._path.fill(moment.epoch, moment.batch, moment.logs)
+        path = self.parts.path.fill(moment.epoch, moment.batch, moment.logs)
         metric = monitored(self._owner, self._mode, moment.logs)
         before = self.best.value
         improvement = self.best.propose(metric)
@@ -226,10 +224,10 @@ class Controller:
     def _save_for_resuming(self, moment: Moment) -> None:
         """Save whatever the metric is, but do not replace the file of the best checkpoint."""
         try:
-            path = self._path.fill(moment.epoch, moment.batch, moment.logs)
+            path = self.parts.path.fill(moment.epoch, moment.batch, moment.logs)
             publish = not self._owner.save_best_only
         except InvalidCheckpoint:  # it needs a metric that exists at the end of an epoch only
-            path, publish = self._path.plain(), False
+            path, publish = self.parts.path.plain(), False
         metric = Metric(self._owner.monitor, self._mode)
         moment = replace(moment, started=time.perf_counter())  # SIGTERM waited for the writer
         request = self._request(moment, metric, path)
@@ -252,15 +250,15 @@ class Controller:
 
     def _request(self, moment: Moment, metric: Metric, path: str) -> SaveRequest:
         model = self._owner.model  # on JAX this also puts the step's results into the model
-        return self._parts.request(model, str(self.name.value), moment, metric, path)
+        return self.parts.request(model, str(self.name.value), moment, metric, path)
 
     def _save(self, request: SaveRequest, moment: Moment) -> None:
         self._schedule.save_begins()
-        self.upkeep.save_begins()
+        self.parts.upkeep.save_begins()
         is_taken = True
         try:
             with self._failures.applied():
-                is_taken = self.saver.save(request, wait=self._options.on_busy == "wait")
+                is_taken = self.saver.save(request, wait=self.parts.options.on_busy == "wait")
         finally:
             self._results.settle()
         if is_taken:
