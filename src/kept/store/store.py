@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import ArtifactNotFound, VersionNotFound
@@ -12,7 +11,7 @@ from kept.store.log.history import version_records
 from kept.store.log.log import Event, Log, Logs, View
 from kept.store.log.lookup import matches, no_artifact, not_found
 from kept.store.metadata import MeasuredMetadata, checked
-from kept.store.version import Artifact, Version
+from kept.store.version import Artifact, Version, after_commit
 from kept.units import expiry, parse_span
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ class Store:
         transfer = progress and Transfer(sum(s.size for s in sources), progress, in_parts=True)
         committed = commit(self.log(name), sources, info, transfer)
         version = self.logged(name, committed.index)
-        return replace(version, is_new=committed.is_new, bytes_new=committed.bytes_new)
+        return after_commit(version, is_new=committed.is_new, bytes_new=committed.bytes_new)
 
     def logged(self, name: str, index: int) -> Version:
         """Return a committed version, deleted since or not; raises NotFound or Damaged."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -32,8 +32,9 @@ class Version:
     store: Store
     name: str
     record: VersionRecord
-    is_new: bool | None = None
-    bytes_new: int | None = None
+    # Not in the constructor, because a list makes thousands of versions.
+    is_new: bool | None = field(default=None, init=False)
+    bytes_new: int | None = field(default=None, init=False)
 
     def __repr__(self) -> str:
         aliases = f" {', '.join(self.aliases)}" if self.aliases else ""
@@ -139,6 +140,12 @@ class Version:
         report = self.store.verify(self.reference)
         report.raise_if_damaged()
         return report
+
+
+def after_commit(version: Version, *, is_new: bool, bytes_new: int) -> Version:
+    """Return the version with what its commit did."""
+    vars(version).update(is_new=is_new, bytes_new=bytes_new)
+    return version
 
 
 @dataclass(frozen=True)
