@@ -34,7 +34,7 @@ SPEED = 300e6  # bytes a second, of one core
 
 
 def measure(*, quick: bool) -> Outcome:
-    """Restore raw and coded versions in turns with plain copies; train beside the recoder."""
+    """Restore raw and coded versions in turns with plain copies; train beside the compactor."""
     outcome = Outcome()
     with workspace() as folder:
         _restore(outcome, folder, megabytes=16 if quick else 128, repeats=2 if quick else 5)
