@@ -174,6 +174,21 @@ class BucketContract:
         bucket.put_if_absent("a/b", [b"again"])
         assert bucket.get("a/b") == b"again"
 
+    def test_move(self, bucket):
+        bucket.put("a/b", [b"moved"])
+        bucket.put("taken", [b"stays"])
+        bucket.move("a/b", "damaged/1/b")
+        assert {key: bucket.get(key) for key in bucket.keys("")} == {
+            "damaged/1/b": b"moved",
+            "taken": b"stays",
+        }
+        with pytest.raises(KeyExists, match="taken"):
+            bucket.move("damaged/1/b", "taken")
+        with pytest.raises(KeyNotFound, match="missing"):
+            bucket.move("missing/key", "anywhere")
+        assert list(bucket.keys("")) == ["damaged/1/b", "taken"]
+        assert bucket.get("taken") == b"stays"
+
     def test_an_empty_bucket(self, bucket):
         assert list(bucket.keys("")) == list(bucket.folders("")) == []
         assert list(bucket.keys("no/")) == list(bucket.folders("no/")) == []
@@ -198,6 +213,8 @@ class BucketContract:
                 key[len(prefix) :].split("/")[0] for key in inside if "/" in key[len(prefix) :]
             }
             assert list(bucket.keys(prefix)) == inside
+            for after in ("", "0", "a", "a/", "a/x", "a-b/x", "a0", "a/a/x", "ab/_/x-y", "zzz"):
+                assert list(bucket.keys(prefix, after)) == [key for key in inside if key > after]
             assert list(bucket.folders(prefix)) == sorted(folders)
         assert {key: bucket.get(key) for key in bucket.keys("")} == model
 

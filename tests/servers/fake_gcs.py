@@ -60,6 +60,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _put(self, fake, name, headers, body):
         if headers.get("x-goog-if-generation-match") == "0" and name in fake.values:
             return self._error(412, "PreconditionFailed")
+        if source := headers.get("x-goog-copy-source"):
+            if (source := unquote(source)) not in fake.values:
+                return self._error(404, "NoSuchKey")
+            body = fake.values[source][1]
         generation = next(fake.generations)
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         fake.values[name] = generation, body, now

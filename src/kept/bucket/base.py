@@ -85,8 +85,12 @@ class Bucket(Protocol):
         build upon it.
         """
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        """Yield the keys below a folder, in ascending order; prefix is '' or ends in '/'."""
+    def keys(self, prefix: str, after: str = "") -> Iterator[str]:
+        """Yield the keys below a folder, in ascending order; prefix is '' or ends in '/'.
+
+        Only keys greater than after are yielded, which saves time: one reading of the folder, or a
+        listing that starts there.
+        """
 
     def items(self, prefix: str) -> Iterator[Item]:
         """Yield the keys as keys does, with the length of each value and the time of its last put.
@@ -103,6 +107,14 @@ class Bucket(Protocol):
 
     def delete(self, key: str) -> None:
         """Delete a key; a missing key is no error."""
+
+    def move(self, key: str, target: str) -> None:
+        """Give the value of a key another key, durably; raises KeyNotFound and KeyExists.
+
+        It replaces no value. But in object storage one that another process stores under target at
+        the same moment can be replaced, so callers choose a target that no other process uses. In a
+        folder it moves whatever lies at the path, also what cannot be read and what is no file.
+        """
 
     def locked(self, name: str, *, wait: bool = False) -> AbstractContextManager[bool]:
         """Hold the lock of that name, which one thread of one process can hold at a time.

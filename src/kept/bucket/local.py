@@ -87,6 +87,7 @@ class LocalBucket:
             except OSError as error:
                 if error.errno not in _NO_HARD_LINKS:
                     raise
+                # Stand-in for link(2), which the file system lacks (FAT, some FUSE).
                 self._rename_if_absent(temporary, path, key)
         sync_folder(folder)
 
@@ -98,7 +99,7 @@ class LocalBucket:
                     file.fileno(), start, left if length is None else min(length, left)
                 )
         except _MISSING:
-            raise KeyNotFound(f"No such key in {self.root}. Received: {key!r}") from None
+            raise self._missing(key) from None
 
     def size(self, key: str) -> int | None:
         try:
@@ -111,10 +112,10 @@ class LocalBucket:
             sync_folder(os.path.dirname(self._path(key)))  # its writer may not have done so yet
         return found.st_size
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        for name, is_folder in self._listed(prefix):
+    def keys(self, prefix: str, after: str = "") -> Iterator[str]:
+        for name, is_folder in self._listed(prefix, after):
             if is_folder:
-                yield from self.keys(f"{prefix}{name}/")
+                yield from self.keys(f"{prefix}{name}/", after)
             else:
                 yield prefix + name
 
@@ -135,6 +136,16 @@ class LocalBucket:
         with contextlib.suppress(*_MISSING):
             os.unlink(self._path(key))
 
+    def move(self, key: str, target: str) -> None:
+        source = self._path(key)
+        path, folder = self._place(target)
+        try:
+            self._rename_if_absent(source, path, target)
+        except _MISSING:
+            raise self._missing(key) from None
+        sync_folder(folder)
+        sync_folder(os.path.dirname(source))
+
     @contextlib.contextmanager
     def locked(self, name: str, *, wait: bool = False) -> Iterator[bool]:
         folder = os.path.join(self.root, _TMP)
@@ -151,15 +162,28 @@ class LocalBucket:
     def _path(self, key: str) -> str:
         return os.path.join(self.root, *key.split("/"))
 
-    def _listed(self, prefix: str) -> list[tuple[str, bool]]:
-        """Return names and whether each is a folder, in the ascending order of whole keys."""
+    def _missing(self, key: str) -> KeyNotFound:
+        return KeyNotFound(f"No such key in {self.root}. Received: {key!r}")
+
+    def _listed(self, prefix: str, after: str = "") -> list[tuple[str, bool]]:
+        """Return names and whether each is a folder, in the ascending order of whole keys.
+
+        Names whose keys are not greater than after are left out.
+        """
+        if not after.startswith(prefix):  # then it is less than all keys here, or greater
+            if after > prefix:
+                return []
+            after = prefix
+        rest = after[len(prefix) :]
         try:
             with os.scandir(self._path(prefix)) as entries:
-                found = [(entry.name, entry.is_dir()) for entry in entries]
+                found = [(e.name, e.is_dir()) for e in entries if _may_be_after(e.name, rest)]
         except _MISSING:
             return []
         if not prefix:
             found = [(name, is_folder) for name, is_folder in found if name != _TMP]
+        if rest:
+            found = [(name, is_folder) for name, is_folder in found if is_folder or name > rest]
         return sorted(found, key=lambda e: e[0] + "/" if e[1] else e[0])
 
     def _store(self, key: str, parts: Parts) -> str:
@@ -196,7 +220,7 @@ class LocalBucket:
                 os.unlink(path)
 
     def _rename_if_absent(self, temporary: str, path: str, key: str) -> None:
-        """Stand-in for link(2) if the file system lacks it (FAT, some FUSE): uses a lock file."""
+        """Rename to a new name; a lock file keeps others that do so from the same name."""
         with open(os.path.join(self.root, _TMP, "lock"), "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if os.path.lexists(path):
@@ -231,6 +255,11 @@ class LocalBucket:
                 with contextlib.suppress(OSError):
                     if entry.name.startswith("put-") and _is_abandoned(entry):
                         os.unlink(entry.path)
+
+
+def _may_be_after(name: str, rest: str) -> bool:
+    """Return whether a file of this name, or any file in a folder of this name, is after rest."""
+    return name > rest or (name := name + "/") > rest or rest.startswith(name)
 
 
 def _holds_a_file(folder: str) -> bool:

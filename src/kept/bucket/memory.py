@@ -55,7 +55,7 @@ class MemoryBucket:
         with self._lock:
             value = self._values.get(key)
         if value is None:
-            raise KeyNotFound(f"No such key in {self.location}. Received: {key!r}")
+            raise self._missing(key)
         return value[start:] if length is None else value[start : start + length]
 
     def size(self, key: str) -> int | None:
@@ -63,9 +63,9 @@ class MemoryBucket:
             value = self._values.get(key)
         return None if value is None else len(value)
 
-    def keys(self, prefix: str) -> Iterator[str]:
+    def keys(self, prefix: str, after: str = "") -> Iterator[str]:
         with self._lock:
-            keys = sorted(key for key in self._values if key.startswith(prefix))
+            keys = sorted(key for key in self._values if key.startswith(prefix) and key > after)
         yield from keys
 
     def items(self, prefix: str) -> Iterator[Item]:
@@ -86,8 +86,20 @@ class MemoryBucket:
             self._values.pop(key, None)
             self._stored.pop(key, None)
 
+    def move(self, key: str, target: str) -> None:
+        with self._lock:
+            if key not in self._values:
+                raise self._missing(key)
+            if target in self._values:
+                raise KeyExists(f"The key exists already. Received: {target!r}")
+            self._keep(target, self._values.pop(key))
+            del self._stored[key]
+
     def _keep(self, key: str, value: bytes) -> None:
         self._values[key], self._stored[key] = value, time.time()
+
+    def _missing(self, key: str) -> KeyNotFound:
+        return KeyNotFound(f"No such key in {self.location}. Received: {key!r}")
 
     @contextlib.contextmanager
     def locked(self, name: str, *, wait: bool = False) -> Iterator[bool]:

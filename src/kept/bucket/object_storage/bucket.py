@@ -124,12 +124,16 @@ class ObjectBucket:
         except KeyNotFound:
             return None
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        return (item.key for item in self.items(prefix))
+    def keys(self, prefix: str, after: str = "") -> Iterator[str]:
+        # The library cuts a / at the end of after, so the listing can begin a little earlier.
+        return (item.key for item in self._items(prefix, after) if item.key > after)
 
     def items(self, prefix: str) -> Iterator[Item]:
+        return self._items(prefix, "")
+
+    def _items(self, prefix: str, after: str) -> Iterator[Item]:
         # S3, GCS and Azure list in ascending order; a long list comes page by page.
-        listing = _Listing(self._store, prefix)
+        listing = _Listing(self._store, prefix, after)
         while (page := self._request(prefix, listing.next_page)) is not None:
             for item in page:
                 if not item["path"].startswith(_HIDDEN):
@@ -157,6 +161,12 @@ class ObjectBucket:
             if self.size(key) is None:
                 return
             time.sleep(0.05 * 2**attempt)
+
+    def move(self, key: str, target: str) -> None:
+        if self.size(target) is not None:
+            raise KeyExists(f"The key exists already. Received: {target!r}")
+        self._request(key, lambda: obstore.copy(self._store, key, target))
+        self.delete(key)
 
     @contextlib.contextmanager
     def locked(self, name: str, *, wait: bool = False) -> Iterator[bool]:  # noqa: ARG002
@@ -254,9 +264,9 @@ class ObjectBucket:
 class _Listing:
     """The pages of a listing; after an error it continues behind the last key."""
 
-    def __init__(self, store: Any, prefix: str) -> None:
+    def __init__(self, store: Any, prefix: str, after: str) -> None:
         self._store, self._prefix = store, prefix
-        self._last: str | None = None
+        self._last = after or None
         self._pages: Iterator[Any] | None = None
 
     def next_page(self) -> Any:
