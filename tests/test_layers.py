@@ -7,7 +7,7 @@ import pytest
 import kept
 from tests.source_tree import circles, graph, imported, modules, rooms
 
-BASE = {"errors", "digest", "messages", "names", "parallel", "progress", "units"}
+BASE = {"errors", "digest", "messages", "names", "parallel", "progress", "units", "workspace"}
 # What each part may import, besides itself and `from kept import <public name>`.
 PARTS = {
     **dict.fromkeys(BASE, BASE),
@@ -35,9 +35,9 @@ ROWS = {
         {"metadata", "format_marker", "receipts", "log"},
         {"blobs"},
         {"content"},
-        {"retention", "compact", "commit", "usage", "verify"},
+        {"retention", "compact", "commit", "signing", "usage", "verify"},
         {"gc"},
-        {"load_model"},
+        {"loading"},
         {"store", "version"},
         {"open"},
     ],

@@ -8,7 +8,9 @@ import os
 import pytest
 
 from kept.store.content.file_source import MemoryFile
+from kept.training.save import checkpoint_files
 from kept.training.save.publish import publish, workspace_beside
+from tests.helpers import start, tree, write
 
 pytestmark = pytest.mark.any_framework
 
@@ -53,3 +55,53 @@ class TestPublish:
                 with pytest.raises(OSError, match="No space"):
                     publish(file, place, path)
         assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("m.keras", "before")]
+
+
+HALF_A_SAVE = """
+import sys
+from kept.training.save.publish import workspace_beside
+with workspace_beside(sys.argv[1]) as place:
+    open(place, "w").close()
+    print(place, flush=True)
+    sys.stdin.readline()
+"""
+
+
+class TestKilledSaves:
+    def test_the_next_process_removes_what_a_killed_one_left(self, tmp_path):
+        path = tmp_path / "new/m.keras"
+        process = start(HALF_A_SAVE, path)
+        workspace = os.path.dirname(process.line().strip())
+        process.kill()
+        process.wait()
+        for place in [
+            *(os.path.join(workspace, name) for name in os.listdir(workspace)),
+            workspace,
+        ]:
+            os.utime(place, (0, 0))
+        with workspace_beside(str(path)):
+            assert not os.path.exists(workspace)
+
+
+class TestFolders:
+    def test_a_replaced_folder_comes_back_after_an_error(self, tmp_path, monkeypatch):
+        """The second of the two renames fails."""
+        for name in ("m", "w"):
+            write(tmp_path / name / "saved_model.pb", name.encode())
+        real, moved = os.rename, []
+
+        def rename(source, target):
+            moved.append(source)
+            if len(moved) == 2:
+                raise OSError(errno.EIO, "Input/output error", source)
+            real(source, target)
+
+        monkeypatch.setattr(os, "rename", rename)
+        with pytest.raises(OSError, match="Input/output"):
+            checkpoint_files.move(str(tmp_path / "w"), str(tmp_path / "m"))
+        assert tree(tmp_path) == {"m/saved_model.pb": b"m", "w/saved_model.pb": b"w"}
+
+    def test_a_removed_folder_leaves_nothing(self, tmp_path):
+        write(tmp_path / "m/saved_model.pb", b"")
+        checkpoint_files.remove(str(tmp_path / "m"))
+        assert os.listdir(tmp_path) == []

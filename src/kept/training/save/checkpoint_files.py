@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import glob
 import os
-import shutil
-import tempfile
 
 from kept.bucket.file_io import sync_file, sync_folder
 from kept.errors import InvalidPath
+from kept.workspace import workspace
 
 _SIGN = "saved_model.pb"  # the file that makes a folder a SavedModel
 _STATE = "checkpoint"  # tf_keras: names the newest TensorFlow checkpoint in a folder
@@ -59,9 +58,8 @@ def remove(path: str) -> None:
         os.unlink(path)
     elif os.path.isdir(path):
         check_replaceable(path)
-        aside = tempfile.mkdtemp(prefix=".kept-", dir=os.path.dirname(os.path.abspath(path)))
-        os.rename(path, os.path.join(aside, "gone"))
-        shutil.rmtree(aside)
+        with workspace(os.path.dirname(os.path.abspath(path))) as aside:
+            os.rename(path, os.path.join(aside, "gone"))
     else:
         for file in sorted(own_files_of(path).values(), reverse=True):  # the index first
             os.unlink(file)
@@ -81,15 +79,26 @@ def move(written: str, path: str) -> None:
     if os.path.isfile(written):
         os.replace(written, path)
     elif os.path.isdir(written):
-        if os.path.isdir(path):
-            check_replaceable(path)
-            os.rename(path, f"{written}.before")  # removed with the workspace
-        os.rename(written, path)
+        _move_folder(written, path)
     else:
         for piece in paths_of(written):
             ending = piece.removeprefix(written)
             state = os.path.join(os.path.dirname(path), _STATE)
             os.replace(piece, state if os.path.basename(piece) == _STATE else path + ending)
+
+
+def _move_folder(written: str, path: str) -> None:
+    before = f"{written}.before"  # removed with the workspace
+    is_replaced = os.path.isdir(path)
+    if is_replaced:
+        check_replaceable(path)
+        os.rename(path, before)
+    try:
+        os.rename(written, path)
+    except BaseException:
+        if is_replaced and not os.path.lexists(path):
+            os.rename(before, path)
+        raise
 
 
 def check_replaceable(folder: str) -> None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 from typing import TYPE_CHECKING
 
 from kept.bucket.file_io import sync_folder, write_file
 from kept.training.save import checkpoint_files
+from kept.workspace import workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,15 +24,13 @@ if TYPE_CHECKING:
 def workspace_beside(path: str) -> Iterator[str]:
     """Yield a path to write to, with the same file name, in a new folder beside path.
 
-    The folder and what remains in it are removed at the end.
+    The folder and what remains in it are removed at the end, or by a later process if this one is
+    killed.
     """
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
-    workspace = tempfile.mkdtemp(prefix=".kept-", dir=folder)
-    try:
-        yield os.path.join(workspace, os.path.basename(path))
-    finally:
-        shutil.rmtree(workspace, ignore_errors=True)
+    with workspace(folder) as place:
+        yield os.path.join(place, os.path.basename(path))
 
 
 def bring_to_disk(file: MemoryFile | str, place: str) -> None:
