@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,7 +89,7 @@ def test_what_is_no_version_number(text):
 @pytest.mark.parametrize(
     "path",
     ["f", "a/b/c.keras", ".hidden", "a..b", "...a", "with space", "ümlaut/日本", "console", "a.con",
-     "x" * 255, "/".join(["y" * 200] * 5)],
+     "x" * 255, "/".join(["y" * 200] * 5), "\u00a0", "a\u3000b", "\U000f0000", "[a]{b}'(c)!"],
 )  # fmt: skip
 def test_paths_that_are_allowed(path):
     assert check_path(path) == path
@@ -100,10 +102,40 @@ BAD_PATHS = [
 ]  # fmt: skip
 
 
+# DEL, C1, soft hyphen, joiner, bidi, line and paragraph separators, a tag; and for Windows.
+ONLY_STORED = [
+    *(f"d/a{c}b" for c in "\x7f\x80\x85\x9b\xad\u200d\u200f\u202e\u2066\u2028\u2029\ufeff"),
+    "a\U000e0041",
+    *(f"a{c}b" for c in '<>"|?*'),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("path", BAD_PATHS)
 def test_paths_that_are_refused(path):
     with pytest.raises(InvalidPath, match="Received: "):
         check_path(path)
+    for stored in (False, True):
+        with pytest.raises(InvalidPath, match="Received: "):
+            check_paths([path], stored=stored)
+
+
+@pytest.mark.parametrize("path", ONLY_STORED)
+def test_paths_that_only_stored_versions_may_have(path):
+    with pytest.raises(InvalidPath, match=r"(invisible|Windows reserves).*Received: "):
+        check_path(path)
+    with pytest.raises(InvalidPath, match="Received: "):
+        check_paths(["a", path])
+    check_paths(["a", path], stored=True)
+
+
+@given(st.text(min_size=1, max_size=5))
+def test_a_new_path_shows_what_it_is(path):
+    """Whatever is allowed has no character that a reader cannot see or a terminal obeys."""
+    try:
+        check_path(path)
+    except InvalidPath:
+        return
+    assert not {unicodedata.category(c) for c in path} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 @given(st.text())
@@ -122,9 +154,10 @@ def test_no_path_leads_out_of_its_folder(path):
      ["a/b/c", "a/b"], ["x/y", "X"]],
 )  # fmt: skip
 @pytest.mark.parametrize("turn", [1, -1])
-def test_paths_that_collide(paths, turn):
+@pytest.mark.parametrize("stored", [False, True])
+def test_paths_that_collide(paths, turn, stored):
     with pytest.raises(InvalidPath, match="Received: "):
-        check_paths(["other", *paths[::turn], "z"])
+        check_paths(["other", *paths[::turn], "z"], stored=stored)
 
 
 def test_paths_that_do_not_collide():

@@ -22,6 +22,9 @@ _AUTOMATIC = re.compile(r"epoch_\d+(_batch_\d+)?")
 _DIGEST_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 # Windows gives these names to devices, with any extension.
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for n in range(10)}
+_NEVER = re.compile(r"[\x00-\x1f\\:]")
+_RESERVED_BY_WINDOWS = re.compile(r'[<>"|?*]')
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories of Unicode
 _MAX_PATH = 1024
 _MAX_PART = 255
 
@@ -34,6 +37,11 @@ class Reference:
     index: int | None = None
     alias: str | None = None
     digest: str | None = None
+
+
+def is_word(text: object) -> bool:
+    """Return whether a value has the form that names, types and aliases share."""
+    return isinstance(text, str) and _NAME.fullmatch(text) is not None
 
 
 def check_name(name: str, what: str = "An artifact name") -> str:
@@ -115,15 +123,70 @@ def _selected(name: str, selector: str) -> Reference:
 
 
 def check_path(path: str) -> str:
-    """Return a valid path in a version, or raise InvalidPath.
+    """Return a valid path for a new version, or raise InvalidPath.
 
     Valid is a relative path with / between its parts that means the same file on Linux, macOS
-    and Windows: no empty part, no . or .., no NUL, backslash or colon, no device name.
+    and Windows: no empty part, no . or .., no backslash or colon, no device name. It has no
+    control or invisible characters, and none of those that Windows reserves.
     """
-    problem = _path_problem(path)
+    problem = _path_problem(path) or _unfit(path)
     if problem:
         raise InvalidPath(f"A path in a version {problem}. Received: {path!r}")
     return path
+
+
+def check_paths(paths: Iterable[str], *, stored: bool = False) -> None:
+    """Check every path, and that no two name the same file on a disk that ignores case.
+
+    Paths that are stored already may have characters that a new path must not have, because
+    earlier versions of kept allowed them. Raises InvalidPath.
+    """
+    folders: dict[str, str] = {}  # case-folded -> as first written
+    files: dict[str, str] = {}
+    for path in paths:
+        problem = _path_problem(path) or (None if stored else _unfit(path))
+        if problem:
+            raise InvalidPath(f"A path in a version {problem}. Received: {path!r}")
+        folder = path.rpartition("/")[0]
+        if folder and folders.get(_folded(folder)) != folder:
+            _add_folders(folders, folder)
+        key = _folded(path)
+        if key in files:
+            raise _collision(files[key], path)
+        files[key] = path
+    _check_no_file_is_a_folder(files, folders)
+
+
+def _add_folders(folders: dict[str, str], path: str) -> None:
+    """Add a folder, and those above it."""
+    parts = path.split("/")
+    for depth in range(1, len(parts) + 1):
+        here = "/".join(parts[:depth])
+        first = folders.setdefault(_folded(here), here)
+        if first != here:
+            raise _collision(first, here)
+
+
+def _check_no_file_is_a_folder(files: dict[str, str], folders: dict[str, str]) -> None:
+    for folded, folder in folders.items():
+        if folded in files:
+            raise InvalidPath(
+                "Two paths of a version collide: one is a file and a folder at once. "
+                f"Received: {files[folded]!r} and {folder + '/'!r}"
+            )
+
+
+def _collision(first: str, second: str) -> InvalidPath:
+    return InvalidPath(
+        "Two paths of a version are the same, or differ only in case or in how letters are "
+        f"composed, so they collide on some disks. Received: {first!r} and {second!r}"
+    )
+
+
+def _folded(path: str) -> str:
+    """Return the path as seen by a disk that ignores case and composition (macOS)."""
+    folded = path.lower() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
+    return path if folded == path else folded  # of 100,000 paths, no copy stays in memory
 
 
 def _path_problem(path: str) -> str | None:
@@ -137,9 +200,18 @@ def _path_problem(path: str) -> str | None:
         return "has to be valid Unicode"
     if path.startswith("/"):
         return "cannot be absolute"
-    if any(ord(c) < 32 or c in "\\:" for c in path):
+    if _NEVER.search(path):
         return "cannot contain a control character, backslash or colon"
     return next(filter(None, map(_part_problem, path.split("/"))), None)
+
+
+def _unfit(path: str) -> str | None:
+    """Return why a path is not allowed in a new version, although stored ones may have it."""
+    if found := _RESERVED_BY_WINDOWS.search(path):
+        return f"cannot contain {found[0]!r}, which Windows reserves"
+    if not path.isprintable() and any(unicodedata.category(c) in _INVISIBLE for c in path):
+        return "cannot contain control characters, or invisible ones such as those of bidi text"
+    return None
 
 
 def _part_problem(part: str) -> str | None:
@@ -152,46 +224,3 @@ def _part_problem(part: str) -> str | None:
     if part.split(".", maxsplit=1)[0].lower() in _RESERVED:
         return "cannot contain a device name of Windows (con, nul, com1, …)"
     return None
-
-
-def check_paths(paths: Iterable[str]) -> None:
-    """Check every path, and that no two name the same file on a disk that ignores case.
-
-    Raises InvalidPath.
-    """
-    spelled: dict[str, str] = {}  # case-folded path or folder -> as first written
-    files: set[str] = set()
-    for path in paths:
-        parts = check_path(path).split("/")
-        for depth in range(1, len(parts) + 1):
-            here = "/".join(parts[:depth])
-            _check_spelling(spelled, here)
-            if _folded(here) in files:
-                raise InvalidPath(
-                    f"Two paths of a version collide. Received: {here!r} and {path!r}"
-                )
-        files.add(_folded(path))
-    _check_no_file_is_a_folder(files, spelled)
-
-
-def _folded(path: str) -> str:
-    """Return the path as seen by a disk that ignores case and composition (macOS)."""
-    return unicodedata.normalize("NFC", path).casefold()
-
-
-def _check_spelling(spelled: dict[str, str], path: str) -> None:
-    first = spelled.setdefault(_folded(path), path)
-    if first != path:
-        raise InvalidPath(
-            "Two paths of a version differ only in case or in how letters are composed, so they "
-            f"collide on some disks. Received: {first!r} and {path!r}"
-        )
-
-
-def _check_no_file_is_a_folder(files: set[str], spelled: dict[str, str]) -> None:
-    for folded in spelled:
-        parent = folded.rpartition("/")[0]
-        if parent in files:
-            raise InvalidPath(
-                f"A path of a version is a file and a folder at once. Received: {spelled[parent]!r}"
-            )

@@ -1,15 +1,20 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kept.bucket.memory import MemoryBucket
 from kept.digest import digest
-from kept.errors import Damaged
-from kept.store.content.manifest import Chunk, File, Manifest
+from kept.errors import Damaged, InvalidPath
+from kept.store.blobs.header import MOST
+from kept.store.content import manifest as manifests_module
+from kept.store.content.manifest import Chunk, File, Manifest, manifest_key, read_manifest
 from kept.store.encoding import canonical
+from tests.helpers import finish, start
 
-numbers = st.integers(0, 1 << 40)
+numbers = st.integers(0, MOST // 2)
 digests = st.integers(0, 30).map(lambda n: digest(bytes([n])))
 
 
@@ -91,10 +96,16 @@ BAD_FILES = [
     )),
     {"chunks": [[A, 4], [B, -1]]},
     {"chunks": [[A, 1.0], [B, 2]]},
+    *({"chunks": chunks} for chunks in ("ab", {"0": [A, 3]}, [{"0": A, "1": 3}], [A + "3"])),
+    {"size": MOST + 1, "chunks": [[A, MOST + 1]]},
+    *({"size": 1, "chunks": [[A, 1, 0, offset]]} for offset in (MOST, 2**63, 10**40)),
+    {"size": 10**40, "chunks": [[A, 10**40]]},
+    *({"path": path} for path in ("f\n", "x" * 2000, {"f": 1}, ["f"], True)),
 ]  # fmt: skip
+NO_MANIFESTS += [{"blobs": [A], "files": [[[["deep"] * 99] * 99] * 99]}, {"blobs": A, "files": []}]
 COLLIDING = [
     {"blobs": [], "files": [{"path": path, "size": 0, "chunks": []} for path in paths]}
-    for paths in (("f", "F"), ("d", "d/f"), ("f", "f"))
+    for paths in (("f", "F"), ("d", "d/f"), ("f", "f"), ("b", "a"), ("a-b", "a/b", "a"))
 ]
 
 
@@ -106,6 +117,116 @@ def test_every_malformed_form_is_damaged(value):
         Manifest.decode(canonical(value), "manifests/x.json")
 
 
-def test_what_is_no_json_is_damaged():
+NOT_JSON = [
+    b"", b"{", b'{"blobs":[', b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"9" * 5000,
+    b'{"blobs":[],"files":[NaN]}',
+    b'{"blobs":[],"files":[{"chunks":[],"path":"\\ud800","size":0}]}',
+    b'{"blobs":[],"files":[]}}', b"\x00" * 50,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("data", NOT_JSON, ids=range(len(NOT_JSON)))
+def test_bytes_that_are_no_json_are_damaged(data):
     with pytest.raises(Damaged, match=r"manifests/x\.json"):
-        Manifest.decode(b'{"blobs":[', "manifests/x.json")
+        Manifest.decode(data, "manifests/x.json")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([A, B]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner),
+)
+
+
+@given(json_values, st.randoms(use_true_random=False))
+def test_a_value_of_another_kind_anywhere_is_damaged_or_harmless(value, chance):
+    """What is read nevertheless has the right types, and can be stored and read again."""
+    whole = described()
+    place, key = whole, None
+    while isinstance(place, (dict, list)) and place and chance.random() < 0.8:
+        inside, key = (
+            place,
+            chance.choice([*place] if isinstance(place, dict) else range(len(place))),
+        )
+        place = inside[key]
+    if key is not None:
+        inside[key] = value
+    try:
+        found = Manifest.decode(json.dumps(whole).encode(), "k")
+    except Damaged:
+        return
+    assert Manifest.decode(found.encode(), "k") == found
+    assert all(type(c.size) is int and 0 <= c.offset + c.size <= MOST for c in found.chunks())
+
+
+def test_a_message_does_not_repeat_what_a_manifest_holds():
+    for bad in ({"path": "x" * 10**6}, {"chunks": ["y" * 10**6]}, {"size": [0] * 10**6}):
+        with pytest.raises(Damaged) as caught:
+            Manifest.decode(canonical(described(**bad)), "k")
+        assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("c", '<>"|?*\x7f\x9b\u202e\u200d\u2028')
+def test_a_stored_path_may_have_what_new_ones_must_not(c):
+    data = canonical(described(path=f"a{c}b"))
+    assert Manifest.decode(data, "k").files[0].path == f"a{c}b"
+    assert Manifest.decode(data, "k").encode() == data
+
+
+def test_more_files_than_readers_take_are_not_stored(monkeypatch):
+    many = Manifest(tuple(File(f"{n:05d}", 0, ()) for n in range(2000)))
+    assert Manifest.decode(many.encode(), "k") == many
+    monkeypatch.setattr(manifests_module, "_MOST_MEMORY", 500_000)
+    with pytest.raises(InvalidPath, match="Received: 2000 files"):
+        many.encode()
+    monkeypatch.setattr(manifests_module, "_MOST_MEMORY", 10**9)
+    monkeypatch.setattr(manifests_module, "MOST_VALUE", 50_000)
+    with pytest.raises(InvalidPath, match="Received: 2000 files"):
+        many.encode()
+
+
+def test_a_manifest_of_more_than_the_limit_is_not_read(monkeypatch):
+    bucket, read = MemoryBucket(), []
+    data = b" " * 2000 + canonical(described())
+    record = SimpleNamespace(manifest=digest(data))
+    bucket.put(manifest_key(record.manifest), [data])
+    monkeypatch.setattr(manifests_module, "MOST_VALUE", 1000)
+    get = MemoryBucket.get
+    monkeypatch.setattr(MemoryBucket, "get", lambda *args: read.append(args[3]) or get(*args))
+    with pytest.raises(Damaged, match="at most 1000 bytes"):
+        read_manifest(bucket, record)
+    assert read == [1001]
+
+
+# Forms that are small and would need gigabytes, each repeated up to 64 MiB.
+BOMBS = {
+    "lists": '{"blobs":[],"files":[%s[]]}', "objects": '{"blobs":[],"files":[%s[]]}',
+    "texts": '{"blobs":[%s""],"files":[]}', "numbers": '{"blobs":[],"files":[],"x":[%s0]}',
+    "emoji": '{"blobs":[],"files":[],"x":["%s"]}', "files": '{"blobs":[],"files":[%s[]]}',
+    "chunks": '{"blobs":[],"files":[{"chunks":[%s[]],"path":"f","size":0}]}',
+}  # fmt: skip
+PIECES = {
+    "lists": "[],", "objects": '{"a":0},', "texts": '"ab",', "numbers": "999,", "emoji": "😀",
+    "files": '{"chunks":[],"path":"a","size":0},', "chunks": f'["{A}",0],',
+}  # fmt: skip
+LIMITED = """
+import resource, sys
+from kept.errors import Damaged
+from kept.store.content import manifest
+resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))
+form, piece, share = sys.argv[1:]
+most = manifest._MOST_MEMORY // manifest._cost(piece.encode())
+count = min(int(float(share) * most), (manifest.MOST_VALUE - 200) // len(piece.encode()))
+data = (form % (piece * count)).encode()
+try:
+    manifest.Manifest.decode(data, "manifests/x.json")
+    print("read")
+except Damaged as error:
+    print("damaged", len(str(error)))
+"""
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize("share", [0.1, pytest.param(0.99, marks=pytest.mark.integration), 1.01])
+def test_no_manifest_makes_a_reader_take_half_a_gigabyte(bomb, share):
+    [line] = finish(start(LIMITED, BOMBS[bomb], PIECES[bomb], share))
+    assert line.startswith("damaged") or bomb in ("numbers", "emoji")

@@ -9,6 +9,8 @@ chunks: the same content has the same identity whatever was in the store before 
 
 from __future__ import annotations
 
+import itertools
+import reprlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,13 +19,18 @@ from kept.digest import DIGEST, digest
 from kept.errors import Damaged, InvalidPath, KeyNotFound
 from kept.names import check_paths
 from kept.store.blobs.blob import blob_key
-from kept.store.encoding import Json, canonical, parse
+from kept.store.blobs.header import MOST
+from kept.store.encoding import MOST_VALUE, Json, canonical, parse, read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kept.bucket.base import Bucket, Buffer
     from kept.store.log.history import VersionRecord
+
+_MOST_MEMORY = 320 * 1024 * 1024  # enough for some 330,000 files
+_MOST_FILE = 2**63 - 1  # bytes
+_SHORT = 200  # characters of a message that come from a manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ class Manifest:
             yield from file.chunks
 
     def encode(self) -> bytes:
-        """Return the manifest as it is stored."""
+        """Return the manifest as it is stored; raises InvalidPath for more than readers take."""
         blobs = list(dict.fromkeys(c.blob for c in self.chunks() if c.blob != c.digest))
         number = {blob: n for n, blob in enumerate(blobs)}
         files = [
@@ -82,41 +89,103 @@ class Manifest:
             }
             for file in self.files
         ]  # fmt: skip
-        return canonical({"blobs": blobs, "files": files})
+        data = canonical({"blobs": blobs, "files": files})
+        if len(data) > MOST_VALUE or _cost(data) > _MOST_MEMORY:
+            raise InvalidPath(
+                f"A version with this many files needs a list of {len(data)} bytes, which is more "
+                "than readers take. Put the files into archives, or into several versions. "
+                f"Received: {len(self.files)} files"
+            )
+        return data
 
     @classmethod
     def decode(cls, data: Buffer, key: str) -> Manifest:
-        """Read the stored form, and check every rule of the format; raises Damaged."""
+        """Read the stored form, and check every rule of the format; raises Damaged.
+
+        The memory that this takes is bounded, whatever the bytes are.
+        """
+        if _cost(bytes(data)) > _MOST_MEMORY:
+            raise Damaged(f"{key} is damaged: a manifest of {len(data)} bytes has too many values")
         value = parse(data, key)
         try:
-            blobs = value["blobs"]
-            files = tuple(_file(item, blobs) for item in value["files"])
-            check_paths(file.path for file in files)
-        except (KeyError, TypeError, ValueError, IndexError, InvalidPath) as error:
-            raise Damaged(f"{key} is not a manifest of format 1: {error}") from None
-        return cls(files)
+            return cls(_files(value))
+        except (_Malformed, InvalidPath) as error:
+            raise Damaged(f"{key} is not a manifest of format 1: {_short(str(error))}") from None
+
+
+def _cost(data: bytes) -> int:
+    """Return about how many bytes of memory the parsed JSON takes, at most.
+
+    A value of JSON has a comma, bracket or brace before it. Python's smallest ones take 64 bytes,
+    and objects three times as many.
+    """
+    width = 1 if data.isascii() else 4  # bytes of a character in Python's text
+    values = data.count(b",") + data.count(b"[") + 3 * data.count(b"{")
+    return len(data) * (1 + width) + values * 64
+
+
+class _Malformed(Exception):
+    """The JSON of a manifest breaks a rule of the format."""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHORT else f"{text[:_SHORT]}…"
 
 
 def _identity(file: File) -> Json:
     return [file.path, file.size, [[chunk.digest, chunk.size] for chunk in file.chunks]]
 
 
+def _files(value: Json) -> tuple[File, ...]:
+    blobs = _list(value, "blobs")
+    if not all(_is_digest(blob) for blob in blobs):
+        raise _Malformed("blobs holds something else than digests")
+    files = tuple(_file(item, blobs) for item in _list(value, "files"))
+    check_paths((file.path for file in files), stored=True)
+    for before, after in itertools.pairwise(files):
+        if before.path >= after.path:
+            raise _Malformed(f"{reprlib.repr(after.path)} is not in the order of paths")
+    return files
+
+
+def _list(value: Json, key: str) -> list[Json]:
+    found = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(found, list):
+        raise _Malformed(f"expected an object with the list {key!r}, found {reprlib.repr(found)}")
+    return found
+
+
 def _file(item: Json, blobs: list[str]) -> File:
-    chunks = tuple(_chunk(each, blobs) for each in item["chunks"])
-    if type(item["size"]) is not int or sum(chunk.size for chunk in chunks) != item["size"]:
-        raise ValueError(f"the chunks of {item['path']!r} do not add up to its size")
-    return File(item["path"], item["size"], chunks)
+    chunks = tuple(_chunk(each, blobs) for each in _list(item, "chunks"))
+    path, size = item.get("path"), item.get("size")
+    if not isinstance(path, str):
+        raise _Malformed(f"a path is a text, found {reprlib.repr(path)}")
+    if not _is_count(size, _MOST_FILE) or sum(chunk.size for chunk in chunks) != size:
+        raise _Malformed(f"the chunks of {reprlib.repr(path)} do not add up to its size")
+    return File(path, size, chunks)
 
 
 def _chunk(item: Json, blobs: list[str]) -> Chunk:
+    """Return a chunk: [digest, size], or [digest, size, number of the blob, offset]."""
+    if not isinstance(item, list) or len(item) not in (2, 4):
+        raise _Malformed(f"a chunk is a list of 2 or 4, found {reprlib.repr(item)}")
     name, size, *place = item
-    number, offset = place or (None, 0)
-    blob = name if number is None else blobs[number]
-    if not (DIGEST.fullmatch(name) and DIGEST.fullmatch(blob)):
-        raise ValueError(f"{item!r} holds no digest")
-    if not all(type(n) is int and n >= 0 for n in (size, offset, *place)):
-        raise ValueError(f"{item!r} holds a number that is no count of bytes")
-    return Chunk(name, size, blob, offset)
+    number, offset = place or (0, 0)
+    if place and not _is_count(number, len(blobs) - 1):
+        raise _Malformed(f"{reprlib.repr(item)} names no blob")
+    if not _is_digest(name):
+        raise _Malformed(f"{reprlib.repr(item)} holds no digest")
+    if not (_is_count(size, MOST) and _is_count(offset, MOST - size)):
+        raise _Malformed(f"{reprlib.repr(item)} does not lie within the {MOST} bytes of a blob")
+    return Chunk(name, size, blobs[number] if place else name, offset)
+
+
+def _is_digest(value: Json) -> bool:
+    return isinstance(value, str) and DIGEST.fullmatch(value) is not None
+
+
+def _is_count(value: Json, most: int) -> bool:
+    return type(value) is int and 0 <= value <= most
 
 
 def manifest_key(name: str) -> str:
@@ -128,7 +197,7 @@ def read_manifest(bucket: Bucket, record: VersionRecord) -> Manifest:
     """Return a version's manifest, checked; raises Damaged."""
     key = manifest_key(record.manifest)
     try:
-        data = bucket.get(key)
+        data = read_bounded(bucket, key, MOST_VALUE)
     except KeyNotFound:
         raise Damaged(f"{key} is missing from {bucket.location}") from None
     if digest(data) != record.manifest:
@@ -145,13 +214,14 @@ def read_manifest(bucket: Bucket, record: VersionRecord) -> Manifest:
 def take_chunk(raw: memoryview, chunk: Chunk) -> memoryview:
     """Return a chunk from its blob's raw bytes, checked; raises Damaged."""
     piece = raw[chunk.offset : chunk.offset + chunk.size]
-    if chunk.blob != chunk.digest and digest(piece) != chunk.digest:
-        raise Damaged(
-            f"{blob_key(chunk.blob)} does not hold chunk {chunk.digest} at {chunk.offset}"
-        )
     if len(piece) != chunk.size:
         raise Damaged(
             f"{blob_key(chunk.blob)} is cut short: expected {chunk.size} bytes at {chunk.offset}, "
             f"found {len(piece)}"
+        )
+    is_all = chunk.blob == chunk.digest and len(piece) == len(raw)  # read_blob has checked it
+    if not is_all and digest(piece) != chunk.digest:
+        raise Damaged(
+            f"{blob_key(chunk.blob)} does not hold chunk {chunk.digest} at {chunk.offset}"
         )
     return piece
