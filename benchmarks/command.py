@@ -18,7 +18,7 @@ from unittest import mock
 
 from kept.bucket.local import LocalBucket
 from kept.store.encoding import canonical
-from kept.store.log.log import Log
+from kept.store.log.log import Logs
 
 VERSIONS = 10_000
 RUNS = 15
@@ -45,7 +45,7 @@ def fill(root: str, versions: int) -> None:
     chance = random.Random(0)
     with mock.patch("os.fsync"):  # nothing here has to outlive a power cut
         bucket.put("kept.json", [canonical({"format": 1})])
-        log = Log(bucket, NAME)
+        log = Logs(bucket).of(NAME)
         for index in range(versions):
             log.append(_event(index, chance))
 

@@ -31,7 +31,7 @@ ROWS = {
         {"open"},
     ],
     "store": [
-        {"encoding"},
+        {"encoding", "problems"},
         {"metadata", "format_marker", "receipts", "log"},
         {"blobs"},
         {"content"},

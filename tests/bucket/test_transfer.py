@@ -5,7 +5,7 @@ from __future__ import annotations
 import kept
 from kept.bucket.memory import MemoryBucket
 from kept.bucket.transfer import Transfer
-from kept.store.log.log import Log
+from kept.store.log.log import Logs
 from tests.helpers import Wrapped, write
 
 
@@ -45,7 +45,7 @@ def test_a_commit_that_a_gc_interrupts_counts_from_the_start(tmp_path):
             self.inner.put_many(items, transfer)
             if not self.is_fenced:
                 self.is_fenced = True
-                Log(self.inner, "m").append({"event": "alias", "aliases": {}, "gc": "a"})
+                Logs(self.inner).of("m").append({"event": "alias", "aliases": {}, "gc": "a"})
 
     store, reports = kept.Store(Fenced(MemoryBucket())), []
     path = write(tmp_path / "f", b"x" * 1000)

@@ -60,7 +60,7 @@ def test_references_of_another_store(run, store):
 def test_the_tab_key_is_silent_about_trouble(run, store, line):
     assert offered(line) == []
     with open("kept-store/kept.json", "w") as file:
-        file.write("{")
+        file.write('{"format": 1000}')
     assert offered("kept show m") == []
 
 

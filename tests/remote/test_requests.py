@@ -37,7 +37,7 @@ def in_a_long_log(path, length, location):
     log = source.log("m")
     while (head := log.view().head) < length:
         log.append(made | {"index": head})
-    last = [log.record_key(number) for number in range(length - 63, length + 1)]
+    last = [log.records.key(number) for number in range(length - 63, length + 1)]
     folders = ("artifacts/m/state/", "blobs/", "manifests/")
     target = ObjectBucket(location)
     for key in ["kept.json", *(k for f in folders for k in source.bucket.keys(f)), *last]:

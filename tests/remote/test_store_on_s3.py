@@ -247,7 +247,7 @@ def test_what_listing_costs_does_not_grow_with_the_artifact(proxy, s3, tmp_path)
     for length in (100, 612, 1124):  # each 36 records after a page
         while (head := log.view().head) < length:
             log.append(made | {"index": head})
-        last = [log.record_key(number) for number in range(length - 35, length + 1)]
+        last = [log.records.key(number) for number in range(length - 35, length + 1)]
         for key in ["kept.json", *source.bucket.keys("artifacts/m/state/"), *last]:
             target.put(key, [source.bucket.get(key)])
         with proxy.counted() as newest:

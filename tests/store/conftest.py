@@ -2,7 +2,7 @@ import pytest
 
 import kept
 from kept.bucket.memory import MemoryBucket
-from kept.store.log import log
+from kept.store.log import pages
 
 
 @pytest.fixture
@@ -14,8 +14,8 @@ def store():
 @pytest.fixture
 def small_pages(monkeypatch):
     """Pages of 4 and of 16 records, so that short logs have them."""
-    monkeypatch.setattr(log, "PAGE", 4)
-    monkeypatch.setattr(log, "BIG_PAGE", 16)
+    monkeypatch.setattr(pages, "PAGE", 4)
+    monkeypatch.setattr(pages, "BIG_PAGE", 16)
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kept.digest import digest
 from kept.errors import Damaged, InvalidInput
+from kept.names import LATEST
 from kept.store.blobs.blob import blob_key
 from kept.store.content.manifest import Manifest, manifest_key, read_manifest
 from kept.store.content.packing import Packer
 from kept.store.log.fence import WriteFence, with_write_fence
-from kept.store.log.history import VersionRecord, version_records
+from kept.store.log.history import VersionRecord, version_of, version_records
 from kept.store.metadata import MeasuredMetadata
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from kept.bucket.transfer import Transfer
     from kept.store.content.find_files import Source
     from kept.store.encoding import Json
-    from kept.store.log.log import Event, Log, View
+    from kept.store.log.events import Event
+    from kept.store.log.log import Log, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class VersionInfo:
 class Committed(NamedTuple):
     """The result of a commit."""
 
-    index: int  # type: ignore[assignment]  # hides tuple.index, which has no use here
+    record: VersionRecord
     is_new: bool  # False if the newest version has the same content
     bytes_new: int  # that the store did not have before
 
@@ -96,8 +98,8 @@ def _commit(
         event["expires"] = info.expires
     if info.write_id is not None:
         event["write_id"] = info.write_id
-    index, is_new = _log_version(log, fence, event, newest.live)
-    return Committed(index, is_new, stored.bytes_new)
+    record, is_new = _log_version(log, fence, event, newest.live)
+    return Committed(record, is_new, stored.bytes_new)
 
 
 class _Stored(NamedTuple):
@@ -134,7 +136,7 @@ class _Newest(NamedTuple):
 
 def _newest(view: View) -> _Newest:
     newest: VersionRecord | None = None
-    for record in version_records(view.backwards()):
+    for record in version_records(view.items()):
         newest = newest or record
         if not record.deleted:
             return _Newest(newest, record)
@@ -150,21 +152,33 @@ def _previous(bucket: Bucket, record: VersionRecord | None) -> Manifest | None:
 
 def _log_version(
     log: Log, fence: WriteFence, version: Event, before: VersionRecord | None
-) -> tuple[int, bool]:
-    """Append the record of a version; return its number, and whether it is a new version."""
+) -> tuple[VersionRecord, bool]:
+    """Append the record of a version; return the version, and whether it is a new one.
+
+    The version is made from the event, because a look at the log could fail after the commit.
+    """
     for view in log.views(fence.view):
         fence.check(view)
         newest = _newest(view)
-        repeated = newest.live and _is_repeated(newest.live, version, before)
-        if newest.live is not None and repeated:
-            index, event = newest.live.index, _repetition(newest.live.index, version)
+        if newest.live is not None and _is_repeated(newest.live, version, before):
+            event = _repetition(newest.live.index, version)
+            if event is None or log.append_after(view, event):
+                return _repeated(newest.live, version), False
         else:
             _check_type(newest.any, version["type"])
             index = newest.any.index + 1 if newest.any else 0
-            event = {"event": "version", "index": index} | version
-        if event is None or log.append_after(view, event):
-            return index, not repeated
+            recorded = log.append_after(view, {"event": "version", "index": index} | version)
+            if recorded:
+                return version_of(recorded), True
     raise AssertionError("views has no end")
+
+
+def _repeated(record: VersionRecord, version: Event) -> VersionRecord:
+    """Return a version with the aliases and the expiry that its repetition gives it."""
+    own = {*record.aliases, *version["aliases"]} - {LATEST}
+    return record._replace(
+        aliases=(LATEST, *sorted(own)), expires=version.get("expires", record.expires)
+    )
 
 
 def _is_repeated(newest: VersionRecord, version: Event, before: VersionRecord | None) -> bool:

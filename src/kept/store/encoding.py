@@ -7,18 +7,28 @@ value. Any JSON reader can read it, and a check needs no re-encoding.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kept.digest import digest
 from kept.errors import Damaged
 
 if TYPE_CHECKING:
-    from kept.bucket.base import Buffer
+    from kept.bucket.base import Bucket, Buffer
 
 Json = Any  # the results of json.loads: dict, list, str, int, float, bool, None
+# The largest values that a reader takes, in bytes: it never allocates what a damaged store claims.
+MOST_RECORD = 16 * 1024 * 1024
+MOST_VALUE = 64 * 1024 * 1024  # a page, a manifest, a list of a gc
 _HEAD = b'{"blake3":"'
 _MIDDLE = b'","value":'
 _START = len(_HEAD) + 64 + len(_MIDDLE)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 def canonical(value: Json) -> bytes:
@@ -32,9 +42,21 @@ def canonical(value: Json) -> bytes:
 def parse(data: Buffer, key: str) -> Json:
     """Parse JSON read from key; raises Damaged."""
     try:
-        return json.loads(bytes(data))
+        text = bytes(data).decode()
+        value = _DECODER.decode(text)
+        if "\\ud" in text or "\\uD" in text:
+            canonical(value)  # UTF-8 cannot hold half of a surrogate pair
     except (ValueError, RecursionError) as error:
         raise Damaged(f"{key} is not JSON: {error}") from None
+    return value
+
+
+def read_bounded(bucket: Bucket, key: str, most: int) -> Buffer:
+    """Return the value of a key; raises KeyNotFound, or Damaged if it has more than most bytes."""
+    data = bucket.get(key, 0, most + 1)
+    if len(data) > most:
+        raise Damaged(f"{key} is damaged: expected at most {most} bytes, found more")
+    return data
 
 
 def seal(value: Json) -> bytes:
@@ -43,10 +65,16 @@ def seal(value: Json) -> bytes:
     return b"".join((_HEAD, digest(body).encode(), _MIDDLE, body, b"}"))
 
 
-def unseal(data: Buffer, key: str) -> Json:
-    """Return the value in sealed bytes that were read from key; raises Damaged."""
+def sealed(data: Buffer, key: str) -> tuple[Json, str]:
+    """Return the value in sealed bytes that were read from key, and its digest; raises Damaged."""
     body = data[_START:-1]
-    expected = b"".join((_HEAD, digest(body).encode(), _MIDDLE))
+    found = digest(body)
+    expected = b"".join((_HEAD, found.encode(), _MIDDLE))
     if data[:_START] != expected or data[-1:] != b"}":
         raise Damaged(f"{key} is damaged: its {len(data)} bytes do not match their checksum")
-    return parse(body, key)
+    return parse(body, key), found
+
+
+def unseal(data: Buffer, key: str) -> Json:
+    """Return the value in sealed bytes that were read from key; raises Damaged."""
+    return sealed(data, key)[0]

@@ -3,51 +3,103 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from kept.errors import KeyExists, KeyNotFound, NewerFormat, NotAStore, StoreError
-from kept.store.encoding import canonical, parse
+from kept.digest import digest
+from kept.errors import Damaged, KeyExists, KeyNotFound, NewerFormat, NotAStore, StoreError
+from kept.store.encoding import canonical, parse, read_bounded
 
 if TYPE_CHECKING:
     from kept.bucket.base import Bucket
+    from kept.store.encoding import Json
 
 FORMAT = 1
 FORMAT_KEY = "kept.json"
+_MOST = 4096  # bytes
+_SIGNS = {"artifacts", "blobs", "manifests"}  # folders that only a store has together
 _ATTEMPTS = 8  # if the bucket answers "exists" although the key is missing
 
 
-def check_format(bucket: Bucket) -> bool:
-    """Return whether the bucket is a store (True) or empty (False)."""
+class Marker(NamedTuple):
+    """What a bucket's kept.json says."""
+
+    exists: bool  # False if the bucket is empty
+    problem: str | None = None  # why kept.json cannot be read, if the bucket holds a store anyway
+
+
+def check_format(bucket: Bucket) -> Marker:
+    """Return whether the bucket is a store or empty; raises NotAStore, NewerFormat or Damaged.
+
+    A store whose kept.json is damaged or lost can be read, but not changed.
+    """
     try:
-        value = parse(bucket.get(FORMAT_KEY), f"{bucket.location}: {FORMAT_KEY}")
+        value = parse(read_bounded(bucket, FORMAT_KEY, _MOST), FORMAT_KEY)
+        number = _number(value)
     except KeyNotFound:
-        found = next(iter(bucket.keys("")), None)
-        if found is None:
-            return False
-        if bucket.size(FORMAT_KEY) is not None:  # another process has just created the store
-            return check_format(bucket)
-        raise NotAStore(
-            f"{bucket.location} is not a store, and not empty (first key: {found}). "
-            "Pass a store, or an empty or new folder."
-        ) from None
-    number = value.get("format") if isinstance(value, dict) else None
-    if type(number) is not int or number < 1:
+        return _without_marker(bucket)
+    except Damaged as error:
+        if _looks_like_a_store(bucket):
+            return Marker(exists=True, problem=f"{error}. Run kept repair.")
+        raise Damaged(f"{bucket.location}: {error}") from None
+    if number is None:
+        if _looks_like_a_store(bucket):
+            return Marker(exists=True, problem=f"{FORMAT_KEY} names no format. Run kept repair.")
         raise NotAStore(f"{bucket.location}: {FORMAT_KEY} names no format. Found: {value!r}")
     if number > FORMAT:
         raise NewerFormat(
             f"{bucket.location} has format {number}; this kept knows format {FORMAT}. Update kept."
         )
-    return True
+    return Marker(exists=True)
+
+
+def _without_marker(bucket: Bucket) -> Marker:
+    found = next(iter(bucket.keys("")), None)
+    if found is None:
+        return Marker(exists=False)
+    if bucket.size(FORMAT_KEY) is not None:  # another process has just created the store
+        return check_format(bucket)
+    if _looks_like_a_store(bucket):
+        return Marker(exists=True, problem=f"{FORMAT_KEY} is missing. Run kept repair.")
+    raise NotAStore(
+        f"{bucket.location} is not a store, and not empty (first key: {found}). "
+        "Pass a store, or an empty or new folder."
+    )
+
+
+def _looks_like_a_store(bucket: Bucket) -> bool:
+    return set(bucket.folders("")) >= _SIGNS
+
+
+def _number(value: Json) -> int | None:
+    """Return the number of the format, None if the value names none; raises Damaged.
+
+    An earlier kept wrote it without a checksum.
+    """
+    number = value.get("format") if isinstance(value, dict) else None
+    if type(number) is not int or number < 1:
+        return None
+    if value.get("blake3", _checksum(number)) != _checksum(number):
+        raise Damaged(f"{FORMAT_KEY} is damaged: format {number} does not match its checksum")
+    return number
+
+
+def _checksum(number: int) -> str:
+    return digest(canonical(number))
+
+
+def encoded_marker() -> bytes:
+    """Return the value of kept.json that this kept writes."""
+    return canonical({"blake3": _checksum(FORMAT), "format": FORMAT})
 
 
 def make_store(bucket: Bucket) -> None:
     """Make an empty bucket a store, unless another process does; raises OSError if that fails."""
     for attempt in range(_ATTEMPTS):
         try:
-            bucket.put_if_absent(FORMAT_KEY, [canonical({"format": FORMAT})])
+            bucket.put_if_absent(FORMAT_KEY, [encoded_marker()])
         except KeyExists:  # S3 also says that of a race that no process has won yet
             time.sleep(0.02 * attempt)
-            if not check_format(bucket):
+            if not check_format(bucket).exists:
                 continue
         return
     raise StoreError(f"{FORMAT_KEY} can neither be created nor read in {bucket.location}")

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kept.errors import InvalidMetadata
-from kept.store.encoding import Json, canonical
+from kept.store.encoding import MOST_RECORD, Json, canonical
+
+_MOST = MOST_RECORD // 4  # bytes of JSON: a record repeats some facts, and has to fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,18 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Json]:
         raise InvalidMetadata(f"metadata is a dict. Received: {metadata!r}")
     try:
         value: dict[str, Json] = _plain(metadata, "metadata")
-        canonical(value)
+        size = len(canonical(value))
     except InvalidMetadata:
         raise
     except (RecursionError, ValueError):
         raise InvalidMetadata(
             "metadata holds itself, is nested too deeply, or has a number of too many digits."
         ) from None
+    if size > _MOST:
+        raise InvalidMetadata(
+            f"metadata has at most {_MOST} bytes as JSON. Received: {size} bytes. Store large "
+            "values as files of the version."
+        )
     return value
 
 

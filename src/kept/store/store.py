@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kept.errors import ArtifactNotFound, VersionNotFound
+from kept.errors import Damaged
 from kept.names import Reference, check_alias, check_aliases, check_name, parse_reference
-from kept.store.format_marker import check_format, make_store
-from kept.store.log.history import version_records
-from kept.store.log.log import Event, Log, Logs, View
-from kept.store.log.lookup import matches, no_artifact, not_found
+from kept.store.format_marker import Marker, check_format, make_store
+from kept.store.log.log import Log, Logs
+from kept.store.log.lookup import all_records, faults_of, find, records_of, view_of
 from kept.store.metadata import MeasuredMetadata, checked
+from kept.store.problems import warn
+from kept.store.signing.keys import required_keys
 from kept.store.version import Artifact, Version, after_commit
 from kept.units import expiry, parse_span
 
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from kept.store.content.manifest import Manifest
     from kept.store.encoding import Json
     from kept.store.gc.collector import Collection
-    from kept.store.log.history import VersionRecord
+    from kept.store.problems import Problem
     from kept.store.retention.keep import Keep
     from kept.store.retention.policy import Decision
+    from kept.store.signing.keys import Keys
     from kept.store.usage import Usage
     from kept.store.verify import Report
 
@@ -36,15 +38,19 @@ if TYPE_CHECKING:
 class Store:
     """Artifacts in a bucket. Many threads and processes may use one store at once."""
 
-    def __init__(self, bucket: Bucket, *, look: bool = True) -> None:
+    def __init__(
+        self, bucket: Bucket, *, look: bool = True, require_signed: Keys | None = None
+    ) -> None:
         """Open the store in a bucket; an empty bucket becomes a store with the first version.
 
         Raises NotAStore or NewerFormat. With look=False, create checks that later: for a bucket
-        that cannot be reached now.
+        that cannot be reached now. For require_signed see open_store.
         """
         self.bucket = bucket
-        self.exists = check_format(bucket) if look else False  # False until the first version
-        self.logs = Logs(bucket)  # the logs of its artifacts
+        self.required_keys = required_keys(require_signed)
+        marker = check_format(bucket) if look else Marker(exists=False)
+        self.exists = marker.exists  # False until the first version
+        self.logs = Logs(bucket, marker.problem)  # the logs of its artifacts
 
     def __repr__(self) -> str:
         return f"<kept.Store {self.location}>"
@@ -91,7 +97,7 @@ class Store:
         self.create()
         transfer = progress and Transfer(sum(s.size for s in sources), progress, in_parts=True)
         committed = commit(self.log(name), sources, info, transfer)
-        version = self.logged(name, committed.index)
+        version = self._again(Version(self, name, committed.record))
         return after_commit(version, is_new=committed.is_new, bytes_new=committed.bytes_new)
 
     def logged(self, name: str, index: int) -> Version:
@@ -104,28 +110,30 @@ class Store:
 
     def artifact(self, name: str) -> Artifact:
         """Return the artifact of that name; raises ArtifactNotFound."""
-        self._view(name)
+        view_of(self.logs, name)
         return Artifact(self, name)
 
     def artifact_type(self, name: str) -> str:
         """Return an artifact's type; raises ArtifactNotFound."""
-        return next(version_records(self._view(name).backwards())).type
+        return self.artifact(name).type
 
     def versions(self, name: str) -> list[Version]:
         """Return the versions of an artifact that are not deleted, oldest first.
 
-        Raises ArtifactNotFound or Damaged.
+        A DamageWarning names a version that is hidden by damage. Raises ArtifactNotFound.
         """
         return list(self.newest_first(name))[::-1]
 
     def newest_first(self, name: str) -> Iterator[Version]:
         """Yield the versions from the newest to the oldest; reads only as far as you iterate."""
-        return (Version(self, name, record) for record in self._records(self._view(name)))
+        records = records_of(view_of(self.logs, name))
+        return (Version(self, name, record) for record in records)
 
     def version(self, reference: str) -> Version:
         """Return the version that name, name:v3, name:alias or name@digest names.
 
-        Raises InvalidReference, ArtifactNotFound, VersionNotFound or Damaged.
+        Raises InvalidReference, ArtifactNotFound, VersionNotFound, or Damaged, also if damage
+        hides which version is the newest, or has the alias.
         """
         return self._find(parse_reference(reference))
 
@@ -137,7 +145,7 @@ class Store:
         check_alias(alias)
         version = self.version(reference)
         self._alias(version.name, {alias: version.index})
-        return self.logged(version.name, version.index)
+        return self._again(version)
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Remove an alias; raises VersionNotFound if no version has it."""
@@ -165,14 +173,14 @@ class Store:
 
         version = self._find(parse_reference(reference), deleted=True)
         undelete(self.log(version.name), version.index)
-        return self.logged(version.name, version.index)
+        return self._again(version)
 
     def deleted(self, name: str) -> list[Version]:
         """Return the deleted versions of an artifact, oldest first, with content or without.
 
-        Raises ArtifactNotFound or Damaged.
+        Raises ArtifactNotFound.
         """
-        every = self._records(self._view(name), deleted=True)
+        every = records_of(view_of(self.logs, name), deleted=True)
         return [Version(self, name, record) for record in every if record.deleted][::-1]
 
     def set_ttl(self, reference: str, ttl: str | float | timedelta | None) -> Version:
@@ -182,7 +190,7 @@ class Store:
         """
         version = self.version(reference)
         self._alias(version.name, {}, index=version.index, expires=expiry(ttl))
-        return self.logged(version.name, version.index)
+        return self._again(version)
 
     def prune(self, name: str, keep: Keep | None, *, dry_run: bool = False) -> list[Decision]:
         """Delete the versions that keep does not keep, and those that have expired.
@@ -193,7 +201,7 @@ class Store:
         """
         from kept.store.retention.delete import plan_prune, prune
 
-        view = self._view(name)
+        view = view_of(self.logs, name)
         if dry_run:
             return plan_prune(view, keep)
         return prune(self.log(name), keep)
@@ -222,6 +230,8 @@ class Store:
         """Write a version's files below root; see Version.download."""
         from kept.store.content.restore import restore
 
+        if self.required_keys:
+            version.check_signed(self.required_keys)
         restore(self.bucket, version.manifest, root, progress)
         return root
 
@@ -249,50 +259,42 @@ class Store:
         """
         from kept.store.compact.compactor import Compactor
 
-        return Compactor(self.bucket).compact_all(self._artifacts(name), progress)
+        return Compactor(self.bucket).compact_all(all_records(self.logs, name), progress)
 
     def usage(self, name: str | None = None) -> Usage:
         """Return the bytes that an artifact, or the whole store, takes; raises ArtifactNotFound."""
         from kept.store.usage import usage
 
         if name is not None:
-            self._view(name)
-        return usage(self.bucket, self._artifacts(deleted=True), name)
+            view_of(self.logs, name)
+        return usage(self.bucket, all_records(self.logs, None, deleted=True), name)
 
     def create(self) -> None:
-        """Create the store now instead of with the first version; raises OSError if that fails."""
+        """Create the store now instead of with the first version; raises OSError or Damaged."""
+        self.logs.check()
         if not self.exists:
             make_store(self.bucket)
             self.exists = True
+
+    def problems(self) -> list[Problem]:
+        """Return what is damaged in the logs and in kept.json; verify also reads all content."""
+        return faults_of(self.logs)
 
     def log(self, name: str) -> Log:
         """Return the log of an artifact, existing or not; mirrors read and write it."""
         return self.logs.of(name)
 
-    def _artifacts(
-        self, name: str | None = None, *, deleted: bool = False
-    ) -> list[tuple[str, list[VersionRecord]]]:
-        """Return one artifact, or all, each with its versions, oldest first."""
-        names = self.logs.with_versions() if name is None else [name]
-        return [(n, list(self._records(self._view(n), deleted=deleted))[::-1]) for n in names]
-
-    def _records(self, view: View, *, deleted: bool = False) -> Iterator[VersionRecord]:
-        """Yield the versions of a log, the newest first; with deleted, the deleted ones too."""
-        return (r for r in version_records(view.backwards()) if deleted or not r.deleted)
-
-    def _view(self, name: str) -> View:
-        view = self.log(name).view()
-        if not view.has_version():
-            raise ArtifactNotFound(no_artifact(name, self.location, self.logs.names()))
-        return view
-
     def _find(self, wanted: Reference, *, deleted: bool = False) -> Version:
-        view = self._view(wanted.name)
-        for record in self._records(view, deleted=deleted):
-            if matches(record, wanted):
-                return Version(self, wanted.name, record)
-        raise VersionNotFound(not_found(view, wanted))
+        record = find(view_of(self.logs, wanted.name), wanted, deleted=deleted)
+        return Version(self, wanted.name, record)
 
     def _alias(self, name: str, aliases: dict[str, int | None], **more: Json) -> None:
-        event: Event = {"event": "alias", "aliases": aliases, **more}
-        self.log(name).append(event)
+        self.log(name).append({"event": "alias", "aliases": aliases, **more})
+
+    def _again(self, version: Version) -> Version:
+        """Return a version as the log states it after a change; the change stands in any case."""
+        try:
+            return self.logged(version.name, version.index)
+        except (Damaged, OSError) as error:
+            warn(version.reference, [f"it was changed, but cannot be read again: {error}"])
+            return version

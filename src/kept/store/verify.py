@@ -9,6 +9,7 @@ from kept.errors import Damaged, KeyNotFound
 from kept.store.content.manifest import read_manifest
 from kept.store.content.restore import ChunkReader
 from kept.store.log.history import VersionRecord, live
+from kept.store.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,18 +17,8 @@ if TYPE_CHECKING:
     from kept.bucket.base import Bucket
     from kept.bucket.transfer import Progress
     from kept.store.content.manifest import Chunk
-    from kept.store.log.log import Event, Log
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One finding: the damage, and the version or artifact that has it."""
-
-    where: str  # a reference (name:v3), or an artifact's name if it concerns its log
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.message}"
+    from kept.store.log.events import Event, Fault, Item
+    from kept.store.log.log import Log
 
 
 @dataclass(slots=True)
@@ -67,6 +58,12 @@ def verify(
     return verifier.report
 
 
+def whole_log(log: Log) -> list[Item]:
+    """Return all items of a log, read from its records alone; pages say how far it went."""
+    listed = sorted({*log.records.numbers(), *log.pages.numbers()})
+    return log.records.read_all(1, listed, None)
+
+
 class Verifier:
     """Checks versions one after the other; reads a shared chunk once."""
 
@@ -78,19 +75,14 @@ class Verifier:
 
     def check_log(self, name: str, log: Log) -> list[VersionRecord]:
         """Check every record and page of an artifact; return the versions that can be read."""
-        newest = max([*log.pages(), *log.records()], default=0)
-        events: dict[int, Event] = {}
-        for number in range(1, newest + 1):
-            try:
-                events[number] = log.read_record(number)
-            except Damaged as error:
-                self._found(name, str(error))
+        items = whole_log(log)
+        events = {item["number"]: item for item in items if isinstance(item, dict)}
+        faults: list[Fault] = []
+        found = list(live(reversed(items), faults))[::-1]
+        for fault in reversed(faults):
+            self._found(name, fault.message)
         self._check_pages(name, log, events)
-        try:
-            return list(live(reversed(events.values())))[::-1]
-        except (Damaged, KeyError, TypeError) as error:
-            self._found(name, f"the log does not make sense: {error}")
-            return []
+        return found
 
     def check_version(self, name: str, record: VersionRecord) -> None:
         """Check a version's manifest and every byte of its files."""
@@ -106,16 +98,16 @@ class Verifier:
             self._found(reference, message)
 
     def _check_pages(self, name: str, log: Log, events: dict[int, Event]) -> None:
-        for number in log.pages():
+        for number in log.pages.numbers():
             try:
-                page = log.read_page(number)
+                page = log.pages.read(number)
             except KeyNotFound:  # a bigger page has just replaced it
                 continue
             except Damaged as error:
                 self._found(name, str(error))
                 continue
             if any(events.get(event["number"], event) != event for event in page):
-                self._found(name, f"{log.page_key(number)} differs from the records it covers")
+                self._found(name, f"{log.pages.key(number)} differs from the records it covers")
 
     def _check_chunk(self, chunk: Chunk) -> str | None:
         if chunk not in self._checked:

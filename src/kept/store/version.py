@@ -7,6 +7,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from kept.store.log.lookup import records_of, view_of
+
 if TYPE_CHECKING:
     import os
     from pathlib import Path
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from kept.bucket.transfer import Progress
     from kept.store.content.manifest import File, Manifest
     from kept.store.log.history import VersionRecord
+    from kept.store.signing.keys import KeyFile, Keys
+    from kept.store.signing.statement import Signature
     from kept.store.store import Store
     from kept.store.verify import Report
 
@@ -121,7 +125,7 @@ class Version:
         The options are those of keras.saving.load_model; safe_mode is True by default. Raises
         InvalidInput if the version does not hold exactly one whole model, and Damaged.
         """
-        from kept.store.load_model import load_model
+        from kept.store.loading.load_model import load_model
 
         return load_model(self, keras_options)
 
@@ -131,9 +135,38 @@ class Version:
         Raises InvalidInput if the version does not hold exactly one file of weights or one whole
         model, and Damaged.
         """
-        from kept.store.load_model import load_weights
+        from kept.store.loading.load_model import load_weights
 
         load_weights(self, model)
+
+    def sign(
+        self,
+        private_key: KeyFile,
+        *,
+        password: str | None = None,
+        progress: Progress | None = None,
+    ) -> Signature:
+        """Sign the version with a private key: a PEM file of an elliptic key, such as P-256.
+
+        Every byte is read and checked first. The signature lies in the store. It covers the name,
+        number, content, type and metadata, and not the aliases. A version can have several.
+
+        Raises Damaged, OSError, or InvalidInput if the key cannot be used.
+        """
+        from kept.store.signing.signatures import sign
+
+        return sign(self.store.log(self.name), self.record, private_key, password, progress)
+
+    def check_signed(self, keys: Keys) -> Signature:
+        """Return a valid signature by one of these public keys: a PEM file, or several.
+
+        Raises NotSigned, or InvalidInput if a key cannot be used. The content is not read: verify
+        and download check it against what the signature covers.
+        """
+        from kept.store.signing.keys import public_keys
+        from kept.store.signing.signatures import check_signed
+
+        return check_signed(self.store.log(self.name), self.record, public_keys(keys))
 
     def verify(self) -> Report:
         """Re-read and re-hash the version; return a report, or raise Damaged."""
@@ -158,7 +191,7 @@ class Artifact:
     @property
     def type(self) -> str:
         """The type of its versions, "model" for checkpoints."""
-        return self.store.artifact_type(self.name)
+        return next(records_of(view_of(self.store.logs, self.name), deleted=True)).type
 
     def versions(self) -> list[Version]:
         """The versions that are not deleted, oldest first."""

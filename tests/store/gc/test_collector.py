@@ -186,11 +186,11 @@ def test_other_keys_and_records_are_never_touched(store, log):
     store.delete("m:v0", force=True)
     for key in ("blobs/readme", "blobs/ab/cd", "manifests/ab/x.json", "outbox/x/m.json", "notes"):
         store.bucket.put(key, [b"{}"])
-    records = list(store.log("m").records())
+    records = store.log("m").records.numbers()
     store.gc(grace=0)
     left = set(store.bucket.keys(""))
     assert {"blobs/readme", "blobs/ab/cd", "manifests/ab/x.json", "outbox/x/m.json"} < left
-    assert list(store.log("m").records())[: len(records)] == records
+    assert store.log("m").records.numbers()[: len(records)] == records
     assert data(store) == ["blobs/ab/cd", "blobs/readme", "manifests/ab/x.json"]
 
 

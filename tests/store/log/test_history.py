@@ -3,6 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kept.errors import Damaged
+from kept.store.log.events import Fault
 from kept.store.log.history import live, version_records
 
 ALIASES = ["best", "prod", "epoch_1", "a"]
@@ -80,12 +81,12 @@ def test_newest_first_tells_what_oldest_first_does(plan):
 
 
 def test_an_entry_tells_what_its_event_does():
-    [entry] = version_records([version_event(7, ["best"])])
+    entry = next(version_records([version_event(7, ["best"])]))
     assert (entry.index, entry.type, entry.manifest, entry.digest) == (7, "model", "m7", "d7")
     assert (entry.size, entry.metadata, entry.created_at) == (7, {"n": 7}, "t")
     assert entry.aliases == ("latest", "best")
     assert (entry.deleted_at, entry.expires) == (None, None)
-    [entry] = version_records([version_event(7, []) | {"deleted": True, "expires": "soon"}])
+    entry = next(version_records([version_event(7, []) | {"deleted": True, "expires": "soon"}]))
     assert (entry.deleted, entry.deleted_at, entry.expires) == (True, "t", "soon")
 
 
@@ -98,8 +99,32 @@ def test_only_as_much_is_read_as_is_asked_for():
 
 
 @pytest.mark.parametrize(
-    "event", [{}, {"event": "rename"}, {"event": "delete"}, {"event": "version"}]
+    ("order", "message"),
+    [
+        ([2, 0], "v1 is in no record; record 1 commits v0"),
+        ([1], "v0 is in no record"),
+        ([1, 1, 0], "Record 2 commits v1, and so does a later record"),
+        ([1, 2, 0], "Record 2 commits v2, and so does a later record"),
+    ],
 )
-def test_events_that_nobody_knows_are_damage(event):
-    with pytest.raises(Damaged, match="Record 4 "):
-        list(version_records([event | {"number": 4}]))
+def test_versions_are_numbered_without_a_gap(order, message):
+    newest_first = [
+        version_event(index, []) | {"number": number}
+        for number, index in zip(range(len(order), 0, -1), order, strict=True)
+    ]
+    with pytest.raises(Damaged, match=message):
+        list(version_records(newest_first))
+    faults = []
+    found = [record.index for record in version_records(newest_first, faults)]
+    assert found == list(dict.fromkeys(i for i in order if i <= order[0]))
+    assert [message in fault.message for fault in faults] == [True]
+
+
+def test_a_fault_makes_older_versions_uncertain_and_hides_none():
+    fault = Fault(2, "record 2 is missing")
+    newest_first = [version_event(2, []), fault, version_event(0, ["best"])]
+    with pytest.raises(Damaged, match="record 2 is missing"):
+        list(version_records(newest_first))
+    faults = []
+    found = [(r.index, r.is_uncertain) for r in version_records(newest_first, faults)]
+    assert (found, faults) == ([(2, False), (0, True)], [fault])

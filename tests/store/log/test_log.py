@@ -8,19 +8,25 @@ import pytest
 from kept.bucket.memory import MemoryBucket
 from kept.errors import Damaged, KeptError, KeyExists
 from kept.store.encoding import seal
-from kept.store.log import log as log_module
-from kept.store.log.log import Log
+from kept.store.log.log import Logs
+from kept.store.log.pages import BIG_PAGE, PAGE
 from tests.helpers import Wrapped
+
+CHANGE = {"event": "alias", "aliases": {}}
 
 
 class Counting(Wrapped):
     def __init__(self, inner):
         super().__init__(inner)
-        self.gets = 0
+        self.gets = self.lists = 0
 
     def get(self, *args):
         self.gets += 1
         return self.inner.get(*args)
+
+    def keys(self, *args):
+        self.lists += 1
+        return self.inner.keys(*args)
 
 
 @pytest.fixture
@@ -29,9 +35,9 @@ def bucket():
 
 
 def fill(bucket, count):
-    log = Log(bucket, "m")
+    log = Logs(bucket).of("m")
     for n in range(count):
-        log.append({"event": "test", "n": n})
+        log.append({**CHANGE, "n": n})
     return log
 
 
@@ -51,61 +57,65 @@ def down_from(number):
 
 
 def test_an_empty_log(bucket):
-    log = Log(bucket, "m")
+    log = Logs(bucket).of("m")
     assert log.view().head == 0
     assert numbers(log) == []
     assert list(bucket.keys("")) == []
 
 
 def test_append_commits_one_record(bucket):
-    log = Log(bucket, "m")
-    event = log.append_after(view := log.view(), {"event": "test", "seen": 0})
+    log = Logs(bucket).of("m")
+    event = log.append_after(view := log.view(), {**CHANGE, "seen": 0})
     assert view.head == 0
     assert list(bucket.keys("")) == ["artifacts/m/log/00000000000000000001.json"]
-    assert event.keys() == {"event", "seen", "number", "time", "write_id"}
-    assert list(Log(bucket, "m").view().backwards()) == [event]
+    assert event.keys() == {
+        "event", "aliases", "seen", "number", "time", "write_id", "artifact", "previous",
+    }  # fmt: skip
+    assert (event["artifact"], event["previous"]) == ("m", None)
+    assert list(Logs(bucket).of("m").view().backwards()) == [event]
     assert len(event["write_id"]) == 32
     assert event["time"].endswith("Z")
 
 
 def test_every_length_reads_the_same(bucket, small_pages):
-    writers = [Log(bucket, "m") for _ in range(3)]
-    old = Log(bucket, "m")
+    writers = [Logs(bucket).of("m") for _ in range(3)]
+    old = Logs(bucket).of("m")
     for n in range(1, 71):
-        append_seen(writers[n % 3 if n < 40 else 0], "n", {"event": "test"})
-        fresh = Log(bucket, "m").view()
+        append_seen(writers[n % 3 if n < 40 else 0], "n", CHANGE)
+        fresh = Logs(bucket).of("m").view()
         assert [(e["number"], e["n"]) for e in fresh.backwards()] == [
             (k, k - 1) for k in down_from(n)
         ]
         assert numbers(old) == numbers(writers[0]) == down_from(n)
     # The pages under a big one are gone; a reader finds the big one.
-    assert list(log_module.Log(bucket, "m").pages()) == [16, 32, 48, 64, 68]
+    assert list(Logs(bucket).of("m").pages.numbers()) == [16, 32, 48, 64, 68]
 
 
 def test_a_page_is_due_when_its_last_record_is(bucket):
     fill(bucket, 63)
-    assert list(Log(bucket, "m").pages()) == []
+    assert list(Logs(bucket).of("m").pages.numbers()) == []
     fill(bucket, 2)
-    [page] = Log(bucket, "m").pages()
-    assert page == log_module.PAGE == 64
-    assert len(Log(bucket, "m").read_page(64)) == 64
-    assert log_module.BIG_PAGE % log_module.PAGE == 0
+    [page] = Logs(bucket).of("m").pages.numbers()
+    assert page == PAGE == 64
+    assert len(Logs(bucket).of("m").pages.read(64)) == 64
+    assert BIG_PAGE % PAGE == 0
 
 
 def test_the_newest_event_costs_a_page_at_most(bucket, small_pages):
-    log = Log(bucket, "m")
+    log = Logs(bucket).of("m")
     for _ in range(40):
-        log.append({"event": "test"})
+        log.append(CHANGE)
         counting = Counting(bucket)
-        next(Log(counting, "m").view().backwards())
+        next(Logs(counting).of("m").view().backwards())
         assert counting.gets <= 4 + 1
 
 
 def test_a_log_that_is_kept_reads_what_is_new_only(bucket):
-    log = fill(bucket, 30)
-    counting = log.bucket = Counting(bucket)
+    counting = Counting(bucket)
+    log = fill(counting, 30)
+    counting.gets = counting.lists = 0
     log.view()
-    assert counting.gets == 1  # the record after the newest, which is missing
+    assert (counting.gets, counting.lists) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +124,7 @@ def test_a_log_that_is_kept_reads_what_is_new_only(bucket):
         None,
         lambda _: b"",
         lambda page: page[:-1],
-        lambda page: page.replace(b"test", b"tset"),
+        lambda page: page.replace(b"alias", b"alisa"),
         lambda _: seal([]),
         lambda _: seal({}),
         lambda _: seal({"events": {}}),
@@ -124,47 +134,47 @@ def test_a_log_that_is_kept_reads_what_is_new_only(bucket):
 )
 def test_pages_may_be_lost(bucket, small_pages, harm):
     fill(bucket, 39)
-    for page in [*Log(bucket, "m").pages()]:
-        key = Log(bucket, "m").page_key(page)
+    for page in [*Logs(bucket).of("m").pages.numbers()]:
+        key = Logs(bucket).of("m").pages.key(page)
         before = bucket.get(key)
         if harm is None:
             bucket.delete(key)
         else:
             bucket.put(key, [harm(before)])
-        assert numbers(Log(bucket, "m")) == down_from(39)
+        assert numbers(Logs(bucket).of("m")) == down_from(39)
         bucket.put(key, [before])
-    for page in [*Log(bucket, "m").pages()]:
-        bucket.delete(Log(bucket, "m").page_key(page))
-    assert numbers(Log(bucket, "m")) == down_from(39)
+    for page in [*Logs(bucket).of("m").pages.numbers()]:
+        bucket.delete(Logs(bucket).of("m").pages.key(page))
+    assert numbers(Logs(bucket).of("m")) == down_from(39)
 
 
 def test_pages_suffice_to_find_old_events(bucket, small_pages):
     # Pages are a cache, but one that is whole is believed: that is what makes reading cheap.
     fill(bucket, 33)
     counting = Counting(bucket)
-    assert numbers(Log(counting, "m")) == down_from(33)
-    assert counting.gets == 2 + 1 + 1  # two pages, record 33, and 34, which is missing
+    assert numbers(Logs(counting).of("m")) == down_from(33)
+    assert counting.gets == 2 + 1  # two pages, and record 33
 
 
 @pytest.mark.parametrize("number", [1, 5, 7])
 def test_damaged_and_missing_records_are_named(bucket, number):
     log = fill(bucket, 7)
-    key = log.record_key(number)
+    key = log.records.key(number)
     good = bucket.get(key)
     damages = [
         b"",
         good[:-1],
-        good.replace(b"test", b"tset"),
+        good.replace(b"alias", b"alisa"),
         bytes(len(good)),
-        bucket.get(log.record_key(2)),
+        bucket.get(log.records.key(2)),
     ]
     for damaged in damages:
         bucket.put(key, [damaged])
         with pytest.raises(Damaged, match=key):
-            numbers(Log(bucket, "m"))
+            numbers(Logs(bucket).of("m"))
     bucket.delete(key)
     with pytest.raises(Damaged, match=f"{key} is missing"):
-        Log(bucket, "m").read_record(number)
+        Logs(bucket).of("m").records.read(number)
 
 
 def test_a_page_that_cannot_be_written_undoes_no_commit(bucket, small_pages):
@@ -174,10 +184,10 @@ def test_a_page_that_cannot_be_written_undoes_no_commit(bucket, small_pages):
                 raise OSError(28, "No space left on device")
             self.inner.put_if_absent(key, parts)
 
-    log = Log(Full(bucket), "m")
+    log = Logs(Full(bucket)).of("m")
     for n in range(1, 10):
-        assert log.append({"event": "test"})["number"] == n
-    assert numbers(log) == numbers(Log(bucket, "m")) == down_from(9)
+        assert log.append(CHANGE)["number"] == n
+    assert numbers(log) == numbers(Logs(bucket).of("m")) == down_from(9)
 
 
 # --- "exists" is ambiguous ------------------------------------------------------------------------
@@ -205,16 +215,18 @@ def no_waiting(monkeypatch):
 
 @pytest.mark.parametrize("stores", [True, False])
 def test_an_answer_that_was_lost_and_one_that_is_untrue(bucket, small_pages, no_waiting, stores):
-    log = Log(Doubtful(bucket, stores=stores), "m")
+    log = Logs(Doubtful(bucket, stores=stores)).of("m")
     for n in range(9):
-        assert log.append_after(log.view(), {"event": "test", "n": n}) is not None  # at once
-    assert [event["n"] for event in Log(bucket, "m").view().backwards()] == list(range(8, -1, -1))
+        assert log.append_after(log.view(), {**CHANGE, "n": n}) is not None  # at once
+    assert [event["n"] for event in Logs(bucket).of("m").view().backwards()] == list(
+        range(8, -1, -1)
+    )
 
 
 def test_a_bucket_that_never_stores_is_an_error_and_no_endless_loop(bucket, no_waiting):
-    log = Log(Doubtful(bucket, stores=False, times=1000), "m")
+    log = Logs(Doubtful(bucket, stores=False, times=1000)).of("m")
     with pytest.raises(KeptError, match="can neither be created nor read"):
-        log.append({"event": "test"})
+        log.append(CHANGE)
 
 
 def test_the_record_of_another_writer_is_folded_first(bucket):
@@ -224,10 +236,10 @@ def test_the_record_of_another_writer_is_folded_first(bucket):
                 fill(self.inner, 2)
             self.inner.put_if_absent(key, parts)
 
-    seen, log = [], Log(Overtaken(bucket), "m")
+    seen, log = [], Logs(Overtaken(bucket)).of("m")
     for view in log.views():
         seen.append(view.head)
-        if event := log.append_after(view, {"event": "mine"}):
+        if event := log.append_after(view, CHANGE):
             break
     assert seen == [0, 2]
     assert event["number"] == 3
@@ -239,29 +251,31 @@ def test_the_loser_may_find_that_there_is_nothing_left_to_do(bucket):
             fill(self.inner, 1)
             self.inner.put_if_absent(key, parts)
 
-    log = Log(Overtaken(bucket), "m")
+    log = Logs(Overtaken(bucket)).of("m")
     for view in log.views():
         if view.head:
             break  # another writer was faster, and nothing is left to do
-        assert log.append_after(view, {"event": "x"}) is None
-    assert numbers(Log(bucket, "m")) == [1]
+        assert log.append_after(view, CHANGE) is None
+    assert numbers(Logs(bucket).of("m")) == [1]
 
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_racing_writers_leave_no_gap_and_no_double(bucket, small_pages, shared):
-    one = Log(bucket, "m")
+    one = Logs(bucket).of("m")
     barrier = threading.Barrier(6)
 
     def work(writer):
-        log = one if shared else Log(bucket, "m")
+        log = one if shared else Logs(bucket).of("m")
         barrier.wait()
         for n in range(20):
-            append_seen(log, "seen", {"event": "test", "who": [writer, n]})
+            append_seen(log, "seen", {**CHANGE, "who": [writer, n]})
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(work, range(6)))
-    events = list(Log(bucket, "m").view().backwards())
+    events = list(Logs(bucket).of("m").view().backwards())
     assert [event["number"] for event in events] == down_from(120)
     assert all(event["seen"] == event["number"] - 1 for event in events)
     assert Counter(tuple(event["who"]) for event in events).most_common(1)[0][1] == 1
-    assert [n for n in Log(bucket, "m").pages() if n % 16 == 0] == [16 * n for n in range(1, 8)]
+    assert [n for n in Logs(bucket).of("m").pages.numbers() if n % 16 == 0] == [
+        16 * n for n in range(1, 8)
+    ]

@@ -39,7 +39,7 @@ def state(store, name="m"):
     """All that users see of an artifact, deleted versions included."""
     from kept.store.log.history import version_records
 
-    return [e._replace(manifest="") for e in version_records(store.log(name).view().backwards())]
+    return [e._replace(manifest="") for e in version_records(store.log(name).view().items())]
 
 
 def test_everything_is_kept(source, target, log, tmp_path):
@@ -165,7 +165,7 @@ def test_a_deleted_version_whose_content_is_gone(source, target, log):
     log(source)
     log(source)
     source.delete("m:v0")
-    manifest = source.log("m").read_record(1)["manifest"]
+    manifest = source.log("m").records.read(1)["manifest"]
     source.bucket.delete(f"manifests/{manifest[:2]}/{manifest}.json")
     Sync(source, target, "m").run()
     assert [v.index for v in target.versions("m")] == [1]

@@ -6,21 +6,26 @@ steps of the writer are here, those of the gc in gc/collector.py. No clock is pa
 
 from __future__ import annotations
 
+import contextlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from kept.errors import KeyNotFound
-from kept.store.encoding import parse
+from kept.digest import digest
+from kept.errors import Damaged, KeptError, KeyNotFound
+from kept.store.encoding import MOST_VALUE, canonical, parse, read_bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from kept.bucket.base import Bucket
-    from kept.store.log.log import Event, Log, View
+    from kept.store.log.events import Event
+    from kept.store.log.log import Log, View
 
 T = TypeVar("T")
 
 LISTS = "gc/"
+_LIST = re.compile(r"gc/[A-Za-z0-9][A-Za-z0-9_-]*\.json")
 PENDING = "new/"  # names of artifacts whose first record is not committed yet
 
 
@@ -32,7 +37,11 @@ class WriteFence:
     condemned: frozenset[str]  # keys; a writer neither uses one nor stores anything under it
 
     def check(self, view: View) -> None:
-        """Raise CommitConflict if a gc has run since: bytes that the writer reuses may be gone."""
+        """Raise CommitConflict if a gc has run since: bytes that the writer reuses may be gone.
+
+        Raises Damaged if the log has a fault.
+        """
+        view.check()
         for event in view.backwards():
             if event["number"] <= self.view.head:
                 return
@@ -48,9 +57,10 @@ def with_write_fence(log: Log, build: Callable[[WriteFence], T]) -> T:
     """Call build with a WriteFence and return its result; call it again after a CommitConflict.
 
     build stores what it needs and appends a record. Before each attempt to append it calls
-    WriteFence.check.
+    WriteFence.check. Raises Damaged, before it calls build, if the log has a fault.
     """
     view = log.view()
+    view.check()
     is_new = not view.head
     if is_new:
         log.bucket.put(PENDING + log.name, [b""])
@@ -62,23 +72,44 @@ def with_write_fence(log: Log, build: Callable[[WriteFence], T]) -> T:
         except CommitConflict:
             view = log.view()
     if is_new:  # only now, because other writers of a first record rely on it, too
-        log.bucket.delete(PENDING + log.name)
+        with contextlib.suppress(KeptError, OSError):  # the commit stands; a gc removes it later
+            log.bucket.delete(PENDING + log.name)
     return built
 
 
 def condemned(bucket: Bucket) -> frozenset[str]:
     """Return the keys that gcs are about to delete; raises Damaged."""
-    return frozenset(key for name in bucket.keys(LISTS) for key in _read(bucket, name))
+    return frozenset(key for name in lists(bucket) for key in read_list(bucket, name))
+
+
+def lists(bucket: Bucket) -> list[str]:
+    """Return the keys of the lists of gcs; other files in their folder are ignored."""
+    return [key for key in bucket.keys(LISTS) if _LIST.fullmatch(key)]
+
+
+def encode_list(keys: Iterable[str]) -> bytes:
+    """Return the stored form of the list of a gc."""
+    listed = list(keys)
+    return canonical({"blake3": digest(canonical(listed)), "keys": listed})
+
+
+def read_list(bucket: Bucket, name: str) -> list[str]:
+    """Return the keys in the list of a gc, none if that gc has just ended; raises Damaged."""
+    try:
+        value = parse(read_bounded(bucket, name, MOST_VALUE), name)
+    except KeyNotFound:
+        return []
+    keys = value.get("keys") if isinstance(value, dict) else None
+    if not isinstance(keys, list) or not all(
+        isinstance(key, str) and key.isascii() for key in keys
+    ):
+        raise Damaged(f"{name} is damaged: it lists no keys. Run kept repair.")
+    # Lists of an earlier kept have no checksum.
+    if value.get("blake3", digest(canonical(keys))) != digest(canonical(keys)):
+        raise Damaged(f"{name} is damaged: its keys do not match their checksum. Run kept repair.")
+    return keys
 
 
 def is_fence(event: Event) -> bool:
     """Return whether an event says that a gc is about to delete."""
     return event["event"] == "alias" and "gc" in event
-
-
-def _read(bucket: Bucket, name: str) -> list[str]:
-    try:
-        keys: list[str] = parse(bucket.get(name), name)["keys"]
-    except KeyNotFound:  # that gc has just ended
-        return []
-    return keys

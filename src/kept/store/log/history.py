@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import Damaged
 from kept.names import LATEST
+from kept.store.log.events import Event, Fault, Item
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kept.store.encoding import Json
-    from kept.store.log.log import Event
 
 
 class VersionRecord(NamedTuple):
@@ -34,20 +34,57 @@ class VersionRecord(NamedTuple):
     expires: str | None = None  # the time from which any prune or gc may delete it
     delete_reason: str | None = None  # the rule that deleted it; None if a person did
     undeleted: bool = False  # whether it was deleted once, and undeleted
+    is_uncertain: bool = False  # a newer record is a fault: it may delete it or move its aliases
 
 
-def version_records(newest_first: Iterable[Event]) -> Iterator[VersionRecord]:
-    """Yield every version, the newest first, deleted ones too; raises Damaged."""
+def version_records(
+    newest_first: Iterable[Item], faults: list[Fault] | None = None
+) -> Iterator[VersionRecord]:
+    """Yield every version of a log, the newest first, deleted ones too.
+
+    Faults are added to the list as they are met; without a list the first one raises Damaged. The
+    numbers of versions have no gap: a repeated or missing number is a fault, too.
+    """
     fold = _Fold()
-    for event in newest_first:
-        try:
-            record = fold.add(event)
-        except (KeyError, TypeError, AttributeError):
-            raise Damaged(
-                f"Record {event.get('number')} holds no event that this kept knows: {event!r}"
-            ) from None
-        if record is not None:
-            yield record
+    met: list[Fault] = []
+    expected: int | None = None
+    for item in newest_first:
+        if isinstance(item, Fault):
+            _meet(item, met, faults)
+            continue
+        record = fold.add(item, is_uncertain=bool(met))
+        if record is None:
+            continue
+        if expected is not None and record.index > expected:
+            _meet(_repeated(item), met, faults)
+            continue
+        if expected is not None and record.index < expected and not met:
+            _meet(_skipped(item, expected), met, faults)
+        expected = record.index - 1
+        yield record
+    if expected is not None and expected >= 0 and not met:
+        _meet(Fault(1, f"v{expected} is in no record of the log. Run kept repair."), met, faults)
+
+
+def _meet(fault: Fault, met: list[Fault], faults: list[Fault] | None) -> None:
+    if faults is None:
+        raise Damaged(fault.message)
+    met.append(fault)
+    faults.append(fault)
+
+
+def _repeated(event: Event) -> Fault:
+    number, index = event["number"], event["index"]
+    return Fault(
+        number, f"Record {number} commits v{index}, and so does a later record. Run kept repair."
+    )
+
+
+def _skipped(event: Event, expected: int) -> Fault:
+    number, index = event["number"], event["index"]
+    return Fault(
+        number, f"v{expected} is in no record; record {number} commits v{index}. Run kept repair."
+    )
 
 
 class _Fold:
@@ -60,20 +97,18 @@ class _Fold:
         self._expires: dict[int, str | None] = {}
         self._has_latest = False
 
-    def add(self, event: Event) -> VersionRecord | None:
+    def add(self, event: Event, *, is_uncertain: bool) -> VersionRecord | None:
         """Take the next older event; return the version if the event commits one."""
         kind = event["event"]
         if kind == "version":
             self._mention(dict.fromkeys(event["aliases"], event["index"]))
-            return self._record(event)
+            return self._record(event, is_uncertain=is_uncertain)
         if kind == "alias":
             self._mention(event["aliases"])
             if "expires" in event:
                 self._expires.setdefault(event["index"], event["expires"])
-        elif kind in ("delete", "undelete"):
-            self._deleted.setdefault(event["index"], event if kind == "delete" else None)
         else:
-            raise KeyError(kind)
+            self._deleted.setdefault(event["index"], event if kind == "delete" else None)
         return None
 
     def _mention(self, aliases: dict[str, int | None]) -> None:
@@ -83,7 +118,7 @@ class _Fold:
                 if index is not None:
                     self._aliases.setdefault(index, []).append(alias)
 
-    def _record(self, event: Event) -> VersionRecord:
+    def _record(self, event: Event, *, is_uncertain: bool) -> VersionRecord:
         index = event["index"]
         names = sorted(self._aliases.pop(index, ()))
         # Sync copies a version whose content is gone already as a deleted one.
@@ -106,9 +141,19 @@ class _Fold:
             self._expires.get(index, event.get("expires")),
             deletion.get("reason") if deletion else None,
             deletion is None and index in self._deleted,
+            is_uncertain,
         )
 
 
-def live(newest_first: Iterable[Event]) -> Iterator[VersionRecord]:
-    """Yield the versions that are not deleted, the newest first."""
-    return (record for record in version_records(newest_first) if not record.deleted)
+def live(
+    newest_first: Iterable[Item], faults: list[Fault] | None = None
+) -> Iterator[VersionRecord]:
+    """Yield the versions that are not deleted, the newest first; see version_records."""
+    return (record for record in version_records(newest_first, faults) if not record.deleted)
+
+
+def version_of(event: Event) -> VersionRecord:
+    """Return the version that an event commits, as if no later event existed."""
+    record = _Fold().add(event, is_uncertain=False)
+    assert record is not None, "the event commits a version"
+    return record

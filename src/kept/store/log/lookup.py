@@ -1,18 +1,63 @@
-"""Finds the version that a reference names, and says what exists if there is none."""
+"""Finds versions in the logs of a store, by reference or all, and says what exists."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kept.errors import ArtifactNotFound, Damaged, VersionNotFound
 from kept.names import LATEST, Reference
 from kept.store.log.history import VersionRecord, version_records
+from kept.store.log.log import refusal
+from kept.store.problems import Problem, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from kept.store.log.log import View
+    from kept.store.log.events import Fault
+    from kept.store.log.log import Logs, View
 
 _SHOWN = 10  # names in an error message
+
+
+def view_of(logs: Logs, name: str) -> View:
+    """Return the log of an artifact as it is now; raises ArtifactNotFound."""
+    view = logs.of(name).view()
+    if not view.has_version():
+        names = some(logs.names())
+        found = f"Existing artifacts: {names}." if names else "The store is empty."
+        raise ArtifactNotFound(f"No artifact {name!r} in {logs.bucket.location}. {found}")
+    return view
+
+
+def records_of(view: View, *, deleted: bool = False) -> Iterator[VersionRecord]:
+    """Yield the versions of a log, the newest first; with deleted, the deleted ones too.
+
+    At the end a DamageWarning names each fault of the log.
+    """
+    faults: list[Fault] = []
+    for record in version_records(view.items(), faults):
+        if deleted or not record.deleted:
+            yield record
+    warn(view.log.name, (fault.message for fault in faults))
+
+
+def all_records(
+    logs: Logs, name: str | None, *, deleted: bool = False
+) -> list[tuple[str, list[VersionRecord]]]:
+    """Return one artifact, or all, each with its versions, oldest first; see records_of."""
+    names = logs.with_versions() if name is None else [name]
+    found = ((n, records_of(view_of(logs, n), deleted=deleted)) for n in names)
+    return [(n, list(records)[::-1]) for n, records in found]
+
+
+def faults_of(logs: Logs) -> list[Problem]:
+    """Return what is wrong with the store as a whole, and the faults of all logs."""
+    found = [Problem(logs.bucket.location, logs.problem)] if logs.problem else []
+    for name in logs.names():
+        faults: list[Fault] = []
+        list(version_records(logs.of(name).view().items(), faults))
+        found.extend(Problem(name, fault.message) for fault in faults)
+    return found
 
 
 def matches(record: VersionRecord, wanted: Reference) -> bool:
@@ -24,12 +69,42 @@ def matches(record: VersionRecord, wanted: Reference) -> bool:
     return (wanted.alias or LATEST) in record.aliases
 
 
-def not_found(view: View, wanted: Reference) -> str:
+def find(view: View, wanted: Reference, *, deleted: bool = False) -> VersionRecord:
+    """Return the version that a reference names; with deleted, also a deleted one.
+
+    Raises VersionNotFound. Raises Damaged if a fault in the log leaves open which version it is: a
+    newer record that cannot be read could be the newest version, or move the alias.
+    """
+    faults: list[Fault] = []
+    for record in version_records(view.items(), faults):
+        if matches(record, wanted) and (deleted or not record.deleted):
+            if record.is_uncertain and wanted.index is None and wanted.digest is None:
+                selector = wanted.alias or LATEST
+                raise Damaged(
+                    f"Which version of {wanted.name} is {selector!r} is not certain: "
+                    f"{refusal(faults)} As far as the log can be read, it is v{record.index}; name "
+                    f"{wanted.name}:v{record.index} to use that."
+                )
+            return record
+    if faults:
+        raise Damaged(
+            f"{wanted.name} has no {_selector(wanted)!r} that can be read: {refusal(faults)}"
+        )
+    raise VersionNotFound(_not_found(view, wanted))
+
+
+def _selector(wanted: Reference) -> str:
+    if wanted.index is not None:
+        return f"v{wanted.index}"
+    return wanted.alias or wanted.digest or LATEST
+
+
+def _not_found(view: View, wanted: Reference) -> str:
     """Return the error message for a version that the artifact lacks."""
-    every = list(version_records(view.backwards()))[::-1]
+    every = list(version_records(view.items()))[::-1]
     gone = [record for record in every if record.deleted and matches(record, wanted)]
     existing = [record for record in every if not record.deleted]
-    selector = wanted.alias or wanted.digest or f"v{wanted.index}"
+    selector = _selector(wanted)
     if gone:
         return f"{wanted.name} has no {selector!r}: v{gone[-1].index} was deleted."
     if not existing:
@@ -38,13 +113,6 @@ def not_found(view: View, wanted: Reference) -> str:
     many = f"{len(existing)} versions, v{existing[0].index} to v{existing[-1].index}"
     found = many if len(existing) > 1 else f"one version, v{existing[0].index}"
     return f"{wanted.name} has no {selector!r}. It has {found}, and the aliases: {aliases}."
-
-
-def no_artifact(name: str, location: str, names: Iterable[str]) -> str:
-    """Return the error message for an artifact that the store lacks."""
-    existing = some(names)
-    found = f"Existing artifacts: {existing}." if existing else "The store is empty."
-    return f"No artifact {name!r} in {location}. {found}"
 
 
 def some(found: Iterable[str]) -> str:

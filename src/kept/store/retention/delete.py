@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def delete(log: Log, index: int, *, force: bool) -> None:
     """Delete a version that is not deleted yet; raises VersionInUse, see Store.delete."""
     for view in log.views():
-        now = next((r for r in live(view.backwards()) if r.index == index), None)
+        now = next((r for r in live(view.items()) if r.index == index), None)
         if now is None:
             return  # another writer was faster
         own = [alias for alias in now.aliases if alias != LATEST]
@@ -46,7 +46,7 @@ def undelete(log: Log, index: int) -> None:
     """Take the deletion of a version back; raises VersionGone."""
 
     def build(fence: WriteFence) -> None:
-        found = (r for r in version_records(fence.view.backwards()) if r.index == index)
+        found = (r for r in version_records(fence.view.items()) if r.index == index)
         record = next(found, None)
         if record is None or not record.deleted:
             return
@@ -79,7 +79,7 @@ def plan_prune(view: View, keep: Keep | None) -> list[Decision]:
 
     Raises Damaged if a budget needs a manifest that cannot be read.
     """
-    versions = list(live(view.backwards()))[::-1]
+    versions = list(live(view.items()))[::-1]
     bucket = view.log.bucket
     mirrored = mirrored_up_to(bucket, view.log.name)
     return decide(versions, keep, datetime.now(UTC), mirrored, ChunkSizes(bucket))

@@ -17,15 +17,19 @@ from kept.bucket.transfer import Transfer
 from kept.errors import ArtifactNotFound, Diverged
 from kept.store.log.fence import WriteFence, is_fence, with_write_fence
 from kept.store.log.history import VersionRecord, version_records
+from kept.store.signing.signatures import copy_signatures
 from kept.sync.mirror.copy_content import ContentCopy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kept.bucket.transfer import Progress
-    from kept.store.log.log import Event, View
+    from kept.store.log.events import Event
+    from kept.store.log.log import View
     from kept.store.receipts import Receipts
     from kept.store.store import Store
+
+_OWN = ("number", "previous", "replaces", "gc")  # of the source's log; a copy has its own
 
 
 @dataclass(slots=True)
@@ -62,6 +66,7 @@ class Sync:
         self._version = -1  # the newest version up to that record
         self._known: set[str] = set()  # write_ids in the target's log
         self._known_head = 0
+        self._signatures: set[str] = set()  # keys of those that the target has
         self._content = ContentCopy(source.bucket, target.bucket)
 
     def run(
@@ -98,6 +103,8 @@ class Sync:
                 self._version = event["index"]
             if receipts and (replay is not None or self._done == view.head):
                 receipts.confirm(self._name, self._done, self._version)
+        buckets = self._source.bucket, self._target.bucket
+        copy_signatures(*buckets, self._name, self._signatures)
         return copied
 
     def _learn(self, view: View) -> None:
@@ -123,7 +130,7 @@ class Sync:
                 later.add(event)
                 continue
             # The number belongs to the source, and so does the gc of a fence.
-            rest = {k: v for k, v in later.remainder(event).items() if k not in ("number", "gc")}
+            rest = {k: v for k, v in later.remainder(event).items() if k not in _OWN}
             record = needed.get(event.get("index", -1))
             if rest["event"] == "version" and record is None:
                 rest["deleted"] = True
@@ -163,7 +170,7 @@ class Sync:
         self._learn(view)
         if event["write_id"] in self._known:
             return True
-        newest = next(version_records(view.backwards()), None)
+        newest = next(version_records(view.items()), None)
         following = newest.index + 1 if newest else 0
         index = event.get("index", -1)
         is_version = event["event"] == "version"
@@ -211,7 +218,7 @@ def _needed(events: Iterable[Event], view: View) -> dict[int, VersionRecord]:
     """Return the versions whose content the events make visible, except those deleted again."""
     wanted = {e["index"] for e in events if e["event"] in ("version", "undelete")}
     found = {}
-    for record in version_records(view.backwards()) if wanted else ():
+    for record in version_records(view.items()) if wanted else ():
         if record.index in wanted and not record.deleted:
             found[record.index] = record
         if record.index <= min(wanted):

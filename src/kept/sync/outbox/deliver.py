@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from kept.bucket.transfer import Progress
     from kept.store.encoding import Json
-    from kept.store.log.log import Event
+    from kept.store.log.events import Event
     from kept.store.store import Store
     from kept.store.version import Version
     from kept.sync.outbox.outbox import Entry, Outbox
@@ -148,7 +148,7 @@ class Delivery:
         self.store.create()
         sources = [Source(file.path, file.file) for file in entry.files]
         log = self.store.log(entry.artifact)
-        return commit(log, sources, version_info, transfer).index
+        return commit(log, sources, version_info, transfer).record.index
 
     def _recorded(self, entries: Iterable[Entry]) -> dict[str, Event]:
         """Return the records of those entries that are committed already, by write_id."""

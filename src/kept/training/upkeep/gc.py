@@ -94,7 +94,7 @@ class BackgroundGC:
         since = datetime.now(UTC) - self._grace
         deleted = {
             (name, record.index)
-            for record in version_records(store.log(name).view().backwards())
+            for record in version_records(store.log(name).view().items())
             if record.delete_reason is not None and deleted_by(record, since)
         }
         if deleted - self._freed:

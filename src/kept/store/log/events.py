@@ -1,0 +1,167 @@
+"""The events of a log: their strict reader, and the chain that ties each record to its place.
+
+A record names its artifact, and in `previous` the record before it: the digest of that record's
+value, and every fact of it except its metadata. So a record that is swapped, replaced or lost is
+noticed, and a single lost one can be written again.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kept.digest import DIGEST, digest
+from kept.names import is_word
+from kept.store.encoding import Json, canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Event = dict[str, Any]
+LIMIT = 2**63  # numbers in a store are smaller
+_STAMP = itemgetter("number", "time", "write_id")
+_VERSION = itemgetter("index", "type", "manifest", "digest", "size", "aliases", "metadata")
+_VERSION_TYPES = (int, str, str, str, int, list, dict)
+# The facts of a record that the next one repeats.
+_REPEATED = ("event", "index", "manifest", "aliases", "time", "write_id", "expires", "deleted",
+             "reason", "gc", "replaces")  # fmt: skip
+
+
+class Fault(NamedTuple):
+    """A record that cannot be read, is missing, or does not belong where it lies."""
+
+    number: int
+    message: str  # names the record
+
+
+Item = Event | Fault
+
+
+def seal_of(event: Event) -> str:
+    """Return the digest that seals an event's record."""
+    return digest(canonical(event))
+
+
+def link_to(event: Event) -> Json:
+    """Return what the record after an event states about it."""
+    return {"blake3": seal_of(event)} | {key: event[key] for key in _REPEATED if key in event}
+
+
+def follows(event: Event, before: Event | None, seal: str | None = None) -> bool:
+    """Return whether an event was written after this one, or after the one that this one replaces.
+
+    Records of an earlier kept state nothing; they follow any record. Pass None for no record, and
+    the seal of the record before if it is known already.
+    """
+    if "previous" not in event:
+        return True
+    link = event["previous"]
+    if link is None or before is None:
+        return link is before
+    expected = link["blake3"]
+    return bool(before.get("replaces") == expected or (seal or seal_of(before)) == expected)
+
+
+def check_event(event: Json, artifact: str, number: int) -> None:
+    """Raise ValueError, with the reason, unless a value is an event of that artifact and number.
+
+    Unknown keys are ignored, and unknown kinds of events refused.
+    """
+    if type(event) is not dict:
+        raise ValueError("it is no object")
+    try:
+        kind = event["event"]
+        check = _CHECKS.get(kind) if type(kind) is str else None
+        if check is None:
+            raise ValueError(f"it has the event {kind!r}, which this kept does not know")
+        found, moment, write_id = _STAMP(event)
+        _check_moment(moment)
+        if type(found) is not int or found != number:
+            raise ValueError(f"it is record {found!r}")
+        if event.get("artifact", artifact) != artifact:
+            raise ValueError(f"it belongs to the artifact {event['artifact']!r}")
+        if type(write_id) is not str:
+            raise ValueError(f"write_id is {write_id!r}")
+        check(event)
+        if event.get("previous") is not None:
+            _check_link(event["previous"])
+        if "replaces" in event:
+            _check_digest(event["replaces"])
+    except KeyError as error:
+        raise ValueError(f"it lacks {error}") from None
+
+
+def _check_version(event: Event) -> None:
+    values = _VERSION(event)
+    if tuple(map(type, values)) != _VERSION_TYPES:
+        raise ValueError("a field has a wrong type")
+    index, kind, manifest, content, size, aliases, _ = values
+    if not (0 <= index < LIMIT and 0 <= size < LIMIT):
+        raise ValueError(f"index {index} or size {size} is out of range")
+    _check_digest(manifest)
+    _check_digest(content)
+    _check_word(kind)
+    for alias in aliases:
+        _check_word(alias)
+    if event.get("deleted", True) is not True:
+        raise ValueError(f"deleted is {event['deleted']!r}")
+    if event.get("expires") is not None:
+        _check_moment(event["expires"])
+
+
+def _check_alias(event: Event) -> None:
+    aliases = event["aliases"]
+    if type(aliases) is not dict:
+        raise ValueError("aliases is no object")
+    for alias, index in aliases.items():
+        _check_word(alias)
+        if index is not None:
+            _check_index(index)
+    if "expires" in event:
+        _check_index(event["index"])
+        if event["expires"] is not None:
+            _check_moment(event["expires"])
+    if type(event.get("gc", "")) is not str:
+        raise ValueError(f"gc is {event['gc']!r}")
+
+
+def _check_delete(event: Event) -> None:
+    _check_index(event["index"])
+    if type(event.get("reason", "")) is not str:
+        raise ValueError(f"reason is {event['reason']!r}")
+
+
+_CHECKS: dict[str, Callable[[Event], None]] = {
+    "version": _check_version,
+    "alias": _check_alias,
+    "delete": _check_delete,
+    "undelete": _check_delete,
+}
+
+
+def _check_link(link: Json) -> None:
+    if type(link) is not dict:
+        raise ValueError("previous is no object")
+    _check_digest(link["blake3"])
+
+
+def _check_moment(moment: Json) -> None:
+    """Raise ValueError unless a value is a time with its zone, in ISO 8601."""
+    if type(moment) is not str or datetime.fromisoformat(moment).tzinfo is None:
+        raise ValueError(f"{moment!r} is no time in UTC")
+
+
+def _check_index(index: Json) -> None:
+    if type(index) is not int or not 0 <= index < LIMIT:
+        raise ValueError(f"{index!r} is no number of a version")
+
+
+def _check_digest(name: Json) -> None:
+    if type(name) is not str or not DIGEST.fullmatch(name):
+        raise ValueError(f"{name!r} is no digest")
+
+
+def _check_word(word: Json) -> None:
+    if not is_word(word):
+        raise ValueError(f"{word!r} is no name")

@@ -1,0 +1,86 @@
+"""Pages: copies of many records in one value. A cache, and a second copy of what they hold.
+
+A page is a copy of PAGE (or BIG_PAGE) records that ends at its number. A reader that finds none, or
+a damaged one, reads the records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from typing import TYPE_CHECKING
+
+from kept.errors import Damaged, KeyExists, KeyNotFound
+from kept.store.encoding import MOST_VALUE, read_bounded, seal, unseal
+from kept.store.log.events import Event, check_event
+from kept.store.log.records import numbers_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kept.bucket.base import Bucket
+
+PAGE = 64
+BIG_PAGE = 8 * PAGE  # parsed at once it stays in the cache: 4096 took half as long again
+
+
+def page_end(number: int) -> int:
+    """Return the last number up to this one with which a page may end."""
+    return number - number % PAGE
+
+
+class Pages:
+    """The pages of one artifact."""
+
+    def __init__(self, bucket: Bucket, artifact: str) -> None:
+        self._bucket, self._artifact = bucket, artifact
+        self._folder = f"artifacts/{artifact}/state/"
+
+    def key(self, number: int) -> str:
+        """Return the key of the page that ends with record number."""
+        return f"{self._folder}{number:020d}.json"
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of the existing pages, ascending."""
+        return [
+            number
+            for number in numbers_in(self._bucket, self._folder)
+            if number == page_end(number)
+        ]
+
+    def read(self, number: int) -> list[Event]:
+        """Return the events of the page that ends at number; raises KeyNotFound or Damaged."""
+        key = self.key(number)
+        value = unseal(read_bounded(self._bucket, key, MOST_VALUE), key)
+        events = value.get("events") if isinstance(value, dict) else None
+        if not isinstance(events, list) or len(events) not in (PAGE, BIG_PAGE):
+            raise Damaged(f"{key} is damaged: it holds no list of {PAGE} or {BIG_PAGE} events")
+        first = number - len(events) + 1
+        try:
+            for place, event in enumerate(events, start=first):
+                check_event(event, self._artifact, place)
+        except ValueError as error:
+            raise Damaged(f"{key} is damaged at record {place}: {error}") from None
+        return events
+
+    def cached(self, number: int) -> list[Event] | None:
+        """Return the events of a page, or None if the caller has to read the records instead."""
+        try:
+            return self.read(number)
+        except (KeyNotFound, Damaged):
+            return None
+
+    def write(self, end: int, newest_first: Iterable[Event]) -> None:
+        """Write the page that ends at end; every writer derives the same one from the records.
+
+        newest_first are the events from the newest on; they are read as far as the page goes.
+        """
+        length = BIG_PAGE if end % BIG_PAGE == 0 else PAGE
+        covered = (event for event in newest_first if event["number"] <= end)
+        data = seal({"events": list(itertools.islice(covered, length))[::-1]})
+        if len(data) > MOST_VALUE:
+            return
+        with contextlib.suppress(KeyExists):
+            self._bucket.put_if_absent(self.key(end), [data])
+        for smaller in range(end - length + PAGE, end, PAGE):
+            self._bucket.delete(self.key(smaller))

@@ -1,0 +1,182 @@
+"""The records of a log in their bucket: read, listed and created, each checked.
+
+A record is created once. Only a repair replaces one that cannot be read.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import TYPE_CHECKING
+
+from kept.errors import (
+    Damaged,
+    DamageWarning,
+    InvalidMetadata,
+    KeptError,
+    KeyExists,
+    KeyNotFound,
+    Unreachable,
+)
+from kept.parallel import mapped
+from kept.store.encoding import MOST_RECORD, read_bounded, seal, sealed
+from kept.store.log.events import Event, Fault, Item, check_event, follows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kept.bucket.base import Bucket
+
+_ATTEMPTS = 8  # if the bucket answers "exists" for a record that cannot be read
+_PAUSE = 0.02  # seconds before the second attempt, twice as many before each further one
+_AHEAD = 16  # records read at once if each one costs a round trip
+_MOST_LOST = 1000  # missing records that are named one by one
+
+
+class Records:
+    """The records of one artifact."""
+
+    def __init__(self, bucket: Bucket, artifact: str) -> None:
+        self._bucket, self._artifact = bucket, artifact
+        self.folder = f"artifacts/{artifact}/log/"
+
+    def key(self, number: int) -> str:
+        """Return the key of record number, counted from 1."""
+        return f"{self.folder}{number:020d}.json"
+
+    def numbers(self, after: int = 0) -> list[int]:
+        """Return the numbers of the existing records that are greater than after, ascending."""
+        return list(numbers_in(self._bucket, self.folder, after))
+
+    def read(self, number: int) -> Event:
+        """Return record number; raises Damaged, also if it is missing."""
+        try:
+            return self._read(number)[0]
+        except KeyNotFound:
+            raise Damaged(self._missing(number).message) from None
+
+    def read_or_fault(self, number: int) -> Item:
+        """Return record number, or why it cannot be read."""
+        return self._sealed_or_fault(number)[0]
+
+    def read_all(self, first: int, listed: Sequence[int], before: Item | None) -> list[Item]:
+        """Return the records from first up to the last listed one, faults in their places.
+
+        Each record has to follow the one before it; before is that of the first one, if known. A
+        listing can miss a record that was created while it ran, but reading does not: a record
+        exists before the next one is created.
+        """
+        at_once = _AHEAD if self._bucket.is_remote else 1
+        found = list(mapped(self._sealed_or_fault, self._expected(first, listed), at_once))
+        return self._chained(before, found)
+
+    def create(self, event: Event) -> bool:
+        """Create the record of an event; return False if another writer has that number.
+
+        "Exists" is ambiguous: after a lost answer and a retry the record can be this writer's, and
+        S3 also says it of races that no writer has won yet. A missing answer is ambiguous, too, and
+        so is an error of the disk. So the record is read back and its write_id compared (icechunk's
+        design note 017 and SlateDB do so).
+        """
+        number = event["number"]
+        key, data = self.key(number), [seal(event)]
+        if len(data[0]) > MOST_RECORD:
+            raise InvalidMetadata(
+                f"A record has at most {MOST_RECORD} bytes. Received: {len(data[0])} bytes, most "
+                "of them metadata."
+            )
+        for attempt in range(_ATTEMPTS):
+            failed: Exception | None = None
+            try:
+                self._bucket.put_if_absent(key, data)
+                return True
+            except KeyExists:
+                pass
+            except (Unreachable, OSError) as error:
+                failed = error
+            try:
+                is_own = bool(self._read(number)[0]["write_id"] == event["write_id"])
+            except KeyNotFound:
+                if failed is not None:
+                    raise failed from None
+                time.sleep(_PAUSE * 2**attempt)
+                continue
+            if is_own and isinstance(failed, OSError):
+                warnings.warn(
+                    f"{key} is committed, but the disk reported an error: {failed}. A power cut "
+                    "may lose it. Run kept verify.",
+                    DamageWarning,
+                    stacklevel=2,
+                )
+            return is_own
+        raise KeptError(f"{key} can neither be created nor read in {self._bucket.location}")
+
+    def _read(self, number: int) -> tuple[Event, str]:
+        """Return a record and its seal; raises KeyNotFound or Damaged."""
+        key = self.key(number)
+        event, seal_digest = sealed(read_bounded(self._bucket, key, MOST_RECORD), key)
+        try:
+            check_event(event, self._artifact, number)
+        except ValueError as error:
+            raise Damaged(f"{key} is damaged: {error}") from None
+        return event, seal_digest
+
+    def _sealed_or_fault(self, number: int) -> tuple[Item, str]:
+        try:
+            return self._read(number)
+        except KeyNotFound:
+            return self._missing(number), ""
+        except Damaged as error:
+            return Fault(number, str(error)), ""
+
+    def _missing(self, number: int) -> Fault:
+        key = self.key(number)
+        return Fault(number, f"{key} is missing: the log has a gap")
+
+    def _expected(self, first: int, listed: Sequence[int]) -> Iterator[int]:
+        """Yield the numbers from first on; of a long gap only its beginning."""
+        for number in listed:
+            yield from range(first, min(number, first + _MOST_LOST))
+            yield number
+            first = number + 1
+
+    def _chained(self, before: Item | None, found: list[tuple[Item, str]]) -> list[Item]:
+        """Return the items, with a fault in place of each record that breaks the chain.
+
+        If a record does not follow the one before it, one of the two does not belong here. It is
+        the later one if the record after it does not follow it either, or if there is none.
+        """
+        broken: set[int] = set()
+        seal_digest = ""
+        for item, own_seal in found:
+            known = before if isinstance(before, dict) else None
+            is_known = known is not None or number_of(item) == 1
+            if isinstance(item, dict) and is_known and not follows(item, known, seal_digest):
+                broken.add(item["number"])
+            before, seal_digest = item, own_seal
+        first, last = (number_of(found[0][0]), number_of(found[-1][0])) if found else (0, 0)
+        faulty = {n if n + 1 in broken or n in (first, last) else n - 1 for n in broken}
+        return [self._foreign(item) if _is_in(item, faulty) else item for item, _ in found]
+
+    def _foreign(self, item: Item) -> Fault:
+        number = number_of(item)
+        key = self.key(number)
+        return Fault(number, f"{key} is not the record that was written after, or before, "
+                                  "its neighbours: it comes from elsewhere")  # fmt: skip
+
+
+def numbers_in(bucket: Bucket, folder: str, after: int = 0) -> Iterator[int]:
+    """Yield the numbers of the records or pages in a folder that are greater than after."""
+    for key in bucket.keys(folder, f"{folder}{after:020d}.json"):
+        name = key.rpartition("/")[2].removesuffix(".json")
+        if name.isdecimal() and name.isascii() and key == f"{folder}{int(name):020d}.json":
+            yield int(name)
+
+
+def number_of(item: Item) -> int:
+    """Return the number of an event or a fault."""
+    return item.number if isinstance(item, Fault) else int(item["number"])
+
+
+def _is_in(item: Item, numbers: set[int]) -> bool:
+    return isinstance(item, dict) and item["number"] in numbers
