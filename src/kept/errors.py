@@ -24,6 +24,7 @@
     │       ├── Unreachable            no answer, or the server asks to retry later
     │       └── UnsafeServer           it would let one writer overwrite another's commit
     ├── Damaged                        stored bytes are not the written ones
+    ├── NotSigned                      no valid signature by a required key
     ├── Diverged                       two stores hold different versions under one number
     ├── VersionInUse                   the version has aliases, so it is not deleted
     ├── UploadFailed                   W&B did not confirm a checkpoint, which stays in the outbox
@@ -134,6 +135,10 @@ class Damaged(KeptError):
     """Stored bytes are not the written ones."""
 
 
+class NotSigned(KeptError):
+    """The version has no valid signature by a required key; an older version is no substitute."""
+
+
 class Diverged(KeptError):
     """Two stores hold different versions under one number, so neither can mirror the other."""
 
@@ -160,3 +165,7 @@ class SaveFailed(KeptError, RuntimeError):
 
 class CannotResume(KeptError):
     """A run cannot continue from this version; the message says what does not fit."""
+
+
+class DamageWarning(UserWarning):
+    """Something in a store is damaged, and the call went around it; the message names it."""

@@ -11,6 +11,7 @@ from kept.cli.output import print_json
 from kept.errors import NotFound
 
 if TYPE_CHECKING:
+    from kept.store.signing.keys import Keys
     from kept.store.store import Store
     from kept.store.version import Version
 
@@ -27,11 +28,13 @@ class NoStore(NotFound):
     """There is no store at the location."""
 
 
-def opened(location: str | None, *, may_be_new: bool = False) -> Store:
+def opened(
+    location: str | None, *, may_be_new: bool = False, require_signed: Keys | None = None
+) -> Store:
     """Return the store; raises NoStore if it is missing, unless it may be new."""
     from kept.store.open import open_store
 
-    store = open_store(location)
+    store = open_store(location, require_signed=require_signed)
     if not store.exists and not may_be_new:
         raise NoStore(
             f"There is no store in {store.location}. Pass --store LOCATION or set KEPT_STORE. "

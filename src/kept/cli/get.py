@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ import click
 from kept.cli.common import files_json, json_option, opened, version_json
 from kept.cli.completion import references
 from kept.cli.output import clean, counted, print_json
+from kept.cli.sign import signature_of, signed_by_option
 from kept.progress import progress
 from kept.units import size_text
 
@@ -22,17 +24,34 @@ _FILES_SHOWN = 20
 @click.command()
 @click.argument("ref", shell_complete=references)
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(file_okay=False))
+@signed_by_option
+@click.option(
+    "--signature", metavar="FILE", type=click.Path(dir_okay=False),
+    help="Also write the signature of the files, for the command model_signing.",
+)  # fmt: skip
 @json_option
 @click.pass_obj
-def get(location: str | None, ref: str, directory: str | None, *, as_json: bool) -> None:
+def get(  # noqa: PLR0913 - its options
+    location: str | None,
+    ref: str,
+    directory: str | None,
+    *,
+    signed_by: tuple[str, ...],
+    signature: str | None,
+    as_json: bool,
+) -> None:
     """Write a version's files below DIR, and check every byte.
 
     Without DIR they go to ./NAME-vN. Existing files of the same names are replaced.
     """
-    version = opened(location).version(ref)
+    store = opened(location, require_signed=signed_by or None)
+    version = store.version(ref)
+    of_files = signature_of(version) if signature else b""
     target = directory or f"{version.name}-{version.version}"
     with progress(f"Getting {version.reference}", "bytes") as moved:
         version.download(target, progress=moved)
+    if signature:
+        Path(signature).write_bytes(of_files)
     if as_json:
         place = {"directory": os.path.abspath(target), "files": files_json(version)}
         print_json(version_json(version) | place)

@@ -1,0 +1,1 @@
+"""Signatures of versions, with the keys of OpenSSF model signing."""
