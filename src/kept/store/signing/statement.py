@@ -4,9 +4,9 @@ A stored signature is `{"bundle": …, "statement": …}`. The statement names t
 and number, its content, and its record in the log. The bundle is a signature of OpenSSF model
 signing, of a folder that holds the canonical statement as its only file.
 
-The same keys sign the content of versions. The folder's name distinguishes statements from content: no
-artifact has a space in its name. The bundle has exactly one form, and the reader rebuilds it from
-its checked parts. So model_signing verifies exactly what was checked here.
+The same keys sign the content of versions. The folder's name distinguishes statements from content:
+no artifact has a space in its name. The bundle has exactly one form, and the reader rebuilds it
+from its checked parts. So model_signing verifies exactly what was checked here.
 """
 
 from __future__ import annotations
