@@ -77,7 +77,9 @@ def test_versions_are_what_tf_keras_saves(legacy, filepath):
         loaded = tf_keras.models.clone_model(legacy)
         callback.versions[1].load_weights(loaded)
     else:
-        loaded = callback.versions[1].load_model()
+        with pytest.raises(InvalidInput, match=r"load_model\(safe_mode=False\)"):
+            callback.versions[1].load_model()
+        loaded = callback.versions[1].load_model(safe_mode=False)
         assert isinstance(loaded, tf_keras.Model)
         assert int(loaded.optimizer.iterations) == int(legacy.optimizer.iterations)
     assert_same(legacy, loaded)
@@ -88,7 +90,9 @@ def test_saved_models_are_loaded_back(legacy):
     options = tf.saved_model.SaveOptions(save_debug_info=True)
     callback = checkpoint("m-{epoch:02d}-{val_loss:.2f}", options=options)
     fit(legacy, callback)
-    loaded = callback.versions[1].load_model()
+    with pytest.raises(InvalidInput, match=r"load_model\(safe_mode=False\)"):
+        callback.versions[1].load_model()
+    loaded = callback.versions[1].load_model(safe_mode=False)
     assert_same(legacy, loaded)
     assert any("debug" in file.path for file in callback.versions[1].files)
     assert len([path for path in Path().glob("m-*") if path.is_dir()]) == 2

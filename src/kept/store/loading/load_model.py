@@ -1,18 +1,22 @@
 """Loads models out of versions. Only this module of the store needs Keras.
 
-Loading runs no code from a version unless the caller turns safe_mode off.
+Loading runs no code from a version unless the caller turns safe_mode off. Whoever wrote a version
+chose its metadata and bytes, so kept reads both before it calls Keras; SECURITY.md has the rules.
 """
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kept.errors import InvalidInput
+from kept.store.loading import model_file
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
     import keras
 
@@ -22,6 +26,8 @@ _WEIGHTS = ".weights.h5"
 _MODELS = (".keras", ".h5")
 _SAVED_MODEL = "saved_model.pb"
 _INDEX = ".index"  # of a TensorFlow checkpoint
+_OF_KERAS_2 = "keras_metadata.pb"  # only Keras 2 writes it into a SavedModel
+_TRUST = "If you trust everyone who can write this store, use load_model(safe_mode=False)."
 _USE_IT = (
     "Use download(folder), then tf.saved_model.load(folder), or in a model "
     "keras.layers.TFSMLayer(folder, call_endpoint='serve')."
@@ -45,12 +51,19 @@ class Loadable(Protocol):
 
 def load_model(version: Loadable, keras_options: dict[str, Any]) -> keras.Model:
     """Load the whole model in a version; see Version.load_model."""
+    trusted = keras_options.get("safe_mode", True) is False
     if _SAVED_MODEL in _paths(version):
-        return _load_saved_model(version, keras_options)
+        return _load_saved_model(version, keras_options, trusted=trusted)
     path = _only(version, [p for p in _paths(version) if _is_model(version, p)], "a whole model")
     with tempfile.TemporaryDirectory(prefix="kept-") as folder:
         file = version.download(folder) / path
-        return _keras_of(version).saving.load_model(file, **({"safe_mode": True} | keras_options))
+        with _explained(version, "Use download() and load the file yourself."):
+            is_keras_2 = _agreed_keras(version, file) == "2"
+        if not trusted:
+            with _explained(version, _TRUST):
+                _check_model(file, is_keras_2=is_keras_2)
+        options = keras_options | {"safe_mode": not trusted}
+        return (_tf_keras() if is_keras_2 else _keras()).saving.load_model(file, **options)
 
 
 def load_weights(version: Loadable, model: keras.Model) -> None:
@@ -66,24 +79,72 @@ def load_weights(version: Loadable, model: keras.Model) -> None:
     path = _only(version, weights or [p for p in paths if p.endswith(_MODELS)], "weights")
     with tempfile.TemporaryDirectory(prefix="kept-") as folder:
         file = version.download(folder) / path
-        if indices:
+        if path.name.endswith(_INDEX):
             _load_tf_checkpoint(version, model, str(file).removesuffix(_INDEX))
-        else:
-            model.load_weights(file)
+            return
+        with _explained(version, "Use download() to look at the file."):
+            model_file.check_weights(file)
+        model.load_weights(file)
 
 
-def _load_saved_model(version: Loadable, keras_options: dict[str, Any]) -> keras.Model:
-    keras = _keras_of(version)
-    if keras.__name__ != "tf_keras":
+@contextlib.contextmanager
+def _explained(version: Loadable, advice: str) -> Iterator[None]:
+    """Add to a refusal which version it is about, and what the user can do."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"{version.reference} is not loaded, because {error}. {advice}"
+        ) from None
+
+
+def _check_model(file: Path, *, is_keras_2: bool) -> None:
+    if is_keras_2:
+        raise InvalidInput(
+            "a whole model of Keras 2 can run code while it is loaded, even in safe mode; "
+            "load_weights(model) is safe"
+        )
+    model_file.check_model(file)
+
+
+def _agreed_keras(version: Loadable, file: Path) -> str:
+    """Return "2" or "3", the Keras that loads a file.
+
+    Metadata alone would let whoever wrote the version choose the less careful Keras. Raises
+    InvalidInput if the file names another Keras.
+    """
+    said = model_file.major(version.metadata.get("keras_version"))
+    if said is None:
+        return "3"
+    found = model_file.keras_of(file)
+    if found != said:
+        raise InvalidInput(
+            f"its metadata name Keras {said}, and the file names "
+            f"{f'Keras {found}' if found else 'no Keras'}"
+        )
+    return said
+
+
+def _load_saved_model(
+    version: Loadable, keras_options: dict[str, Any], *, trusted: bool
+) -> keras.Model:
+    paths = _paths(version)
+    if _OF_KERAS_2 not in paths or model_file.major(version.metadata.get("keras_version")) != "2":
         raise InvalidInput(
             f"{version.reference} holds a SavedModel; Keras 3 cannot load it as a model. {_USE_IT}"
         )
+    if not trusted:
+        raise InvalidInput(
+            f"{version.reference} is not loaded, because a SavedModel is a program that runs "
+            f"while it is loaded. {_TRUST}"
+        )
     with tempfile.TemporaryDirectory(prefix="kept-") as folder:
-        return keras.models.load_model(version.download(folder), **keras_options)
+        options = {name: value for name, value in keras_options.items() if name != "safe_mode"}
+        return _tf_keras().models.load_model(version.download(folder), **options)
 
 
 def _load_tf_checkpoint(version: Loadable, model: keras.Model, prefix: str) -> None:
-    if _keras_of(version).__name__ == "tf_keras":
+    if _is_of_keras_2(model):
         model.load_weights(prefix).expect_partial()
         return
     import tensorflow as tf
@@ -98,15 +159,21 @@ def _load_tf_checkpoint(version: Loadable, model: keras.Model, prefix: str) -> N
         raise InvalidInput(f"{version.reference} does not fit the model: {error}") from None
 
 
-def _keras_of(version: Loadable) -> Any:
-    """Return the Keras that the version was saved with: tf_keras for Keras 2, or Keras 3."""
-    if str(version.metadata.get("keras_version")).startswith("2."):
-        import tf_keras
-
-        return tf_keras
+def _keras() -> Any:
     import keras
 
     return keras
+
+
+def _tf_keras() -> Any:
+    import tf_keras
+
+    return tf_keras
+
+
+def _is_of_keras_2(model: Any) -> bool:
+    """Return whether a model is one of tf_keras, which need not be installed."""
+    return any(kind.__module__.partition(".")[0] == "tf_keras" for kind in type(model).__mro__)
 
 
 def _paths(version: Loadable) -> list[str]:

@@ -1,0 +1,1 @@
+"""Loading models and weights out of versions into Keras; see load_model.py."""
