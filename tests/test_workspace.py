@@ -8,7 +8,7 @@ import time
 import pytest
 
 from kept import workspace as workspaces
-from kept.workspace import workspace
+from kept.workspace import FilesLeft, workspace
 from tests.helpers import finish, start, tree, write
 
 HOLD = """
@@ -60,6 +60,19 @@ def test_an_error_leaves_nothing(tmp_path, error):
     with pytest.raises(error), workspace(str(tmp_path)):
         raise error
     assert os.listdir(tmp_path) == []
+
+
+def test_files_of_the_user_stay(tmp_path):
+    def failing():
+        with workspace(str(tmp_path)) as path:
+            write(tmp_path / os.path.basename(path) / "f", b"mine")
+            raise FilesLeft(5, "cannot be put back", path)
+
+    with pytest.raises(FilesLeft):
+        failing()
+    age(tmp_path, 10 * 24 * 3600)
+    sweep(tmp_path)
+    assert list(tree(tmp_path).values()) == [b"mine"]
 
 
 def test_what_cannot_be_removed_is_no_error(tmp_path, monkeypatch):

@@ -34,21 +34,32 @@ _SWEEP_OTHERS_AFTER = 24 * 3600.0  # seconds without any change
 _swept: set[str] = set()  # folders, once in each process
 
 
+class FilesLeft(OSError):
+    """An error after which the workspace stays, because it holds files of the user."""
+
+
 @contextlib.contextmanager
 def workspace(folder: str) -> Iterator[str]:
     """Yield a new, empty folder below an existing one; remove it at the end, with its content.
 
     The first call for a folder also removes the workspaces that killed processes left there. An
-    error while removing is no error of the caller's work, so it is not raised.
+    error while removing is no error of the caller's work, so it is not raised. After FilesLeft the
+    workspace stays.
     """
     _sweep(os.path.abspath(folder))
     path = tempfile.mkdtemp(prefix=".kept-", dir=folder)
-    lock = None
+    lock, stays = None, False
     try:
         lock = _lock(path)
         yield path
+    except FilesLeft:
+        stays = True
+        with contextlib.suppress(OSError):  # without its lock file, no process removes it
+            os.unlink(os.path.join(path, _lock_name()))
+        raise
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        if not stays:
+            shutil.rmtree(path, ignore_errors=True)
         if lock is not None:
             _release(lock)
 

@@ -1,14 +1,18 @@
 """Getting files back: all of them and right, or an error that names the damage and no trace."""
 
+import errno
 import os
 import shutil
 
 import pytest
 
 import kept
+from kept.bucket.local import LocalBucket
 from kept.digest import digest
 from kept.errors import Damaged, InvalidPath, KeptError, NotAStore
-from kept.store.blobs.blob import raw_form
+from kept.store.blobs.blob import blob_key, raw_form
+from kept.store.blobs.header import MOST
+from kept.store.content import restore as restoring
 from kept.store.content.manifest import Chunk, File, Manifest
 from kept.store.content.restore import restore
 from tests.helpers import arrays, finish, hdf5, start, tree, write
@@ -210,7 +214,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
 try:
     kept.open_store(sys.argv[1])["m"].download(sys.argv[2])
 except OSError as error:
-    print("refused", error.errno)
+    print("refused", error.errno, error.filename)
 """
 
 
@@ -220,6 +224,45 @@ def test_a_disk_that_takes_half_of_a_chunk(tmp_path, given):
     [line] = finish(start(FULL_DISK, tmp_path / "s", tmp_path / "out"))
     assert line.startswith("refused")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_error_of_the_operating_system_names_the_file(tmp_path, given):
+    kept.open_store(tmp_path / "s").log_artifact("m", write(tmp_path / "f", os.urandom(4_000_000)))
+    [line] = finish(start(FULL_DISK, tmp_path / "s", tmp_path / "out"))
+    assert line == f"refused {errno.EFBIG} {tmp_path / 'out' / 'f'}"
+
+
+A, B = digest(b"a"), digest(b"b")
+CLAIMS = """
+import resource, sys
+from pathlib import Path
+from kept.bucket.local import LocalBucket
+from kept.errors import Damaged
+from kept.store.content.manifest import Manifest
+from kept.store.content.restore import restore
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000_000, 100_000_000))
+manifest = Manifest.decode(Path(sys.argv[2]).read_bytes(), "manifest")
+try:
+    restore(LocalBucket(sys.argv[1]), manifest, Path(sys.argv[3]), None)
+except Damaged as error:
+    print(error)
+"""
+
+
+def test_what_a_manifest_claims_and_the_store_lacks_is_damage(tmp_path):
+    """A file of 64 TB, whose first and last bytes exist: no disk can hold it."""
+    bucket, whole = LocalBucket(tmp_path / "store"), os.urandom(1000)
+    bucket.put(blob_key(digest(whole)), [*raw_form([whole])])
+    chunk, missing = Chunk(digest(whole), 1000, digest(whole)), Chunk(A, MOST, A)
+    chunks = (*[missing] * 200_000, chunk)  # the last one is written first
+    files = File("e", 1000, (chunk,)), File("f", sum(c.size for c in chunks), chunks)
+    manifest = Manifest(files)
+    write(tmp_path / "manifest", manifest.encode())
+    out = tmp_path / "out"
+    [line] = finish(start(CLAIMS, bucket.location, tmp_path / "manifest", out))
+    assert blob_key(A) in line
+    assert "missing" in line
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("path", ["../f", "/f", "a/../../f", "a\\f", "con"])
@@ -247,3 +290,30 @@ def test_a_chunk_that_is_not_where_it_is_said_to_be(store, tmp_path, change):
             with pytest.raises(Damaged, match=blob):
                 restore(store.bucket, manifest, tmp_path / "wrong", None)
             assert not (tmp_path / "wrong").exists()
+
+
+def test_a_chunk_that_is_only_a_part_of_the_blob_of_its_name(store, tmp_path):
+    """The chunk [name, 3] of a blob of that name with 10 bytes: its bytes have another digest."""
+    raw = b"0123456789"
+    store.bucket.put(blob_key(digest(raw)), raw_form([raw]))
+    for size, offset in ((3, 0), (9, 1)):
+        chunk = Chunk(digest(raw), size, digest(raw), offset)
+        with pytest.raises(Damaged, match="does not hold chunk"):
+            restore(store.bucket, Manifest((File("f", size, (chunk,)),)), tmp_path / "out", None)
+        with pytest.raises(Damaged, match="does not hold chunk"):
+            restoring.ChunkReader(store.bucket).read(chunk)
+
+
+def test_a_reader_keeps_few_bytes_of_packs(store, monkeypatch):
+    monkeypatch.setattr(restoring, "_PACKS_IN_MEMORY", 2500)
+    raws = [bytes([n]) * 1000 for n in range(3)]
+    for raw in raws:
+        store.bucket.put(blob_key(digest(raw)), raw_form([raw]))
+    reads, read_blob = [], restoring.read_blob
+    monkeypatch.setattr(
+        restoring, "read_blob", lambda bucket, name: reads.append(name) or read_blob(bucket, name)
+    )
+    reader = restoring.ChunkReader(store.bucket)
+    for n in (0, 0, 1, 0, 2, 0, 1):
+        assert reader.read(Chunk(digest(raws[n][:9]), 9, digest(raws[n]))) == raws[n][:9]
+    assert reads == [digest(raws[n]) for n in (0, 1, 2, 1)]

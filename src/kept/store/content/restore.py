@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import errno
 import itertools
 import os
-import shutil
-import tempfile
+from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.bucket.transfer import Transfer
 from kept.digest import Hasher
-from kept.errors import InvalidPath, KeyNotFound
-from kept.parallel import in_threads
-from kept.store.blobs.blob import HEADER, MAGIC, RAW, blob_key, read_blob, stored_size
+from kept.errors import Damaged, InvalidPath, KeyNotFound
+from kept.parallel import in_threads, mapped
+from kept.store.blobs.blob import HEADER, MAGIC, RAW, blob_key, is_whole, read_blob, stored_size
 from kept.store.content.manifest import take_chunk
+from kept.store.content.replace_files import Folders, NewFile, named, put_in_place
+from kept.workspace import workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from kept.bucket.base import Bucket
     from kept.bucket.transfer import Progress
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
 READERS = 8  # blobs in memory, mostly of up to 16 MiB
 _LOCAL_READERS = 2  # coded blobs keep a core busy; raw bytes are no faster with more
+_LARGE = 24 * 1024 * 1024  # bytes; kept makes no larger blobs, and reads others one at a time
 _PIECE = 1024 * 1024
-_PACKS_IN_MEMORY = 8
+_PACKS_IN_MEMORY = 64 * 1024 * 1024  # bytes
+_NO_ROOM = {errno.EFBIG, errno.ENOSPC, errno.EDQUOT}
 
 
 class ChunkReader:
@@ -36,7 +39,7 @@ class ChunkReader:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        self._pack = functools.lru_cache(_PACKS_IN_MEMORY)(functools.partial(read_blob, bucket))
+        self._packs: OrderedDict[str, memoryview] = OrderedDict()  # the one used last is last
 
     def read(self, chunk: Chunk) -> memoryview:
         """Return a chunk's bytes; raises Damaged."""
@@ -44,29 +47,84 @@ class ChunkReader:
             return take_chunk(read_blob(self._bucket, chunk.blob), chunk)
         return take_chunk(self._pack(chunk.blob), chunk)
 
+    def _pack(self, blob: str) -> memoryview:
+        raw = self._packs.pop(blob, None)
+        if raw is None:
+            raw = read_blob(self._bucket, blob)
+            while self._packs and sum(map(len, self._packs.values())) + len(raw) > _PACKS_IN_MEMORY:
+                self._packs.popitem(last=False)
+        self._packs[blob] = raw
+        return raw
+
 
 def restore(bucket: Bucket, manifest: Manifest, root: Path, progress: Progress | None) -> None:
-    """Write the files below root, and replace files of the same names.
+    """Write the files below root, and replace files of the same names: all of them, or none.
 
     Reads every blob once, several at a time if that is faster, and writes it to each place that
-    needs it. progress is called from any thread, one call at a time. Raises Damaged or InvalidPath,
-    and then leaves root unchanged.
+    needs it. progress is called from any thread, one call at a time. Raises Damaged, InvalidPath or
+    OSError, and then leaves root unchanged.
     """
-    with _folder(root), _workspace(root) as workspace:
-        targets = [_target(root, file) for file in manifest.files]
-        for number, file in enumerate(manifest.files):
-            (workspace / str(number)).touch()
-            os.truncate(workspace / str(number), file.size)
-        transfer = Transfer(manifest.size, progress)
-        # Each thread reads, checks and writes: while one waits for the network, others work.
+    folders = Folders()
+    try:
+        folders.make(root)
+        with workspace(os.fspath(root)) as place:
+            targets = [_target(root, file) for file in manifest.files]
+            files = [NewFile(os.path.join(place, str(n)), t) for n, t in enumerate(targets)]
+            _write_all(bucket, manifest, files, progress)
+            put_in_place(files, folders)
+    except BaseException:
+        folders.remove()
+        raise
+
+
+def _write_all(
+    bucket: Bucket, manifest: Manifest, files: list[NewFile], progress: Progress | None
+) -> None:
+    """Write all files in the workspace; reserve nothing for the sizes that a manifest states."""
+    for file in files:
+        with named(file):
+            open(file.path, "xb").close()
+    transfer, uses = Transfer(manifest.size, progress), _uses(manifest)
+    # Each thread reads, checks and writes: while one waits for the network, others work.
+    try:
         in_threads(
-            lambda item: transfer.moved(_write_blob(bucket, workspace, item)),
-            _uses(manifest).items(),
-            READERS if bucket.is_remote else _LOCAL_READERS,
+            lambda item: transfer.moved(_write_blob(bucket, files, item)),
+            uses.items(),
+            _readers(bucket, uses),
         )
-        for number, target in enumerate(targets):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(workspace / str(number), target)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            _check_blobs(bucket, uses)
+        raise
+
+
+def _readers(bucket: Bucket, uses: Mapping[str, list[_Use]]) -> int:
+    if any(_end(each) > _LARGE for each in uses.values()):
+        return 1
+    return READERS if bucket.is_remote else _LOCAL_READERS
+
+
+def _end(uses: list[_Use]) -> int:
+    """Return the least number of raw bytes that a blob must have."""
+    return max(use.chunk.offset + use.chunk.size for use in uses)
+
+
+def _check_blobs(bucket: Bucket, uses: Mapping[str, list[_Use]]) -> None:
+    """Raise Damaged if a manifest names blobs that are missing or too short.
+
+    A damaged store may ask for files that no disk can hold. Then the full disk is not the reason.
+    """
+    whole = mapped(
+        lambda item: is_whole(bucket, item[0], least=_end(item[1])),
+        uses.items(),
+        bucket.concurrency,
+    )
+    for (blob, each), is_there in zip(uses.items(), whole, strict=True):
+        if not is_there:
+            raise Damaged(
+                f"{blob_key(blob)} is damaged: it is missing from {bucket.location}, or shorter "
+                f"than the {_end(each)} bytes that a manifest names"
+            )
 
 
 class _Use(NamedTuple):
@@ -88,20 +146,27 @@ def _uses(manifest: Manifest) -> dict[str, list[_Use]]:
     return uses
 
 
-def _write_blob(bucket: Bucket, workspace: Path, item: tuple[str, list[_Use]]) -> int:
+def _write_blob(bucket: Bucket, files: list[NewFile], item: tuple[str, list[_Use]]) -> int:
     """Write a blob's chunks to all their places; return the number of bytes written."""
     blob, uses = item
     if len(uses) == 1 and blob == uses[0].chunk.digest and not bucket.is_remote:
-        with open(workspace / str(uses[0].file), "r+b", buffering=0) as out:
-            if _copied(bucket, uses[0].chunk, out.fileno(), uses[0].offset):
+        with _opened(files[uses[0].file]) as fd:
+            if _copied(bucket, uses[0].chunk, fd, uses[0].offset):
                 return uses[0].chunk.size
     raw, written = read_blob(bucket, blob, lent=True), 0
     for number, group in itertools.groupby(uses, key=lambda use: use.file):
-        with open(workspace / str(number), "r+b", buffering=0) as out:
+        with _opened(files[number]) as fd:
             for use in group:
-                _write_at(out.fileno(), take_chunk(raw, use.chunk), use.offset)
+                _write_at(fd, take_chunk(raw, use.chunk), use.offset)
                 written += use.chunk.size
     return written
+
+
+@contextlib.contextmanager
+def _opened(file: NewFile) -> Iterator[int]:
+    """Yield the file descriptor of a file in the workspace."""
+    with named(file), open(file.path, "r+b", buffering=0) as out:
+        yield out.fileno()
 
 
 def _copied(bucket: Bucket, chunk: Chunk, fd: int, offset: int) -> bool:
@@ -129,30 +194,6 @@ def _write_at(fd: int, data: memoryview, offset: int) -> None:
     while data:
         count = os.pwrite(fd, data, offset)
         data, offset = data[count:], offset + count
-
-
-@contextlib.contextmanager
-def _folder(root: Path) -> Iterator[None]:
-    """Make root; after an error, remove it again if it is new and empty."""
-    is_new = not root.exists()
-    root.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        if is_new:
-            with contextlib.suppress(OSError):
-                root.rmdir()
-        raise
-
-
-@contextlib.contextmanager
-def _workspace(root: Path) -> Iterator[Path]:
-    # Below root, so that moving a file to its place is a rename and no copy.
-    path = Path(tempfile.mkdtemp(prefix=".kept-", dir=root))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _target(root: Path, file: File) -> Path:
