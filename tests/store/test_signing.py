@@ -400,6 +400,25 @@ def test_a_flipped_bit_is_named(signed, alice):
     assert f"{key} is damaged" in refused(signed, "m:v0", alice)
 
 
+@pytest.mark.parametrize("name", ["index", "size", "format"])
+@pytest.mark.parametrize("wrong", [True, -1, 2**63, 1.0, "0", None])
+def test_numbers_of_a_statement_are_checked(signed, name, wrong):
+    """Also if the signed bytes agree with them."""
+    value = value_of(signed, "m:v0")
+    forge(value)
+    assert statement.read_signature(canonical(value), "key")
+    value["statement"][name] = wrong
+    forge(value)
+    with pytest.raises(Damaged, match=f"key is no signature: {name} is "):
+        statement.read_signature(canonical(value), "key")
+
+
+def test_a_signature_has_one_form(signed, alice):
+    value = value_of(signed, "m:v0")
+    put(signed, "m:v0", json.dumps(value).encode())
+    assert "not canonical" in refused(signed, "m:v0", alice)
+
+
 class Counting(MemoryBucket):
     """Counts the bytes that get hands out."""
 
