@@ -9,11 +9,16 @@ A stored blob is a header of 16 bytes and the payload:
 
 So a blob says how it is stored, and its head and length show whether it was cut short. A compactor
 may replace its bytes by another stored form of the same raw bytes, at any moment and in one step.
+
+Whatever is stored, a reader takes a few times MOST bytes of memory: it reads no more of a value,
+and blobs larger than those that kept makes one at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import struct
+import threading
 from typing import TYPE_CHECKING
 
 from kept.digest import digest
@@ -29,6 +34,9 @@ HEADER = struct.Struct("<4sB3xQ")
 MAGIC = b"kept"
 RAW = 0
 LONGEST_CHAIN = 16  # of bases one after the other that a reader follows; kept writes at most 4
+_USUAL = 24 * 1024 * 1024  # raw bytes; kept makes no larger blobs
+_HELD = 32 * 1024 * 1024  # bytes of the coded forms of a chain; the others are read again
+_one_large = threading.Lock()
 
 
 def blob_key(name: str) -> str:
@@ -51,10 +59,12 @@ def read_blob(bucket: Bucket, name: str, *, lent: bool = False) -> memoryview:
 
     Lent bytes need no new memory: the next blob that the same thread reads overwrites them.
     """
-    try:
-        raw = _read(bucket, name, lent=lent)
-    except _BaseGone:  # since it was read, it may have been stored again, without its base
-        raw = _read(bucket, name, lent=lent)
+    raw = None
+    with contextlib.suppress(_Large):
+        raw = _read_twice(bucket, name, _USUAL, lent=lent)
+    if raw is None:
+        with _one_large:
+            raw = _read_twice(bucket, name, MOST, lent=lent)
     if digest(raw) != name:
         raise Damaged(
             f"{blob_key(name)} is damaged: its {len(raw)} bytes have another digest than its name"
@@ -139,38 +149,55 @@ class _BaseGone(Damaged):
     """The base of a blob is missing, so the blob cannot be read."""
 
 
-def _read(bucket: Bucket, name: str, *, lent: bool) -> memoryview:
-    """Return a blob's raw bytes, unchecked; raises Damaged."""
-    chain: list[tuple[Head, Buffer, str]] = []  # coded forms, the blob itself first
+class _Large(Exception):
+    """A blob has more raw bytes than the caller's limit."""
+
+
+def _read_twice(bucket: Bucket, name: str, most: int, *, lent: bool) -> memoryview:
+    try:
+        return _read(bucket, name, most, lent=lent)
+    except _BaseGone:  # since it was read, it may have been stored again, without its base
+        return _read(bucket, name, most, lent=lent)
+
+
+def _read(bucket: Bucket, name: str, most: int, *, lent: bool) -> memoryview:
+    """Return a blob's raw bytes, unchecked; raises Damaged, or _Large for more than most bytes."""
+    chain: list[tuple[Head, Buffer | None, str]] = []  # coded forms, the blob itself first
     here: str | None = name
-    raw = memoryview(b"")
+    raw, held = memoryview(b""), 0
     while here is not None:
         if len(chain) == LONGEST_CHAIN:
             raise Damaged(
                 f"{blob_key(name)} is damaged: its chain of bases is longer than {LONGEST_CHAIN}"
             )
-        stored = _get(bucket, here, name)
+        stored = _get(bucket, here, name, most)
         head = _head(stored, len(stored), blob_key(here))
+        if head.raw_size > most:
+            raise _Large
         if head.codec == RAW:
             raw = memoryview(stored)[HEADER.size :]
         else:
-            chain.append((head, stored, blob_key(here)))
+            held += len(stored)
+            chain.append((head, stored if held <= _HELD else None, here))
+        del stored
         here = head.base
-    return _decoded(chain, raw, lent=lent) if chain else raw
-
-
-def _decoded(chain: list[tuple[Head, Buffer, str]], raw: memoryview, *, lent: bool) -> memoryview:
-    from kept.store.blobs.codec import decode_blob  # NumPy and zstandard: only for coded blobs
-
     while chain:
-        head, stored, key = chain.pop()
-        raw = decode_blob(head, stored, raw, key, lent=lent or bool(chain))
+        head, kept, here = chain.pop()
+        coded = _get_again(bucket, here, name, head) if kept is None else kept
+        raw = _decoded(head, coded, raw, blob_key(here), lent=lent or bool(chain))
     return raw
 
 
-def _get(bucket: Bucket, name: str, wanted: str) -> Buffer:
+def _decoded(head: Head, stored: Buffer, raw: memoryview, key: str, *, lent: bool) -> memoryview:
+    from kept.store.blobs.codec import decode_blob  # NumPy and zstandard: only for coded blobs
+
+    return decode_blob(head, stored, raw, key, lent=lent)
+
+
+def _get(bucket: Bucket, name: str, wanted: str, most: int) -> Buffer:
+    """Return the stored form of a blob; raises _Large for more than most raw bytes."""
     try:
-        return bucket.get(blob_key(name))
+        stored = bucket.get(blob_key(name), 0, stored_size(most) + 1)
     except KeyNotFound:
         if name == wanted:
             raise Damaged(f"{blob_key(name)} is missing from {bucket.location}") from None
@@ -178,6 +205,19 @@ def _get(bucket: Bucket, name: str, wanted: str) -> Buffer:
             f"{blob_key(name)} is missing from {bucket.location}; {blob_key(wanted)} is stored as "
             "the difference to it"
         ) from None
+    if len(stored) <= stored_size(most):
+        return stored
+    if most < MOST:
+        raise _Large
+    raise Damaged(f"{blob_key(name)} is damaged: expected at most {stored_size(MOST)} bytes")
+
+
+def _get_again(bucket: Bucket, name: str, wanted: str, head: Head) -> Buffer:
+    """Return the coded form with this head, which was not kept in memory."""
+    stored = _get(bucket, name, wanted, MOST)
+    if _head(stored, len(stored), blob_key(name)) != head:
+        raise _BaseGone(f"{blob_key(name)} was stored again while it was read")
+    return stored
 
 
 def _head(stored: Buffer, size: int, key: str) -> Head:
@@ -187,7 +227,9 @@ def _head(stored: Buffer, size: int, key: str) -> Head:
             f"{key} is damaged: expected at least {HEADER.size} bytes, found {len(stored)}"
         )
     magic, codec, raw_size = HEADER.unpack_from(stored)
-    if magic == MAGIC and codec == CODED and raw_size <= MOST:
+    if magic == MAGIC and codec in (RAW, CODED) and raw_size > MOST:
+        raise Damaged(f"{key} is damaged: expected at most {MOST} raw bytes, found {raw_size}")
+    if magic == MAGIC and codec == CODED:
         return parse_head(stored, size, key)
     if bytes(stored[: HEADER.size]) != HEADER.pack(MAGIC, RAW, raw_size):
         raise Damaged(f"{key} is damaged or of a newer format: magic {magic!r}, codec {codec}")

@@ -37,6 +37,9 @@ _FAST = zstandard.ZstdCompressionParameters(
     strategy=zstandard.STRATEGY_FAST,
 )  # fmt: skip
 _PIECE = 64 * 1024  # elements
+_BATCH = 8 * 1024 * 1024  # bytes
+_MOST_REUSED = 24 * 1024 * 1024  # bytes of memory that a thread keeps; kept makes no larger blobs
+Member = tuple[int, Section]  # the start of a section in the raw bytes, and the section
 
 
 def code_blob(
@@ -74,29 +77,54 @@ def decode_blob(
     raw = _scratch.lend(head.raw_size) if lent else np.empty(head.raw_size, np.uint8)
     at = 0
     for kind, members in _by_kind(sections):
-        width, flags = kind
         end = at + sum(section.size for _, section in members)
-        old = None
-        if flags & DELTA:
-            old = _gathered(base, [(s.offset, s.size) for _, s in members], kind)
-        ranges = [raw[start : start + section.size] for start, section in members]
-        # A single range, the usual case for large tensors, is written in place: one copy less.
-        target = ranges[0] if len(ranges) == 1 else np.empty(end - at, np.uint8)
-        elements = target.view(f"<u{width}")
-        _from_planes(planes[at:end].reshape(width, -1), elements, old)
-        if flags & BIG_ENDIAN:
-            elements.byteswap(inplace=True)
-        if len(ranges) > 1:
-            _scatter(target, ranges)
+        of_kind, done = planes[at:end].reshape(kind[0], -1), 0
+        for batch in _batches(members):
+            count = sum(section.size for _, section in batch) // kind[0]
+            _decode_batch(of_kind[:, done : done + count], kind, batch, base, raw)
+            done += count
         at = end
     return memoryview(raw.data)
 
 
+def _decode_batch(
+    planes: Array, kind: tuple[int, int], members: list[Member], base: Buffer, raw: Array
+) -> None:
+    """Write the raw bytes of sections of one kind to their places."""
+    width, flags = kind
+    old = None
+    if flags & DELTA:
+        old = _gathered(base, [(s.offset, s.size) for _, s in members], kind)
+    ranges = [raw[start : start + section.size] for start, section in members]
+    # A single range, the usual case for large tensors, is written in place: one copy less.
+    target = ranges[0] if len(ranges) == 1 else np.empty(sum(map(len, ranges)), np.uint8)
+    elements = target.view(f"<u{width}")
+    _from_planes(planes, elements, old)
+    if flags & BIG_ENDIAN:
+        elements.byteswap(inplace=True)
+    if len(ranges) > 1:
+        _scatter(target, ranges)
+
+
+def _batches(members: list[Member]) -> Iterator[list[Member]]:
+    """Yield the members, in order, in groups of about _BATCH bytes: their copies take memory."""
+    batch: list[Member] = []
+    size = 0
+    for member in members:
+        if batch and size + member[1].size > _BATCH:
+            yield batch
+            batch, size = [], 0
+        batch.append(member)
+        size += member[1].size
+    if batch:
+        yield batch
+
+
 def _by_kind(
     sections: list[Section],
-) -> Iterator[tuple[tuple[int, int], list[tuple[int, Section]]]]:
+) -> Iterator[tuple[tuple[int, int], list[Member]]]:
     """Yield each kind, ascending, with the start of each of its sections and the section."""
-    groups: dict[tuple[int, int], list[tuple[int, Section]]] = {}
+    groups: dict[tuple[int, int], list[Member]] = {}
     start = 0
     for section in sections:
         groups.setdefault(section.kind, []).append((start, section))
@@ -191,11 +219,15 @@ class _Scratch(threading.local):
         self._lent = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
 
     def planes(self, size: int) -> Array:
+        if size > _MOST_REUSED:
+            return np.empty(size, np.uint8)
         if len(self._planes) < size:
             self._planes = np.empty(size, np.uint8)
         return self._planes[:size]
 
     def lend(self, size: int) -> Array:
+        if size > _MOST_REUSED:
+            return np.empty(size, np.uint8)
         self._lent.reverse()  # the other one may hold the base of this blob
         if len(self._lent[0]) < size:
             self._lent[0] = np.empty(size, np.uint8)
