@@ -23,7 +23,9 @@
     │       ├── AccessDenied           credentials are missing, wrong, expired or not enough
     │       ├── Unreachable            no answer, or the server asks to retry later
     │       └── UnsafeServer           it would let one writer overwrite another's commit
+    ├── NotDurable (OSError)           a stored value may not outlive a power cut
     ├── Damaged                        stored bytes are not the written ones
+    │   └── Unreadable                 the operating system cannot read a file of the store
     ├── NotSigned                      no valid signature by a required key
     ├── Diverged                       two stores hold different versions under one number
     ├── VersionInUse                   the version has aliases, so it is not deleted
@@ -137,6 +139,22 @@ class Damaged(KeptError):
 
 class NotSigned(KeptError):
     """The version has no valid signature by a required key; an older version is no substitute."""
+
+
+class Unreadable(Damaged):
+    """The operating system cannot read a file or folder of the store.
+
+    The disk, the permissions, or something else in its place (a FIFO, a link to nowhere) prevents
+    that. The bytes can still exist, so no other bytes are deleted because of this error.
+    """
+
+
+class NotDurable(KeptError, OSError):
+    """A value is stored and visible, but the disk failed before it confirmed the value's name.
+
+    A power cut can remove the value. Storing it again does not help: the disk reports such an
+    error only once.
+    """
 
 
 class Diverged(KeptError):

@@ -57,7 +57,7 @@ every_put = pytest.mark.parametrize("store", [put, put_many, put_if_absent])
 
 
 def leftovers(bucket):
-    return sorted(set(os.listdir(os.path.join(bucket.root, "tmp"))) - {"lock"})
+    return sorted(set(os.listdir(os.path.join(bucket.root, "tmp"))) - {"lock", "reserve"})
 
 
 def test_another_object_at_its_location_sees_the_same(bucket):

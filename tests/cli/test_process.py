@@ -64,14 +64,12 @@ def test_a_reader_that_leaves_is_no_error(run, store, args):
     assert done.stderr == ""
 
 
-def test_ctrl_c(run, tmp_path):
-    os.mkfifo(tmp_path / "never")
-    (tmp_path / "kept-store").mkdir()
-    os.symlink(tmp_path / "never", tmp_path / "kept-store/kept.json")
-    waiting = subprocess.Popen([*MODULE, "ls"], stderr=subprocess.PIPE, text=True)
-    time.sleep(1)  # by now it waits for a writer of the pipe
-    waiting.send_signal(signal.SIGINT)
-    _, error = waiting.communicate(timeout=10)
+def test_ctrl_c(run, store):
+    with store.bucket.locked("bases"):
+        waiting = subprocess.Popen([*MODULE, "gc"], stderr=subprocess.PIPE, text=True)
+        time.sleep(1)  # by now it waits for the lock
+        waiting.send_signal(signal.SIGINT)
+        _, error = waiting.communicate(timeout=10)
     assert (waiting.returncode, error) == (130, "Interrupted.\n")
 
 

@@ -39,14 +39,16 @@ def write_file(path: str, parts: Parts) -> None:
     """Write a new file; return when its bytes are on the disk. After an error no file exists."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        write(fd, parts)
-        sync(fd)
-        forget(fd)
+        with naming(path):
+            write(fd, parts)
+            sync(fd)
+            forget(fd)
     except BaseException:
-        os.unlink(path)
+        with contextlib.suppress(OSError):
+            os.unlink(path)
         raise
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def read(fd: int, start: int, length: int) -> bytes:
@@ -62,10 +64,27 @@ def read(fd: int, start: int, length: int) -> bytes:
     return b"".join(pieces)
 
 
+def close(fd: int) -> None:
+    """Close a file whose bytes need no more care: they are synced, or an error is on its way."""
+    with contextlib.suppress(OSError):
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Add a path to an error of the operating system that names no file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
+
+
 def forget(fd: int) -> None:
     """Make the kernel drop a synced file from its cache, for the same reasons as in write."""
     if hasattr(os, "posix_fadvise"):  # not on macOS
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def sync(fd: int) -> None:
@@ -80,9 +99,10 @@ def sync_file(path: str) -> None:
     """Return when the bytes of a file are on the disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        sync(fd)
+        with naming(path):
+            sync(fd)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def sync_folder(path: str) -> None:
@@ -92,12 +112,13 @@ def sync_folder(path: str) -> None:
     """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        sync(fd)
+        with naming(path):
+            sync(fd)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def _write_cached(fd: int, parts: Parts) -> None:

@@ -101,6 +101,9 @@ class MemoryBucket:
     def _missing(self, key: str) -> KeyNotFound:
         return KeyNotFound(f"No such key in {self.location}. Received: {key!r}")
 
+    def spending_reserve(self) -> contextlib.nullcontext[None]:
+        return contextlib.nullcontext()
+
     @contextlib.contextmanager
     def locked(self, name: str, *, wait: bool = False) -> Iterator[bool]:
         with self._lock:

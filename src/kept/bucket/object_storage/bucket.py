@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from kept.bucket.base import Item, size_of
+from kept.bucket.base import Item, is_key, size_of
 from kept.bucket.location import clean_location
 from kept.errors import (
     InvalidInput,
@@ -136,15 +136,16 @@ class ObjectBucket:
         listing = _Listing(self._store, prefix, after)
         while (page := self._request(prefix, listing.next_page)) is not None:
             for item in page:
-                if not item["path"].startswith(_HIDDEN):
-                    yield Item(item["path"], item["size"], item["last_modified"].timestamp())
+                path = item["path"]
+                if not path.startswith(_HIDDEN) and (not prefix or is_key(path.replace("/", ""))):
+                    yield Item(path, item["size"], item["last_modified"].timestamp())
 
     def folders(self, prefix: str) -> Iterator[str]:
         found = self._request(
             prefix, lambda: obstore.list_with_delimiter(self._store, prefix or None)
         )
         names = sorted(path.rpartition("/")[2] for path in found["common_prefixes"])
-        return (name for name in names if prefix or f"{name}/" != _HIDDEN)
+        return (name for name in names if is_key(name) and (prefix or f"{name}/" != _HIDDEN))
 
     def delete(self, key: str) -> None:
         for attempt in range(RETRIES):
@@ -167,6 +168,9 @@ class ObjectBucket:
             raise KeyExists(f"The key exists already. Received: {target!r}")
         self._request(key, lambda: obstore.copy(self._store, key, target))
         self.delete(key)
+
+    def spending_reserve(self) -> contextlib.nullcontext[None]:
+        return contextlib.nullcontext()
 
     @contextlib.contextmanager
     def locked(self, name: str, *, wait: bool = False) -> Iterator[bool]:  # noqa: ARG002
