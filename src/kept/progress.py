@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-Unit = Literal["bytes", "versions"]
+Unit = Literal["bytes", "versions", "blobs"]
 _PATIENCE = 1.0  # seconds; a bar that only flashes up would disturb
 _PAUSE = 30.0  # seconds between lines
 _LABEL = 32  # columns of 80 for a bar of bytes with its numbers
@@ -26,7 +26,8 @@ _LABEL = 32  # columns of 80 for a bar of bytes with its numbers
 def progress(label: str, unit: Unit | None = None) -> Iterator[Callable[[int, int], None]]:
     """Show a bar, and yield a function to update it with the amounts done and in all.
 
-    Without a unit the bar only shows that the work continues. For bytes it also shows the speed.
+    Without a unit the bar only shows that the work continues. For bytes it also shows the speed and
+    the time left.
     """
     if not sys.stderr.isatty():
         yield _Lines(label, unit).update
@@ -60,7 +61,8 @@ class _Lines:
         if self._unit != "bytes":
             return f"{done} of {total} {self._unit}"
         speed = done / (now - self._began)
-        return f"{done / 1e6:.1f} of {total / 1e6:.1f} MB, {speed / 1e6:.1f} MB/s"
+        left = f", {_time_left((total - done) / speed)} left" if done else ""
+        return f"{done / 1e6:.1f} of {total / 1e6:.1f} MB, {speed / 1e6:.1f} MB/s{left}"
 
 
 class _Bar:
@@ -94,6 +96,12 @@ class _Bar:
                 self._shown[0].stop()
 
 
+def _time_left(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"
+
+
 def _fitting(label: str) -> str:
     return label if len(label) <= _LABEL else f"{label[: _LABEL // 2]}…{label[1 - _LABEL // 2 :]}"
 
@@ -103,7 +111,11 @@ def _drawn(unit: Unit | None) -> Progress:
     from rich.console import Console
 
     amounts: dict[str, list[parts.ProgressColumn]] = {
-        "bytes": [parts.DownloadColumn(), parts.TransferSpeedColumn()],
+        "bytes": [
+            parts.DownloadColumn(),
+            parts.TransferSpeedColumn(),
+            parts.TimeRemainingColumn(),
+        ],
         "versions": [parts.MofNCompleteColumn()],
     }
     return parts.Progress(

@@ -6,17 +6,22 @@ top: no rich, no Keras, and the store only when a verb needs it.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import sys
+import warnings
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import kept
 from kept.cli.output import clean
-from kept.errors import Damaged, InvalidInput, KeptError, NotFound
+from kept.errors import Damaged, DamageWarning, InvalidInput, KeptError, NotFound, NotSigned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _EPILOG = """\b
 REF names a version: NAME:v3, NAME:ALIAS, NAME (its newest version)
@@ -28,15 +33,16 @@ Exit codes:
   1    any other error (no permission, disk full, not a store, …)
   2    wrong usage, or input that cannot be used
   3    no such store, artifact, version or alias
-  4    damage found
+  4    damage found, or a required signature is missing or not valid
   130  interrupted
 """
 # In the order of use. Each has a module of its name, which is imported when the user calls it.
 _VERBS = (
-    "ls", "show", "get", "put", "alias", "rm", "undelete", "prune", "ttl", "gc", "verify",
-    "compact", "du", "sync", "completion",
+    "ls", "show", "get", "put", "alias", "rm", "undelete", "prune", "ttl", "gc", "verify", "repair",
+    "sign", "compact", "du", "sync", "completion",
 )  # fmt: skip
 _FEW_COLLECTIONS = 1_000_000
+_DAMAGED = 4
 
 
 class _Kept(click.Group):
@@ -51,16 +57,17 @@ class _Kept(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            raise  # the reader has ended; click exits silently
-        except (KeptError, OSError) as error:
-            click.echo(f"Error: {clean(_message(error))}", err=True)
-            ctx.exit(_exit_code(error))
-        except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
-            ctx.exit(130)
+        with _damage_reported(ctx):
+            try:
+                return super().invoke(ctx)
+            except BrokenPipeError:
+                raise  # the reader has ended; click exits silently
+            except (KeptError, OSError) as error:
+                click.echo(f"Error: {clean(_message(error))}", err=True)
+                ctx.exit(_exit_code(error))
+            except KeyboardInterrupt:
+                click.echo("Interrupted.", err=True)
+                ctx.exit(130)
 
 
 @click.group(
@@ -96,6 +103,23 @@ def main() -> None:
         gc.freeze()  # so that the exit searches nothing either
 
 
+@contextlib.contextmanager
+def _damage_reported(ctx: click.Context) -> Iterator[None]:
+    """Print the damage that the command went around, after its output, and exit with 4 then."""
+    found: dict[str, None] = {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DamageWarning)
+        try:
+            yield
+        finally:
+            damage = (w for w in caught if issubclass(w.category, DamageWarning))
+            found.update((str(warning.message), None) for warning in damage)
+            for text in found:
+                click.echo(f"Damaged: {clean(text)}", err=True)
+    if found:
+        ctx.exit(_DAMAGED)
+
+
 def _message(error: KeptError | OSError) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
@@ -108,6 +132,6 @@ def _exit_code(error: Exception) -> int:
             return 2
         case NotFound():
             return 3
-        case Damaged():
-            return 4
+        case Damaged() | NotSigned():
+            return _DAMAGED
     return 1

@@ -6,7 +6,7 @@ whole. A crash in between leaves blobs or a manifest that no record refers to, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.digest import digest
@@ -53,6 +53,7 @@ class Committed(NamedTuple):
     record: VersionRecord
     is_new: bool  # False if the newest version has the same content
     bytes_new: int  # that the store did not have before
+    written: frozenset[str]  # the blobs with these bytes
 
 
 def commit(
@@ -85,7 +86,7 @@ def _commit(
     newest = _newest(fence.view)
     _check_type(newest.any, info.type)
     previous = _previous(log.bucket, newest.live)
-    stored = _store(log.bucket, sources, previous, fence.condemned, transfer)
+    stored = _store(log.bucket, sources, previous, fence, transfer)
     event: Event = {
         "type": info.type,
         "manifest": stored.key_digest,
@@ -99,34 +100,35 @@ def _commit(
     if info.write_id is not None:
         event["write_id"] = info.write_id
     record, is_new = _log_version(log, fence, event, newest.live)
-    return Committed(record, is_new, stored.bytes_new)
+    return Committed(record, is_new, stored.bytes_new, stored.written)
 
 
 class _Stored(NamedTuple):
     manifest: Manifest
     key_digest: str  # names the manifest's key
     bytes_new: int
+    written: frozenset[str]
 
 
 def _store(
     bucket: Bucket,
     sources: Iterable[Source],
     previous: Manifest | None,
-    condemned: frozenset[str],
+    fence: WriteFence,
     transfer: Transfer | None = None,
 ) -> _Stored:
     """Store blobs and manifest, none of them under a condemned key."""
-    packer = Packer(bucket, previous, condemned, transfer)
+    packer = Packer(bucket, previous, fence, transfer)
     bucket.put_many(packer.blobs(sources), transfer)
     manifest = packer.manifest()
     encoded = manifest.encode()
     name = digest(encoded)
     blobs = frozenset(blob_key(chunk.blob) for chunk in manifest.chunks())
-    if manifest_key(name) in condemned and blobs:
+    if manifest_key(name) in fence.condemned and blobs:
         # Blobs of other names make a manifest of another name.
-        return _store(bucket, sources, None, condemned | blobs)
+        return _store(bucket, sources, None, replace(fence, condemned=fence.condemned | blobs))
     bucket.put(manifest_key(name), [encoded])
-    return _Stored(manifest, name, packer.bytes_new)
+    return _Stored(manifest, name, packer.bytes_new, frozenset(packer.written))
 
 
 class _Newest(NamedTuple):

@@ -18,6 +18,7 @@ class Problem:
 
     where: str  # a reference (name:v3), an artifact's name if it concerns its log, or a key
     message: str
+    key: str = ""  # what is damaged or missing in the store, if one key is
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}"

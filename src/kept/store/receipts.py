@@ -6,18 +6,20 @@ or late receipt costs a look at the mirror, and never a version.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.digest import digest
 from kept.errors import Damaged, KeyNotFound
-from kept.store.encoding import canonical, parse
+from kept.store.encoding import MOST_RECORD, canonical, parse, read_bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from kept.bucket.base import Bucket
 
 _ROOT = "outbox/"
+_KEY = re.compile(r"outbox/[0-9a-f]{16}/[A-Za-z0-9._-]+\.json")
 
 
 class Receipt(NamedTuple):
@@ -35,7 +37,7 @@ class Receipts:
     def __init__(self, bucket: Bucket, destination: str) -> None:
         self._bucket = bucket
         self._destination = destination
-        self._folder = f"{_ROOT}{digest(destination.encode())[:16]}/"
+        self._folder = f"{_ROOT}{_id_of(destination)}/"
 
     def register(self, artifact: str) -> None:
         """Record durably that the destination mirrors an artifact."""
@@ -68,12 +70,56 @@ def receipts(bucket: Bucket) -> Iterator[Receipt]:
             yield receipt
 
 
+def damaged_receipts(bucket: Bucket) -> Iterator[str]:
+    """Yield the keys of receipts that exist and cannot be read."""
+    for key in filter(_KEY.fullmatch, bucket.keys(_ROOT)):
+        try:
+            _parsed(bucket, key)
+        except KeyNotFound:
+            continue
+        except Damaged:
+            yield key
+
+
+def unconfirmed(bucket: Bucket, key: str, locations: Iterable[str]) -> bytes | None:
+    """Return a receipt that confirms nothing, for a damaged one; None if its mirror is not known.
+
+    Another receipt of the mirror names it, or it is at one of the locations.
+    """
+    folder, _, name = key.rpartition("/")
+    known = {f"{_ROOT}{_id_of(location)}": location for location in locations}
+    for other in bucket.keys(f"{folder}/"):
+        receipt = _read(bucket, other)
+        known |= {folder: receipt.destination} if receipt else {}
+    if folder not in known:
+        return None
+    receipt = Receipt(known[folder], name.removesuffix(".json"), 0, -1)
+    return canonical(receipt._asdict())
+
+
+def _id_of(destination: str) -> str:
+    return digest(destination.encode())[:16]
+
+
+def _parsed(bucket: Bucket, key: str) -> Receipt:
+    """Return a receipt; raises KeyNotFound or Damaged."""
+    value = parse(read_bounded(bucket, key, MOST_RECORD), key)
+    if not isinstance(value, dict):
+        raise Damaged(f"{key} is damaged: it is no object")
+    fields: list[Any] = [value.get(name) for name in Receipt._fields]
+    receipt = Receipt(*fields)
+    is_typed = list(map(type, fields)) == [str, str, int, int]
+    if not is_typed or receipt.record < 0 or receipt.version < -1:
+        raise Damaged(f"{key} is damaged: it is no receipt")
+    if receipt.artifact != key.rpartition("/")[2].removesuffix(".json"):
+        raise Damaged(f"{key} is damaged: it is a receipt for {receipt.artifact!r}")
+    return receipt
+
+
 def _read(bucket: Bucket, key: str) -> Receipt | None:
     try:
-        return Receipt(**parse(bucket.get(key), key))
-    except KeyNotFound:
-        return None
-    except (Damaged, TypeError):  # the same as a lost one: the mirror itself knows its versions
+        return _parsed(bucket, key)
+    except (KeyNotFound, Damaged):  # the same as a lost one: the mirror itself knows its versions
         return None
 
 
@@ -89,8 +135,8 @@ def mirrored_up_to(bucket: Bucket, name: str) -> int | None:
 
 def _confirmed(bucket: Bucket, key: str) -> int | None:
     try:
-        return int(parse(bucket.get(key), key)["version"])
+        return _parsed(bucket, key).version
     except KeyNotFound:  # removed since it was listed
         return None
-    except (Damaged, LookupError, TypeError, ValueError):
+    except Damaged:
         return -1  # a receipt that cannot be read confirms nothing

@@ -8,12 +8,13 @@ from kept.errors import Damaged
 from kept.names import Reference, check_alias, check_aliases, check_name, parse_reference
 from kept.store.format_marker import Marker, check_format, make_store
 from kept.store.log.log import Log, Logs
-from kept.store.log.lookup import all_records, faults_of, find, records_of, view_of
+from kept.store.log.lookup import find, records_of, view_of
+from kept.store.maintenance import Maintenance
 from kept.store.metadata import MeasuredMetadata, checked
 from kept.store.problems import warn
 from kept.store.signing.keys import required_keys
 from kept.store.version import Artifact, Version, after_commit
-from kept.units import expiry, parse_span
+from kept.units import expiry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -22,20 +23,13 @@ if TYPE_CHECKING:
 
     from kept.bucket.base import Bucket
     from kept.bucket.transfer import Progress
-    from kept.store.compact.compactor import Compacted
     from kept.store.content.find_files import Storable
     from kept.store.content.manifest import Manifest
     from kept.store.encoding import Json
-    from kept.store.gc.collector import Collection
-    from kept.store.problems import Problem
-    from kept.store.retention.keep import Keep
-    from kept.store.retention.policy import Decision
     from kept.store.signing.keys import Keys
-    from kept.store.usage import Usage
-    from kept.store.verify import Report
 
 
-class Store:
+class Store(Maintenance):
     """Artifacts in a bucket. Many threads and processes may use one store at once."""
 
     def __init__(
@@ -98,7 +92,7 @@ class Store:
         transfer = progress and Transfer(sum(s.size for s in sources), progress, in_parts=True)
         committed = commit(self.log(name), sources, info, transfer)
         version = self._again(Version(self, name, committed.record))
-        return after_commit(version, is_new=committed.is_new, bytes_new=committed.bytes_new)
+        return after_commit(version, committed)
 
     def logged(self, name: str, index: int) -> Version:
         """Return a committed version, deleted since or not; raises NotFound or Damaged."""
@@ -192,34 +186,6 @@ class Store:
         self._alias(version.name, {}, index=version.index, expires=expiry(ttl))
         return self._again(version)
 
-    def prune(self, name: str, keep: Keep | None, *, dry_run: bool = False) -> list[Decision]:
-        """Delete the versions that keep does not keep, and those that have expired.
-
-        Returns the decision for each version, oldest first; with dry_run nothing is deleted.
-        Without keep only expired versions are deleted. Until gc, undelete brings them back.
-        Raises ArtifactNotFound or Damaged.
-        """
-        from kept.store.retention.delete import plan_prune, prune
-
-        view = view_of(self.logs, name)
-        if dry_run:
-            return plan_prune(view, keep)
-        return prune(self.log(name), keep)
-
-    def gc(self, *, grace: str | float | timedelta = "24h", dry_run: bool = False) -> Collection:
-        """Free the bytes that no version needs; return the deleted keys, and why.
-
-        Expired versions are deleted first. A version deleted less than grace ago keeps its
-        content, so that it can be undeleted; bytes younger than grace stay, too. Any process may
-        write meanwhile. With dry_run nothing is deleted.
-
-        Raises InvalidInput, or Damaged if a version's manifest cannot be read: its needs are
-        unknown then, and nothing is deleted.
-        """
-        from kept.store.gc.collector import collect
-
-        return collect(self.logs, parse_span(grace, "grace"), dry_run=dry_run)
-
     def read_manifest(self, version: Version) -> Manifest:
         """Return a version's manifest; raises Damaged."""
         from kept.store.content.manifest import read_manifest
@@ -235,50 +201,12 @@ class Store:
         restore(self.bucket, version.manifest, root, progress)
         return root
 
-    def verify(self, reference: str | None = None, *, progress: Progress | None = None) -> Report:
-        """Re-read and re-hash one version, or everything; return a report.
-
-        progress is called with the versions done and in all.
-        """
-        from kept.store.verify import verify
-
-        if reference is None:
-            return verify(
-                self.bucket, {name: self.log(name) for name in self.logs.names()}, progress
-            )
-        version = self.version(reference)
-        return verify(self.bucket, {version.name: version.record}, progress)
-
-    def compact(self, name: str | None = None, *, progress: Progress | None = None) -> Compacted:
-        """Store the versions of an artifact, or all, in less room; return the savings.
-
-        The content of versions stays the same. Any thread or process may use the store meanwhile,
-        and a crash does no harm. progress is called with the versions done and in all.
-
-        Raises ArtifactNotFound.
-        """
-        from kept.store.compact.compactor import Compactor
-
-        return Compactor(self.bucket).compact_all(all_records(self.logs, name), progress)
-
-    def usage(self, name: str | None = None) -> Usage:
-        """Return the bytes that an artifact, or the whole store, takes; raises ArtifactNotFound."""
-        from kept.store.usage import usage
-
-        if name is not None:
-            view_of(self.logs, name)
-        return usage(self.bucket, all_records(self.logs, None, deleted=True), name)
-
     def create(self) -> None:
         """Create the store now instead of with the first version; raises OSError or Damaged."""
         self.logs.check()
         if not self.exists:
             make_store(self.bucket)
             self.exists = True
-
-    def problems(self) -> list[Problem]:
-        """Return what is damaged in the logs and in kept.json; verify also reads all content."""
-        return faults_of(self.logs)
 
     def log(self, name: str) -> Log:
         """Return the log of an artifact, existing or not; mirrors read and write it."""

@@ -1,124 +1,144 @@
-"""Re-reads and re-hashes the content of a store. Reports, never repairs."""
+"""Reads a store again and checks every byte, or a sample. Reports, never repairs.
+
+Invariant: an error of one key hides no other. So each key is read inside its own try, and only
+errors that concern all keys (no connection, no memory) end the check.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kept.errors import Damaged, KeyNotFound
-from kept.store.content.manifest import read_manifest
-from kept.store.content.restore import ChunkReader
-from kept.store.log.history import VersionRecord, live
+from kept.errors import KeptError, KeyNotFound, StoreError
+from kept.store.format_marker import FORMAT_KEY, check_format
+from kept.store.log.fence import lists, read_list
+from kept.store.log.history import version_records
+from kept.store.log.records import number_of
 from kept.store.problems import Problem
+from kept.store.receipts import damaged_receipts, receipts
+from kept.store.scrub.blobs import READ_ERRORS, reason
+from kept.store.scrub.content import ContentCheck
+from kept.store.scrub.report import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from kept.bucket.base import Bucket
-    from kept.bucket.transfer import Progress
-    from kept.store.content.manifest import Chunk
     from kept.store.log.events import Event, Fault, Item
-    from kept.store.log.log import Log
+    from kept.store.log.log import Log, Logs
+    from kept.store.receipts import Receipt
+    from kept.store.scrub.affected import Named
+    from kept.store.scrub.options import Options
 
 
-@dataclass(slots=True)
-class Report:
-    """How much verify has read, and the problems it has found."""
-
-    versions: int = 0
-    chunks: int = 0
-    bytes: int = 0
-    problems: list[Problem] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """True if nothing is damaged."""
-        return not self.problems
-
-    def raise_if_damaged(self) -> None:
-        """Raise Damaged with all problems, if any."""
-        if self.problems:
-            raise Damaged("\n".join(map(str, self.problems)))
-
-
-def verify(
-    bucket: Bucket, wanted: Mapping[str, Log | VersionRecord], progress: Progress | None = None
-) -> Report:
-    """Check the whole log of each given artifact, or one version; see Store.verify."""
-    verifier = Verifier(bucket)
-    versions = [
-        (name, record)
-        for name, one in wanted.items()
-        for record in ([one] if isinstance(one, VersionRecord) else verifier.check_log(name, one))
-    ]
-    for done, (name, record) in enumerate(versions, start=1):
-        verifier.check_version(name, record)
-        if progress:
-            progress(done, len(versions))
-    return verifier.report
+def verify(logs: Logs, only: Named | None, options: Options) -> Report:
+    """Check one version, or everything: see Store.verify."""
+    report = Report()
+    versions = [only] if only else StoreCheck(logs, report).run()
+    what = f"{only[0]}:v{only[1].index}" if only else ""
+    ContentCheck(logs, options, report).run(versions, what)
+    return report
 
 
 def whole_log(log: Log) -> list[Item]:
     """Return all items of a log, read from its records alone; pages say how far it went."""
-    listed = sorted({*log.records.numbers(), *log.pages.numbers()})
-    return log.records.read_all(1, listed, None)
+    pages = (number for number in log.pages.numbers() if log.pages.cached(number) is not None)
+    return log.records.read_all(1, sorted({*log.records.numbers(), *pages}), None)
 
 
-class Verifier:
-    """Checks versions one after the other; reads a shared chunk once."""
+class StoreCheck:
+    """Checks what is not the content of versions: logs, pages, lists, receipts, kept.json."""
 
-    def __init__(self, bucket: Bucket) -> None:
-        self.report = Report()
-        self._bucket = bucket
-        self._reader = ChunkReader(bucket)
-        self._checked: dict[Chunk, str | None] = {}  # chunk -> the problem with it
+    def __init__(self, logs: Logs, report: Report) -> None:
+        self._logs, self._bucket, self._report = logs, logs.bucket, report
+        self._heads: dict[str, int] = {}  # artifact -> the number of its newest record
 
-    def check_log(self, name: str, log: Log) -> list[VersionRecord]:
-        """Check every record and page of an artifact; return the versions that can be read."""
-        items = whole_log(log)
-        events = {item["number"]: item for item in items if isinstance(item, dict)}
-        faults: list[Fault] = []
-        found = list(live(reversed(items), faults))[::-1]
-        for fault in reversed(faults):
-            self._found(name, fault.message)
-        self._check_pages(name, log, events)
-        return found
+    def run(self) -> list[Named]:
+        """Add what is wrong to the report; return all versions of all logs, deleted ones too."""
+        self._check_marker()
+        self._check_lists()
+        # Before the logs are read, because a mirror may confirm a record that comes meanwhile.
+        confirmed = self._check_receipts()
+        versions = [named for name in self._names() for named in self._check_log(name)]
+        for receipt in confirmed:
+            self._check_end(receipt)
+        return versions
 
-    def check_version(self, name: str, record: VersionRecord) -> None:
-        """Check a version's manifest and every byte of its files."""
-        reference = f"{name}:v{record.index}"
-        self.report.versions += 1
+    def _check_marker(self) -> None:
         try:
-            manifest = read_manifest(self._bucket, record)
-        except Damaged as error:
-            self._found(reference, str(error))
-            return
-        problems = (self._check_chunk(chunk) for chunk in manifest.chunks())
-        for message in dict.fromkeys(filter(None, problems)):
-            self._found(reference, message)
+            problem = check_format(self._bucket).problem
+        except (*READ_ERRORS, StoreError) as error:
+            problem = reason(self._bucket, FORMAT_KEY, error)
+        if problem:
+            self._found(FORMAT_KEY, problem, FORMAT_KEY)
 
-    def _check_pages(self, name: str, log: Log, events: dict[int, Event]) -> None:
+    def _check_lists(self) -> None:
+        try:
+            found = lists(self._bucket)
+        except READ_ERRORS as error:
+            self._cannot_read("gc/", error)
+            return
+        for key in found:
+            try:
+                read_list(self._bucket, key)
+            except READ_ERRORS as error:
+                self._cannot_read(key, error)
+
+    def _check_receipts(self) -> list[Receipt]:
+        try:
+            for key in damaged_receipts(self._bucket):
+                self._found(key, f"{key} is damaged: the receipt of a mirror cannot be read", key)
+            return list(receipts(self._bucket))
+        except READ_ERRORS as error:
+            self._cannot_read("outbox/", error)
+            return []
+
+    def _names(self) -> list[str]:
+        try:
+            return list(self._logs.names())
+        except READ_ERRORS as error:
+            self._cannot_read("artifacts/", error)
+            return []
+
+    def _check_log(self, name: str) -> list[Named]:
+        """Check every record and page of an artifact; return the versions that can be read."""
+        log = self._logs.of(name)
+        try:
+            items = whole_log(log)
+        except READ_ERRORS as error:
+            self._cannot_read(log.records.folder, error, name)
+            return []
+        self._heads[name] = number_of(items[-1]) if items else 0
+        faults: list[Fault] = []
+        found = list(version_records(reversed(items), faults))[::-1]
+        for fault in reversed(faults):
+            self._found(name, fault.message, log.records.key(fault.number))
+        self._check_pages(log, {item["number"]: item for item in items if isinstance(item, dict)})
+        return [(name, record) for record in found]
+
+    def _check_pages(self, log: Log, events: dict[int, Event]) -> None:
         for number in log.pages.numbers():
+            key = log.pages.key(number)
             try:
                 page = log.pages.read(number)
             except KeyNotFound:  # a bigger page has just replaced it
                 continue
-            except Damaged as error:
-                self._found(name, str(error))
+            except READ_ERRORS as error:
+                self._cannot_read(key, error, log.name)
                 continue
             if any(events.get(event["number"], event) != event for event in page):
-                self._found(name, f"{log.pages.key(number)} differs from the records it covers")
+                self._found(log.name, f"{key} differs from the records it covers", key)
 
-    def _check_chunk(self, chunk: Chunk) -> str | None:
-        if chunk not in self._checked:
-            self._checked[chunk] = None
-            self.report.chunks += 1
-            self.report.bytes += chunk.size
-            try:
-                self._reader.read(chunk)
-            except Damaged as error:
-                self._checked[chunk] = str(error)
-        return self._checked[chunk]
+    def _check_end(self, receipt: Receipt) -> None:
+        """Find out whether a mirror has confirmed records that the log no longer has."""
+        name, last = receipt.artifact, self._heads.get(receipt.artifact, 0)
+        lost = receipt.record - last
+        if lost > 0:
+            many = "the last record is" if lost == 1 else f"the last {lost} records are"
+            message = (
+                f"the mirror {receipt.destination} has confirmed record {receipt.record}, the log "
+                f"ends with {last}: {many} lost"
+            )
+            self._found(name, message, self._logs.of(name).records.key(last + 1))
 
-    def _found(self, where: str, message: str) -> None:
-        self.report.problems.append(Problem(where, message))
+    def _cannot_read(self, key: str, error: KeptError | OSError, where: str | None = None) -> None:
+        self._found(where or key, reason(self._bucket, key, error), key)
+
+    def _found(self, where: str, message: str, key: str) -> None:
+        self._report.problems.append(Problem(where, message, key))

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     import keras
 
     from kept.bucket.transfer import Progress
+    from kept.store.commit import Committed
     from kept.store.content.manifest import File, Manifest
     from kept.store.log.history import VersionRecord
+    from kept.store.scrub.report import Report
     from kept.store.signing.keys import KeyFile, Keys
     from kept.store.signing.statement import Signature
     from kept.store.store import Store
-    from kept.store.verify import Report
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,10 +176,20 @@ class Version:
         return report
 
 
-def after_commit(version: Version, *, is_new: bool, bytes_new: int) -> Version:
+def after_commit(version: Version, committed: Committed) -> Version:
     """Return the version with what its commit did."""
-    vars(version).update(is_new=is_new, bytes_new=bytes_new)
+    _, is_new, bytes_new, written = committed
+    vars(version).update(is_new=is_new, bytes_new=bytes_new, _written=written)
     return version
+
+
+def take_written(version: Version) -> frozenset[str]:
+    """Return the blobs that the commit of a version wrote, and forget them, to free memory.
+
+    Returns none for a version that was looked up.
+    """
+    written: frozenset[str] = vars(version).pop("_written", frozenset())
+    return written
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kept.bucket.base import Bucket, Buffer, Parts
     from kept.bucket.transfer import Transfer
     from kept.store.content.find_files import Source
+    from kept.store.log.fence import WriteFence
 
 PACK_BELOW = 1024 * 1024
 PACK_SIZE = 4 * 1024 * 1024
@@ -40,17 +41,18 @@ class Packer:
         self,
         bucket: Bucket,
         previous: Manifest | None,
-        condemned: frozenset[str] = frozenset(),
+        fence: WriteFence,
         transfer: Transfer | None = None,
     ) -> None:
         self._bucket = bucket
-        self._condemned = condemned
+        self._condemned = fence.condemned
         self._transfer = transfer
-        self._places = _places(bucket, previous, condemned) if previous else {}
+        self._places = _places(bucket, previous, fence) if previous else {}
         self._pending: dict[str, Buffer] = {}
         self._pending_size = 0
         self._cut: list[tuple[Source, list[tuple[str, int]]]] = []
         self.bytes_new = 0
+        self.written: set[str] = set()  # blobs
 
     def blobs(self, sources: Iterable[Source]) -> Iterator[tuple[str, Parts]]:
         """Yield key and stored form of every blob that the store lacks."""
@@ -106,6 +108,7 @@ class Packer:
         # A writer without fsync leaves a blob of another length after a power cut.
         if not is_whole(self._bucket, blob, len(raw)):
             self.bytes_new += len(raw)
+            self.written.add(blob)
             yield blob_key(blob), raw_form([raw])
         else:
             self._spare(raw)
@@ -115,18 +118,19 @@ class Packer:
             self._transfer.spared(len(data))
 
 
-def _places(bucket: Bucket, manifest: Manifest, condemned: frozenset[str]) -> dict[str, Place]:
+def _places(bucket: Bucket, manifest: Manifest, fence: WriteFence) -> dict[str, Place]:
     """Return the places of a manifest's chunks whose blobs exist and stay.
 
-    Object storage loses no blob, so the manifest suffices: with a request for every blob a version
-    would cost as many requests as the model has tensors.
+    Object storage loses no blob, so the manifest suffices, except for blobs that are marked as
+    damaged: with a request for every blob a version would cost as many requests as the model has
+    tensors.
     """
     ends: dict[str, int] = {}
     for chunk in manifest.chunks():
         ends[chunk.blob] = max(ends.get(chunk.blob, 0), chunk.offset + chunk.size)
-    existing = {blob for blob in ends if blob_key(blob) not in condemned}
-    if not bucket.is_remote:
-        existing = {blob for blob in existing if is_whole(bucket, blob, least=ends[blob])}
+    existing = {blob for blob in ends if blob_key(blob) not in fence.condemned}
+    asked = existing & fence.damaged if bucket.is_remote else existing
+    existing -= {blob for blob in asked if not is_whole(bucket, blob, least=ends[blob])}
     return {c.digest: (c.blob, c.offset) for c in manifest.chunks() if c.blob in existing}
 
 

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import KeptError
 from kept.parallel import in_threads
-from kept.store.blobs.blob import bases_lock
+from kept.store.blobs.blob import bases_lock, blob_key
 from kept.store.encoding import canonical
 from kept.store.gc.marks import LEFT_OVER, FinalDeletions, Marks
-from kept.store.log.fence import LISTS, PENDING
+from kept.store.log.fence import LISTS, PENDING, marked_blob
 from kept.store.log.history import live, version_records
 from kept.store.retention.delete import plan_prune, prune
 
@@ -119,14 +119,16 @@ class _Run:
         lists = {item.key: item.stored for item in self._bucket.items(LISTS)}
         self._now = lists[self._list]
         oldest = self._now - ABANDONED.total_seconds()
-        self._abandoned = [key for key, stored in lists.items() if stored < oldest]
+        self._abandoned = [
+            key for key, stored in lists.items() if stored < oldest and not self._is_missing(key)
+        ]
 
     def expire(self, *, dry_run: bool) -> Iterator[str]:
         """Delete the expired versions, or with dry_run only plan that; yield their references."""
         for name in self._names():
             log = self._logs.of(name)
             view = log.view()
-            if not any(record.expires for record in live(view.backwards())):
+            if not any(record.expires for record in live(view.items())):
                 continue
             if dry_run:
                 decisions = plan_prune(view, None)
@@ -196,13 +198,18 @@ class _Run:
         if self._is_empty:
             self._bucket.delete(self._list)
 
+    def _is_missing(self, key: str) -> bool:
+        """Return whether a key marks a blob as damaged, and no writer has stored the blob since."""
+        blob = marked_blob(key)
+        return blob is not None and self._bucket.size(blob_key(blob)) is None
+
     def _names(self) -> list[str]:
         """Return the artifacts, and those whose first record is not committed yet."""
         new = (key.removeprefix(PENDING) for key in self._bucket.keys(PENDING))
         return sorted({*self._logs.names(), *new})
 
     def _mark(self, name: str, view: View) -> None:
-        found = version_records(view.backwards())
+        found = version_records(view.items())
         self._marks.add(name, (self._as_planned(name, record) for record in found))
 
     def _as_planned(self, name: str, record: VersionRecord) -> VersionRecord:

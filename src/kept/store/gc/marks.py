@@ -11,6 +11,7 @@ from kept.errors import Damaged, KeyNotFound
 from kept.parallel import mapped
 from kept.store.blobs.blob import bases_of, blob_key, stored_size
 from kept.store.content.manifest import Manifest, manifest_key, read_manifest
+from kept.store.encoding import MOST_VALUE, read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -128,7 +129,7 @@ class Marks:
 
     def _read_any(self, key: str) -> Manifest | None:
         try:
-            return Manifest.decode(self._bucket.get(key), key)
+            return Manifest.decode(read_bounded(self._bucket, key, MOST_VALUE), key)
         except (KeyNotFound, Damaged):
             return None
 

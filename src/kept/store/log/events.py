@@ -8,6 +8,7 @@ noticed, and a single lost one can be written again.
 from __future__ import annotations
 
 from datetime import datetime
+from enum import Enum
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,8 +25,18 @@ _STAMP = itemgetter("number", "time", "write_id")
 _VERSION = itemgetter("index", "type", "manifest", "digest", "size", "aliases", "metadata")
 _VERSION_TYPES = (int, str, str, str, int, list, dict)
 # The facts of a record that the next one repeats.
-_REPEATED = ("event", "index", "manifest", "aliases", "time", "write_id", "expires", "deleted",
-             "reason", "gc", "replaces")  # fmt: skip
+REPEATED = ("event", "index", "manifest", "aliases", "time", "write_id", "expires", "deleted",
+             "reason", "gc", "lost", "replaces")  # fmt: skip
+
+
+class Wrong(Enum):
+    """What is wrong with a record."""
+
+    DAMAGED = "damaged"  # it cannot be read, or is no event of this artifact and number
+    MISSING = "missing"
+    FOREIGN = "foreign"  # it does not follow the record before it
+    REPEATED = "repeated"  # its version has the number of a later one
+    SKIPPED = "skipped"  # no record has a version before its own
 
 
 class Fault(NamedTuple):
@@ -33,6 +44,7 @@ class Fault(NamedTuple):
 
     number: int
     message: str  # names the record
+    wrong: Wrong = Wrong.DAMAGED
 
 
 Item = Event | Fault
@@ -45,7 +57,7 @@ def seal_of(event: Event) -> str:
 
 def link_to(event: Event) -> Json:
     """Return what the record after an event states about it."""
-    return {"blake3": seal_of(event)} | {key: event[key] for key in _REPEATED if key in event}
+    return {"blake3": seal_of(event)} | {key: event[key] for key in REPEATED if key in event}
 
 
 def follows(event: Event, before: Event | None, seal: str | None = None) -> bool:
@@ -124,6 +136,8 @@ def _check_alias(event: Event) -> None:
             _check_moment(event["expires"])
     if type(event.get("gc", "")) is not str:
         raise ValueError(f"gc is {event['gc']!r}")
+    for index in event.get("lost", ()):
+        _check_index(index)
 
 
 def _check_delete(event: Event) -> None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LISTS = "gc/"
-_LIST = re.compile(r"gc/[A-Za-z0-9][A-Za-z0-9_-]*\.json")
+_LIST = re.compile(r"gc/(?!damaged-)[A-Za-z0-9][A-Za-z0-9_-]*\.json")
+_MARKER = re.compile(r"gc/damaged-([0-9a-f]{64})\.json")  # the blob with this digest is damaged
 PENDING = "new/"  # names of artifacts whose first record is not committed yet
 
 
@@ -35,6 +36,7 @@ class WriteFence:
 
     view: View
     condemned: frozenset[str]  # keys; a writer neither uses one nor stores anything under it
+    damaged: frozenset[str] = frozenset()  # blobs; a writer uses one only if it finds it in place
 
     def check(self, view: View) -> None:
         """Raise CommitConflict if a gc has run since: bytes that the writer reuses may be gone.
@@ -67,7 +69,7 @@ def with_write_fence(log: Log, build: Callable[[WriteFence], T]) -> T:
         view = log.view()
     while True:
         try:
-            built = build(WriteFence(view, condemned(log.bucket)))
+            built = build(_fence(view))
             break
         except CommitConflict:
             view = log.view()
@@ -79,7 +81,39 @@ def with_write_fence(log: Log, build: Callable[[WriteFence], T]) -> T:
 
 def condemned(bucket: Bucket) -> frozenset[str]:
     """Return the keys that gcs are about to delete; raises Damaged."""
-    return frozenset(key for name in lists(bucket) for key in read_list(bucket, name))
+    return _listed_in(bucket, bucket.keys(LISTS))
+
+
+def _listed_in(bucket: Bucket, keys: Iterable[str]) -> frozenset[str]:
+    names = filter(_LIST.fullmatch, keys)
+    return frozenset(key for name in names for key in read_list(bucket, name))
+
+
+def _fence(view: View) -> WriteFence:
+    bucket = view.log.bucket
+    listed = list(bucket.keys(LISTS))
+    damaged = frozenset(blob for blob in map(marked_blob, listed) if blob)
+    return WriteFence(view, _listed_in(bucket, listed), damaged)
+
+
+def mark_damaged(bucket: Bucket, blob: str) -> None:
+    """Note durably that a blob is missing or damaged, so that no writer believes it exists.
+
+    Writers to object storage believe the newest manifest otherwise. The key says it all, so they
+    read no value. An earlier kept reads it as the list of a gc that deletes nothing.
+    """
+    bucket.put(f"{LISTS}damaged-{blob}.json", [encode_list(())])
+
+
+def unmark_damaged(bucket: Bucket, blob: str) -> None:
+    """Remove the note, once the blob is whole again."""
+    bucket.delete(f"{LISTS}damaged-{blob}.json")
+
+
+def marked_blob(key: str) -> str | None:
+    """Return the blob that a key marks as damaged, None if it is another key."""
+    found = _MARKER.fullmatch(key)
+    return found[1] if found else None
 
 
 def lists(bucket: Bucket) -> list[str]:

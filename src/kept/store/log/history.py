@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import Damaged
 from kept.names import LATEST
-from kept.store.log.events import Event, Fault, Item
+from kept.store.log.events import Event, Fault, Item, Wrong
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -58,12 +58,17 @@ def version_records(
         if expected is not None and record.index > expected:
             _meet(_repeated(item), met, faults)
             continue
-        if expected is not None and record.index < expected and not met:
+        if (
+            expected is not None
+            and not met
+            and not fold.lost.issuperset(range(record.index + 1, expected + 1))
+        ):
             _meet(_skipped(item, expected), met, faults)
         expected = record.index - 1
         yield record
-    if expected is not None and expected >= 0 and not met:
-        _meet(Fault(1, f"v{expected} is in no record of the log. Run kept repair."), met, faults)
+    if expected is not None and not met and not fold.lost.issuperset(range(expected + 1)):
+        message = f"v{expected} is in no record of the log. Run kept repair."
+        _meet(Fault(1, message, Wrong.SKIPPED), met, faults)
 
 
 def _meet(fault: Fault, met: list[Fault], faults: list[Fault] | None) -> None:
@@ -76,14 +81,18 @@ def _meet(fault: Fault, met: list[Fault], faults: list[Fault] | None) -> None:
 def _repeated(event: Event) -> Fault:
     number, index = event["number"], event["index"]
     return Fault(
-        number, f"Record {number} commits v{index}, and so does a later record. Run kept repair."
+        number,
+        f"Record {number} commits v{index}, and so does a later record. Run kept repair.",
+        Wrong.REPEATED,
     )
 
 
 def _skipped(event: Event, expected: int) -> Fault:
     number, index = event["number"], event["index"]
     return Fault(
-        number, f"v{expected} is in no record; record {number} commits v{index}. Run kept repair."
+        number,
+        f"v{expected} is in no record; record {number} commits v{index}. Run kept repair.",
+        Wrong.SKIPPED,
     )
 
 
@@ -96,6 +105,7 @@ class _Fold:
         self._deleted: dict[int, Event | None] = {}  # by which event, None for undeleted
         self._expires: dict[int, str | None] = {}
         self._has_latest = False
+        self.lost: set[int] = set()  # versions that a repair has found in no record
 
     def add(self, event: Event, *, is_uncertain: bool) -> VersionRecord | None:
         """Take the next older event; return the version if the event commits one."""
@@ -105,6 +115,7 @@ class _Fold:
             return self._record(event, is_uncertain=is_uncertain)
         if kind == "alias":
             self._mention(event["aliases"])
+            self.lost.update(event.get("lost", ()))
             if "expires" in event:
                 self._expires.setdefault(event["index"], event["expires"])
         else:

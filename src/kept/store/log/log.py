@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from kept.errors import Damaged, KeptError
 from kept.names import check_name, is_word
-from kept.store.log.events import Event, Fault, Item, follows, link_to
+from kept.store.log.events import Event, Fault, Item, Wrong, follows, link_to
 from kept.store.log.pages import Pages, page_end
 from kept.store.log.records import Records, number_of
 from kept.units import time_text
@@ -181,7 +181,7 @@ class Log:
     def unlinked(self, event: Event) -> Fault:
         """Return the fault of an event that does not follow the record before it."""
         key = self.records.key(event["number"])
-        return Fault(event["number"], f"{key} does not follow the record before it")
+        return Fault(event["number"], f"{key} does not follow the record before it", Wrong.FOREIGN)
 
     def _newest_page(self) -> tuple[int, list[int]]:
         """Return the number of the newest page, and the numbers of the records after it.

@@ -16,7 +16,7 @@ from kept.store.log.events import Event, check_event
 from kept.store.log.records import numbers_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from kept.bucket.base import Bucket
 
@@ -70,12 +70,19 @@ class Pages:
         except (KeyNotFound, Damaged):
             return None
 
+    def made_of(self, end: int, events: Mapping[int, Event]) -> bytes | None:
+        """Return the page that ends at end, made of events by number; None if one is missing."""
+        numbers = range(end - _length(end) + 1, end + 1)
+        if any(number not in events for number in numbers):
+            return None
+        return seal({"events": [events[number] for number in numbers]})
+
     def write(self, end: int, newest_first: Iterable[Event]) -> None:
         """Write the page that ends at end; every writer derives the same one from the records.
 
         newest_first are the events from the newest on; they are read as far as the page goes.
         """
-        length = BIG_PAGE if end % BIG_PAGE == 0 else PAGE
+        length = _length(end)
         covered = (event for event in newest_first if event["number"] <= end)
         data = seal({"events": list(itertools.islice(covered, length))[::-1]})
         if len(data) > MOST_VALUE:
@@ -84,3 +91,7 @@ class Pages:
             self._bucket.put_if_absent(self.key(end), [data])
         for smaller in range(end - length + PAGE, end, PAGE):
             self._bucket.delete(self.key(smaller))
+
+
+def _length(end: int) -> int:
+    return BIG_PAGE if end % BIG_PAGE == 0 else PAGE

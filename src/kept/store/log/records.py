@@ -20,7 +20,7 @@ from kept.errors import (
 )
 from kept.parallel import mapped
 from kept.store.encoding import MOST_RECORD, read_bounded, seal, sealed
-from kept.store.log.events import Event, Fault, Item, check_event, follows
+from kept.store.log.events import Event, Fault, Item, Wrong, check_event, follows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +53,7 @@ class Records:
         try:
             return self._read(number)[0]
         except KeyNotFound:
-            raise Damaged(self._missing(number).message) from None
+            raise Damaged(self.missing(number).message) from None
 
     def read_or_fault(self, number: int) -> Item:
         """Return record number, or why it cannot be read."""
@@ -125,13 +125,14 @@ class Records:
         try:
             return self._read(number)
         except KeyNotFound:
-            return self._missing(number), ""
+            return self.missing(number), ""
         except Damaged as error:
             return Fault(number, str(error)), ""
 
-    def _missing(self, number: int) -> Fault:
+    def missing(self, number: int) -> Fault:
+        """Return the fault of a record that does not exist."""
         key = self.key(number)
-        return Fault(number, f"{key} is missing: the log has a gap")
+        return Fault(number, f"{key} is missing: the log has a gap", Wrong.MISSING)
 
     def _expected(self, first: int, listed: Sequence[int]) -> Iterator[int]:
         """Yield the numbers from first on; of a long gap only its beginning."""
@@ -161,8 +162,8 @@ class Records:
     def _foreign(self, item: Item) -> Fault:
         number = number_of(item)
         key = self.key(number)
-        return Fault(number, f"{key} is not the record that was written after, or before, "
-                                  "its neighbours: it comes from elsewhere")  # fmt: skip
+        message = f"{key} comes from elsewhere: the records beside it belong to another one"
+        return Fault(number, message, Wrong.FOREIGN)
 
 
 def numbers_in(bucket: Bucket, folder: str, after: int = 0) -> Iterator[int]:

@@ -10,7 +10,7 @@ from kept.store.blobs.blob import blob_key, is_whole, raw_form, read_blob
 from kept.store.content.manifest import manifest_key, read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from kept.bucket.base import Bucket, Parts
     from kept.bucket.transfer import Transfer
@@ -27,9 +27,9 @@ class ContentCopy:
         self._source, self._target = source, target
         self._present: set[str] = set()
 
-    def forget(self) -> None:
-        """Forget which blobs the target has, because a gc deletes there."""
-        self._present.clear()
+    def forget(self, blobs: Collection[str] | None = None) -> None:
+        """Forget which blobs the target has, or some: a gc deletes there, or they are damaged."""
+        self._present -= set(self._present if blobs is None else blobs)
 
     def copy(
         self, record: VersionRecord, condemned: frozenset[str], transfer: Transfer

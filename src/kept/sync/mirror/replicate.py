@@ -146,6 +146,7 @@ class Sync:
         def build(fence: WriteFence) -> Copied:
             if self._has(event, fence.view):
                 return Copied()
+            self._content.forget(fence.damaged)
             blobs, size = self._content.copy(record, fence.condemned, transfer)
             return Copied(blobs=blobs, bytes=size) + self._append(event, fence.view, fence)
 

@@ -14,6 +14,7 @@ from kept.errors import Damaged, InvalidInput
 from kept.store.commit import VersionInfo, commit
 from kept.store.content.find_files import Source
 from kept.store.metadata import MeasuredMetadata
+from kept.store.version import after_commit
 from kept.sync.outbox.rejected import aliases_of, note_later, reject
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from kept.bucket.transfer import Progress
+    from kept.store.commit import Committed
     from kept.store.encoding import Json
     from kept.store.log.events import Event
     from kept.store.store import Store
@@ -129,14 +131,17 @@ class Delivery:
         self._untried.discard(entry.write_id)
         if recorded:
             transfer.spared(entry.size)
-        index = _index(recorded) if recorded else self._commit(entry, transfer)
+            committed, index = None, _index(recorded)
+        else:
+            committed = self._commit(entry, transfer)
+            index = committed.record.index
         if entry.write_id in self._own:
-            self._report(entry.artifact, index)
+            self._report(entry.artifact, index, committed)
             del self._own[entry.write_id]
         note_later(rejected, entry)
         self.outbox.confirm(entry)
 
-    def _commit(self, entry: Entry, transfer: Transfer) -> int:
+    def _commit(self, entry: Entry, transfer: Transfer) -> Committed:
         entry.check()
         info: dict[str, Any] = entry.info
         version_info = VersionInfo(
@@ -148,7 +153,7 @@ class Delivery:
         self.store.create()
         sources = [Source(file.path, file.file) for file in entry.files]
         log = self.store.log(entry.artifact)
-        return commit(log, sources, version_info, transfer).record.index
+        return commit(log, sources, version_info, transfer)
 
     def _recorded(self, entries: Iterable[Entry]) -> dict[str, Event]:
         """Return the records of those entries that are committed already, by write_id."""
@@ -179,9 +184,10 @@ class Delivery:
         for write_id in gone:
             self._own.pop(write_id, None)
 
-    def _report(self, artifact: str, index: int) -> None:
+    def _report(self, artifact: str, index: int, committed: Committed | None = None) -> None:
         if self._arrivals is not None:
-            self._arrivals.arrived(self.store.logged(artifact, index))
+            version = self.store.logged(artifact, index)
+            self._arrivals.arrived(after_commit(version, committed) if committed else version)
 
 
 def _index(event: Event) -> int:

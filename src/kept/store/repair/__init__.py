@@ -1,0 +1,1 @@
+"""Brings back what a store has lost, from its own redundancy and from copies."""

@@ -1,0 +1,268 @@
+"""Plans the repair of a log: each fault gets a record, the exact one if anything proves it.
+
+The sources of a record, the best first: the page that covers it; its own bytes with one bit
+corrected; a mirror; the facts that the record after it repeats; the damaged bytes; a manifest that
+no version has. If nothing is left, a record marks the place, so that no number is used twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kept.errors import Damaged, KeyNotFound
+from kept.store.encoding import MOST_RECORD, read_bounded, seal, unseal
+from kept.store.log.events import Event, Fault, Item, Wrong
+from kept.store.log.history import version_records
+from kept.store.log.records import number_of
+from kept.store.repair.lost_version import missing_version, version_facts
+from kept.store.repair.plan import Append, Plan, SetAside, Write
+from kept.store.repair.salvage import copied, fits, is_event, mended, salvaged, substitute
+from kept.store.verify import whole_log
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kept.bucket.base import Buffer
+    from kept.store.encoding import Json
+    from kept.store.log.log import Log
+    from kept.store.repair.orphans import Orphans
+
+
+class _Place(NamedTuple):
+    """A fault, with what its neighbours say of it."""
+
+    number: int
+    wrong: Wrong
+    before: Event | None
+    link: Json  # what the record after it states, None if nothing
+
+
+class LogRepair:
+    """The repair of one log. Call exact for every log of the store, then rest for every one."""
+
+    def __init__(self, log: Log, copies: Sequence[Log], confirmed: int = 0) -> None:
+        """Take the log, its copies, and the newest record that a mirror has confirmed."""
+        self._log, self._name = log, log.name
+        self._copies = [copy for copy in map(_events, copies) if copy]
+        self._items, self._strays = _split(whole_log(log))
+        self._items += self._lost_end(confirmed)
+        self._pages = _page_events(log)
+        self._why: dict[int, str] = {}
+
+    def displaced(self) -> dict[tuple[str, int], Event]:
+        """Return whole records that lie in wrong places, by the artifact and number they state."""
+        wrong = [item.number for item in self._items if isinstance(item, Fault)]
+        found = filter(None, map(self._stated, (*wrong, *self._strays)))
+        return {(str(e.get("artifact", self._name)), int(e["number"])): e for e in found}
+
+    @property
+    def events(self) -> list[Event]:
+        """The events that can be read or were found again, oldest first."""
+        return [item for item in self._items if isinstance(item, dict)]
+
+    def exact(self, displaced: Mapping[tuple[str, int], Event]) -> None:
+        """Find the records that something proves; see displaced."""
+        # A record that was found says more about the one before it, so the newest comes first.
+        for _ in range(2):
+            for position in reversed(range(len(self._items))):
+                item = self._items[position]
+                if isinstance(item, Fault):
+                    self._take(position, self._proved(self._place(position), displaced))
+
+    def rest(self, orphans: Orphans) -> None:
+        """Write a record for each place that is left, from whatever is known of it."""
+        for position, item in enumerate(self._items):
+            if isinstance(item, Fault):
+                place = self._place(position)
+                facts, why = self._facts(place, orphans)
+                event = substitute(facts, self._name, place.number, place.before, place.link)
+                self._take(position, (event, why))
+
+    def add_to(self, plan: Plan) -> None:
+        """Add the steps to a plan."""
+        for event in self.events:
+            why = self._why.get(event["number"])
+            if why is not None:
+                key = self._log.records.key(event["number"])
+                plan.steps.append(Write(key, seal(event), why))
+        for number in self._strays:
+            plan.steps.append(SetAside(self._log.records.key(number), "lies beyond the log's end"))
+        self._add_pages(plan)
+        self._add_numbers(plan)
+
+    def _lost_end(self, confirmed: int) -> list[Item]:
+        """Return faults for records that are missing after the last one.
+
+        They are those that a mirror has confirmed, and those up to the last version in a mirror.
+        """
+        last = number_of(self._items[-1]) if self._items else 0
+        newest = self._items[-1] if self._items else None
+        end = confirmed
+        for events in self._copies:
+            ids = [event["write_id"] for event in events]
+            if isinstance(newest, dict) and newest["write_id"] in ids:
+                after = events[ids.index(newest["write_id"]) + 1 :]
+                lost = (n for n, event in enumerate(after, start=1) if event["event"] == "version")
+                end = max(end, last + max(lost, default=0))
+        return [self._log.records.missing(number) for number in range(last + 1, end + 1)]
+
+    def _take(self, position: int, found: tuple[Event, str] | None) -> None:
+        if found is not None:
+            self._items[position], self._why[found[0]["number"]] = found
+
+    def _place(self, position: int) -> _Place:
+        fault = self._items[position]
+        before = self._items[position - 1] if position else None
+        after = self._items[position + 1] if position + 1 < len(self._items) else None
+        link = after.get("previous") if isinstance(after, dict) else None
+        known = before if isinstance(before, dict) else None
+        assert isinstance(fault, Fault)
+        return _Place(fault.number, fault.wrong, known, link)
+
+    def _proved(
+        self, place: _Place, displaced: Mapping[tuple[str, int], Event]
+    ) -> tuple[Event, str] | None:
+        number, link = place.number, place.link
+        moved = displaced.get((self._name, number))
+        if moved is not None and fits(moved, place.before, link):
+            return moved, "found in another place"
+        page = self._pages.get(number)
+        if page is not None and fits(page, place.before, link):
+            return page, "copied from a page"
+        data = self._stored(number)
+        event = mended(data, self._name, number, link) if data is not None else None
+        if event is not None and fits(event, place.before, link):
+            return event, "one wrong bit corrected"
+        copy = self._copy_of(place)
+        if copy is not None:
+            event = copied(copy, self._name, number, place.before, link)
+            if is_event(event, self._name, number) and (link is None or fits(event, None, link)):
+                return event, "copied from the mirror"
+        return None
+
+    def _copy_of(self, place: _Place) -> Event | None:
+        """Return a mirror's copy of a record: known by its write_id, or by its neighbours."""
+        own = {event["write_id"] for event in self.events}
+        for events in self._copies:
+            ids = [event["write_id"] for event in events]
+            if place.link and "write_id" in place.link:
+                if place.link["write_id"] in ids:
+                    return events[ids.index(place.link["write_id"])]
+                continue
+            if place.before is not None and place.before["write_id"] not in ids:
+                continue
+            start = ids.index(place.before["write_id"]) + 1 if place.before else 0
+            if start < len(events) and ids[start] not in own:
+                return events[start]
+        return None
+
+    def _facts(self, place: _Place, orphans: Orphans) -> tuple[dict[str, Any], str]:
+        """Return the facts of a record that nothing proves, and where they are from."""
+        copy = self._copy_of(place)
+        if copy is not None:
+            return copied(copy, self._name, place.number, place.before, None), "from the mirror"
+        events, number = self.events, place.number
+        if place.link and "event" in place.link:
+            why = "from what the next record repeats"
+            facts = {key: value for key, value in place.link.items() if key != "blake3"}
+            if facts["event"] != "version":
+                return facts, why
+            return version_facts(events, number, facts, orphans), why
+        # The facts of a whole record that does not belong here are those of another one.
+        is_other = place.wrong is Wrong.FOREIGN or self._stated(number) is not None
+        guess = {} if is_other else salvaged(self._stored(number))
+        is_version = guess.get("event", "version") == "version"
+        if is_version or missing_version(events, number) is not None:
+            return version_facts(events, number, guess, orphans), "from what is left of it"
+        return {}, "marked as lost: nothing is known of it"
+
+    def _stored(self, number: int) -> Buffer | None:
+        try:
+            return read_bounded(self._log.bucket, self._log.records.key(number), MOST_RECORD)
+        except (KeyNotFound, Damaged):
+            return None
+
+    def _stated(self, number: int) -> Event | None:
+        """Return the event in a record that lies in a wrong place, if it is whole."""
+        data = self._stored(number)
+        try:
+            event = unseal(data, "") if data is not None else None
+        except Damaged:
+            return None
+        if isinstance(event, dict) and type(event.get("number")) is int:
+            artifact = event.get("artifact", self._name)
+            return event if is_event(event, artifact, event["number"]) else None
+        return None
+
+    def _add_pages(self, plan: Plan) -> None:
+        """Write damaged pages again, and those that differ from the records."""
+        by_number = {event["number"]: event for event in self.events}
+        for number in self._log.pages.numbers():
+            try:
+                page = self._log.pages.read(number)
+                if all(by_number.get(event["number"]) == event for event in page):
+                    continue
+                why = "differed from the records"
+            except KeyNotFound:
+                continue
+            except Damaged:
+                why = "written again from the records"
+            data = self._log.pages.made_of(number, by_number)
+            key = self._log.pages.key(number)
+            plan.steps.append(Write(key, data, why) if data else SetAside(key, "a damaged cache"))
+
+    def _add_numbers(self, plan: Plan) -> None:
+        """Give versions that share a number with a later one a new number, and mark lost ones."""
+        faults: list[Fault] = []
+        events = {event["number"]: event for event in self.events}
+        list(version_records(reversed(self.events), faults))
+        for fault in faults:
+            event = events[fault.number]
+            if fault.wrong is not Wrong.REPEATED:
+                continue
+            before = events.get(fault.number - 1)
+            mark = substitute({}, self._name, fault.number, before, None)
+            why = f"v{event['index']} is the number of a later version, too"
+            key = self._log.records.key(fault.number)
+            plan.steps.append(Write(key, seal(mark), why))
+            facts = ("event", "type", "manifest", "digest", "size", "metadata")
+            again = {key: event[key] for key in facts} | {"aliases": []}
+            plan.steps.append(Append(self._name, again, f"the content of record {fault.number}"))
+        present = {e["index"] for e in self.events if e["event"] == "version"}
+        marked = {index for e in self.events for index in e.get("lost", ())}
+        lost = sorted({*range(max(present, default=0))} - present - marked)
+        if lost:
+            mark = {"event": "alias", "aliases": {}, "lost": lost}
+            names = ", ".join(f"v{index}" for index in lost)
+            plan.steps.append(Append(self._name, mark, f"marks as lost: {names}, in no record"))
+
+
+def _events(log: Log) -> list[Event]:
+    return [item for item in whole_log(log) if isinstance(item, dict)]
+
+
+def _page_events(log: Log) -> dict[int, Event]:
+    found: dict[int, Event] = {}
+    for number in log.pages.numbers():
+        found |= {event["number"]: event for event in log.pages.cached(number) or ()}
+    return found
+
+
+def _split(items: list[Item]) -> tuple[list[Item], list[int]]:
+    """Return the items of the log, and the numbers of records that lie beyond its end.
+
+    Beyond the end is what follows a gap of many records, and what cannot be read after a gap.
+    """
+    numbers = [number_of(item) for item in items]
+    jumps = (n for n in range(1, len(items)) if numbers[n] != numbers[n - 1] + 1)
+    end = next(jumps, len(items))
+    readable = max((n for n in range(end) if isinstance(items[n], dict)), default=-1)
+    gap = next((n for n in range(readable + 1, end) if _is_missing(items[n])), end)
+    has_file = any(not _is_missing(item) for item in items[gap:])
+    if not has_file:
+        return items, []
+    return items[:gap], [number_of(item) for item in items[gap:] if not _is_missing(item)]
+
+
+def _is_missing(item: Item) -> bool:
+    return isinstance(item, Fault) and item.wrong is Wrong.MISSING

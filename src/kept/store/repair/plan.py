@@ -1,0 +1,59 @@
+"""What a repair will do, as values: the steps, and what stays lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from kept.store.log.events import Event
+    from kept.store.problems import Problem
+
+ASIDE = "damaged/"  # replaced bytes lie below it, under their own keys
+
+
+class Write(NamedTuple):
+    """Write a small value; what lies under the key is set aside first."""
+
+    key: str
+    data: bytes
+    why: str
+
+
+class Fetch(NamedTuple):
+    """Write a blob again, from a copy of its bytes."""
+
+    key: str
+    blob: str
+    why: str
+
+
+class SetAside(NamedTuple):
+    """Move a value that cannot be read out of the way."""
+
+    key: str
+    why: str
+
+
+class Append(NamedTuple):
+    """Add a record to a log, once the log is whole."""
+
+    key: str  # the artifact
+    event: Event
+    why: str
+
+
+Step = Write | Fetch | SetAside | Append
+
+
+@dataclass(slots=True)
+class Plan:
+    """The steps of a repair in their order, and what no source has."""
+
+    steps: list[Step] = field(default_factory=list)
+    lost: list[Problem] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is damaged."""
+        return not self.steps and not self.lost

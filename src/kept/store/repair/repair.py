@@ -1,0 +1,213 @@
+"""Repairs a store: plans all steps first, and carries them out in an order that may be cut off.
+
+Invariants: a step writes only what its source proves, or says in the record that it does not; what
+it replaces lies below damaged/ before; each step leaves a store that a further repair completes.
+No version is deleted, and no record that can be read and belongs to its place is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING
+
+from kept.bucket.open import bucket_at
+from kept.errors import Damaged, InvalidInput, KeptError, KeyNotFound, NotAStore
+from kept.store.blobs.blob import bases_lock, raw_form
+from kept.store.format_marker import FORMAT_KEY, check_format, encoded_marker
+from kept.store.log.fence import LISTS, lists, read_list, unmark_damaged
+from kept.store.log.history import version_records
+from kept.store.log.log import Logs
+from kept.store.problems import Problem
+from kept.store.receipts import damaged_receipts, receipts, unconfirmed
+from kept.store.repair.content import exists, plan_content
+from kept.store.repair.logs import LogRepair
+from kept.store.repair.orphans import Orphans
+from kept.store.repair.plan import ASIDE, Append, Fetch, Plan, SetAside, Step, Write
+from kept.store.repair.set_aside import keep_copy, set_aside
+from kept.store.repair.sources import Sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from kept.bucket.base import Bucket
+    from kept.bucket.transfer import Progress
+
+_ABANDONED = 86_400.0  # seconds; no gc that lives has an older list
+
+
+def plan_repair(
+    bucket: Bucket,
+    mirrors: Sequence[Bucket] = (),
+    places: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> tuple[Plan, Sources]:
+    """Return what a repair would do, and the sources it would use; reads every byte of the store.
+
+    mirrors are buckets of stores with copies, places are files and folders of checkpoints.
+    progress is called with the blobs that were read and in all.
+    """
+    plan, sources = Plan(), Sources(bucket, mirrors, places)
+    if check_format(bucket).problem:
+        plan.steps.append(Write(FORMAT_KEY, encoded_marker(), "the store holds format 1"))
+    repairs = _plan_logs(bucket, mirrors, plan)
+    versions = [
+        (name, record)
+        for name, repair in repairs.items()
+        for record in version_records(reversed(repair.events), [])
+    ]
+    plan_content(bucket, versions, sources, plan, progress)
+    _plan_lists(bucket, plan)
+    _plan_receipts(bucket, [mirror.location for mirror in mirrors], plan)
+    return plan, sources
+
+
+def carry_out(bucket: Bucket, plan: Plan, sources: Sources) -> None:
+    """Do the steps of a plan; raises OSError or KeptError, after which a repair can run again."""
+    # Without the lock of bases a compactor could replace a blob while it is set aside.
+    with bucket.locked("repair", wait=True), bases_lock(bucket, wait=True):
+        for step in plan.steps:
+            _do(bucket, step, sources)
+
+
+def repair(
+    bucket: Bucket, places: Sequence[str | os.PathLike[str]], *, dry_run: bool = False
+) -> Plan:
+    """Plan a repair, and carry it out unless dry_run; see Store.repair."""
+    mirrors, folders = split_places(places)
+    plan, sources = plan_repair(bucket, mirrors, folders)
+    if not dry_run:
+        carry_out(bucket, plan, sources)
+    return plan
+
+
+def split_places(places: Iterable[str | os.PathLike[str]]) -> tuple[list[Bucket], list[str]]:
+    """Return the buckets of the stores among the places, and the other folders and files.
+
+    Raises InvalidInput for a place that is neither.
+    """
+    mirrors, folders = [], []
+    for place in (os.fspath(each) for each in places):
+        bucket = bucket_at(place)
+        try:
+            is_store = check_format(bucket).exists
+        except NotAStore:
+            is_store = False
+        if is_store:
+            mirrors.append(bucket)
+        elif os.path.exists(place):
+            folders.append(place)
+        else:
+            raise InvalidInput(f"A copy is a store, a folder or a file. Received: {place!r}")
+    return mirrors, folders
+
+
+def drop_replaced(bucket: Bucket) -> int:
+    """Delete what earlier repairs have set aside; return the number of keys."""
+    keys = list(bucket.keys(ASIDE))
+    for key in keys:
+        bucket.delete(key)
+    return len(keys)
+
+
+def _plan_logs(bucket: Bucket, mirrors: Sequence[Bucket], plan: Plan) -> dict[str, LogRepair]:
+    logs, copies = Logs(bucket), [Logs(mirror) for mirror in mirrors]
+    names = sorted({*logs.names(), *(name for copy in copies for name in _shared(copy, logs))})
+    confirmed = {name: max((r.record for r in receipts(bucket) if r.artifact == name), default=0)
+                 for name in names}  # fmt: skip
+    repairs = {
+        name: LogRepair(logs.of(name), [copy.of(name) for copy in copies], confirmed[name])
+        for name in names
+    }
+    displaced = {place: event for repair in repairs.values()
+                 for place, event in repair.displaced().items()}  # fmt: skip
+    for repair in repairs.values():
+        repair.exact(displaced)
+    orphans = Orphans(bucket, [e for repair in repairs.values() for e in repair.events])
+    for repair in repairs.values():
+        repair.rest(orphans)
+        repair.add_to(plan)
+    return repairs
+
+
+def _shared(copy: Logs, logs: Logs) -> Iterator[str]:
+    """Yield the artifacts that both stores have: a repair brings back no whole artifact."""
+    own = set(logs.names())
+    return (name for name in copy.names() if name in own)
+
+
+def _plan_lists(bucket: Bucket, plan: Plan) -> None:
+    """Set aside the damaged lists of gcs that have ended."""
+    for key in lists(bucket):
+        try:
+            read_list(bucket, key)
+        except Damaged as error:
+            stored = next((i.stored for i in bucket.items(LISTS) if i.key == key), 0.0)
+            # In a folder carry_out holds the lock that a gc holds as long as it lives.
+            if not bucket.is_remote or stored < time.time() - _ABANDONED:
+                plan.steps.append(SetAside(key, "the list of a gc that has ended"))
+            else:
+                why = f"{error} A gc may still run: repair again when the list is a day old."
+                plan.lost.append(Problem(key, why))
+
+
+def _plan_receipts(bucket: Bucket, locations: Sequence[str], plan: Plan) -> None:
+    """Write damaged receipts again, so that they confirm nothing and name their mirror."""
+    for key in damaged_receipts(bucket):
+        data = unconfirmed(bucket, key, locations)
+        if data is not None:
+            plan.steps.append(Write(key, data, "its mirror will confirm again what it has"))
+        else:
+            plan.steps.append(SetAside(key, "the next sync with its mirror writes it again"))
+
+
+def _do(bucket: Bucket, step: Step, sources: Sources) -> None:
+    match step:
+        case Write():
+            _replace(bucket, step)
+        case Fetch():
+            _fetch(bucket, step, sources)
+        case SetAside():
+            if exists(bucket, step.key):
+                set_aside(bucket, step.key)
+        case Append():
+            _append(bucket, step)
+
+
+def _replace(bucket: Bucket, step: Write) -> None:
+    """Write a value; what can be read of the old one is copied first, so that no gap arises."""
+    try:
+        old = bucket.get(step.key)
+    except KeyNotFound:
+        old = None
+    except Damaged:
+        set_aside(bucket, step.key)
+        old = None
+    if old == step.data:
+        return
+    if old is not None:
+        keep_copy(bucket, step.key, old)
+    bucket.put(step.key, [step.data])
+
+
+def _fetch(bucket: Bucket, step: Fetch, sources: Sources) -> None:
+    found = sources.find(step.blob)
+    if found is None:
+        raise KeptError(f"{step.key} cannot be brought back any longer: {step.why}. Repair again.")
+    raw = bytes(found[0])
+    if exists(bucket, step.key):
+        sources.moved(step.key, set_aside(bucket, step.key))
+    bucket.put(step.key, raw_form([raw]))
+    unmark_damaged(bucket, step.blob)
+
+
+def _append(bucket: Bucket, step: Append) -> None:
+    log = Logs(bucket).of(step.key)
+    for view in log.views():
+        event = step.event
+        if event["event"] == "version":
+            with contextlib.suppress(StopIteration):
+                event = event | {"index": next(version_records(view.items())).index + 1}
+        if log.append_after(view, event):
+            return
