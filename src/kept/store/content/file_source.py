@@ -9,6 +9,7 @@ import bisect
 import contextlib
 import itertools
 import os
+import stat
 from typing import TYPE_CHECKING, Protocol
 
 from kept.errors import InvalidPath
@@ -110,10 +111,17 @@ class DiskFile:
     def read(self, start: int, stop: int) -> Buffer:
         """Return a range of the bytes; raises InvalidPath if the file has become shorter."""
         length = max(min(stop, self.size) - start, 0)
-        data = os.pread(self._fd, length, start)
+        data = self._pread(length, start)
         if len(data) != length:
             raise self._changed()
         return data
+
+    def _pread(self, length: int, start: int) -> bytes:
+        try:
+            return os.pread(self._fd, length, start)
+        except OSError as error:
+            error.filename = self._path
+            raise
 
     def check(self) -> None:
         """Raise InvalidPath if the file has changed since it was opened."""
@@ -129,8 +137,14 @@ class DiskFile:
 
 @contextlib.contextmanager
 def open_file(path: str) -> Iterator[DiskFile]:
-    """Open a file on the disk; raises InvalidPath if it changes meanwhile."""
-    with open(path, "rb", buffering=0) as file:
-        source = DiskFile(path, file.fileno())
+    """Open a file on the disk; raises InvalidPath if it is no file, or changes meanwhile."""
+    # A pipe would wait for a writer, and a device may act when it is opened.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise InvalidPath(f"A path to be stored is no file. Received: {path!r}")
+        source = DiskFile(path, fd)
         yield source
         source.check()
+    finally:
+        os.close(fd)

@@ -6,6 +6,8 @@ import contextlib
 import itertools
 import operator
 import os
+import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import InvalidPath
@@ -44,8 +46,9 @@ def find_sources(paths: Storable | Iterable[Storable]) -> list[Source]:
     """Return the files at and below paths, in the order of their paths in the version.
 
     A path is stored under its own name: a/b/f becomes f; a folder a/b/d becomes d, with all files
-    below it; a file in memory keeps its name. Raises InvalidPath if a path does not exist, is no
-    file or folder, or collides with another one.
+    below it; a file in memory keeps its name. A path may be a link. Inside a folder, a link must
+    lead to a file in the same folder. Raises InvalidPath if a path does not exist, is no file or
+    folder, or collides with another one.
     """
     given = [paths] if isinstance(paths, (str, os.PathLike, MemoryFile)) else list(paths)
     found = (source for path in given for source in _at(path))
@@ -79,12 +82,45 @@ def _below(folder: str, name: str) -> Iterator[Source]:
         inside = os.path.relpath(where, folder)
         parts = [name, *([] if inside == "." else inside.split(os.sep))]
         for link in filter(os.path.islink, (os.path.join(where, name) for name in folders)):
-            raise InvalidPath(f"A folder to be stored holds a link to a folder. Received: {link!r}")
+            raise InvalidPath(
+                "A folder to be stored holds a link to a folder. Replace it by the folder itself. "
+                f"Received: {link!r}, which leads to {os.readlink(link)!r}"
+            )
         for file in files:
             full = os.path.join(where, file)
-            if not os.path.isfile(full):
-                raise InvalidPath(f"A folder to be stored holds a special file. Received: {full!r}")
+            _check_file(full, folder)
             yield Source("/".join([*parts, file]), full)
+
+
+def _check_file(path: str, folder: str) -> None:
+    """Raise InvalidPath for what is no file, or a link out of the folder; open nothing."""
+    found = os.lstat(path)
+    if stat.S_ISLNK(found.st_mode):
+        found = _check_link(path, folder)
+    if not stat.S_ISREG(found.st_mode):
+        raise InvalidPath(
+            "A folder to be stored holds something that is no file, such as a pipe, a socket or a "
+            f"device. Received: {path!r}"
+        )
+
+
+def _check_link(path: str, folder: str) -> os.stat_result:
+    """Return what a link leads to; raises InvalidPath unless it lies in the folder."""
+    leads = f"Received: {path!r}, which leads to {os.readlink(path)!r}"
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise InvalidPath(
+            f"A folder to be stored holds a link to nothing ({error.strerror}). Remove the link. "
+            f"{leads}"
+        ) from None
+    end = os.path.realpath(path)
+    if not Path(end).is_relative_to(os.path.realpath(folder)):
+        raise InvalidPath(
+            f"A folder to be stored holds a link that leads out of it, to {end!r}. Pass that file "
+            f"itself as another path, or replace the link by a copy. {leads}"
+        )
+    return found
 
 
 def _raise(error: OSError) -> None:

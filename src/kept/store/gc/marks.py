@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from kept.errors import Damaged, KeyNotFound
+from kept.errors import Damaged, KeyNotFound, Unreadable
 from kept.parallel import mapped
 from kept.store.blobs.blob import bases_of, blob_key, stored_size
 from kept.store.content.manifest import Manifest, manifest_key, read_manifest
@@ -103,6 +103,15 @@ class Marks:
         blobs = (key.rpartition("/")[2] for key in found if _BLOB.fullmatch(key))
         return found | {blob_key(base) for blob in blobs for base in bases_of(self._bucket, blob)}
 
+    def bases_last(self, doomed: list[Doomed]) -> list[Doomed]:
+        """Return doomed keys in an order in which each blob comes before its bases."""
+
+        def depth(each: Doomed) -> int:
+            is_blob = _BLOB.fullmatch(each.key)
+            return len(bases_of(self._bucket, each.key.rpartition("/")[2])) if is_blob else _DEEP
+
+        return sorted(doomed, key=depth, reverse=True)
+
     def attribute(self, keys: Iterable[str]) -> dict[str, str]:
         """Map each unneeded key to the reason it exists; omit keys that must stay.
 
@@ -122,14 +131,16 @@ class Marks:
     def _read_needed(self, record: VersionRecord) -> Manifest:
         try:
             return read_manifest(self._bucket, record)
-        except Damaged:
-            if not record.deleted:
+        except Damaged as error:
+            if not record.deleted or isinstance(error, Unreadable):
                 raise
             return Manifest(())  # it cannot be undeleted in any case
 
     def _read_any(self, key: str) -> Manifest | None:
         try:
             return Manifest.decode(read_bounded(self._bucket, key, MOST_VALUE), key)
+        except Unreadable:
+            return Manifest(())  # unknown, so it stays
         except (KeyNotFound, Damaged):
             return None
 

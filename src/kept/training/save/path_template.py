@@ -122,10 +122,17 @@ class PathTemplate:
             except ValueError as error:
                 raise self._bad(f"{{{field}:{spec}}}: {error}") from None
 
+    def _example(self) -> str:
+        """Return the path of a checkpoint with 1 for each value."""
+        text = ""
+        for literal, field, spec, _ in string.Formatter().parse(self.template):
+            value = 1 if field in ("epoch", "batch") else 1.0
+            text += literal + ("" if field is None else format(value, spec or ""))
+        return text
+
     def _check_place(self) -> None:
-        name = os.path.basename(self.template)
         try:
-            check_path(name.replace("{", "").replace("}", "").replace(":", "") or name)
+            check_path(os.path.basename(self._example()))
         except InvalidPath as error:
             raise self._bad(str(error)) from None
         if os.path.isdir(self.template):
