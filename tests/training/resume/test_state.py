@@ -10,6 +10,7 @@ import pytest
 
 from kept.errors import CannotResume, Damaged, InvalidCheckpoint
 from kept.training.data.running_fit import Fit
+from kept.training.resume.read_state import read_state
 from kept.training.resume.state import (
     ARRAYS_FILE,
     JSON_FILE,
@@ -17,7 +18,6 @@ from kept.training.resume.state import (
     check_state_of,
     metrics_of,
     optimizer_metadata,
-    read_state,
     seeds_of,
     variables_metadata,
     write_state,

@@ -5,11 +5,13 @@ import json
 import zipfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from kept.errors import Damaged
-from kept.training.resume.state import read_state
+from kept.training.resume import rng
+from kept.training.resume.read_state import read_state
 from kept.training.resume.state_codec import decode, encode, read_arrays, write_arrays
 
 pytestmark = pytest.mark.any_framework
@@ -82,14 +84,17 @@ def test_an_array_that_is_there_twice_is_damaged():
 def empty():
     """The fields of a state of nothing."""
     nothing = dict.fromkeys(("random_at_epoch", "batch"))
-    texts = {"framework": "jax", "keras_version": "3.15.1"}
-    dicts = {key: {"$dict": []} for key in ("logs", "random", "data")}
+    texts = {"framework": keras.backend.backend(), "keras_version": "3.15.1"}
+    dicts = {key: {"$dict": []} for key in ("logs", "data")}
+    dicts["random"] = encode(rng.capture(), {})
     lists = {key: [] for key in ("callbacks", "unfinished", "seeds", "metrics")}
     return {"format": 1, "epoch": 0, "stopped": False} | nothing | texts | dicts | lists
 
 
 def read(text):
-    write_arrays("kept-state.npz", {"a0": np.zeros(2)})
+    arrays = {}
+    encode(rng.capture(), arrays)
+    write_arrays("kept-state.npz", arrays)
     Path("kept-state.json").write_text(text)
     return read_state(Path())
 

@@ -13,22 +13,37 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from kept.errors import Damaged
+from kept.training.resume.kinds import check, is_kind
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 callbacks = keras.callbacks
 
-_ATTRIBUTES: dict[type, tuple[str, ...]] = {
-    callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
-    callbacks.ReduceLROnPlateau: ("wait", "cooldown_counter", "best"),
-    callbacks.History: ("history", "epoch"),
-    callbacks.ModelCheckpoint: (
-        "best",
-        "epochs_since_last_save",
-        "_batches_seen_since_last_saving",
-        "_last_batch_seen",
-    ),
+# The attributes that belong to the state, and their kinds (kinds.is_kind).
+_ATTRIBUTES: dict[type, dict[str, str]] = {
+    callbacks.EarlyStopping: {
+        "wait": "count",
+        "stopped_epoch": "count",
+        "best": "number?",
+        "best_epoch": "count",
+        "best_weights": "array*?",
+    },
+    callbacks.ReduceLROnPlateau: {"wait": "count", "cooldown_counter": "number", "best": "number?"},
+    callbacks.History: {"history": "lists", "epoch": "count*"},
+    callbacks.ModelCheckpoint: {
+        "best": "number?",
+        "epochs_since_last_save": "count",
+        "_batches_seen_since_last_saving": "count",
+        "_last_batch_seen": "number?",
+    },
 }
+_CSV = {"text": "text?", "keys": "text*?"}
+_OWN = {"best": "number?", "since_save": "count"}  # of kept's ModelCheckpoint
+_BY_NAME = {kind.__name__: attributes for kind, attributes in _ATTRIBUTES.items()}
+_BY_NAME["CSVLogger"] = _CSV
+_MISSING = object()
 
 
 def has_state(callback: Any) -> bool:
@@ -54,8 +69,24 @@ def get_state(callback: Any) -> Any:
     }
 
 
+def check_named(name: str, state: Any) -> None:
+    """Raise ValueError for the state of a callback of Keras or kept that cannot be restored.
+
+    A callback of the user can have the same name, so a state with other attributes is not checked.
+    """
+    known = (
+        _OWN if only_saves(name) and _is_of_kept(state) else _BY_NAME.get(name.partition(" ")[0])
+    )
+    if known is not None and isinstance(state, dict) and state.keys() <= known.keys():
+        _check(state, known, name)
+
+
 def set_state(callback: Any, state: Any) -> None:
-    """Restore what get_state returned."""
+    """Restore what get_state returned; raises Damaged for a state of another form."""
+    try:
+        _check(state, _kinds(callback, state), type(callback).__name__)
+    except ValueError as error:
+        raise Damaged(f"A state of a callback is damaged: {error}") from error
     if _has_own(callback):
         callback.set_state(copy.deepcopy(state))
     elif isinstance(callback, callbacks.CSVLogger):
@@ -99,8 +130,27 @@ def _has_own(callback: Any) -> bool:
     return all(callable(getattr(callback, name, None)) for name in ("get_state", "set_state"))
 
 
-def _attributes(callback: Any) -> tuple[str, ...]:
-    return next((a for kind, a in _ATTRIBUTES.items() if isinstance(callback, kind)), ())
+def _attributes(callback: Any) -> dict[str, str]:
+    return next((a for kind, a in _ATTRIBUTES.items() if isinstance(callback, kind)), {})
+
+
+def _kinds(callback: Any, state: Any) -> dict[str, str]:
+    """Return the kinds of what belongs to a state; a callback with get_state checks its own."""
+    if isinstance(callback, callbacks.ModelCheckpoint) and _is_of_kept(state):
+        return _OWN
+    if _has_own(callback):
+        return {}
+    return _CSV if isinstance(callback, callbacks.CSVLogger) else _attributes(callback)
+
+
+def _check(state: Any, known: dict[str, str], name: str) -> None:
+    if not known:
+        return
+    check(state, name, isinstance(state, dict))
+    for attribute, kind in known.items():
+        if attribute in state or known in (_CSV, _OWN):
+            value = state.get(attribute, _MISSING)
+            check(value, f"{name}.{attribute}", is_kind(kind, value))
 
 
 def _copy(value: Any) -> Any:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from kept.errors import CannotResume, Damaged, NotFound
 from kept.messages import show
 from kept.names import parse_reference
+from kept.store.loading import model_file
 from kept.training.resume import state as states
+from kept.training.resume.read_state import read_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,7 +101,7 @@ def _open(version: Version) -> Found:
     path = _path_of_checkpoint(version)
     folder = tempfile.TemporaryDirectory(prefix="kept-", ignore_cleanup_errors=True)
     checkpoint = version.download(folder.name) / path
-    return Found(version, states.read_state(checkpoint.parent), checkpoint, folder)
+    return Found(version, read_state(checkpoint.parent), checkpoint, folder)
 
 
 def _path_of_checkpoint(version: Version) -> str:
@@ -159,6 +161,7 @@ def _load_weights(found: Found, model: keras.Model) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
+            model_file.check_weights(found.checkpoint)
             model.load_weights(found.checkpoint)
         except _NOT_LOADED as error:
             raise CannotResume(

@@ -16,10 +16,14 @@ import keras
 import numpy as np
 
 from kept.training.keras_api import private_fit
+from kept.training.resume import kinds
+from kept.training.resume.kinds import fields, is_count, is_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_WORDS = 624  # of the generator of Python and NumPy
+_TORCH_SIZE = 5056  # bytes of the state of torch's generator on the CPU
 _NO_SEED = 87654321  # TensorFlow's answer if no global seed is set
 
 
@@ -52,6 +56,42 @@ def restore(state: dict[str, Any]) -> None:
     np.random.set_state(tuple(state["numpy"]))
 
 
+def check(state: Any, framework: str) -> None:
+    """Raise ValueError unless restore can set the generators to a state that was read.
+
+    NumPy and torch check less: NumPy reads beyond its memory if the position is wrong.
+    """
+    found = fields(state, "random", str, "python", "numpy", "keras", "framework")
+    kinds.check(found["framework_name"], "framework_name", found["framework_name"] == framework)
+    _check_python(found["python"])
+    name, keys, position, has_gauss, cached = found["numpy"]
+    is_right = name == "MT19937" and _is_array(keys, np.uint32, _WORDS) and is_number(cached)
+    is_right &= is_count(position) and position <= _WORDS and has_gauss in (0, 1)
+    kinds.check(found["numpy"], "numpy", is_right)
+    seed = found["keras"]
+    kinds.check(seed, "keras", seed is None or (_is_integers(seed) and seed.shape == (2,)))
+    own = fields(found["framework"], "framework", str)
+    if framework == "torch":
+        _check_torch(own)
+    elif framework == "tensorflow":
+        _check_tensorflow(own)
+    if found.get("torch") is not None:
+        _check_torch(found["torch"])
+
+
+def check_bytes(state: Any, name: str) -> None:
+    """Raise ValueError unless a value can be the state of a generator of torch."""
+    is_bytes = isinstance(state, np.ndarray) and state.dtype == np.uint8 and state.ndim == 1
+    kinds.check(state, name, is_bytes)
+    if state.size == _TORCH_SIZE and "torch" in sys.modules:
+        import torch
+
+        try:
+            torch.Generator().set_state(torch.tensor(state))
+        except RuntimeError as error:
+            raise ValueError(f"{name} is no state of a generator: {error}") from None
+
+
 def is_seeded() -> bool:
     """Return whether TensorFlow has a global seed to shuffle by; True on other frameworks."""
     if keras.backend.backend() != "tensorflow":
@@ -59,6 +99,40 @@ def is_seeded() -> bool:
     import tensorflow as tf
 
     return bool(tf.compat.v1.random.get_seed(0)[0] != _NO_SEED)
+
+
+def _check_python(state: Any) -> None:
+    version, words, gauss = state
+    is_right = version == random.Random.VERSION and _is_array(words, np.uint32, _WORDS + 1)
+    is_right = is_right and int(words[-1]) <= _WORDS and (gauss is None or is_number(gauss))
+    kinds.check(state, "python", is_right)
+
+
+def _check_torch(state: Any) -> None:
+    found = fields(state, "torch", str, "cpu", "cuda")
+    check_bytes(found["cpu"], "cpu")
+    kinds.check(found["cpu"], "cpu", found["cpu"].size == _TORCH_SIZE)
+    kinds.check(found["cuda"], "cuda", isinstance(found["cuda"], list))
+    for one in found["cuda"]:
+        check_bytes(one, "cuda")
+
+
+def _check_tensorflow(state: dict[str, Any]) -> None:
+    seed = state["seed"]
+    kinds.check(seed, "seed", type(seed) is int and -(2**63) <= seed < 2**63)
+    if "generator" in state:
+        generator = state["generator"]
+        kinds.check(generator, "generator", _is_integers(generator) and generator.ndim == 1)
+    if "eager" in state:
+        _check_python(state["eager"])
+
+
+def _is_integers(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "iu"
+
+
+def _is_array(value: Any, kind: type, size: int) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == kind and value.shape == (size,)
 
 
 def _uses_torch_beside() -> bool:
@@ -143,3 +217,4 @@ _FRAMEWORKS = {
     "torch": _Global(_capture_torch, _restore_torch),
     "tensorflow": _Global(_capture_tensorflow, _restore_tensorflow),
 }
+FRAMEWORKS = frozenset(_FRAMEWORKS)

@@ -15,22 +15,20 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from kept.errors import CannotResume, Damaged, InvalidCheckpoint
+from kept.errors import InvalidCheckpoint
 from kept.training.data import data_state
 from kept.training.data.running_fit import Fit
 from kept.training.resume import callback_state, rng
 from kept.training.resume.state_codec import (
     Arrays,
     Unsupported,
-    decode,
+    check_size,
     encode,
-    read_arrays,
     write_arrays,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from kept.training.snapshot.frameworks import Variable
     from kept.training.snapshot.snapshot import Snapshot
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 JSON_FILE = "kept-state.json"
 ARRAYS_FILE = "kept-state.npz"
-_NOT_A_STATE = (ValueError, KeyError, TypeError, RecursionError)
 
 
 @dataclass(slots=True)
@@ -186,33 +183,15 @@ def write_state(
         "metrics": [encode(_value(variable, snapshot), arrays) for variable in metrics],
     }
     paths = [os.path.join(folder, name) for name in (JSON_FILE, ARRAYS_FILE)]
-    with open(paths[0], "x", encoding="utf-8") as file:
-        json.dump(content, file, allow_nan=False, ensure_ascii=False, sort_keys=True)
+    text = json.dumps(content, allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
+    try:
+        check_size(text)  # else no run could resume from it
+    except ValueError as error:
+        raise InvalidCheckpoint(f"kept cannot write the state of the callbacks: {error}") from None
+    with open(paths[0], "xb") as file:
+        file.write(text)
     write_arrays(paths[1], arrays)
     return paths
-
-
-def read_state(folder: Path) -> State | None:
-    """Return the state in a version's folder, None if it has none.
-
-    Raises Damaged, or CannotResume for the state of a newer kept.
-    """
-    if not (folder / JSON_FILE).is_file():
-        return None
-    content = _read_json(folder / JSON_FILE)
-    try:
-        arrays = read_arrays((folder / ARRAYS_FILE).read_bytes())
-        states = {name: decode(state, arrays) for name, state in content.pop("callbacks")}
-        decoded = {
-            name: decode(content.pop(name), arrays)
-            for name in ("logs", "random", "random_at_epoch", "seeds", "metrics", "data")
-            if name in content or name != "data"  # the first versions of kept did not write it
-        }
-        content.pop("format")
-        known = {name: content[name] for name in content if name in State.__dataclass_fields__}
-        return State(**known, **decoded, callbacks=states)
-    except (*_NOT_A_STATE, AttributeError, OSError) as error:
-        raise Damaged(f"{JSON_FILE} is not a state: {type(error).__name__}: {error}") from error
 
 
 def variables_metadata(variables: Iterable[Variable]) -> list[list[Any]]:
@@ -264,25 +243,3 @@ def _is_encodable(value: Any) -> bool:
     except Unsupported:
         return False
     return True
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the pairs of a JSON object; raises ValueError if a name occurs twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError(f"a name occurs twice in {[name for name, _ in pairs]}")
-    return found
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_bytes(), object_pairs_hook=_unique)
-        number = content["format"]
-    except _NOT_A_STATE as error:
-        raise Damaged(f"{JSON_FILE} is not a state: {error}") from error
-    if number != FORMAT:
-        raise CannotResume(
-            f"The version's state has format {number}; this kept reads format {FORMAT}. Update "
-            "kept."
-        )
-    return content

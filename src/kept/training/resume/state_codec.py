@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import struct
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,28 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 _PLAIN = (str, int, bool, type(None))
 _FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _MEMBER = re.compile(r"a[0-9]+\.npy")
+_ENTRY = b"PK\1\2"  # begins each entry of a zip file's list of members
+_MOST_ARRAYS = 100_000
+_MOST_BYTES = 32 * 2**20  # of JSON
+_MOST_LISTS = 1_000_000  # and objects, which need far more memory than their text
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+_NO_ARRAYS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    OSError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,
+    RecursionError,
+    SyntaxError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 _KINDS = "biufc"  # kinds of types that .npy files hold; bfloat16 and float8 are stored as integers
 
 
@@ -42,7 +65,10 @@ def encode(value: Any, arrays: Arrays) -> Any:
 
 
 def decode(value: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
-    """Return the value that encode received; its arrays are NumPy's."""
+    """Return the value that encode received; its arrays are NumPy's.
+
+    Raises ValueError, LookupError, TypeError or RecursionError for what encode does not return.
+    """
     if isinstance(value, list):
         return [decode(item, arrays) for item in value]
     if not isinstance(value, dict):
@@ -50,14 +76,39 @@ def decode(value: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
     [(kind, content)] = value.items()
     if kind == "$float":
         return _FLOATS[content]
+    if kind == "$array":
+        return _decode_array(content, arrays)
+    if kind not in ("$tuple", "$dict") or not isinstance(content, list):
+        raise ValueError(f"{kind!r} is no value of a state")
     if kind == "$tuple":
         return tuple(decode(item, arrays) for item in content)
-    if kind == "$dict":
-        return {decode(k, arrays): decode(v, arrays) for k, v in content}
-    array = arrays[content["name"]]
-    if array.dtype.name != content["dtype"]:
-        array = array.view(_dtype(content["dtype"]))
-    return array[()] if content["scalar"] else array
+    found = {decode(k, arrays): decode(v, arrays) for k, v in content}
+    if len(found) < len(content):
+        raise ValueError("a dict of a state has a key twice")
+    return found
+
+
+def _decode_array(content: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:
+    name, wanted, is_scalar = content["name"], content["dtype"], content["scalar"]
+    array = arrays[name]
+    if array.dtype.name != wanted:
+        kind = _dtype(wanted)
+        if kind.itemsize != array.dtype.itemsize or kind.hasobject or kind.name != wanted:
+            raise ValueError(f"array {name} of {array.dtype} is no {wanted}")
+        array = array.view(kind)
+    if type(is_scalar) is not bool or (is_scalar and array.ndim):
+        raise ValueError(f"array {name} has the shape {array.shape}; expected a scalar")
+    return array[()] if is_scalar else array
+
+
+def check_size(text: bytes) -> None:
+    """Raise ValueError for the JSON of a state that would need too much memory to read."""
+    lists = text.count(b"[") + text.count(b"{")
+    if len(text) > _MOST_BYTES or lists > _MOST_LISTS:
+        raise ValueError(
+            f"the JSON of the state has {len(text):,} bytes and {lists:,} lists; expected up to "
+            f"{_MOST_BYTES:,} and {_MOST_LISTS:,}. Arrays need less: use them instead of lists"
+        )
 
 
 def write_arrays(path: str, arrays: Arrays) -> None:
@@ -70,22 +121,51 @@ def write_arrays(path: str, arrays: Arrays) -> None:
 
 
 def read_arrays(data: bytes) -> Arrays:
-    """Return the arrays of an .npz file by name; raises Damaged, also for names that are paths."""
+    """Return the arrays of an .npz file by name, none larger than the bytes that it has.
+
+    Raises Damaged, also for names that are paths.
+    """
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            _check_names(file.zip.namelist())
-            return {name: file[name] for name in file.files}
-    except (ValueError, OSError, KeyError, MemoryError, zipfile.BadZipFile) as error:
+        if data.count(_ENTRY) > _MOST_ARRAYS:
+            raise ValueError(f"it has more than {_MOST_ARRAYS:,} members")
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            _check_members(archive.infolist(), len(data))
+            return {m.filename[: -len(".npy")]: _read_array(archive, m) for m in archive.infolist()}
+    except _NO_ARRAYS as error:
         raise Damaged(f"Cannot read the arrays of a state: {error}") from error
 
 
-def _check_names(members: list[str]) -> None:
-    """Raise ValueError unless the members have names of write_arrays, each another one."""
-    strange = [name for name in members if not _MEMBER.fullmatch(name)]
+def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
+    """Raise ValueError unless write_arrays can have written the members."""
+    strange = [m.filename for m in members if not _MEMBER.fullmatch(m.filename)]
     if strange:
         raise ValueError(f"{strange[0]!r} is no array of a state")
-    if len(set(members)) < len(members):
+    if len({m.filename for m in members}) < len(members):
         raise ValueError("two arrays have the same name")
+    if any(m.compress_type != zipfile.ZIP_STORED for m in members):
+        raise ValueError("an array is compressed; expected plain bytes")
+    if sum(m.file_size for m in members) > size:
+        raise ValueError(f"the arrays have more than the {size} bytes of their file")
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray[Any, Any]:
+    """Return an array; raise ValueError unless it has as many bytes as its header declares."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in _HEADERS:
+            raise ValueError(f"array {member.filename} has the version {version}")
+        shape, _, dtype = _HEADERS[version](file)
+        found = member.file_size - file.tell()
+    if dtype.hasobject:
+        raise ValueError("Object arrays are no arrays of a state")
+    if dtype.kind not in _KINDS or any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError(f"array {member.filename} is of {dtype} with the shape {shape}")
+    declared = math.prod(shape) * dtype.itemsize
+    if declared != found:
+        raise ValueError(f"expected {declared} bytes in {member.filename}, found {found}")
+    with archive.open(member) as file:
+        array: np.ndarray[Any, Any] = np.lib.format.read_array(file, allow_pickle=False)
+        return array
 
 
 def _encode_array(value: Any, arrays: Arrays) -> dict[str, Any]:

@@ -1,0 +1,136 @@
+"""Reads the state of a run strictly: each value has its type and range, or the state is Damaged.
+
+Whoever wrote a version chose its bytes. So no field reaches other code unchecked, and no file asks
+for more memory than it has bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kept.errors import CannotResume, Damaged
+from kept.training.resume import callback_state, rng
+from kept.training.resume.kinds import check, fields, is_count, is_numeric
+from kept.training.resume.state import ARRAYS_FILE, FORMAT, JSON_FILE, State
+from kept.training.resume.state_codec import check_size, decode, read_arrays
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NOT_A_STATE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError)
+_VERSION = re.compile(r"[0-9A-Za-z.+-]{1,100}")  # it is printed
+_ENCODED = ("logs", "random", "random_at_epoch", "seeds", "metrics", "data")
+_PLAIN = ("epoch", "batch", "framework", "keras_version", "unfinished", "stopped")
+
+
+def read_state(folder: Path) -> State | None:
+    """Return the state in a version's folder, None if it has none.
+
+    Raises Damaged, or CannotResume for the state of a newer kept.
+    """
+    if not (folder / JSON_FILE).is_file():
+        return None
+    content = _read_json(folder / JSON_FILE)
+    try:
+        arrays = read_arrays((folder / ARRAYS_FILE).read_bytes())
+        # The first versions of kept did not write data, model and optimizer.
+        state = {name: content[name] for name in _PLAIN}
+        state |= {name: content[name] for name in ("model", "optimizer") if name in content}
+        state |= {n: decode(content[n], arrays) for n in _ENCODED if n in content or n != "data"}
+        callbacks = content["callbacks"]
+        check(callbacks, "callbacks", isinstance(callbacks, list))
+        pairs = [(name, decode(one, arrays)) for name, one in callbacks]
+        check(callbacks, "callbacks", len(dict(pairs)) == len(pairs))
+        found = State(**state, callbacks=dict(pairs))
+        _check_moment(found)
+        _check_model(found)
+        _check_callbacks(found)
+        _check_data(found)
+    except Damaged:
+        raise
+    except _NOT_A_STATE as error:
+        raise Damaged(f"{JSON_FILE} is not a state: {type(error).__name__}: {error}") from error
+    return found
+
+
+def _check_moment(state: State) -> None:
+    check(state.epoch, "epoch", is_count(state.epoch))
+    check(state.batch, "batch", state.batch is None or is_count(state.batch))
+    check(state.framework, "framework", state.framework in rng.FRAMEWORKS)
+    version = state.keras_version
+    check(version, "keras_version", isinstance(version, str) and bool(_VERSION.fullmatch(version)))
+    check(state.stopped, "stopped", isinstance(state.stopped, bool))
+    fields(state.logs, "logs", str)
+    rng.check(state.random, state.framework)
+    if state.random_at_epoch is not None:
+        rng.check(state.random_at_epoch, state.framework)
+
+
+def _check_model(state: State) -> None:
+    optimizer = state.optimizer
+    check(optimizer, "optimizer", isinstance(optimizer, list))
+    check(optimizer, "optimizer", not optimizer or isinstance(optimizer[0], str))
+    check(state.model, "model", isinstance(state.model, list))
+    for variable in (*state.model, *optimizer[1:]):
+        path, shape, dtype = variable
+        is_shape = isinstance(shape, list) and all(is_count(size) for size in shape)
+        check(variable, "variable", isinstance(path, str) and is_shape and isinstance(dtype, str))
+    for name, values in (("seeds", state.seeds), ("metrics", state.metrics)):
+        check(values, name, isinstance(values, list))
+        for value in values:
+            check(value, name, isinstance(value, np.ndarray) and is_numeric(value))
+
+
+def _check_callbacks(state: State) -> None:
+    fields(state.callbacks, "callbacks", str)
+    for name, one in state.callbacks.items():
+        callback_state.check_named(name, one)
+    check(state.unfinished, "unfinished", isinstance(state.unfinished, list))
+    for name in state.unfinished:
+        check(name, "unfinished", isinstance(name, str) and name in state.callbacks)
+
+
+def _check_data(state: State) -> None:
+    if not state.data:
+        check(state.data, "data", state.data == {})
+        return
+    found = fields(state.data, "data", str, "first_epoch", "batches", "batch_size", "own")
+    first = found["first_epoch"]
+    check(first, "first_epoch", is_count(first) and first <= state.epoch)
+    for name in ("batches", "batch_size"):
+        check(found[name], name, found[name] is None or is_count(found[name]))
+    own = fields(found["own"], "own", str)
+    generators = own.get("generators", [])
+    check(generators, "generators", isinstance(generators, list))
+    for one in generators:
+        rng.check_bytes(one, "generators")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_bytes()
+        check_size(text)
+        content: Any = json.loads(text, object_pairs_hook=_unique)
+        check(content, "state", isinstance(content, dict))
+        number = content["format"]
+        check(number, "format", type(number) is int and number >= FORMAT)
+    except _NOT_A_STATE as error:
+        raise Damaged(f"{JSON_FILE} is not a state: {type(error).__name__}: {error}") from error
+    if number != FORMAT:
+        raise CannotResume(
+            f"The version's state has format {number}; this kept reads format {FORMAT}. Update "
+            "kept."
+        )
+    return dict(content)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object; raises ValueError if a name occurs twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"a name occurs twice in {[name for name, _ in pairs]}")
+    return found
