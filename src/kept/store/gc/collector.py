@@ -5,6 +5,9 @@ steps of the gc are here, those of writers in log/fence.py. Invariant: gc delete
 it has stored a list that names the key, and has then put a fence into each log, and only if no
 version in the records before the fences needs the key.
 
+It works on a full disk: its writes may use the room that the bucket holds back. If the list of all
+keys does not fit, gc deletes in several rounds, each with a list, fences and marks of its own.
+
 The grace is no part of that. It is how long a deletion can be undone, and how old a blob must be to
 count as left over, so that versions being written need not begin again.
 """
@@ -15,14 +18,15 @@ import contextlib
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from kept.bucket.reserve import lacks_room
 from kept.errors import KeptError
+from kept.names import is_word
 from kept.parallel import in_threads
 from kept.store.blobs.blob import bases_lock, blob_key
-from kept.store.encoding import canonical
-from kept.store.gc.marks import LEFT_OVER, FinalDeletions, Marks
-from kept.store.log.fence import LISTS, PENDING, marked_blob
+from kept.store.gc.marks import LEFT_OVER, Doomed, FinalDeletions, Marks
+from kept.store.log.fence import LISTS, PENDING, encode_list, is_of_gc, marked_blob
 from kept.store.log.history import live, version_records
 from kept.store.retention.delete import plan_prune, prune
 
@@ -35,14 +39,8 @@ if TYPE_CHECKING:
 
 ABANDONED = timedelta(days=1)  # an older list counts as that of a killed gc
 _BATCH = 256  # deletions between two checks that the own list still exists
-
-
-class Doomed(NamedTuple):
-    """A blob or manifest that no version needs."""
-
-    key: str
-    size: int  # bytes, as stored
-    why: str
+_FEW = 512  # keys in a list of 40 KB, which leaves most of the bucket's reserve to the fences
+_STRAYS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ class Collection:
 
 def collect(logs: Logs, grace: timedelta, *, dry_run: bool) -> Collection:
     """Delete the blobs and manifests that no version needs; see Store.gc."""
-    with _run(logs) as run:
+    with _run(logs, dry_run=dry_run) as run:
         expired = tuple(run.expire(dry_run=dry_run))
         doomed, young = run.plan(grace)
         if doomed and not dry_run:
@@ -93,10 +91,14 @@ def collect_ruled_out(logs: Logs, name: str, grace: timedelta) -> Collection:
 
 
 @contextlib.contextmanager
-def _run(logs: Logs) -> Iterator[_Run]:
+def _run(logs: Logs, *, dry_run: bool = False) -> Iterator[_Run]:
+    if dry_run:  # it writes nothing, no lock either: the store may be read-only
+        yield _Run(logs)
+        return
     # No blob gets a base while the lock is held, so the needs of versions stay the same.
-    with bases_lock(logs.bucket, wait=True):
+    with logs.bucket.spending_reserve(), bases_lock(logs.bucket, wait=True):
         run = _Run(logs)
+        run.begin()
         try:
             yield run
         except BaseException:
@@ -106,17 +108,22 @@ def _run(logs: Logs) -> Iterator[_Run]:
 
 
 class _Run:
-    """One gc. It stores its list at the start, still empty: that shows the bucket's own time."""
+    """One gc; without begin it can only plan, by the clock of this machine."""
 
     def __init__(self, logs: Logs) -> None:
         self._bucket, self._logs = logs.bucket, logs
         self._id = os.urandom(16).hex()
         self._list = f"{LISTS}{self._id}.json"
-        self._is_empty = True
+        self._has_deleted = False
         self._begun = datetime.now(UTC).isoformat()
         self._planned: set[tuple[str, int]] = set()  # versions that count as deleted in a dry run
+        self._now = datetime.now(UTC).timestamp()
+        self._abandoned: list[str] = []
+
+    def begin(self) -> None:
+        """Store the list, still empty: that shows the bucket's own time."""
         self._write_list(())
-        lists = {item.key: item.stored for item in self._bucket.items(LISTS)}
+        lists = {i.key: i.stored for i in self._bucket.items(LISTS) if is_of_gc(i.key)}
         self._now = lists[self._list]
         oldest = self._now - ABANDONED.total_seconds()
         self._abandoned = [
@@ -176,27 +183,38 @@ class _Run:
 
     def carry_out(self, doomed: list[Doomed]) -> list[Doomed]:
         """Condemn, fence, mark again, delete; return the deleted keys."""
-        self._is_empty = False
-        self._write_list(each.key for each in doomed)
-        for name in self._names():
-            self._fence(name)
-        needed = self._marks.needed_of(each.key for each in doomed)
-        doomed = [each for each in doomed if each.key not in needed]
-        for start in range(0, len(doomed), _BATCH):
-            self._check_list()
-            keys = [each.key for each in doomed[start : start + _BATCH]]
-            in_threads(self._bucket.delete, keys, self._bucket.concurrency)
-        return doomed
+        done, spared = 0, set[str]()
+        while done < len(doomed):
+            part = doomed[done:]
+            try:
+                self._condemn(part)
+            except OSError as error:
+                if not lacks_room(error) or len(part) <= _FEW:
+                    raise
+                self._bucket.delete(self._list)
+                # Until a later round, writers may build on its keys, and so on the bases of these.
+                doomed = doomed[:done] + self._marks.bases_last(part)
+                part = doomed[done : done + _FEW]
+                self._condemn(part)
+            spared |= self._marks.needed_of(each.key for each in doomed)
+            self._delete([each.key for each in part if each.key not in spared])
+            done += len(part)
+        return [each for each in doomed if each.key not in spared]
 
     def end(self) -> None:
-        """Remove the own list, after all deletions, and the lists of killed gcs."""
+        """Remove the own list, after all deletions, and the lists of killed gcs.
+
+        A list that cannot be removed does no harm: later it counts as that of a killed gc.
+        """
         for key in (self._list, *self._abandoned):
-            self._bucket.delete(key)
+            with contextlib.suppress(OSError, KeptError):
+                self._bucket.delete(key)
 
     def leave(self) -> None:
-        """Remove the own list if it never named a key; otherwise it has to stay."""
-        if self._is_empty:
-            self._bucket.delete(self._list)
+        """Remove the own list if nothing was deleted by it; otherwise it has to stay."""
+        if not self._has_deleted:
+            with contextlib.suppress(OSError, KeptError):  # the caller raises what failed before
+                self._bucket.delete(self._list)
 
     def _is_missing(self, key: str) -> bool:
         """Return whether a key marks a blob as damaged, and no writer has stored the blob since."""
@@ -205,7 +223,7 @@ class _Run:
 
     def _names(self) -> list[str]:
         """Return the artifacts, and those whose first record is not committed yet."""
-        new = (key.removeprefix(PENDING) for key in self._bucket.keys(PENDING))
+        new = (i.key.removeprefix(PENDING) for i in self._bucket.items(PENDING) if _is_pending(i))
         return sorted({*self._logs.names(), *new})
 
     def _mark(self, name: str, view: View) -> None:
@@ -226,7 +244,19 @@ class _Run:
         self._bucket.delete(PENDING + name)  # the log has a record now
 
     def _write_list(self, keys: Iterable[str]) -> None:
-        self._bucket.put(self._list, [canonical({"keys": list(keys)})])
+        self._bucket.put(self._list, [encode_list(keys)])
+
+    def _condemn(self, doomed: list[Doomed]) -> None:
+        self._write_list(each.key for each in doomed)
+        for name in self._names():
+            self._fence(name)
+
+    def _delete(self, keys: list[str]) -> None:
+        for start in range(0, len(keys), _BATCH):
+            self._check_list()
+            self._has_deleted = True
+            batch = keys[start : start + _BATCH]
+            in_threads(self._bucket.delete, batch, self._bucket.concurrency)
 
     def _check_list(self) -> None:
         if self._bucket.size(self._list) is None:
@@ -235,3 +265,11 @@ class _Run:
                 f"{ABANDONED.days} day, and removed its list. Some unneeded bytes are left: run "
                 "kept gc again."
             )
+
+
+def _is_pending(item: Item) -> bool:
+    """Return whether a key says that the first version of an artifact is being written."""
+    name = item.key.removeprefix(PENDING)
+    # Programs that show folders leave files with these names; the keys of kept are empty.
+    is_stray = item.size > 0 and (name in _STRAYS or name.startswith("._"))
+    return is_word(name) and bool(name.strip(".")) and not is_stray

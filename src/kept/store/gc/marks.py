@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import Damaged, KeyNotFound, Unreadable
 from kept.parallel import mapped
-from kept.store.blobs.blob import bases_of, blob_key, stored_size
+from kept.store.blobs.blob import LONGEST_CHAIN, bases_of, blob_key, stored_size
 from kept.store.content.manifest import Manifest, manifest_key, read_manifest
 from kept.store.encoding import MOST_VALUE, read_bounded
 
@@ -27,6 +27,14 @@ _MANIFEST = re.compile(r"manifests/([0-9a-f]{2})/(\1[0-9a-f]{62})\.json")
 def deleted_by(record: VersionRecord, moment: datetime) -> bool:
     """Return whether a version was deleted at a moment, or before it."""
     return record.deleted_at is not None and datetime.fromisoformat(record.deleted_at) <= moment
+
+
+class Doomed(NamedTuple):
+    """A blob or manifest that no version needs."""
+
+    key: str
+    size: int  # bytes, as stored
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +112,11 @@ class Marks:
         return found | {blob_key(base) for blob in blobs for base in bases_of(self._bucket, blob)}
 
     def bases_last(self, doomed: list[Doomed]) -> list[Doomed]:
-        """Return doomed keys in an order in which each blob comes before its bases."""
+        """Return doomed keys with the manifests first, and with each blob before its bases."""
 
         def depth(each: Doomed) -> int:
-            is_blob = _BLOB.fullmatch(each.key)
-            return len(bases_of(self._bucket, each.key.rpartition("/")[2])) if is_blob else _DEEP
+            blob = _BLOB.fullmatch(each.key)
+            return len(bases_of(self._bucket, blob[2])) if blob else LONGEST_CHAIN + 1
 
         return sorted(doomed, key=depth, reverse=True)
 

@@ -121,6 +121,11 @@ def lists(bucket: Bucket) -> list[str]:
     return [key for key in bucket.keys(LISTS) if _LIST.fullmatch(key)]
 
 
+def is_of_gc(key: str) -> bool:
+    """Return whether a key is a list of a gc, or marks a damaged blob."""
+    return bool(_LIST.fullmatch(key) or _MARKER.fullmatch(key))
+
+
 def encode_list(keys: Iterable[str]) -> bytes:
     """Return the stored form of the list of a gc."""
     listed = list(keys)

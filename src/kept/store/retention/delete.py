@@ -28,18 +28,19 @@ if TYPE_CHECKING:
 
 def delete(log: Log, index: int, *, force: bool) -> None:
     """Delete a version that is not deleted yet; raises VersionInUse, see Store.delete."""
-    for view in log.views():
-        now = next((r for r in live(view.items()) if r.index == index), None)
-        if now is None:
-            return  # another writer was faster
-        own = [alias for alias in now.aliases if alias != LATEST]
-        if own and not force:
-            raise VersionInUse(
-                f"{log.name}:v{index} has the aliases {', '.join(own)}. Remove them, or force "
-                "the deletion."
-            )
-        if log.append_after(view, {"event": "delete", "index": index}):
-            return
+    with log.bucket.spending_reserve():  # a record frees no room, but the gc after it does
+        for view in log.views():
+            now = next((r for r in live(view.items()) if r.index == index), None)
+            if now is None:
+                return  # another writer was faster
+            own = [alias for alias in now.aliases if alias != LATEST]
+            if own and not force:
+                raise VersionInUse(
+                    f"{log.name}:v{index} has the aliases {', '.join(own)}. Remove them, or force "
+                    "the deletion."
+                )
+            if log.append_after(view, {"event": "delete", "index": index}):
+                return
 
 
 def undelete(log: Log, index: int) -> None:
@@ -66,12 +67,14 @@ def prune(log: Log, keep: Keep | None) -> list[Decision]:
     alias stays.
     """
     done: dict[int, Decision] = {}
-    while True:
-        view = log.view()
-        decisions = plan_prune(view, keep)
-        if _delete_all(view, [decision for decision in decisions if not decision.keep], done):
-            return sorted([*done.values(), *(d for d in decisions if d.keep)],
-                          key=lambda decision: decision.record.index)  # fmt: skip
+    with log.bucket.spending_reserve():
+        while True:
+            view = log.view()
+            decisions = plan_prune(view, keep)
+            if _delete_all(view, [d for d in decisions if not d.keep], done):
+                break
+    every = [*done.values(), *(d for d in decisions if d.keep)]
+    return sorted(every, key=lambda decision: decision.record.index)
 
 
 def plan_prune(view: View, keep: Keep | None) -> list[Decision]:
