@@ -109,10 +109,10 @@ def test_one_that_is_deleted_before_its_arrival_is_reported_delays_nothing(
     commit = Delivery._commit
 
     def delete_at_once(self, entry, transfer):
-        index = commit(self, entry, transfer)
-        if not index:
+        committed = commit(self, entry, transfer)
+        if not committed.record.index:
             kept.open_store(s3).delete("m:v0", force=True)
-        return index
+        return committed
 
     monkeypatch.setattr(Delivery, "_commit", delete_at_once)
     assert delivery.send() == Delivered(2, 2000)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from kept.errors import Damaged, InvalidMetadata, InvalidPath
+from kept.errors import Damaged, DamageWarning, InvalidMetadata, InvalidPath
+from kept.store.encoding import seal, unseal
 from kept.sync.outbox import outbox as outbox_module
 from kept.sync.outbox.outbox import Outbox, default_folder
 from tests.helpers import finish, start, tree, write
@@ -178,15 +181,38 @@ def test_what_cannot_be_added_leaves_nothing(outbox, file):
     assert not os.path.exists(outbox.folder)
 
 
-def test_a_damaged_record_is_reported_and_not_skipped(outbox, file):
+def test_a_damaged_entry_is_reported_stays_and_stops_no_other(outbox, file):
     entry = outbox.add("there", {"m": file}, CONTENT)
+    other = outbox.add("there", {"m": file}, CONTENT)
     record = os.path.join(entry.folder, "entry.json")
-    write(file.with_name("x"), b'{"blake3":"').replace(record)
-    with pytest.raises(Damaged, match=entry.write_id):
-        outbox.entries()
+    whole = unseal(Path(record).read_bytes(), record)
+    wrong = [
+        b'{"blake3":"',
+        *(seal({k: v for k, v in whole.items() if k != key}) for key in whole),
+        *(seal(whole | {key: 7}) for key in whole),
+        seal(whole | {"files": [["../m", 1, 1]]}),
+        seal(whole | {"content": {"artifact": "a/b"}}),
+        seal([]),
+    ]
+    for data in wrong:
+        write(file.with_name("x"), data).replace(record)
+        with pytest.warns(DamageWarning, match=entry.write_id):
+            assert outbox.entries() == [other]
     os.unlink(record)
-    with pytest.raises(Damaged, match="missing"):
-        outbox.entries()
+    with pytest.warns(DamageWarning, match="missing"):
+        assert outbox.entries() == [other]
+    assert os.path.isdir(entry.folder)
+
+
+def test_a_link_that_the_outbox_did_not_make_is_not_followed(outbox, file, tmp_path):
+    entry = outbox.add("there", {"m": file}, CONTENT)
+    precious = write(tmp_path / "precious" / "data", b"x").parent
+    files = os.path.join(entry.folder, "files")
+    shutil.rmtree(files)
+    os.symlink(precious, files)
+    outbox.confirm(entry)
+    assert tree(precious) == {"data": b"x"}
+    assert not os.path.exists(entry.folder)
 
 
 CLAIMS = r"""

@@ -13,6 +13,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.digest import DIGEST, digest
+from kept.errors import Damaged
 from kept.names import is_word
 from kept.store.encoding import Json, canonical
 
@@ -51,8 +52,11 @@ Item = Event | Fault
 
 
 def seal_of(event: Event) -> str:
-    """Return the digest that seals an event's record."""
-    return digest(canonical(event))
+    """Return the digest that seals an event's record; raises Damaged for one that is not JSON."""
+    try:
+        return digest(canonical(event))
+    except ValueError as error:  # a number such as 1e999, which reads as infinity
+        raise Damaged(f"Record {event.get('number')} is damaged: {error}") from None
 
 
 def link_to(event: Event) -> Json:

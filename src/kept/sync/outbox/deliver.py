@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from kept.store.log.events import Event
     from kept.store.store import Store
     from kept.store.version import Version
-    from kept.sync.outbox.outbox import Entry, Outbox
+    from kept.sync.outbox.entry import Entry
+    from kept.sync.outbox.outbox import Outbox
 
 _PAUSE = 0.1  # seconds between looks, while another process sends
 _REJECTED = (Damaged, InvalidInput)  # errors that concern one entry only

@@ -18,79 +18,35 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
 import re
 import shutil
-from dataclasses import dataclass
+import warnings
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kept.bucket.file_io import sync_file, sync_folder
 from kept.digest import digest
-from kept.errors import Damaged
+from kept.errors import Damaged, DamageWarning
 from kept.names import check_paths
-from kept.store.encoding import Json, seal, unseal
+from kept.store.encoding import seal
 from kept.store.metadata import check_metadata
+from kept.sync.outbox.entry import FILES as _FILES
+from kept.sync.outbox.entry import RECORD as _RECORD
+from kept.sync.outbox.entry import Entry, entry_of, read_entry
 from kept.sync.outbox.file_lock import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
+    from kept.store.encoding import Json
+
 _ENTRY = re.compile(r"([0-9]{20})-([0-9a-f]{32})")
-_RECORD = "entry.json"
-_FILES = "files"
 _ELSEWHERE = ".kept-outbox-"
 _CANNOT_LINK = {
     errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK
 }  # fmt: skip
-
-
-class EntryFile(NamedTuple):
-    """A file of an entry."""
-
-    path: str  # in the version
-    file: str  # on the disk
-    size: int
-    modified: int  # nanoseconds
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A checkpoint that waits for its destination's confirmation."""
-
-    number: int  # ascending in the order in which entries were added
-    write_id: str  # random, so that a destination can recognize the entry
-    destination: str
-    time: str  # when it was added: UTC, ISO 8601
-    files: tuple[EntryFile, ...]
-    info: dict[str, Json]  # of the version to make
-    folder: str
-
-    @property
-    def artifact(self) -> str:
-        """The name of the artifact that gets the version."""
-        return str(self.info["artifact"])
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return sum(file.size for file in self.files)
-
-    def check(self) -> None:
-        """Raise Damaged if the bytes are not those that were added."""
-        for file in self.files:
-            try:
-                found = os.stat(file.file)
-            except OSError as error:
-                raise Damaged(f"{file.path} in {self.folder} is missing: {error}") from None
-            if (found.st_size, found.st_mtime_ns) != (file.size, file.modified):
-                raise Damaged(
-                    f"{file.path} in {self.folder} was changed in place after it was saved, so it "
-                    f"is not sent: expected {file.size} bytes of {file.modified} ns, found "
-                    f"{found.st_size} bytes of {found.st_mtime_ns} ns."
-                )
 
 
 def default_folder() -> str:
@@ -144,12 +100,15 @@ class Outbox:
             sync_folder(
                 os.path.dirname(self.folder)
             )  # the process that created it may not have done so yet
-        return _entry(number, final, record)
+        return entry_of(number, final, record)
 
     def entries(self, destination: str | None = None) -> list[Entry]:
-        """Return the entries, for one destination or all, in the order of add; raises Damaged."""
-        found = (_read(number, folder) for number, folder in self._listed())
-        return [entry for entry in found if entry and destination in (None, entry.destination)]
+        """Return the entries, for one destination or all, in the order of add.
+
+        A DamageWarning names an entry that cannot be read; it stays.
+        """
+        found = [entry for each in self._listed() if (entry := _readable(*each))]
+        return [entry for entry in found if destination in (None, entry.destination)]
 
     def confirm(self, entry: Entry) -> None:
         """Remove an entry that its destination has; a removed entry is no error."""
@@ -224,6 +183,15 @@ class Outbox:
                     _remove(path)  # a claim has no folder, only the lock, which this block removes
 
 
+def _readable(number: int, folder: str) -> Entry | None:
+    try:
+        return read_entry(number, folder)
+    except Damaged as error:
+        message = f"{error}: this checkpoint is not sent. Remove its folder if you do not need it."
+        warnings.warn(message, DamageWarning, stacklevel=4)
+        return None
+
+
 def _link_all(
     files: Mapping[str, str | os.PathLike[str]], folder: str, elsewhere: str
 ) -> list[tuple[str, int, int]]:
@@ -256,36 +224,10 @@ def _link(file: str, target: str) -> None:
         shutil.copy2(file, target)
 
 
-def _read(number: int, folder: str) -> Entry | None:
-    """Return an entry, or None if another process has just confirmed it; raises Damaged."""
-    path = os.path.join(folder, _RECORD)
-    try:
-        with open(path, "rb") as file:
-            return _entry(number, folder, unseal(file.read(), path))
-    except FileNotFoundError:
-        if os.path.isdir(folder):
-            raise Damaged(f"{path} is missing.") from None
-        return None
-
-
-def _entry(number: int, folder: str, record: Json) -> Entry:
-    places = (os.path.join(folder, _FILES, str(n)) for n in itertools.count())
-    return Entry(
-        number=number,
-        write_id=record["write_id"],
-        destination=record["destination"],
-        time=record["time"],
-        files=tuple(
-            EntryFile(path, place, size, modified)
-            for (path, size, modified), place in zip(record["files"], places, strict=False)
-        ),
-        info=record["content"],
-        folder=folder,
-    )
-
-
 def _remove(folder: str) -> None:
     files = os.path.join(folder, _FILES)
     if os.path.islink(files):
-        shutil.rmtree(os.readlink(files), ignore_errors=True)
+        target, write_id = os.readlink(files), folder[-32:]
+        if os.path.basename(target) == f"{_ELSEWHERE}{write_id}":  # the outbox made it itself
+            shutil.rmtree(target, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)

@@ -16,12 +16,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from kept.bucket.file_io import sync_file, sync_folder
+from kept.errors import Damaged
 from kept.store.encoding import seal, unseal
+from kept.sync.outbox.entry import read_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kept.sync.outbox.outbox import Entry
+    from kept.store.encoding import Json
+    from kept.sync.outbox.entry import Entry
 
 _NOTE = "refused.json"
 
@@ -38,12 +41,17 @@ class Rejection:
 def rejection_of(entry: Entry) -> Rejection | None:
     """Return the rejection of an entry, or None if there is none; raises Damaged."""
     path = os.path.join(entry.folder, _NOTE)
-    try:
-        with open(path, "rb") as file:
-            note = unseal(file.read(), path)
-    except FileNotFoundError:
-        return None
-    return Rejection(note["reason"], note["time"], tuple(note["taken"]))
+    data = read_note(path)
+    return None if data is None else _parsed(unseal(data, path), path)
+
+
+def _parsed(note: Json, path: str) -> Rejection:
+    match note:
+        case {"reason": str(reason), "time": str(time), "taken": list(taken)} if all(
+            isinstance(alias, str) for alias in taken
+        ):
+            return Rejection(reason, time, tuple(taken))
+    raise Damaged(f"{path} is no note of a rejection.")
 
 
 def reject(entry: Entry, reason: str) -> None:

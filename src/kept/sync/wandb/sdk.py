@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from kept.store.encoding import Json
-    from kept.sync.outbox.outbox import Entry
+    from kept.sync.outbox.entry import Entry
 
 _OLDEST = "0.19.11"  # the oldest tested version; pyproject.toml requires it, too
 _BEST_SECONDS = 20.0  # how long best waits: the SDK retries without a limit

@@ -23,7 +23,7 @@ from kept.sync.wandb.sdk import Place
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kept.sync.outbox.outbox import Entry
+    from kept.sync.outbox.entry import Entry
 
 _ASK_SECONDS = 10.0  # of a long upload, after which the server is asked whether it answers
 _PAUSES = (1.0, 5.0)  # before further attempts, if W&B gave up while its server answered

@@ -16,7 +16,7 @@ from kept.errors import Unreachable, UploadFailed
 from kept.messages import show
 from kept.store.metadata import check_metadata
 from kept.sync.courier import Courier, Words
-from kept.sync.outbox.outbox import Entry, Outbox
+from kept.sync.outbox.outbox import Outbox
 from kept.sync.outbox.rejected import rejection_of
 from kept.sync.wandb import sdk
 from kept.sync.wandb.ping import answers
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from kept.store.encoding import Json
+    from kept.sync.outbox.entry import Entry
     from kept.sync.wandb.sdk import Place
 
 
