@@ -117,6 +117,7 @@ def _drawn(unit: Unit | None) -> Progress:
             parts.TimeRemainingColumn(),
         ],
         "versions": [parts.MofNCompleteColumn()],
+        "blobs": [parts.MofNCompleteColumn()],
     }
     return parts.Progress(
         parts.TextColumn("{task.description}", markup=False),

@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kept.cli.common import json_option, opened
 from kept.cli.completion import references
-from kept.cli.output import clean, counted, print_json
+from kept.cli.output import clean, counted, local_time, print_json
 from kept.cli.sign import Checked, signed_by_option
 from kept.progress import progress
 from kept.units import size_text
 
 if TYPE_CHECKING:
-    from kept.store.verify import Report
+    from kept.store.scrub.report import Report
+    from kept.store.store import Store
 
 _DAMAGED = 4
 
 
 @click.command()
 @click.argument("ref", required=False, shell_complete=references)
+@click.option(
+    "--sample", metavar="SHARE", help="Read a random share of the blobs, such as 5%; other ones "
+    "each time. Logs and manifests are read as a whole.",
+)  # fmt: skip
+@click.option(
+    "--newer-than",
+    metavar="TIME",
+    help="Read only versions committed in the last time, such as 7d.",
+)
+@click.option("--limit-rate", metavar="BYTES", help="Read up to that much a second, such as 50MB.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted check with the same options.")
 @signed_by_option
 @json_option
-@click.pass_context
 def verify(
-    ctx: click.Context, ref: str | None, *, signed_by: tuple[str, ...], as_json: bool
+    ref: str | None, *, signed_by: tuple[str, ...], as_json: bool, **how: str | bool | None
 ) -> None:
     """Read a version, or the whole store, and check every byte.
 
     Prints a line for each problem, and exits with 4 if there is one. Repairs nothing. With
     --signed-by, a version without a valid signature is a problem.
+
+    A check of more than some seconds notes in the cache folder of the user which blobs are sound.
+    If it is interrupted, --resume continues there.
     """
+    ctx = click.get_current_context()
     store = opened(ctx.obj)
-    with progress(f"Verifying {ref or 'all versions'}", "versions") as checked:
-        report = store.verify(ref, progress=checked)
+    report = _checked(store, ref, {name: value for name, value in how.items() if value})
     signed = Checked(store, ref, signed_by) if signed_by else None
     report.problems += signed.problems if signed else ()
     if as_json:
@@ -45,24 +59,47 @@ def verify(
         ctx.exit(_DAMAGED)
 
 
+def _checked(store: Store, ref: str | None, how: dict[str, Any]) -> Report:
+    try:
+        with progress(f"Verifying {ref or 'all versions'}", "bytes") as read:
+            return store.verify(ref, progress=read, **how)
+    except BaseException as error:
+        for note in getattr(error, "__notes__", ()):  # how to continue
+            click.echo(clean(note), err=True)
+        raise
+
+
 def _print_report(report: Report, signed: Checked | None) -> None:
     if signed:
         signed.print()
     for problem in report.problems:
         click.echo(clean(str(problem)))
+    if report.continues:
+        since = local_time(report.continues)
+        skipped = counted(report.skipped, "blob")
+        click.echo(f"Skipped: {skipped} that the interrupted check, begun {since}, has read")
+    left = report.all_blobs - report.blobs - report.skipped
+    if left:
+        click.echo(
+            f"Random sample: {report.blobs + report.skipped:,} of {report.all_blobs:,} blobs"
+        )
     read = f"{counted(report.versions, 'version')}, {size_text(report.bytes)} read"
     found = "no damage" if report.ok else counted(len(report.problems), "problem")
     click.secho(f"{read}: {found}", fg="green" if report.ok else "red")
 
 
 def _print_report_json(report: Report, signed: Checked | None) -> None:
+    problems = [{"where": p.where, "message": p.message, "key": p.key} for p in report.problems]
     print_json(
         {
             "ok": report.ok,
             "versions": report.versions,
             "chunks": report.chunks,
             "bytes": report.bytes,
-            "problems": [{"where": p.where, "message": p.message} for p in report.problems],
+            "blobs": report.blobs,
+            "skipped": report.skipped,
+            "all_blobs": report.all_blobs,
+            "problems": problems,
             **({"signatures": signed.json()} if signed else {}),
         }
     )
