@@ -286,7 +286,7 @@ def test_a_base_of_what_stays_stays(pruned, monkeypatch):
     real = blob.bases_of
     monkeypatch.setattr(
         "kept.store.gc.marks.bases_of",
-        lambda bucket, name: (base[9:],) if name == left_over[9:] else real(bucket, name),
+        lambda bucket, name, **_: (base[9:],) if name == left_over[9:] else real(bucket, name),
     )
     ruled_out(store)
     assert base in data(store)

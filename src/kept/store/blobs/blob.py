@@ -22,7 +22,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from kept.digest import digest
-from kept.errors import Damaged, KeyNotFound
+from kept.errors import Damaged, KeyNotFound, Unreadable
 from kept.store.blobs.header import CODED, HEAD_SIZE, MOST, Head, parse_head
 
 if TYPE_CHECKING:
@@ -98,12 +98,12 @@ def is_whole(bucket: Bucket, name: str, raw_size: int | None = None, *, least: i
     Pass the expected number of raw bytes as raw_size, or the least number as least.
     """
     for _ in range(LONGEST_CHAIN):
-        size = bucket.size(blob_key(name))
-        if size is None:
-            return False
-        if size == stored_size(least if raw_size is None else raw_size):
-            return True  # coded forms are shorter, so this is the raw one: no further request
         try:
+            size = bucket.size(blob_key(name))
+            if size is None:
+                return False
+            if size == stored_size(least if raw_size is None else raw_size):
+                return True  # coded forms are shorter, so this is the raw one: no further request
             head = read_head(bucket, name)
         except Damaged:
             return False
@@ -117,17 +117,20 @@ def is_whole(bucket: Bucket, name: str, raw_size: int | None = None, *, least: i
     return False
 
 
-def bases_of(bucket: Bucket, name: str) -> tuple[str, ...]:
+def bases_of(bucket: Bucket, name: str, *, strict: bool = False) -> tuple[str, ...]:
     """Return the blobs that reading a blob needs in addition, the nearest first.
 
     A blob that is missing, damaged, or stored without a base has none. The result stays true as
-    long as the caller holds bases_lock(bucket).
+    long as the caller holds bases_lock(bucket). With strict, raises Unreadable if the disk cannot
+    read a blob: it can have a base, which must not be deleted.
     """
     found: list[str] = []
     while len(found) < LONGEST_CHAIN:
         try:
             head = read_head(bucket, found[-1] if found else name)
-        except Damaged:
+        except Damaged as error:
+            if strict and isinstance(error, Unreadable):
+                raise
             break
         if head is None or head.base is None or head.base in (name, *found):
             break

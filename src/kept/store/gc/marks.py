@@ -98,7 +98,7 @@ class Marks:
         yield from (item for item in blobs if item.key not in needed)
 
     def with_bases(self, blobs: Iterable[Item]) -> set[str]:
-        """Return the keys of blobs and of all their bases."""
+        """Return the keys of blobs and of all their bases; raises Unreadable."""
         found: set[str] = set()
         for key, bases in mapped(self._bases, blobs, self._bucket.concurrency):
             found.add(key)
@@ -109,7 +109,7 @@ class Marks:
         """Return the keys that a version needs after all, and the bases of these blobs."""
         found = {key for key in keys if key in self._needed}
         blobs = (key.rpartition("/")[2] for key in found if _BLOB.fullmatch(key))
-        return found | {blob_key(base) for blob in blobs for base in bases_of(self._bucket, blob)}
+        return found | {key for blob in blobs for key in self._bases_of(blob)}
 
     def bases_last(self, doomed: list[Doomed]) -> list[Doomed]:
         """Return doomed keys with the manifests first, and with each blob before its bases."""
@@ -156,5 +156,7 @@ class Marks:
         # A blob of this length is raw (coded forms are shorter), so it has no base: no request.
         if item.size == stored_size(self._needed.get(item.key, -1)):
             return item.key, []
-        blob = item.key.rpartition("/")[2]
-        return item.key, [blob_key(base) for base in bases_of(self._bucket, blob)]
+        return item.key, self._bases_of(item.key.rpartition("/")[2])
+
+    def _bases_of(self, blob: str) -> list[str]:
+        return [blob_key(base) for base in bases_of(self._bucket, blob, strict=True)]
