@@ -382,6 +382,20 @@ def test_a_run_resumes_from_the_version_before_a_forged_one(store, data, capsys)
     assert [version.metadata["epoch"] for version in again.versions] == [1]
 
 
+def test_no_position_is_searched_beyond_the_epochs_of_the_fit(store, data, capsys):
+    """A forged epoch could ask for years of reading."""
+    first = kept.ModelCheckpoint("m.keras", name="m", store=store, save_freq=1)
+    helpers.fit(helpers.make_model(), data, first, epochs=1)
+    folder = store["m:v1"].download("forged")
+    content = json.loads((folder / JSON_FILE).read_text())
+    (folder / JSON_FILE).write_text(json.dumps(content | {"epoch": 2**53, "batch": 2**53}))
+    store.log_artifact("n", [folder / name for name in ("m.keras", JSON_FILE, ARRAYS_FILE)])
+    model = helpers.make_model()
+    history = helpers.fit(model, data, kept.resume(model, "n", store=store), epochs=2)
+    assert "nothing is left to train" in capsys.readouterr().out
+    assert history.epoch == []
+
+
 def test_a_checkpoint_that_reads_other_files_is_not_loaded(store):
     from tests.training import attacks
 

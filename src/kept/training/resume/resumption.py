@@ -128,6 +128,10 @@ class Resumption:
     def _begin_in_epoch(self, state: State, batch: int) -> None:
         model = self._owner.model
         self._set_callbacks(state)
+        if state.epoch >= self._epochs:  # no position is searched beyond the epochs of this fit
+            self._keep_later()
+            self._report_finished(state, f"is done; raise epochs={self._epochs} to continue")
+            return
         self._set_first_epoch(state.epoch)
         where = f"{self.version.reference} in epoch {state.epoch + 1}, after batch {batch + 1}"
         reason = position.cannot_find_batch(self._fit, state)
