@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -9,7 +10,10 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import kept
 from kept.cli import output
 from kept.cli.output import Column, clean, print_table, value_text
 from kept.units import size_text
@@ -33,6 +37,47 @@ def test_values():
 def test_clean_leaves_nothing_that_steers_a_terminal():
     assert clean("é ✓ [b]") == "é ✓ [b]"
     assert clean("a\x1b[2J\r\n\x9b\u202e") == r"a\x1b[2J\r\n\x9b\u202e"
+
+
+ODD = "".join(map(chr, [*range(0x20), 0x7F, *range(0x80, 0xA1), 0xAD, 0x200B, 0x202E, 0x2028,
+                        0x2066, 0xFEFF, 0xE000, 0x1F600, 0xE0041, 0x10FFFF]))  # fmt: skip
+ODD += "é✓漢\\\""
+
+
+@pytest.mark.parametrize(
+    "value", [ODD, {ODD: [ODD]}, {"big": 2**70, "odd": ODD}, "\x7f", "plain", "é", {}, "\ud800\x7f"]
+)
+def test_json_is_the_same_value_and_steers_no_terminal(value, capfdbinary):
+    """\\ud800 is half a character: orjson refuses it, and the slow way prints it."""
+    for printed, expected in ((output.print_json, {"a": value}), (print_list, [{"a": value}])):
+        printed({"a": value})
+        text = capfdbinary.readouterr().out.decode()
+        assert json.loads(text) == expected
+        assert all(c.isprintable() or c == "\n" for c in text)
+
+
+def print_list(value):
+    output.print_json_list(iter([value]))
+
+
+@given(st.text(), st.text())
+def test_any_text_as_json(key, value):
+    line = output._joined([output._line({key: value})]).decode()
+    assert json.loads(line) == {key: value}
+    assert line.isprintable()
+
+
+def test_what_can_be_read_stays_readable_in_json():
+    assert output._joined([output._line({"a": "é✓漢"})]).decode() == '{"a":"é✓漢"}'
+
+
+@pytest.mark.parametrize("command", [("ls", "m"), ("ls",), ("ls", "m", "--all"), ("show", "m")])
+def test_no_command_prints_what_steers_a_terminal(run, tmp_path, command):
+    (tmp_path / "f").write_text("")
+    kept.open_store().log_artifact("m", "f", metadata={ODD: ODD, "value": ODD, "monitor": ODD})
+    for json_option in ((), ("--json",)):
+        result = run(*command, *json_option)
+        assert all(c.isprintable() or c == "\n" for c in result.output)
 
 
 def test_plain_text_is_aligned(capsys):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kept.cli.output import print_json
+from kept.cli.output import clean, print_json
 from kept.errors import NotFound
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def print_result(text: str, shape: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(shape)
     else:
-        click.echo(text)
+        click.echo("\n".join(map(clean, text.split("\n"))))
 
 
 def version_json(version: Version) -> dict[str, Any]:

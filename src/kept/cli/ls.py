@@ -119,7 +119,7 @@ def _list_artifacts(store: Store, *, as_json: bool) -> None:
         ]
         print_table(columns, [_artifact_row(artifact, versions) for artifact, versions in found])
     else:
-        click.echo(f"There is no artifact in {store.location}.", err=True)
+        click.echo(f"There is no artifact in {clean(store.location)}.", err=True)
 
 
 def _artifacts(store: Store) -> Iterator[tuple[Artifact, list[Version]]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # rich measures and wraps every cell: it needs seconds for 10,000 rows.
 _MOST_DRAWN = 500
 _BATCH = 128
+_DELETE = "\x7f"  # the one control character that JSON in ASCII does not escape
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
@@ -32,12 +33,14 @@ class Column(NamedTuple):
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document."""
-    click.echo(json.dumps(value, indent=2))
+    """Print one JSON document, in ASCII."""
+    click.echo(json.dumps(value, indent=2).replace(_DELETE, _escaped(_DELETE)))
 
 
 def print_json_list(newest_first: Iterable[dict[str, Any]]) -> None:
     """Print a JSON list, oldest item first and one a line, of items that arrive newest first.
+
+    What is not printable is escaped, so that no name or metadata can steer a terminal.
 
     Encoding each item before the next is read keeps the work in the processor's cache.
     """
@@ -47,7 +50,7 @@ def print_json_list(newest_first: Iterable[dict[str, Any]]) -> None:
     out.write(b"[\n" if lines else b"[")
     for start in range(0, len(lines), _BATCH):
         batch = lines[start : start + _BATCH]
-        out.write(b",\n".join(batch) + (b",\n" if start + _BATCH < len(lines) else b"\n"))
+        out.write(_joined(batch) + (b",\n" if start + _BATCH < len(lines) else b"\n"))
     out.write(b"]\n")
     out.flush()
 
@@ -55,8 +58,30 @@ def print_json_list(newest_first: Iterable[dict[str, Any]]) -> None:
 def _line(item: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(item)
-    except TypeError:  # a number of more than 64 bits
+    except TypeError:  # a number of more than 64 bits, or half a character
         return json.dumps(item).encode()
+
+
+def _joined(lines: list[bytes]) -> bytes:
+    """Join lines of JSON, with escapes for what is not printable.
+
+    orjson has escaped the control characters of ASCII, except one.
+    """
+    joined = b",\n".join(lines)
+    if joined.isascii() and _DELETE.encode() not in joined:
+        return joined
+    texts = (line.decode() for line in lines)
+    return ",\n".join(t if t.isprintable() else "".join(map(_printable, t)) for t in texts).encode()
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else _escaped(character)
+
+
+def _escaped(character: str) -> str:
+    """Return a character as JSON can escape it: in UTF-16, four hex digits for each half."""
+    halves = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{halves[at : at + 4]}" for at in range(0, len(halves), 4))
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
@@ -74,7 +99,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
 def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
     """Print keys and values, one pair a line, below a title."""
     cleaned = [[clean(key), clean(value)] for key, value in pairs]
-    click.secho(title, bold=True)  # click drops the style if stdout is no terminal
+    click.secho(clean(title), bold=True)  # click drops the style if stdout is no terminal
     if sys.stdout.isatty():
         from rich.console import Console
 
