@@ -15,6 +15,7 @@ from kept.errors import InvalidCheckpoint, InvalidInput
 from kept.names import check_aliases, check_name
 from kept.store.metadata import check_metadata
 from kept.store.retention.keep import Keep
+from kept.store.scrub.options import parse_share
 from kept.units import parse_span
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class CheckpointOptions(TypedDict, total=False):
     gc: str | float | timedelta | None
     keep_local: bool | int | Keep
     compression: str
+    scrub: bool | str | float
     on_error: str
     aliases: Sequence[str]
     metadata: Mapping[str, Any] | None
@@ -72,6 +74,7 @@ class Options:
     gc: str | float | timedelta | None = "1h"
     keep_local: bool | int | Keep = True
     compression: str = "none"
+    scrub: bool | str | float = False
     on_error: str = "raise"
     aliases: Sequence[str] = ()
     metadata: Mapping[str, Any] | None = None
@@ -105,7 +108,7 @@ class Options:
             )
         if self.gc is not None:
             parse_span(self.gc, "gc")
-        _ = self.seconds_between_saves
+        _ = self.seconds_between_saves, self.share_scrubbed
         check_aliases(self.aliases)
         check_metadata(self.metadata)
 
@@ -128,6 +131,19 @@ class Options:
                 f"a timedelta, more than 0. Received: save_every={every!r}"
             )
         return seconds
+
+    @property
+    def share_scrubbed(self) -> float:
+        """Which share of the reused blobs is read again, 0 for none; raises InvalidCheckpoint."""
+        if isinstance(self.scrub, bool):
+            return float(self.scrub)
+        try:
+            return parse_share(self.scrub, "scrub")
+        except InvalidInput:
+            raise InvalidCheckpoint(
+                "scrub is True, False, or a share such as '10%' or 0.1, more than 0. "
+                f"Received: scrub={self.scrub!r}"
+            ) from None
 
     @property
     def leaves_files(self) -> bool:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from kept.bucket.base import Bucket, Buffer
 
 
-_CREDIT = 1.0  # seconds; a slow second may be made up for later, and no more
+_CREDIT = 1.0  # seconds of slow reading that later reads may make up for
 
 
 class MeteredBucket:

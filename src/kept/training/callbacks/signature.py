@@ -52,6 +52,9 @@ OPTIONS_DOC = """\
             process of its own, while no other program uses the processor. "max" also finishes
             that at the end of the fit, in up to five minutes. Commits take as long with each of
             them. "auto" and "max" work only for a store in a folder. docs/space.md has figures.
+        scrub: True reads again, after each commit and beside the training, the blobs that the
+            version shares with older ones; each blob once in a fit. "10%" or 0.1 reads a random
+            share of them. A damaged blob is set aside, so that the next save stores it again.
         on_error: "raise" ends the training if a checkpoint cannot be saved, for example on a full
             disk. "warn" continues, and tries the next one. Versions committed before are safe.
         on_busy: What to do while both snapshots are being written: "wait", or "skip" the

@@ -1,4 +1,4 @@
-"""What follows a commit: old versions, their bytes, local files, and compaction.
+"""What follows a commit: old versions, their bytes, local files, scrubbing, and compaction.
 
 Nothing here can fail a save: the checkpoint is durable already, and the next commit tries again.
 """
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from kept.bucket.local import LocalBucket
 from kept.errors import KeptError
 from kept.messages import show
+from kept.store.version import take_written
 from kept.training.upkeep.compaction import BackgroundCompactor
 from kept.training.upkeep.gc import BackgroundGC
 from kept.training.upkeep.local_files import LocalFiles
+from kept.training.upkeep.scrub import BackgroundScrub
 from kept.units import parse_span
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Upkeep:
-    """Applies keep=, gc=, keep_local= and compression= of a callback to its saves.
+    """Applies keep=, gc=, keep_local=, scrub= and compression= of a callback to its saves.
 
     The methods saved and arrived run on the thread that committed the version.
     """
@@ -40,14 +42,20 @@ class Upkeep:
         rule = options.local_rule
         self._local = LocalFiles(path, rule) if rule else None
         self._compactor = BackgroundCompactor(options.compression)
+        share = options.share_scrubbed
+        self._scrub = BackgroundScrub(share) if share else None
 
     def begin(self) -> None:
         """Note that a fit begins."""
         self._compactor.begin()
+        if self._scrub is not None:
+            self._scrub.begin()
 
     def save_begins(self) -> None:
         """Pause the work beside the training until the save has its result."""
         self._compactor.save_begins()
+        if self._scrub is not None:
+            self._scrub.save_begins()
 
     def saved(self, result: SaveResult) -> None:
         """Do the work that follows a save."""
@@ -58,6 +66,8 @@ class Upkeep:
                     self._published(result.version, result.file)
         finally:
             self._compactor.save_ends()
+            if self._scrub is not None:
+                self._scrub.save_ends()
 
     def arrived(self, version: Version) -> None:
         """Do the work that follows when a version has reached object storage."""
@@ -78,10 +88,14 @@ class Upkeep:
         self._tidy(store, name)
         if self._gc is not None:
             self._gc.finish(store, name)
+        if self._scrub is not None:
+            self._scrub.finish()
 
     def close(self) -> None:
-        """End the compactor's process."""
+        """End the work beside the training."""
         self._compactor.close()
+        if self._scrub is not None:
+            self._scrub.close()
 
     def make_room(self, store: Store | None, artifact: str) -> bool:
         """Free at once what keep= deletes, on a full disk; return whether that freed any bytes."""
@@ -96,6 +110,9 @@ class Upkeep:
 
     def _committed(self, version: Version) -> None:
         self.versions.append(version)
+        written = take_written(version)
+        if self._scrub is not None:
+            self._scrub.committed(version, written)
         self._compactor.committed(version)
         self._prune(version.store, version.name)
         if self._gc is not None:
