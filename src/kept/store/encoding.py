@@ -19,6 +19,7 @@ Json = Any  # the results of json.loads: dict, list, str, int, float, bool, None
 # The largest values that a reader takes, in bytes: it never allocates what a damaged store claims.
 MOST_RECORD = 16 * 1024 * 1024
 MOST_VALUE = 64 * 1024 * 1024  # a page, a manifest, a list of a gc
+_SMALL = b',"small_integers":true}'
 _HEAD = b'{"blake3":"'
 _MIDDLE = b'","value":'
 _START = len(_HEAD) + 64 + len(_MIDDLE)
@@ -42,6 +43,8 @@ def canonical(value: Json) -> bytes:
 def parse(data: Buffer, key: str) -> Json:
     """Parse JSON read from key; raises Damaged."""
     try:
+        if bytes(data[-len(_SMALL) :]) == _SMALL:
+            return _parse_small(data)
         text = bytes(data).decode()
         value = _DECODER.decode(text)
         if "\\ud" in text or "\\uD" in text:
@@ -49,6 +52,24 @@ def parse(data: Buffer, key: str) -> Json:
     except (ValueError, RecursionError) as error:
         raise Damaged(f"{key} is not JSON: {error}") from None
     return value
+
+
+def with_small_integers(value: dict[str, Json]) -> dict[str, Json]:
+    """Return an object, marked if all its integers have at most 64 bits: then it reads faster."""
+    import orjson
+
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return value
+    return value | {"small_integers": True}
+
+
+def _parse_small(data: Buffer) -> Json:
+    # Three times as fast, but larger integers would become floats.
+    import orjson
+
+    return orjson.loads(data)
 
 
 def read_bounded(bucket: Bucket, key: str, most: int) -> Buffer:

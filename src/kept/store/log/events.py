@@ -7,6 +7,7 @@ noticed, and a single lost one can be written again.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import Enum
 from operator import itemgetter
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
 
 Event = dict[str, Any]
 LIMIT = 2**63  # numbers in a store are smaller
+_USUAL_NAMES = ("number", "index", "size", "event", "manifest", "digest", "write_id", "time",
+                "type", "aliases", "metadata", "previous", "artifact")  # fmt: skip
+_USUAL = itemgetter(*_USUAL_NAMES)
+_USUAL_TYPES = (int, int, int, str, str, str, str, str, str, list, dict, dict, str)
+_USUAL_TEXTS = re.compile(
+    r"(?:[0-9a-f]{64}\n){2}[0-9a-f]{32}\n[^\n]{20,32}Z\n[A-Za-z0-9._-]{1,128}\n[0-9a-f]{64}"
+    r"(?:\n[A-Za-z0-9._-]{1,128})*"
+)
 _STAMP = itemgetter("number", "time", "write_id")
 _VERSION = itemgetter("index", "type", "manifest", "digest", "size", "aliases", "metadata")
 _VERSION_TYPES = (int, str, str, str, int, list, dict)
@@ -84,6 +93,8 @@ def check_event(event: Json, artifact: str, number: int) -> None:
 
     Unknown keys are ignored, and unknown kinds of events refused.
     """
+    if _is_usual(event, artifact, number):
+        return
     if type(event) is not dict:
         raise ValueError("it is no object")
     try:
@@ -106,6 +117,30 @@ def check_event(event: Json, artifact: str, number: int) -> None:
             _check_digest(event["replaces"])
     except KeyError as error:
         raise ValueError(f"it lacks {error}") from None
+
+
+def _is_usual(event: Json, artifact: str, number: int) -> bool:
+    """Return whether a value is surely an event that commits a version.
+
+    This is what check_event would find out, in half the time, because a log has thousands of them.
+    """
+    try:
+        values = _USUAL(event)
+        moment, index, size, aliases = values[7], values[1], values[2], values[9]
+        datetime.fromisoformat(moment)
+        texts = "\n".join((*values[4:9], values[11]["blake3"], *aliases))
+    except (KeyError, TypeError, ValueError, IndexError):
+        return False
+    return (
+        values[0] == number
+        and values[12] == artifact
+        and values[3] == "version"
+        and tuple(map(type, values)) == _USUAL_TYPES
+        and 0 <= index < LIMIT
+        and 0 <= size < LIMIT
+        and _USUAL_TEXTS.fullmatch(texts) is not None
+        and len(event) == len(_USUAL_NAMES)
+    )
 
 
 def _check_version(event: Event) -> None:

@@ -11,7 +11,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from kept.errors import Damaged, KeyExists, KeyNotFound
-from kept.store.encoding import MOST_VALUE, read_bounded, seal, unseal
+from kept.store.encoding import MOST_VALUE, read_bounded, seal, unseal, with_small_integers
 from kept.store.log.events import Event, check_event
 from kept.store.log.records import numbers_in
 
@@ -75,7 +75,7 @@ class Pages:
         numbers = range(end - _length(end) + 1, end + 1)
         if any(number not in events for number in numbers):
             return None
-        return seal({"events": [events[number] for number in numbers]})
+        return _sealed([events[number] for number in numbers])
 
     def write(self, end: int, newest_first: Iterable[Event]) -> None:
         """Write the page that ends at end; every writer derives the same one from the records.
@@ -84,13 +84,17 @@ class Pages:
         """
         length = _length(end)
         covered = (event for event in newest_first if event["number"] <= end)
-        data = seal({"events": list(itertools.islice(covered, length))[::-1]})
+        data = _sealed(list(itertools.islice(covered, length))[::-1])
         if len(data) > MOST_VALUE:
             return
         with contextlib.suppress(KeyExists):
             self._bucket.put_if_absent(self.key(end), [data])
         for smaller in range(end - length + PAGE, end, PAGE):
             self._bucket.delete(self.key(smaller))
+
+
+def _sealed(events: list[Event]) -> bytes:
+    return seal(with_small_integers({"events": events}))
 
 
 def _length(end: int) -> int:

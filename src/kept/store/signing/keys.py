@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import InvalidInput
@@ -48,7 +47,7 @@ def required_keys(given: Keys | None) -> tuple[PublicKey, ...]:
 
 def _read(path: str) -> PublicKey:
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb") as file:
             pem = file.read(_LIMIT)
     except OSError as error:
         raise InvalidInput(
