@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 # Where the words must be plain.
-CHECKED = ["CHANGELOG.md", "CONTRIBUTING.md", "README.md", "docs", "src/kept"]
+CHECKED = ["CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md", "docs", "src/kept"]
 
 _END = r"(?=\s*(?:[.,;:)!?]|$))"  # of a clause
 # A pattern and what to write instead.
@@ -245,7 +245,7 @@ def test_long_sentences_and_lines_are_found(tmp_path, monkeypatch):
 
 def main() -> None:
     """Print what is left in the whole tree, and how much of it is where."""
-    everything = files("src/kept", "docs", "CHANGELOG.md", "CONTRIBUTING.md", "README.md")
+    everything = files(*CHECKED)
     counts: Counter[str] = Counter()
     for path in everything:
         for find in (banned_words, long_sentences, long_lines):

@@ -123,8 +123,11 @@ class Version:
     def load_model(self, **keras_options: Any) -> keras.Model:
         """Load the whole model that the version holds.
 
-        The options are those of keras.saving.load_model; safe_mode is True by default. Raises
-        InvalidInput if the version does not hold exactly one whole model, and Damaged.
+        The options are those of keras.saving.load_model. With safe_mode, which is True by default,
+        no code of the version runs: a model with Python code, a whole model of Keras 2 and a
+        SavedModel are refused. safe_mode=False is for stores whose writers you all trust. Raises
+        InvalidInput if the version does not hold exactly one whole model, or if it is refused, and
+        Damaged.
         """
         from kept.store.loading.load_model import load_model
 
@@ -133,8 +136,8 @@ class Version:
     def load_weights(self, model: keras.Model) -> None:
         """Load the weights that the version holds into a model of the same architecture.
 
-        Raises InvalidInput if the version does not hold exactly one file of weights or one whole
-        model, and Damaged.
+        It runs no code of the version. Raises InvalidInput if the version does not hold exactly one
+        file of weights or one whole model, or if the file links to others, and Damaged.
         """
         from kept.store.loading.load_model import load_weights
 

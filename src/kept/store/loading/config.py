@@ -52,7 +52,7 @@ def _check_object(value: dict[str, Any]) -> None:
     if short in _PROGRAMS:
         raise InvalidInput(f"its config holds {_PROGRAMS[short] or 'a pickle'} ({short})")
     if short in _BUILDERS or not _may_name(module or "", short, is_function=is_function):
-        raise InvalidInput(f"its config calls {module or 'keras'}.{target}")
+        raise InvalidInput(f"its config calls {target!r} of {module or 'keras'!r}")
     if short == "Lambda":
         _check_lambda(value.get("config"))
 

@@ -1,4 +1,4 @@
-"""Checks an HDF5 file before Keras reads it: all its bytes lie in it, and it asks for no more.
+"""Checks an HDF5 file before Keras reads it: all data lie in it, and need little memory.
 
 HDF5 can link to other files, take data from them, and declare arrays of any size without storing
 them. Weights need none of that. Versions of Keras differ in what they refuse, so kept checks first.

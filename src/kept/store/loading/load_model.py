@@ -1,7 +1,7 @@
 """Loads models out of versions. Only this module of the store needs Keras.
 
-Loading runs no code from a version unless the caller turns safe_mode off. Whoever wrote a version
-chose its metadata and bytes, so kept reads both before it calls Keras; SECURITY.md has the rules.
+Loading runs no code from a version unless the caller turns safe_mode off. The writer of a version
+chose its metadata and bytes, so kept checks both before it calls Keras; SECURITY.md has the rules.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _check_model(file: Path, *, is_keras_2: bool) -> None:
 def _agreed_keras(version: Loadable, file: Path) -> str:
     """Return "2" or "3", the Keras that loads a file.
 
-    Metadata alone would let whoever wrote the version choose the less careful Keras. Raises
+    Metadata alone would let the version's writer choose the less careful Keras. Raises
     InvalidInput if the file names another Keras.
     """
     said = model_file.major(version.metadata.get("keras_version"))

@@ -32,6 +32,11 @@ def is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value <= _GREATEST
 
 
+def is_printable(value: Any) -> bool:
+    """Return whether a value is a text that messages can show."""
+    return isinstance(value, str) and value.isprintable()
+
+
 def is_numeric(array: Any) -> bool:
     """Return whether an array holds real numbers; bfloat16 and float8 are of kind V."""
     return array.dtype.kind in "biufV"

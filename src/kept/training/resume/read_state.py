@@ -1,6 +1,6 @@
 """Reads the state of a run strictly: each value has its type and range, or the state is Damaged.
 
-Whoever wrote a version chose its bytes. So no field reaches other code unchecked, and no file asks
+The writer of a version chose its bytes. So no field reaches other code unchecked, and no file asks
 for more memory than it has bytes.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from kept.errors import CannotResume, Damaged
 from kept.training.resume import callback_state, rng
-from kept.training.resume.kinds import check, fields, is_count, is_numeric
+from kept.training.resume.kinds import check, fields, is_count, is_numeric, is_printable
 from kept.training.resume.state import ARRAYS_FILE, FORMAT, JSON_FILE, State
 from kept.training.resume.state_codec import check_size, decode, read_arrays
 
@@ -73,12 +73,12 @@ def _check_moment(state: State) -> None:
 def _check_model(state: State) -> None:
     optimizer = state.optimizer
     check(optimizer, "optimizer", isinstance(optimizer, list))
-    check(optimizer, "optimizer", not optimizer or isinstance(optimizer[0], str))
+    check(optimizer, "optimizer", not optimizer or is_printable(optimizer[0]))
     check(state.model, "model", isinstance(state.model, list))
     for variable in (*state.model, *optimizer[1:]):
         path, shape, dtype = variable
         is_shape = isinstance(shape, list) and all(is_count(size) for size in shape)
-        check(variable, "variable", isinstance(path, str) and is_shape and isinstance(dtype, str))
+        check(variable, "variable", is_printable(path) and is_shape and is_printable(dtype))
     for name, values in (("seeds", state.seeds), ("metrics", state.metrics)):
         check(values, name, isinstance(values, list))
         for value in values:
@@ -88,6 +88,7 @@ def _check_model(state: State) -> None:
 def _check_callbacks(state: State) -> None:
     fields(state.callbacks, "callbacks", str)
     for name, one in state.callbacks.items():
+        check(name, "callbacks", is_printable(name))
         callback_state.check_named(name, one)
     check(state.unfinished, "unfinished", isinstance(state.unfinished, list))
     for name in state.unfinished:
