@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 FORMAT_KEY = "kept.json"
 _MOST = 4096  # bytes
-_SIGNS = {"artifacts", "blobs", "manifests"}  # folders that only a store has together
 _ATTEMPTS = 8  # if the bucket answers "exists" although the key is missing
 
 
@@ -67,7 +66,9 @@ def _without_marker(bucket: Bucket) -> Marker:
 
 
 def _looks_like_a_store(bucket: Bucket) -> bool:
-    return set(bucket.folders("")) >= _SIGNS
+    """Return whether the bucket has a log of an artifact."""
+    names = bucket.folders("artifacts/")
+    return any("log" in bucket.folders(f"artifacts/{name}/") for name in names)
 
 
 def _number(value: Json) -> int | None:

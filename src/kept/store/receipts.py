@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kept.digest import digest
 from kept.errors import Damaged, KeyNotFound
 from kept.store.encoding import MOST_RECORD, canonical, parse, read_bounded
+from kept.store.problems import warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,7 +48,7 @@ class Receipts:
     def confirm(self, artifact: str, record: int, version: int) -> None:
         """Record durably that the destination has all events up to a record."""
         receipt = Receipt(self._destination, artifact, record, version)
-        self._bucket.put(self._key(artifact), [canonical(receipt._asdict())])
+        self._bucket.put(self._key(artifact), [_encoded(receipt)])
 
     def receipt(self, artifact: str) -> Receipt | None:
         """Return the receipt of an artifact, or None if the destination does not mirror it."""
@@ -63,16 +64,22 @@ class Receipts:
 
 
 def receipts(bucket: Bucket) -> Iterator[Receipt]:
-    """Yield the receipts of every destination that the store knows."""
-    for key in bucket.keys(_ROOT):
-        receipt = _read(bucket, key)
-        if receipt is not None:
-            yield receipt
+    """Yield the receipts of every destination that the store knows.
+
+    A DamageWarning names one that cannot be read.
+    """
+    for key in _keys(bucket):
+        try:
+            yield _parsed(bucket, key)
+        except KeyNotFound:
+            continue
+        except Damaged as error:
+            warn(key, [f"{error}. What this mirror has is not known. Run kept repair."])
 
 
 def damaged_receipts(bucket: Bucket) -> Iterator[str]:
     """Yield the keys of receipts that exist and cannot be read."""
-    for key in filter(_KEY.fullmatch, bucket.keys(_ROOT)):
+    for key in _keys(bucket):
         try:
             _parsed(bucket, key)
         except KeyNotFound:
@@ -94,7 +101,19 @@ def unconfirmed(bucket: Bucket, key: str, locations: Iterable[str]) -> bytes | N
     if folder not in known:
         return None
     receipt = Receipt(known[folder], name.removesuffix(".json"), 0, -1)
-    return canonical(receipt._asdict())
+    return _encoded(receipt)
+
+
+def _keys(bucket: Bucket) -> Iterator[str]:
+    return filter(_KEY.fullmatch, bucket.keys(_ROOT))
+
+
+def _encoded(receipt: Receipt) -> bytes:
+    return canonical(receipt._asdict() | {"blake3": _checksum(receipt)})
+
+
+def _checksum(receipt: Receipt) -> str:
+    return digest(canonical(receipt._asdict()))
 
 
 def _id_of(destination: str) -> str:
@@ -111,8 +130,13 @@ def _parsed(bucket: Bucket, key: str) -> Receipt:
     is_typed = list(map(type, fields)) == [str, str, int, int]
     if not is_typed or receipt.record < 0 or receipt.version < -1:
         raise Damaged(f"{key} is damaged: it is no receipt")
-    if receipt.artifact != key.rpartition("/")[2].removesuffix(".json"):
-        raise Damaged(f"{key} is damaged: it is a receipt for {receipt.artifact!r}")
+    if key != f"{_ROOT}{_id_of(receipt.destination)}/{receipt.artifact}.json":
+        raise Damaged(
+            f"{key} is damaged: it is a receipt of {receipt.destination!r} for {receipt.artifact!r}"
+        )
+    # Receipts of an earlier kept have no checksum.
+    if value.get("blake3", _checksum(receipt)) != _checksum(receipt):
+        raise Damaged(f"{key} is damaged: it does not match its checksum")
     return receipt
 
 
@@ -129,7 +153,7 @@ def mirrored_up_to(bucket: Bucket, name: str) -> int | None:
     -1 means no version; None means that the artifact has no mirror.
     """
     ends = f"/{name}.json"
-    found = [_confirmed(bucket, key) for key in bucket.keys(_ROOT) if key.endswith(ends)]
+    found = [_confirmed(bucket, key) for key in _keys(bucket) if key.endswith(ends)]
     return min((version for version in found if version is not None), default=None)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import kept
-from kept.errors import ArtifactNotFound, InvalidInput, VersionGone, VersionNotFound
+from kept.errors import ArtifactNotFound, Damaged, InvalidInput, VersionGone, VersionNotFound
 from kept.store.content.manifest import manifest_key
 from kept.store.receipts import Receipts
 from tests.helpers import Wrapped, tree
@@ -187,14 +187,20 @@ def test_undelete_of_what_is_not_deleted_changes_nothing(five):
             five.undelete(reference)
 
 
-@pytest.mark.parametrize("what", ["manifest", "blob", "damage"])
+@pytest.mark.parametrize("what", ["manifest", "blob"])
 def test_undelete_of_what_is_gone_says_so(five, what):
     version = five.delete("m:v2", force=True)
     [blob] = {chunk.blob for chunk in version.manifest.chunks()}
     key = f"blobs/{blob[:2]}/{blob}" if what == "blob" else manifest_key(version.record.manifest)
     five.bucket.delete(key)
-    if what == "damage":
-        five.bucket.put(key, [b"{}"])
     with pytest.raises(VersionGone, match=r"m:v2 was deleted on 2.*gc has removed its content"):
         five.undelete("m:v2")
     assert indexes(five) == [0, 1, 3, 4]
+
+
+def test_undelete_of_damaged_content_names_the_damage(five):
+    version = five.delete("m:v2", force=True)
+    key = manifest_key(version.record.manifest)
+    five.bucket.put(key, [b"{}"])
+    with pytest.raises(Damaged, match=key):
+        five.undelete("m:v2")

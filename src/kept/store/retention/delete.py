@@ -127,8 +127,10 @@ def _check_content(log: Log, record: VersionRecord, condemned: frozenset[str]) -
         raise gone
     try:
         blobs = {blob_key(chunk.blob) for chunk in read_manifest(log.bucket, record).chunks()}
-    except Damaged:  # a gc is deleting right now, or verify would have reported it
-        raise gone from None
+    except Damaged:
+        if log.bucket.size(key) is None:  # a gc is deleting right now
+            raise gone from None
+        raise
     sizes = mapped(log.bucket.size, sorted(blobs), log.bucket.concurrency)
     if blobs & condemned or None in list(sizes):
         raise gone
