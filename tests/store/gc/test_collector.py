@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from datetime import timedelta
 
@@ -9,12 +10,12 @@ import pytest
 
 import kept
 from kept.bucket.memory import MemoryBucket
-from kept.errors import BeingCollected, Damaged, InvalidInput, KeptError, VersionGone
+from kept.errors import BeingCollected, Damaged, InvalidInput, KeptError, Unreadable, VersionGone
 from kept.store.blobs import blob
 from kept.store.content import packing
 from kept.store.gc import collector
 from kept.store.gc.collector import collect_ruled_out
-from kept.store.log.fence import LISTS, PENDING
+from kept.store.log.fence import LISTS, PENDING, encode_list
 from kept.sync.mirror.replicate import Sync
 from tests.helpers import Wrapped, tree, write
 
@@ -495,6 +496,112 @@ def test_one_in_eleven_of_every_two_moments(prepared, works, what, tmp_path):
 @pytest.mark.integration
 def test_every_two_moments(prepared, works, what, tmp_path):
     two_moments(prepared, *works[what], tmp_path, stride=1)
+
+
+# --- in rounds, because a list of all keys does not fit on the disk -------------------------------
+
+
+@pytest.fixture
+def rounds(monkeypatch):
+    """The disk has room for lists of two keys."""
+
+    def encode(keys):
+        listed = list(keys)
+        if len(listed) > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return encode_list(listed)
+
+    monkeypatch.setattr(collector, "_FEW", 2)
+    monkeypatch.setattr(collector, "encode_list", encode)
+
+
+@pytest.mark.usefixtures("rounds")
+@pytest.mark.parametrize("what", ["garbage again", "undelete"])
+def test_rounds_in_every_moment_of_another(prepared, works, what, tmp_path):
+    test_gc_in_every_moment_of_another(prepared, works, what, tmp_path)
+
+
+@pytest.mark.usefixtures("rounds")
+@pytest.mark.parametrize("what", ["garbage again", "undelete"])
+def test_another_in_every_moment_of_rounds(prepared, works, what, tmp_path):
+    test_another_in_every_moment_of_gc(prepared, works, what, tmp_path)
+
+
+@pytest.mark.usefixtures("rounds")
+@pytest.mark.parametrize("what", ["garbage again", "undelete"])
+def test_rounds_that_are_killed_at_any_moment(prepared, works, what, tmp_path):
+    test_a_gc_that_is_killed_at_any_moment(prepared, works, what, tmp_path)
+
+
+@TWO
+@pytest.mark.usefixtures("rounds")
+def test_rounds_and_one_in_thirty_one_of_every_two_moments(prepared, works, what, tmp_path):
+    two_moments(prepared, *works[what], tmp_path, stride=31)
+
+
+@pytest.mark.usefixtures("rounds")
+def test_a_blob_is_listed_no_later_than_its_bases(prepared, monkeypatch):
+    """Else a writer builds on a blob whose base is being deleted."""
+    store, lists = kept.Store(prepared()), []
+    blobs = [k for k in data(store) if k.startswith("blobs/") and k not in needed(store)][::-1]
+    chain = {blob: blobs[n + 1 :] for n, blob in enumerate(blobs)}  # each with the next as base
+    monkeypatch.setattr(
+        "kept.store.gc.marks.bases_of",
+        lambda _, name, **__: tuple(k[9:] for k in chain.get(f"blobs/{name[:2]}/{name}", ())),
+    )
+    real = collector.encode_list
+    monkeypatch.setattr(
+        collector, "encode_list", lambda keys: real(lists.append(found := list(keys)) or found)
+    )
+    store.gc(grace=0)
+    listed = [key for keys in lists if len(keys) <= 2 for key in keys]
+    assert len(blobs) == 3
+    assert [key for key in listed if key in blobs] == blobs
+    assert listed.index(blobs[0]) == len([k for k in listed if k.startswith("manifests/")])
+
+
+# --- what is no file of kept ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "desktop.ini", "._x", "...", "a/b"])
+def test_strays_are_ignored_and_stay(store, log, name):
+    log(store, "A")
+    for folder in (LISTS, PENDING):
+        store.bucket.put(folder + name, [b"of another program"])
+        store.bucket._stored[folder + name] = 1.0
+    log(store, "B")
+    store.delete("m:v0", force=True)
+    assert [d.why[:4] for d in store.gc(grace=0).doomed] == ["m:v0", "m:v0"]
+    assert {LISTS + name, PENDING + name} <= set(store.bucket.keys(""))
+    assert list(store.bucket.folders("artifacts/")) == ["m"]
+
+
+def test_a_pending_artifact_may_have_any_name(store, log):
+    log(store, "A")
+    store.bucket.put(f"{PENDING}._first", [b""])
+    store.delete("m:v0", force=True)
+    store.gc(grace=0)
+    assert list(store.bucket.folders("artifacts/")) == ["._first", "m"]  # with a fence
+
+
+def test_the_base_of_a_blob_that_the_disk_cannot_read_stays(pruned, monkeypatch):
+    """The blob can be a difference: its base is needed as soon as the disk works again."""
+    store = kept.Store(pruned())
+    before = data(store)
+    [blob_key] = [key for key in needed(store) if key.startswith("blobs/")][:1]
+    real = store.bucket.get
+
+    def get(key, *args):
+        if key == blob_key:
+            raise Unreadable(f"{key} cannot be read: Input/output error")
+        return real(key, *args)
+
+    monkeypatch.setattr(store.bucket, "get", get)
+    store.bucket._values[blob_key] += b"x"  # not the length of a raw blob, so its head is read
+    with pytest.raises(Unreadable, match=blob_key):
+        store.gc(grace=0)
+    assert data(store) == before
+    assert rest(store) == []
 
 
 def test_a_gc_taken_for_dead_stops(prepared, monkeypatch):
