@@ -1,7 +1,8 @@
-"""Stores that earlier kept have written stay readable, and can be gone on with.
+"""Stores that earlier kept have written stay readable, can be continued, and can be repaired.
 
-tests/data/stores/raw was written by the kept that knew no coded blobs (commit 53334b2), and coded
-by the first one that knew them; both hold the same versions, of which v0 is deleted.
+tests/data/stores/raw was written by the kept that knew no coded blobs (commit 53334b2), coded by
+the first one that knew them, and chained by the first one whose records form a chain; all hold the
+same versions, of which v0 is deleted.
 """
 
 import hashlib
@@ -13,13 +14,15 @@ import pytest
 
 import kept
 from kept.store.blobs.blob import read_head
+from kept.store.receipts import Receipts
+from kept.sync.mirror.replicate import Sync
 from tests.helpers import tree, write
 
 DATA = Path(__file__).parent.parent / "data" / "stores"
 FILES = json.loads((DATA / "files.json").read_text())
 
 
-@pytest.fixture(params=["raw", "coded"])
+@pytest.fixture(params=["raw", "coded", "chained"])
 def golden(request, tmp_path):
     shutil.copytree(DATA / request.param, tmp_path / "store")
     return kept.open_store(tmp_path / "store")
@@ -39,6 +42,50 @@ def test_it_is_read(golden, tmp_path):
     assert golden["digits:best"].metadata == {"epoch": 1}
     for index in (1, 2):
         check(golden, tmp_path, index)
+
+
+def records(store):
+    return sorted(Path(store.location).glob("artifacts/digits/log/*.json"))
+
+
+def test_it_becomes_chained_as_it_grows(golden, tmp_path):
+    golden.log_artifact("digits", write(tmp_path / "new" / "note.txt", b"new"))
+    golden.set_alias("digits:v3", "prod")
+    assert golden.verify().ok
+    damaged = records(golden)[-2]  # the first record of this kept: the next one repeats its facts
+    damaged.write_bytes(b"")
+    fresh = kept.open_store(golden.location)
+    assert not fresh.verify().ok
+    check(fresh, tmp_path, 2)
+    assert fresh.repair().lost == []
+    fresh = kept.open_store(golden.location)
+    assert fresh.verify().ok
+    assert tree(fresh["digits:prod"].download(tmp_path / "o")) == {"note.txt": b"new"}
+
+
+@pytest.mark.parametrize("harm", [lambda b: bytes([b[0] ^ 1]) + b[1:], lambda b: b[:50], None])
+def test_each_file_is_repaired_from_a_mirror(golden, tmp_path, harm):
+    mirror = kept.open_store(tmp_path / "mirror")
+    golden.undelete("digits:v0")
+    Sync(golden, mirror, "digits").run(Receipts(golden.bucket, mirror.location))
+    golden.delete("digits:v0", force=True)
+    Sync(golden, mirror, "digits").run(Receipts(golden.bucket, mirror.location))
+    root = Path(golden.location)
+    files = [p for p in root.rglob("*") if p.is_file() and p.parts[len(root.parts)] != "tmp"]
+    assert len(files) > 10
+    for path in files:
+        before = path.read_bytes()
+        path.unlink()
+        if harm:
+            path.write_bytes(harm(before))
+        kept.open_store(root).repair([mirror.location])
+        fresh = kept.open_store(root)
+        assert fresh.verify().ok, path
+        for index in (1, 2):
+            check(fresh, tmp_path, index)
+        fresh.undelete("digits:v0")
+        check(fresh, tmp_path, 0)
+        fresh.delete("digits:v0", force=True)
 
 
 def test_it_is_gone_on_with(golden, tmp_path):

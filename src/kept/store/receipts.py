@@ -77,6 +77,11 @@ def receipts(bucket: Bucket) -> Iterator[Receipt]:
             warn(key, [f"{error}. What this mirror has is not known. Run kept repair."])
 
 
+def readable_receipts(bucket: Bucket) -> Iterator[Receipt]:
+    """Yield the receipts that can be read, without a warning of the others."""
+    return filter(None, (_read(bucket, key) for key in _keys(bucket)))
+
+
 def damaged_receipts(bucket: Bucket) -> Iterator[str]:
     """Yield the keys of receipts that exist and cannot be read."""
     for key in _keys(bucket):

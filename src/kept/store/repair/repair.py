@@ -20,7 +20,7 @@ from kept.store.log.fence import LISTS, lists, read_list, unmark_damaged
 from kept.store.log.history import version_records
 from kept.store.log.log import Logs
 from kept.store.problems import Problem
-from kept.store.receipts import damaged_receipts, receipts, unconfirmed
+from kept.store.receipts import damaged_receipts, readable_receipts, unconfirmed
 from kept.store.repair.content import exists, plan_content
 from kept.store.repair.logs import LogRepair
 from kept.store.repair.orphans import Orphans
@@ -114,7 +114,8 @@ def drop_replaced(bucket: Bucket) -> int:
 def _plan_logs(bucket: Bucket, mirrors: Sequence[Bucket], plan: Plan) -> dict[str, LogRepair]:
     logs, copies = Logs(bucket), [Logs(mirror) for mirror in mirrors]
     names = sorted({*logs.names(), *(name for copy in copies for name in _shared(copy, logs))})
-    confirmed = {name: max((r.record for r in receipts(bucket) if r.artifact == name), default=0)
+    known = list(readable_receipts(bucket))
+    confirmed = {name: max((r.record for r in known if r.artifact == name), default=0)
                  for name in names}  # fmt: skip
     repairs = {
         name: LogRepair(logs.of(name), [copy.of(name) for copy in copies], confirmed[name])
