@@ -116,7 +116,7 @@ def _is_put_back(file: NewFile) -> bool:
     is_kept = os.path.lexists(file.before)
     try:
         if not os.path.lexists(file.path):  # it has its place
-            with contextlib.suppress(FileNotFoundError):  # which somebody has removed since then
+            with contextlib.suppress(FileNotFoundError):  # another process has removed it since
                 if is_kept:
                     _keep(file.target, file.path)
                 else:
