@@ -9,6 +9,7 @@ import click
 from kept.cli.common import files_json, json_option, opened, version_json
 from kept.cli.completion import references
 from kept.cli.output import counted, local_time, print_json, print_pairs, value_text
+from kept.store.problems import warn
 from kept.units import size_text
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 def show(location: str | None, ref: str, *, as_json: bool) -> None:
     """Show all about a version: aliases, metadata, files."""
     version = opened(location).version(ref)
+    if version.record.is_uncertain:
+        message = "a newer record cannot be read: it may move the aliases, or delete the version"
+        warn(version.reference, [message])
     if as_json:
         print_json(version_json(version) | {"files": files_json(version)})
     else:

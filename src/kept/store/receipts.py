@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kept.bucket.base import Bucket
+    from kept.store.log.log import Logs
 
 _ROOT = "outbox/"
 _KEY = re.compile(r"outbox/[0-9a-f]{16}/[A-Za-z0-9._-]+\.json")
@@ -80,6 +81,24 @@ def receipts(bucket: Bucket) -> Iterator[Receipt]:
 def readable_receipts(bucket: Bucket) -> Iterator[Receipt]:
     """Yield the receipts that can be read, without a warning of the others."""
     return filter(None, (_read(bucket, key) for key in _keys(bucket)))
+
+
+def check_ends(logs: Logs) -> None:
+    """Raise Damaged if a mirror has confirmed records that a log no longer has."""
+    for receipt in readable_receipts(logs.bucket):
+        head = logs.of(receipt.artifact).view().head
+        if receipt.record > head:
+            raise Damaged(f"{receipt.artifact}: {lost_end(receipt, head)}. Run kept repair.")
+
+
+def lost_end(receipt: Receipt, head: int) -> str:
+    """Return the message about records that a mirror has confirmed, and the log no longer has."""
+    lost = receipt.record - head
+    many = "the last record is" if lost == 1 else f"the last {lost} records are"
+    return (
+        f"the mirror {receipt.destination} has confirmed record {receipt.record}, the log ends "
+        f"with {head}: {many} lost"
+    )
 
 
 def damaged_receipts(bucket: Bucket) -> Iterator[str]:

@@ -14,7 +14,7 @@ from kept.store.log.fence import lists, read_list
 from kept.store.log.history import version_records
 from kept.store.log.records import number_of
 from kept.store.problems import Problem
-from kept.store.receipts import damaged_receipts, receipts
+from kept.store.receipts import damaged_receipts, lost_end, readable_receipts
 from kept.store.scrub.blobs import READ_ERRORS, reason
 from kept.store.scrub.content import ContentCheck
 from kept.store.scrub.report import Report
@@ -84,7 +84,7 @@ class StoreCheck:
         try:
             for key in damaged_receipts(self._bucket):
                 self._found(key, f"{key} is damaged: the receipt of a mirror cannot be read", key)
-            return list(receipts(self._bucket))
+            return list(readable_receipts(self._bucket))
         except READ_ERRORS as error:
             self._cannot_read("outbox/", error)
             return []
@@ -128,14 +128,8 @@ class StoreCheck:
     def _check_end(self, receipt: Receipt) -> None:
         """Find out whether a mirror has confirmed records that the log no longer has."""
         name, last = receipt.artifact, self._heads.get(receipt.artifact, 0)
-        lost = receipt.record - last
-        if lost > 0:
-            many = "the last record is" if lost == 1 else f"the last {lost} records are"
-            message = (
-                f"the mirror {receipt.destination} has confirmed record {receipt.record}, the log "
-                f"ends with {last}: {many} lost"
-            )
-            self._found(name, message, self._logs.of(name).records.key(last + 1))
+        if receipt.record > last:
+            self._found(name, lost_end(receipt, last), self._logs.of(name).records.key(last + 1))
 
     def _cannot_read(self, key: str, error: KeptError | OSError, where: str | None = None) -> None:
         self._found(where or key, reason(self._bucket, key, error), key)

@@ -338,3 +338,37 @@ def test_the_command(store, mirror, tmp_path):
     assert kept.open_store(store.location).verify().ok
     assert "1 value deleted" in run("--drop-replaced").output
     assert run("--from", str(tmp_path / "no-such")).exit_code == 2
+
+
+def test_an_artifact_that_has_lost_all_its_files_comes_back_by_its_mirror(store, mirror, tmp_path):
+    before = bytes_of(store)
+    shutil.rmtree(tmp_path / "store" / "artifacts" / "a")
+    assert not kept.open_store(store.location).verify().ok
+    assert kept.open_store(store.location).repair([mirror.location]).lost == []
+    assert bytes_of(store) == before
+
+
+def test_a_mirror_shows_that_the_last_record_is_lost(store, mirror, tmp_path, file):
+    version = store.log_artifact("a", file(b"the last one"))
+    follow(store, tmp_path)
+    harm(store, store.log("a").records.key(store.log("a").view().head), "lost")
+    fresh = kept.open_store(store.location)
+    for refused in (lambda: fresh.gc(grace=0), lambda: follow(fresh, tmp_path)):
+        with pytest.raises(Damaged, match="the last record is lost"):
+            refused()
+    fresh.repair([mirror.location])
+    fresh = kept.open_store(store.location)
+    assert fresh["a"].record == version.record
+    fresh.gc(grace=0)
+    assert fresh.verify().ok
+
+
+def test_content_of_a_deleted_version_that_is_lost_is_given_up(store):
+    [*_, blob] = store.deleted("a")[0].manifest.chunks()
+    harm(store, f"blobs/{blob.blob[:2]}/{blob.blob}", "cut")
+    assert not kept.open_store(store.location).verify().ok
+    plan = kept.open_store(store.location).repair()
+    assert [problem.where for problem in plan.lost] == ["a:v0"]
+    fresh = kept.open_store(store.location)
+    assert fresh.verify().ok
+    assert fresh.repair().is_empty

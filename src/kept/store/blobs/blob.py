@@ -72,6 +72,11 @@ def read_blob(bucket: Bucket, name: str, *, lent: bool = False) -> memoryview:
     return raw
 
 
+def read_unchecked(bucket: Bucket, name: str) -> memoryview:
+    """Return the raw bytes under a blob's key, whatever blob they are; raises Damaged."""
+    return _read_twice(bucket, name, MOST, lent=False)
+
+
 def read_head(bucket: Bucket, name: str) -> Head | None:
     """Return the head of a blob, or None if the blob is missing; raises Damaged.
 

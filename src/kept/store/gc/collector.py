@@ -28,6 +28,7 @@ from kept.store.blobs.blob import bases_lock, blob_key
 from kept.store.gc.marks import LEFT_OVER, Doomed, FinalDeletions, Marks
 from kept.store.log.fence import LISTS, PENDING, encode_list, is_of_gc, marked_blob
 from kept.store.log.history import live, version_records
+from kept.store.receipts import check_ends
 from kept.store.retention.delete import plan_prune, prune
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ class _Run:
         return self._doomed(unneeded, {key for key in why if why[key] != LEFT_OVER})
 
     def _unneeded(self, final: FinalDeletions) -> list[Item]:
+        check_ends(self._logs)
         self._marks = Marks(self._bucket, final)
         for name in self._names():
             self._mark(name, self._logs.of(name).view())

@@ -11,6 +11,7 @@ import re
 from datetime import datetime
 from enum import Enum
 from operator import itemgetter
+from reprlib import repr as short  # a damaged value can be megabytes long
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.digest import DIGEST, digest
@@ -101,15 +102,15 @@ def check_event(event: Json, artifact: str, number: int) -> None:
         kind = event["event"]
         check = _CHECKS.get(kind) if type(kind) is str else None
         if check is None:
-            raise ValueError(f"it has the event {kind!r}, which this kept does not know")
+            raise ValueError(f"it has the event {short(kind)}, which this kept does not know")
         found, moment, write_id = _STAMP(event)
         _check_moment(moment)
         if type(found) is not int or found != number:
-            raise ValueError(f"it is record {found!r}")
+            raise ValueError(f"it is record {short(found)}")
         if event.get("artifact", artifact) != artifact:
-            raise ValueError(f"it belongs to the artifact {event['artifact']!r}")
+            raise ValueError(f"it belongs to the artifact {short(event['artifact'])}")
         if type(write_id) is not str:
-            raise ValueError(f"write_id is {write_id!r}")
+            raise ValueError(f"write_id is {short(write_id)}")
         check(event)
         if event.get("previous") is not None:
             _check_link(event["previous"])
@@ -156,7 +157,7 @@ def _check_version(event: Event) -> None:
     for alias in aliases:
         _check_word(alias)
     if event.get("deleted", True) is not True:
-        raise ValueError(f"deleted is {event['deleted']!r}")
+        raise ValueError(f"deleted is {short(event['deleted'])}")
     if event.get("expires") is not None:
         _check_moment(event["expires"])
 
@@ -174,7 +175,7 @@ def _check_alias(event: Event) -> None:
         if event["expires"] is not None:
             _check_moment(event["expires"])
     if type(event.get("gc", "")) is not str:
-        raise ValueError(f"gc is {event['gc']!r}")
+        raise ValueError(f"gc is {short(event['gc'])}")
     for index in event.get("lost", ()):
         _check_index(index)
 
@@ -182,7 +183,7 @@ def _check_alias(event: Event) -> None:
 def _check_delete(event: Event) -> None:
     _check_index(event["index"])
     if type(event.get("reason", "")) is not str:
-        raise ValueError(f"reason is {event['reason']!r}")
+        raise ValueError(f"reason is {short(event['reason'])}")
 
 
 _CHECKS: dict[str, Callable[[Event], None]] = {
@@ -202,19 +203,19 @@ def _check_link(link: Json) -> None:
 def _check_moment(moment: Json) -> None:
     """Raise ValueError unless a value is a time with its zone, in ISO 8601."""
     if type(moment) is not str or datetime.fromisoformat(moment).tzinfo is None:
-        raise ValueError(f"{moment!r} is no time in UTC")
+        raise ValueError(f"{short(moment)} is no time in UTC")
 
 
 def _check_index(index: Json) -> None:
     if type(index) is not int or not 0 <= index < LIMIT:
-        raise ValueError(f"{index!r} is no number of a version")
+        raise ValueError(f"{short(index)} is no number of a version")
 
 
 def _check_digest(name: Json) -> None:
     if type(name) is not str or not DIGEST.fullmatch(name):
-        raise ValueError(f"{name!r} is no digest")
+        raise ValueError(f"{short(name)} is no digest")
 
 
 def _check_word(word: Json) -> None:
     if not is_word(word):
-        raise ValueError(f"{word!r} is no name")
+        raise ValueError(f"{short(word)} is no name")

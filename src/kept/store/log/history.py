@@ -137,7 +137,8 @@ class _Fold:
         deletion = self._deleted.get(index, from_start)
         deleted = deletion is not None
         if not deleted and not self._has_latest:
-            self._has_latest, names = True, [LATEST, *names]
+            self._has_latest = True
+            names = names if is_uncertain else [LATEST, *names]  # a newer one may exist
         return VersionRecord(
             index,
             event["type"],

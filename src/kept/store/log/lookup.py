@@ -77,11 +77,11 @@ def find(view: View, wanted: Reference, *, deleted: bool = False) -> VersionReco
     """
     faults: list[Fault] = []
     for record in version_records(view.items(), faults):
-        if matches(record, wanted) and (deleted or not record.deleted):
+        is_newest = _selector(wanted) == LATEST and not record.deleted
+        if (is_newest or matches(record, wanted)) and (deleted or not record.deleted):
             if record.is_uncertain and wanted.index is None and wanted.digest is None:
-                selector = wanted.alias or LATEST
                 raise Damaged(
-                    f"Which version of {wanted.name} is {selector!r} is not certain: "
+                    f"Which version of {wanted.name} is {_selector(wanted)!r} is not certain: "
                     f"{refusal(faults)} As far as the log can be read, it is v{record.index}; name "
                     f"{wanted.name}:v{record.index} to use that."
                 )

@@ -62,9 +62,10 @@ class LogRepair:
 
     def exact(self, displaced: Mapping[tuple[str, int], Event]) -> None:
         """Find the records that something proves; see displaced."""
-        # A record that was found says more about the one before it, so the newest comes first.
-        for _ in range(2):
-            for position in reversed(range(len(self._items))):
+        # A record that was found says much about the one before it, and where a copy continues.
+        places = range(len(self._items))
+        for order in (reversed(places), places):
+            for position in order:
                 item = self._items[position]
                 if isinstance(item, Fault):
                     self._take(position, self._proved(self._place(position), displaced))
@@ -149,7 +150,7 @@ class LogRepair:
                 if place.link["write_id"] in ids:
                     return events[ids.index(place.link["write_id"])]
                 continue
-            if place.before is not None and place.before["write_id"] not in ids:
+            if place.number > 1 and (not place.before or place.before["write_id"] not in ids):
                 continue
             start = ids.index(place.before["write_id"]) + 1 if place.before else 0
             if start < len(events) and ids[start] not in own:

@@ -29,7 +29,7 @@ from kept.store.repair.set_aside import keep_copy, set_aside
 from kept.store.repair.sources import Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from kept.bucket.base import Bucket
     from kept.bucket.transfer import Progress
@@ -113,8 +113,9 @@ def drop_replaced(bucket: Bucket) -> int:
 
 def _plan_logs(bucket: Bucket, mirrors: Sequence[Bucket], plan: Plan) -> dict[str, LogRepair]:
     logs, copies = Logs(bucket), [Logs(mirror) for mirror in mirrors]
-    names = sorted({*logs.names(), *(name for copy in copies for name in _shared(copy, logs))})
     known = list(readable_receipts(bucket))
+    # An artifact that has lost its last file is known by its mirrors.
+    names = sorted({*logs.names(), *(receipt.artifact for receipt in known)})
     confirmed = {name: max((r.record for r in known if r.artifact == name), default=0)
                  for name in names}  # fmt: skip
     repairs = {
@@ -130,12 +131,6 @@ def _plan_logs(bucket: Bucket, mirrors: Sequence[Bucket], plan: Plan) -> dict[st
         repair.rest(orphans)
         repair.add_to(plan)
     return repairs
-
-
-def _shared(copy: Logs, logs: Logs) -> Iterator[str]:
-    """Yield the artifacts that both stores have: a repair brings back no whole artifact."""
-    own = set(logs.names())
-    return (name for name in copy.names() if name in own)
 
 
 def _plan_lists(bucket: Bucket, plan: Plan) -> None:
@@ -198,7 +193,8 @@ def _fetch(bucket: Bucket, step: Fetch, sources: Sources) -> None:
         raise KeptError(f"{step.key} cannot be brought back any longer: {step.why}. Repair again.")
     raw = bytes(found[0])
     if exists(bucket, step.key):
-        sources.moved(step.key, set_aside(bucket, step.key))
+        sources.hold(step.blob)
+        set_aside(bucket, step.key)
     bucket.put(step.key, raw_form([raw]))
     unmark_damaged(bucket, step.blob)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.digest import digest
 from kept.errors import Damaged, KeyNotFound
-from kept.store.blobs.blob import HEADER, blob_key, read_blob
+from kept.store.blobs.blob import HEADER, MAGIC, blob_key, read_blob, read_unchecked
 from kept.store.blobs.header import MOST
 from kept.store.encoding import read_bounded
 from kept.store.repair.bits import flipped_back
+from kept.store.repair.plan import ASIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -35,7 +37,10 @@ class Sources:
         """Take the bucket itself, the buckets of mirrors, and files or folders of checkpoints."""
         self._bucket, self.mirrors = bucket, mirrors
         self._files = _Files(places)
-        self._displaced: dict[str, str] = {}  # blob -> the key that has its bytes
+        self._displaced: dict[str, str] = {}  # blob -> the blob under whose key its bytes lie
+        self._displaced_manifests: dict[str, bytes] = {}
+        self._held: dict[str, bytes] = {}  # raw bytes of blobs
+        self._aside: dict[str, str] = {}  # blob -> the key below damaged/ that has its bytes
         self._uses: dict[str, list[Use]] = {}
 
     def add(self, manifest: Manifest) -> None:
@@ -49,22 +54,39 @@ class Sources:
 
     def add_damaged(self, blob: str) -> None:
         """Note what the bytes under the key of a damaged blob are: perhaps those of another one."""
-        data = self._stored(blob_key(blob))
-        if data is not None:
-            self._displaced[digest(memoryview(data)[HEADER.size :])] = blob_key(blob)
+        with contextlib.suppress(Damaged):
+            self._displaced[digest(read_unchecked(self._bucket, blob))] = blob
 
-    def moved(self, key: str, target: str) -> None:
-        """Note that a damaged value has another key now."""
-        for blob, holder in self._displaced.items():
-            if holder == key:
-                self._displaced[blob] = target
+    def add_damaged_manifest(self, key: str) -> None:
+        """Note the same of a manifest."""
+        data = self._stored(key)
+        if data is not None:
+            self._displaced_manifests[digest(data)] = bytes(data)
+
+    def add_set_aside(self) -> None:
+        """Note what earlier repairs have set aside: one that was cut off leaves whole blobs."""
+        for key in self._bucket.keys(f"{ASIDE}blobs/"):
+            data = self._stored(key)
+            if data is not None and bytes(data[:4]) == MAGIC:
+                self._aside[digest(memoryview(data)[HEADER.size :])] = key
+
+    def hold(self, blob: str) -> None:
+        """Keep the bytes of other blobs that lie under a blob's key, which is about to be moved."""
+        for other, holder in self._displaced.items():
+            if holder == blob and (found := self.find(other)):
+                self._held[other] = bytes(found[0])
 
     def find(self, blob: str) -> tuple[Buffer, str] | None:
         """Return the raw bytes of a damaged blob, checked, and where they are from."""
+        if blob in self._held:
+            return self._held[blob], "found under another name"
+        if blob in self._aside and (data := self._stored(self._aside[blob])) is not None:
+            return memoryview(data)[HEADER.size :], f"from {self._aside[blob]}"
         if blob in self._displaced:
-            data = self._stored(self._displaced[blob])
-            if data is not None and digest(memoryview(data)[HEADER.size :]) == blob:
-                return memoryview(data)[HEADER.size :], "found under another name"
+            with contextlib.suppress(Damaged):
+                raw = read_unchecked(self._bucket, self._displaced[blob])
+                if digest(raw) == blob:
+                    return raw, "found under another name"
         data = self._stored(blob_key(blob))
         right = flipped_back(memoryview(data)[HEADER.size :], blob) if data is not None else None
         if right is not None:
@@ -78,6 +100,8 @@ class Sources:
 
     def manifest(self, key: str, name: str) -> tuple[bytes, str] | None:
         """Return the bytes of a damaged manifest, checked, and where they are from."""
+        if name in self._displaced_manifests:
+            return self._displaced_manifests[name], "found under another name"
         data = self._stored(key)
         right = flipped_back(data, name) if data is not None else None
         if right is not None:

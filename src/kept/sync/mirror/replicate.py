@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.bucket.transfer import Transfer
-from kept.errors import ArtifactNotFound, Diverged
+from kept.errors import ArtifactNotFound, Damaged, Diverged
 from kept.store.log.fence import WriteFence, is_fence, with_write_fence
 from kept.store.log.history import VersionRecord, version_records
+from kept.store.receipts import lost_end
 from kept.store.signing.signatures import copy_signatures
 from kept.sync.mirror.copy_content import ContentCopy
 
@@ -86,6 +87,9 @@ class Sync:
         view = self._source.log(self._name).view()
         if not view.head:
             raise ArtifactNotFound(f"No artifact {self._name!r} in {self._source.location}.")
+        confirmed = receipts.receipt(self._name) if receipts and not self._done else None
+        if confirmed and confirmed.record > view.head:
+            raise Damaged(f"{self._name}: {lost_end(confirmed, view.head)}. Run kept repair.")
         self._target.create()
         self._learn(self._target.log(self._name).view())
         new = itertools.takewhile(lambda e: e["number"] > self._done, view.backwards())
