@@ -22,7 +22,7 @@ from kept.sync.outbox.outbox import Outbox
 from kept.units import size_text
 
 if TYPE_CHECKING:
-    from kept.sync.outbox.outbox import Entry
+    from kept.sync.outbox.entry import Entry
 
 
 class Outcome(NamedTuple):
@@ -55,8 +55,8 @@ def send(folder: str | None, location: str | None, artifact: str | None, *, as_j
         for copied in copies:
             print_copied(copied)
         if not outcomes and not copies:
-            mirrorless = f"; {store.location} has no mirrors" if store else ""
-            click.echo(f"Nothing waits in {outbox.folder}{mirrorless}.")
+            mirrorless = f"; {clean(store.location)} has no mirrors" if store else ""
+            click.echo(f"Nothing waits in {clean(outbox.folder)}{mirrorless}.")
     if any(outcome.error for outcome in outcomes):
         raise SystemExit(1)
 
@@ -92,7 +92,7 @@ def _send_to_wandb(outbox: Outbox, entries: list[Entry], artifact: str | None) -
     from kept.sync.wandb.uploads import send_left
 
     sent, size = 0, sum(entry.size for entry in entries)
-    with progress(f"Sending to {destination_label(entries[0])}", "bytes") as moved:
+    with progress(f"Sending to {clean(destination_label(entries[0]))}", "bytes") as moved:
         moved(sent, size)
         for entry in send_left(outbox, entries[0].destination, artifact):
             sent += entry.size
@@ -103,7 +103,7 @@ def _send_to_store(outbox: Outbox, entries: list[Entry], artifact: str | None) -
     from kept.sync.outbox.deliver import Delivery
 
     destination = entries[0].destination
-    with progress(f"Sending to {destination_label(entries[0])}", "bytes") as moved:
+    with progress(f"Sending to {clean(destination_label(entries[0]))}", "bytes") as moved:
         moved(0, sum(entry.size for entry in entries))
         store = opened(destination, may_be_new=True)
         Delivery(store, outbox).send(moved, artifact, in_parts=True)

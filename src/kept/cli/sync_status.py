@@ -15,7 +15,7 @@ from kept.units import size_text
 
 if TYPE_CHECKING:
     from kept.store.store import Store
-    from kept.sync.outbox.outbox import Entry
+    from kept.sync.outbox.entry import Entry
 
 
 class Waiting(NamedTuple):
@@ -114,7 +114,7 @@ def _print_table(found: list[Waiting]) -> None:
     print_table(columns, rows)
     for w in found:
         if w.refused:
-            rejected = f"{counted(w.refused, 'checkpoint')} of {w.artifact} rejected"
+            rejected = f"{counted(w.refused, 'checkpoint')} of {clean(w.artifact)} rejected"
             later = "kept sync tries again, --drop-refused drops them"
             click.echo(f"{rejected}: {clean(str(w.reason))} ({later})")
 
@@ -134,7 +134,7 @@ def drop_rejected(folder: str | None, artifact: str | None, *, yes: bool, as_jso
         ])  # fmt: skip
         return
     for e in dropped:
-        click.echo(f"Dropped {clean(e.artifact)} for {clean(destination_label(e))}, {e.time}")
+        click.echo(clean(f"Dropped {e.artifact} for {destination_label(e)}, {e.time}"))
     if not dropped:
         click.echo("No checkpoint is rejected, or another process is sending it.")
 
