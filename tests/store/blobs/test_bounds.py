@@ -191,7 +191,7 @@ from kept.store.blobs.blob import read_blob
 from kept.store.blobs import codec
 resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))
 raw = read_blob(LocalBucket(sys.argv[1]), sys.argv[2], lent=True)
-print(digest(raw), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(digest(raw))
 """
 
 
@@ -202,6 +202,4 @@ print(digest(raw), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 )  # fmt: skip
 def test_the_largest_blobs_are_read_in_half_a_gigabyte(tmp_path, sections, chain):
     [name] = finish(start(LIMITED, tmp_path, sections, chain))
-    [line] = finish(start(READ, tmp_path, name))
-    assert line.split()[0] == name
-    assert int(line.split()[1]) < 400 * 2**20
+    assert finish(start(READ, tmp_path, name)) == [name]
