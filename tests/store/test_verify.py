@@ -1,13 +1,16 @@
 import errno
 import os
 import re
+import threading
+import time
 from collections import Counter
 
 import numpy as np
 import pytest
 
 import kept
-from kept.errors import Damaged, InvalidInput
+from kept.digest import digest
+from kept.errors import AccessDenied, Damaged, InvalidInput, Unreachable
 from kept.store.blobs.blob import bases_of
 from kept.store.encoding import seal
 from kept.store.receipts import Receipts
@@ -392,3 +395,68 @@ def test_options_that_are_not_valid(store, wrong):
     [(name, value)] = wrong.items()
     with pytest.raises(InvalidInput, match=f"^{name} is .*{re.escape(repr(value))}"):
         store.verify(**wrong)
+
+
+def test_a_manifest_that_names_a_wrong_place(store, tmp_path):
+    """It is sealed well, as by a faulty writer: its versions are damaged, others are not."""
+    for name in "ab":
+        write(tmp_path / "d" / name, name.encode() * 1000)
+    sound = store.log_artifact("m", tmp_path / "d")
+    data = bytes(store.bucket.get(manifest_of(store, "m:v0"))).replace(b"1000,0,0]", b"1000,0,9]")
+    name = digest(data)
+    put(store, f"manifests/{name[:2]}/{name}.json", data)
+    record = store.log("m").records.read(1)
+    facts = {k: record[k] for k in ("type", "digest", "size", "aliases", "metadata", "event")}
+    store.log("m").append(facts | {"index": 1, "manifest": name})
+    [problem] = store.verify().problems
+    assert (problem.where, problem.key) == ("m:v1", manifest_of(store, "m:v1"))
+    assert sound.verify().ok
+
+
+def test_object_storage(s3, file):
+    """Several blobs at a time; a damaged, a missing and a forbidden one are named."""
+    store = kept.open_store(s3)
+    for n in range(12):
+        store.log_artifact("m", file(b"%d" % n * 1000))
+    flip, gone, forbidden = (blobs(store, "m", n)[0] for n in (2, 3, 4))
+    put(store, flip, flipped(store.bucket.get(flip)))
+    store.bucket.delete(gone)
+    lock, here, most = threading.Lock(), 0, 0
+
+    class Watched(Wrapped):
+        def get(self, key, *args):
+            nonlocal here, most
+            if not key.startswith("blobs/"):
+                return self.inner.get(key, *args)
+            with lock:
+                here += 1
+                most = max(most, here)
+            try:
+                time.sleep(0.02)
+                if key == forbidden:
+                    raise AccessDenied(f"403 Forbidden: {key}")
+                return self.inner.get(key, *args)
+            finally:
+                with lock:
+                    here -= 1
+
+    report = kept.Store(Watched(store.bucket)).verify()
+    assert {p.key: p.where for p in report.problems} == {
+        flip: "m:v2", gone: "m:v3", forbidden: "m:v4"
+    }  # fmt: skip
+    assert report.blobs == 12
+    assert 2 <= most <= 8
+
+
+@pytest.mark.parametrize("error", [AccessDenied, Unreachable])
+def test_an_error_of_the_whole_bucket_is_no_damage(store, keys, error):
+    class Away(Wrapped):
+        def get(self, key, *args):
+            if key.startswith("blobs/"):
+                self.is_away = True
+            if vars(self).get("is_away"):
+                raise error("no")
+            return self.inner.get(key, *args)
+
+    with pytest.raises(error):
+        kept.Store(Away(store.bucket)).verify()

@@ -211,6 +211,22 @@ def test_a_second_check_beside_it_does_no_harm(cache, store):
     assert list(cache.iterdir()) == []
 
 
+def test_the_end_of_a_check_leaves_the_bookmark_of_another(cache, store):
+    inner, other = store.bucket, kept.open_store(store.location)
+
+    class Beside(Wrapped):
+        begun = False
+
+        def get(self, key, *args):
+            if key.startswith("blobs/") and not self.begun:
+                self.begun = True
+                interrupt(other)
+            return inner.get(key, *args)
+
+    assert kept.Store(Beside(inner)).verify().ok
+    assert store.verify(resume=True).skipped == 3
+
+
 CHILD = """
 import sys, time
 import kept

@@ -136,6 +136,18 @@ def test_a_base_that_is_missing(model, data, store, capsys):
     assert f"{path.name} is stored again" in out
 
 
+def test_damage_that_no_save_can_mend_is_reported_once(store, capsys):
+    """The base is in older versions only: a version is looked at again, and nothing has changed."""
+    version = store.log_artifact("m", kept.MemoryFile("base", [os.urandom(2_000_000)]))
+    [chunk] = version.manifest.chunks()
+    flip(Path(store.location, "blobs", chunk.blob[:2], chunk.blob))
+    scrubber = scrub.BackgroundScrub(1.0)
+    for _ in range(3):
+        scrubber.committed(version, frozenset())
+        assert scrubber.wait(PATIENCE)
+    assert capsys.readouterr().out.count("cannot be read") == 1
+
+
 def test_each_blob_is_read_once_in_a_fit(model, data, store, monkeypatch):
     fit(model, data, callback(store), epochs=1)
     reads, real = [], scrub.read_all
