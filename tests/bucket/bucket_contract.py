@@ -219,6 +219,11 @@ class BucketContract:
             assert list(bucket.keys(prefix)) == inside
             for after in ("", "0", "a", "a/", "a/x", "a-b/x", "a0", "a/a/x", "ab/_/x-y", "zzz"):
                 assert list(bucket.keys(prefix, after)) == [key for key in inside if key > after]
+            below = sorted({key[len(prefix) :].partition("/")[0] for key in inside})
+            for after in ("", "0", "a", "a/", "ab", "zzz"):
+                found = list(bucket.names(prefix, after))
+                assert found == sorted(found)
+                assert [n for n in found if n in below] == [n for n in below if n > after]
             assert list(bucket.folders(prefix)) == sorted(folders)
         assert {key: bucket.get(key) for key in bucket.keys("")} == model
 

@@ -112,6 +112,13 @@ class Bucket(Protocol):
         whether the place holds anything. Raises Unreadable if a folder cannot be read.
         """
 
+    def names(self, prefix: str, after: str = "") -> Iterator[str]:
+        """Yield the names directly below a folder that are greater than after, in ascending order.
+
+        These are the last parts of keys, and the names of folders: so a folder in the place of a
+        value is noticed. A folder without a key may be among them. Otherwise as keys.
+        """
+
     def items(self, prefix: str) -> Iterator[Item]:
         """Yield the keys as keys does, with the length of each value and the time of its last put.
 

@@ -110,6 +110,10 @@ class LocalBucket:
             else:
                 yield prefix + name
 
+    def names(self, prefix: str, after: str = "") -> Iterator[str]:
+        found = local_read.names(self.root, self._path(prefix))
+        yield from sorted(name for name in found if name > after and is_key(name))
+
     def items(self, prefix: str) -> Iterator[Item]:
         for key in self.keys(prefix):
             found = local_read.entry_stat(self._path(key))

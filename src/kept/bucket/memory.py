@@ -68,6 +68,10 @@ class MemoryBucket:
             keys = sorted(key for key in self._values if key.startswith(prefix) and key > after)
         yield from keys
 
+    def names(self, prefix: str, after: str = "") -> Iterator[str]:
+        found = {key[len(prefix) :].partition("/")[0] for key in self.keys(prefix)}
+        yield from sorted(name for name in found if name > after)
+
     def items(self, prefix: str) -> Iterator[Item]:
         with self._lock:
             found = [

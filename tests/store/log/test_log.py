@@ -5,9 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from kept.bucket.local import LocalBucket
 from kept.bucket.memory import MemoryBucket
 from kept.errors import Damaged, KeptError, KeyExists
 from kept.store.encoding import seal
+from kept.store.log.events import Fault
 from kept.store.log.log import Logs
 from kept.store.log.pages import BIG_PAGE, PAGE
 from tests.helpers import Wrapped
@@ -24,9 +26,9 @@ class Counting(Wrapped):
         self.gets += 1
         return self.inner.get(*args)
 
-    def keys(self, *args):
+    def names(self, *args):
         self.lists += 1
-        return self.inner.keys(*args)
+        return self.inner.names(*args)
 
 
 @pytest.fixture
@@ -279,3 +281,15 @@ def test_racing_writers_leave_no_gap_and_no_double(bucket, small_pages, shared):
     assert [n for n in Logs(bucket).of("m").pages.numbers() if n % 16 == 0] == [
         16 * n for n in range(1, 8)
     ]
+
+
+@pytest.mark.parametrize("number", [3, 5])
+def test_a_folder_in_the_place_of_a_record_is_a_fault(tmp_path, number):
+    log = fill(LocalBucket(tmp_path), 5)
+    path = tmp_path / log.records.key(number)
+    path.unlink()
+    path.mkdir()
+    view = Logs(LocalBucket(tmp_path)).of("m").view()
+    assert [item.number for item in view.items() if isinstance(item, Fault)] == [number]
+    with pytest.raises(Damaged, match="a folder"):
+        Logs(LocalBucket(tmp_path)).of("m").append(CHANGE)

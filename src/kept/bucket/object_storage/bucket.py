@@ -128,6 +128,10 @@ class ObjectBucket:
         # The library cuts a / at the end of after, so the listing can begin a little earlier.
         return (item.key for item in self._items(prefix, after) if item.key > after)
 
+    def names(self, prefix: str, after: str = "") -> Iterator[str]:
+        found = {key[len(prefix) :].partition("/")[0] for key in self.keys(prefix, prefix + after)}
+        return iter(sorted(name for name in found if name > after))
+
     def items(self, prefix: str) -> Iterator[Item]:
         return self._items(prefix, "")
 

@@ -5,6 +5,7 @@ A record is created once. Only a repair replaces one that cannot be read.
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 8  # if the bucket answers "exists" for a record that cannot be read
 _PAUSE = 0.02  # seconds before the second attempt, twice as many before each further one
 _AHEAD = 16  # records read at once if each one costs a round trip
+_NAME = re.compile(r"[0-9]{20}\.json")
 _MOST_LOST = 1000  # missing records that are named one by one
 
 
@@ -168,10 +170,9 @@ class Records:
 
 def numbers_in(bucket: Bucket, folder: str, after: int = 0) -> Iterator[int]:
     """Yield the numbers of the records or pages in a folder that are greater than after."""
-    for key in bucket.keys(folder, f"{folder}{after:020d}.json"):
-        name = key.rpartition("/")[2].removesuffix(".json")
-        if name.isdecimal() and name.isascii() and key == f"{folder}{int(name):020d}.json":
-            yield int(name)
+    for name in bucket.names(folder, f"{after:020d}.json"):
+        if _NAME.fullmatch(name):
+            yield int(name.removesuffix(".json"))
 
 
 def number_of(item: Item) -> int:
