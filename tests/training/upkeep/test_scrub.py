@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,31 @@ def test_a_base_that_another_artifact_has_stored(model, data, store):
     flip(Path(store.location, "blobs", name[:2], name))
     fit(model, data, callback(store), epochs=2)
     assert store.verify().ok
+
+
+def test_object_storage(model, data, s3):
+    """A commit there believes the newest manifest, except for blobs that are marked."""
+    helpers.fit(model, data, callback(s3), epochs=1)
+    store = kept.open_store(s3)
+    [name] = {c.blob for c in store["m"].manifest.chunks() if c.size == 600 * 600 * 4}
+    key = f"blobs/{name[:2]}/{name}"
+    damaged = bytearray(store.bucket.get(key))
+    damaged[1000] ^= 4
+    store.bucket.put(key, [bytes(damaged)])
+    checkpoint = callback(s3)
+
+    def wait(epoch, logs):
+        limit = time.monotonic() + PATIENCE
+        while len(checkpoint.versions) <= epoch and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert checkpoint._controller.parts.upkeep._scrub.wait(PATIENCE)
+
+    after = keras.callbacks.LambdaCallback(on_epoch_end=wait)
+    helpers.fit(model, data, checkpoint, after, epochs=3)
+    checkpoint.close()
+    assert len(store.versions("m")) == 4
+    assert store.verify().ok
+    assert bytes(store.bucket.get(f"damaged/{key}")) == bytes(damaged)
 
 
 def test_a_base_that_is_missing(model, data, store, capsys):
