@@ -16,11 +16,14 @@ test: $(VENV)/test.done
 	$(BIN)/python tests/run_all.py
 
 ## Tests that take minutes or real servers on the loopback (Ceph, Azurite). Installs these; Ceph needs root.
+# The last lines are the table of docs/reliability.md.
 test-integration: $(VENV)/test.done
 	tests/integration/install.sh $(BIN)/python
+	rm -rf build/reliability
 	$(BIN)/python -m pytest -m integration -rs tests
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -m integration tests/training/resume/test_resume_across.py
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m integration tests/training/resume/test_resume_across.py
+	$(BIN)/python -m tests.reliability.table
 
 # The tests of saving, loading and resuming that depend on the framework.
 SAVING := $(patsubst %,tests/training/%.py,keras_api/test_private_api save/test_models keras_api/test_formats \

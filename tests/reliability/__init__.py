@@ -1,0 +1,1 @@
+"""Suites that damage, kill and forge, and count what becomes of it; docs/reliability.md."""
