@@ -116,14 +116,13 @@ def _drawn(unit: Unit | None) -> Progress:
             parts.TransferSpeedColumn(),
             parts.TimeRemainingColumn(),
         ],
-        "versions": [parts.MofNCompleteColumn()],
-        "blobs": [parts.MofNCompleteColumn()],
+        "versions": [parts.MofNCompleteColumn(), parts.TimeElapsedColumn()],
+        "blobs": [parts.MofNCompleteColumn(), parts.TimeElapsedColumn()],
     }
     return parts.Progress(
         parts.TextColumn("{task.description}", markup=False),
         parts.BarColumn(bar_width=None),
-        *(amounts[unit] if unit else []),
-        parts.TimeElapsedColumn(),
+        *(amounts[unit] if unit else [parts.TimeElapsedColumn()]),
         console=Console(file=sys.stderr),
         transient=True,
         expand=True,

@@ -212,7 +212,7 @@ def test_a_commit_whose_every_answer_is_lost_is_found_to_be_one(store, proxy, tm
 
 
 def test_a_server_that_only_says_conflict(store, proxy, tmp_path, monkeypatch):
-    monkeypatch.setattr(kept.store.log.log, "_PAUSE", 0.0001)
+    monkeypatch.setattr(kept.store.log.records, "_PAUSE", 0.0001)
     proxy.fault = lambda method, path: "409" if method == "PUT" and "/log/" in path else None
     with pytest.raises(KeptError, match="can neither be created nor read"):
         store.log_artifact("m", write(tmp_path / "f", b"x"))

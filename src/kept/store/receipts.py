@@ -75,7 +75,9 @@ def receipts(bucket: Bucket) -> Iterator[Receipt]:
         except KeyNotFound:
             continue
         except Damaged as error:
-            warn(key, [f"{error}. What this mirror has is not known. Run kept repair."])
+            warn(
+                _artifact_in(key), [f"{error}. What this mirror has is not known. Run kept repair."]
+            )
 
 
 def readable_receipts(bucket: Bucket) -> Iterator[Receipt]:
@@ -117,15 +119,19 @@ def unconfirmed(bucket: Bucket, key: str, locations: Iterable[str]) -> bytes | N
 
     Another receipt of the mirror names it, or it is at one of the locations.
     """
-    folder, _, name = key.rpartition("/")
+    folder = key.rpartition("/")[0]
     known = {f"{_ROOT}{_id_of(location)}": location for location in locations}
     for other in bucket.keys(f"{folder}/"):
         receipt = _read(bucket, other)
         known |= {folder: receipt.destination} if receipt else {}
     if folder not in known:
         return None
-    receipt = Receipt(known[folder], name.removesuffix(".json"), 0, -1)
+    receipt = Receipt(known[folder], _artifact_in(key), 0, -1)
     return _encoded(receipt)
+
+
+def _artifact_in(key: str) -> str:
+    return key.rpartition("/")[2].removesuffix(".json")
 
 
 def _keys(bucket: Bucket) -> Iterator[str]:
@@ -186,5 +192,6 @@ def _confirmed(bucket: Bucket, key: str) -> int | None:
         return _parsed(bucket, key).version
     except KeyNotFound:  # removed since it was listed
         return None
-    except Damaged:
-        return -1  # a receipt that cannot be read confirms nothing
+    except Damaged as error:  # a receipt that cannot be read confirms nothing
+        warn(_artifact_in(key), [f"{error}. What this mirror has is not known. Run kept repair."])
+        return -1

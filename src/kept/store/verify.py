@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from kept.store.scrub.affected import Named
     from kept.store.scrub.options import Options
 
+_FOLDERS = ("blobs/", "manifests/", "signatures/")
+
 
 def verify(logs: Logs, only: Named | None, options: Options) -> Report:
     """Check one version, or everything: see Store.verify."""
@@ -52,6 +54,7 @@ class StoreCheck:
     def run(self) -> list[Named]:
         """Add what is wrong to the report; return all versions of all logs, deleted ones too."""
         self._check_marker()
+        self._check_folders()
         self._check_lists()
         # Before the logs are read, because a mirror may confirm a record that comes meanwhile.
         confirmed = self._check_receipts()
@@ -67,6 +70,15 @@ class StoreCheck:
             problem = reason(self._bucket, FORMAT_KEY, error)
         if problem:
             self._found(FORMAT_KEY, problem, FORMAT_KEY)
+
+    def _check_folders(self) -> None:
+        """Find out whether the names in each folder can be read."""
+        for folder in _FOLDERS:
+            try:
+                for _ in self._bucket.keys(folder):
+                    pass
+            except READ_ERRORS as error:
+                self._cannot_read(folder, error)
 
     def _check_lists(self) -> None:
         try:

@@ -13,7 +13,7 @@ from kept.store.receipts import Receipts
 from kept.store.repair.plan import ASIDE
 from kept.store.repair.repair import drop_replaced
 from kept.sync.mirror.replicate import Sync
-from tests.helpers import tree, write
+from tests.helpers import Wrapped, tree, write
 
 BIG = 2_000_000
 
@@ -212,6 +212,27 @@ def test_a_blob_that_no_source_has_is_set_aside_and_the_next_save_writes_it(stor
     assert not fresh.verify().ok
     fresh.log_artifact("a", [base, write(tmp_path / "in" / "head.txt", b"new")])
     assert fresh.verify().ok
+
+
+def test_an_error_that_passes_costs_nothing(store, monkeypatch):
+    """The disk fails while the repair is planned, and works again when it is carried out."""
+    from kept.store.repair.repair import carry_out, plan_repair
+
+    before = bytes_of(store)
+    blob = max(store.bucket.keys("blobs/"), key=store.bucket.size)
+    manifest = next(store.bucket.keys("manifests/"))
+    for key in (blob, manifest, store.log("a").records.key(3), store.log("b").records.key(4)):
+
+        class Failing(Wrapped):
+            def get(self, name, *args, key=key):
+                if name == key:
+                    raise Damaged(f"{name} cannot be read: Input/output error")
+                return self.inner.get(name, *args)
+
+        plan, sources = plan_repair(Failing(store.bucket))
+        assert plan.steps or plan.lost, key
+        carry_out(store.bucket, plan, sources)
+        assert bytes_of(store) == before, key
 
 
 def test_a_dry_run_changes_nothing_and_nothing_is_replaced_without_a_copy(store, tmp_path):

@@ -133,7 +133,8 @@ def _plan_lost(
             plan.lost.append(Problem(need.reference, problems[missing[0]] + note))
         if note:
             why = f"{need.reference} is deleted, and cannot be undeleted"
-            plan.steps.append(SetAside(manifest_key(need.record.manifest), why))
+            key = manifest_key(need.record.manifest)
+            plan.steps.append(SetAside(key, why, if_damaged=False))
     for blob in sorted(lost):
         if exists(bucket, blob_key(blob)):
             why = "no copy was found; the next save that has its bytes writes it again"

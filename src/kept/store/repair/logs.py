@@ -14,7 +14,8 @@ from kept.store.encoding import MOST_RECORD, read_bounded, seal, unseal
 from kept.store.log.events import Event, Fault, Item, Wrong
 from kept.store.log.history import version_records
 from kept.store.log.records import number_of
-from kept.store.repair.lost_version import missing_version, version_facts
+from kept.store.problems import Problem
+from kept.store.repair.lost_version import is_lost, missing_version, version_facts
 from kept.store.repair.plan import Append, Plan, SetAside, Write
 from kept.store.repair.salvage import copied, fits, is_event, mended, salvaged, substitute
 from kept.store.verify import whole_log
@@ -48,6 +49,7 @@ class LogRepair:
         self._items += self._lost_end(confirmed)
         self._pages = _page_events(log)
         self._why: dict[int, str] = {}
+        self._unreadable = {number_of(item) for item in self._items if self._is_unreadable(item)}
 
     def displaced(self) -> dict[tuple[str, int], Event]:
         """Return whole records that lie in wrong places, by the artifact and number they state."""
@@ -85,7 +87,11 @@ class LogRepair:
             why = self._why.get(event["number"])
             if why is not None:
                 key = self._log.records.key(event["number"])
-                plan.steps.append(Write(key, seal(event), why))
+                is_unknown = event["number"] in self._unreadable
+                if is_lost(event):
+                    message = f"nothing is left of v{event['index']}; its number is not used again"
+                    plan.lost.append(Problem(self._name, message))
+                plan.steps.append(Write(key, seal(event), why, if_unreadable=is_unknown))
         for number in self._strays:
             plan.steps.append(SetAside(self._log.records.key(number), "lies beyond the log's end"))
         self._add_pages(plan)
@@ -182,6 +188,10 @@ class LogRepair:
             return read_bounded(self._log.bucket, self._log.records.key(number), MOST_RECORD)
         except (KeyNotFound, Damaged):
             return None
+
+    def _is_unreadable(self, item: Item) -> bool:
+        is_there = isinstance(item, Fault) and item.wrong is Wrong.DAMAGED
+        return is_there and self._stored(number_of(item)) is None
 
     def _stated(self, number: int) -> Event | None:
         """Return the event in a record that lies in a wrong place, if it is whole."""

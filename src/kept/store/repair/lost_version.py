@@ -20,6 +20,11 @@ _EMPTY = Manifest(())
 _EMPTY_NAME = digest(_EMPTY.encode())
 
 
+def is_lost(event: Event) -> bool:
+    """Return whether an event only marks the place of a version of which nothing is left."""
+    return event["event"] == "version" and event["metadata"].get(_NOTE) == _LOST
+
+
 def missing_version(events: Sequence[Event], number: int) -> int | None:
     """Return the version that has to lie at a place in a log, None if none has to."""
     later = [event["index"] for event in _versions(events) if event["number"] > number]

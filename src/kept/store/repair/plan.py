@@ -18,6 +18,7 @@ class Write(NamedTuple):
     key: str
     data: bytes
     why: str
+    if_unreadable: bool = False  # only if the disk still cannot read the value: it was not known
 
 
 class Fetch(NamedTuple):
@@ -29,10 +30,11 @@ class Fetch(NamedTuple):
 
 
 class SetAside(NamedTuple):
-    """Move a value that cannot be read out of the way."""
+    """Move a value out of the way that cannot be read, or that is of no use."""
 
     key: str
     why: str
+    if_damaged: bool = True  # only if it still cannot be read: an error of a disk can pass
 
 
 class Append(NamedTuple):

@@ -13,8 +13,11 @@ import time
 from typing import TYPE_CHECKING
 
 from kept.bucket.open import bucket_at
+from kept.digest import digest
 from kept.errors import Damaged, InvalidInput, KeptError, KeyNotFound, NotAStore
-from kept.store.blobs.blob import bases_lock, raw_form
+from kept.store.blobs.blob import bases_lock, blob_key, raw_form, read_blob
+from kept.store.content.manifest import manifest_key
+from kept.store.encoding import MOST_VALUE, read_bounded
 from kept.store.format_marker import FORMAT_KEY, check_format, encoded_marker
 from kept.store.log.fence import LISTS, lists, read_list, unmark_damaged
 from kept.store.log.history import version_records
@@ -165,7 +168,8 @@ def _do(bucket: Bucket, step: Step, sources: Sources) -> None:
         case Fetch():
             _fetch(bucket, step, sources)
         case SetAside():
-            if exists(bucket, step.key):
+            is_whole = step.if_damaged and _is_whole_again(bucket, step.key)
+            if exists(bucket, step.key) and not is_whole:
                 set_aside(bucket, step.key)
         case Append():
             _append(bucket, step)
@@ -180,11 +184,22 @@ def _replace(bucket: Bucket, step: Write) -> None:
     except Damaged:
         set_aside(bucket, step.key)
         old = None
-    if old == step.data:
+    if old == step.data or (old is not None and step.if_unreadable):
         return
     if old is not None:
         keep_copy(bucket, step.key, old)
     bucket.put(step.key, [step.data])
+
+
+def _is_whole_again(bucket: Bucket, key: str) -> bool:
+    """Return whether a blob or manifest can be read by now: an error of a disk can pass."""
+    name = key.rpartition("/")[2].removesuffix(".json")
+    try:
+        if key == manifest_key(name):
+            return digest(read_bounded(bucket, key, MOST_VALUE)) == name
+        return key == blob_key(name) and len(read_blob(bucket, name)) >= 0
+    except (Damaged, KeyNotFound):
+        return False
 
 
 def _fetch(bucket: Bucket, step: Fetch, sources: Sources) -> None:

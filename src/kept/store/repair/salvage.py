@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kept.digest import DIGEST, digest
 from kept.errors import Damaged
-from kept.store.encoding import parse, seal
+from kept.store.encoding import canonical, parse, seal
 from kept.store.log.events import REPEATED, Event, check_event, follows, link_to, seal_of
 from kept.store.repair.bits import differs_in_one_bit, flipped_back
 
@@ -69,7 +69,7 @@ def salvaged(data: Buffer | None) -> dict[str, Any]:
         found["index"] = int(match[1])
     for key, kind in (("aliases", list), ("metadata", dict)):
         value = _value_of(text, key)
-        if isinstance(value, kind):
+        if isinstance(value, kind) and _is_json(value):
             found[key] = value
     return found
 
@@ -115,6 +115,14 @@ def _sealed(body: bytes) -> bytes:
         return seal(parse(body, ""))
     except Damaged:
         return b""
+
+
+def _is_json(value: Json) -> bool:
+    try:
+        canonical(value)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _value_of(text: str, key: str) -> Json:

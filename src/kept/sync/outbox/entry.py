@@ -71,7 +71,7 @@ def read_entry(number: int, folder: str) -> Entry | None:
     data = read_note(path)
     if data is None and os.path.isdir(folder):
         raise Damaged(f"{path} is missing")
-    return None if data is None else entry_of(number, folder, _checked(unseal(data, path), path))
+    return None if data is None else entry_of(number, folder, _checked(unseal(data, path), folder))
 
 
 def read_note(path: str) -> bytes | None:
@@ -105,10 +105,12 @@ def entry_of(number: int, folder: str, record: Json) -> Entry:
     )
 
 
-def _checked(record: Json, path: str) -> Json:
+def _checked(record: Json, folder: str) -> Json:
     """Return a record whose fields all have the right form; raises Damaged."""
+    path = os.path.join(folder, RECORD)
     try:
         _check(record)
+        _expect(folder.endswith(f"-{record['write_id']}"), "write_id")
     except (ValueError, KeyError, TypeError, InvalidPath) as error:
         raise Damaged(f"{path} is no entry of an outbox: {error!r}") from None
     return record
