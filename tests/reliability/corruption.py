@@ -22,7 +22,7 @@ from tests.reliability import damage, subjects
 from tests.reliability.cases import Hang, in_memory, limited, run
 from tests.reliability.commands import HANG, SIZES, TRACEBACK, changing, reading, same_place
 from tests.reliability.commands import kept as command
-from tests.reliability.table import Tally, report
+from tests.reliability.table import Tally, chosen, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -322,8 +322,7 @@ def main(options: list[str]) -> Tally:
             known[subject.name] = (subject, answer.result)
         choose = some_cases if short else cases
         every = [case for subject in made for case in choose(subject)]
-        wanted = [o for o in options if not o.startswith("--")]
-        every = [c for c in every if all(w in str(c) for w in wanted)]
+        every = chosen(every, options)
         for ended in run(functools.partial(judged, known), every):
             total.cases += 1
             if ended.error:

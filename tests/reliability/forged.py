@@ -8,9 +8,9 @@ bounded memory, and without touching a file outside its target.
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
-import random
 import resource
 import shutil
 import sys
@@ -26,7 +26,7 @@ from tests.reliability import damage, subjects
 from tests.reliability.cases import in_memory, run
 from tests.reliability.commands import HANG, TRACEBACK
 from tests.reliability.commands import kept as command
-from tests.reliability.table import Tally, report
+from tests.reliability.table import Tally, chosen, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,7 @@ RAW = {
     "broken": '{"a":',
     "million numbers": "[" + "1," * 999_999 + "1]",
     "million objects": "[" + "{}," * 999_999 + "{}]",
+    "five million objects": "[" + "{}," * 5_300_000 + "{}]",  # a record has 16 MiB at most
     "long text": '"' + "x" * 3_000_000 + '"',
 }
 VALUES: dict[str, Any] = {
@@ -246,6 +247,7 @@ def judged(subject: Subject, case: Case, _: str) -> dict[str, Any]:
     Places(Path.cwd()).put(case)
     bound_memory()
     for args in OF_OUTBOX if case.kind in ("entry", "refused") else COMMANDS:
+        gc.collect()  # each command has a process of its own otherwise
         answer = command(*args)
         tally.tried += 1
         said = f"{case}: {' '.join(args)}: exit {answer.code}: {answer.text[-700:]}"
@@ -300,10 +302,7 @@ def main(options: list[str]) -> Tally:
         subject = subjects.own(Path(folder, "own"))
         with_outbox(subject)
         every = list(cases(subject))
-        if "--short" in options:
-            every = random.Random(5).sample(every, 40)
-        wanted = [o for o in options if not o.startswith("--")]
-        every = [c for c in every if all(w in str(c) for w in wanted)]
+        every = chosen(every, options, 40)
         for ended in run(functools.partial(judged, subject), every):
             if ended.error:
                 total.add("tracebacks", f"{ended.case}: the case itself: {ended.error}")

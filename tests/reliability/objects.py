@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from tests.reliability import damage, subjects
 from tests.reliability.cases import in_memory, run
 from tests.reliability.commands import HANG, TRACEBACK, Answer
 from tests.reliability.commands import kept as command
-from tests.reliability.table import Tally, report
+from tests.reliability.table import Tally, chosen, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,10 +200,7 @@ def main(options: list[str]) -> Tally:
             # The bases of blobs need locks, which object storage lacks; readers follow them.
             subject = subjects.own(Path(folder, "own"))
             every = list(cases(subject))
-            if "--short" in options:
-                every = random.Random(7).sample(every, 3)
-            wanted = [o for o in options if not o.startswith("--")]
-            every = [c for c in every if all(w in str(c) for w in wanted)]
+            every = chosen(every, options, 3)
             for ended in run(functools.partial(judged, subject), every):
                 if ended.error:
                     total.add("tracebacks", f"{ended.case}: the case itself: {ended.error}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import random
 import shutil
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from tests.reliability import corruption, damage, subjects
 from tests.reliability.cases import Hang, in_memory, limited, run
 from tests.reliability.commands import HANG, TRACEBACK
 from tests.reliability.commands import kept as command
-from tests.reliability.table import Tally, report
+from tests.reliability.table import Tally, chosen, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,10 +190,7 @@ def main(options: list[str]) -> Tally:
         os.chmod(folder, 0o755)
         subject = subjects.own(Path(folder, "own"))
         every = list(cases(subject))
-        if "--short" in options:
-            every = random.Random(6).sample(every, 24)
-        wanted = [o for o in options if not o.startswith("--")]
-        every = [c for c in every if all(w in str(c) for w in wanted)]
+        every = chosen(every, options, 24)
         for ended in run(functools.partial(judged, subject), every):
             if ended.error:
                 total.add("tracebacks", f"{ended.case}: the case itself: {ended.error}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import random
 import re
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from tests.reliability import subjects
 from tests.reliability.cases import in_memory, run
 from tests.reliability.commands import HANG, TRACEBACK, Answer
 from tests.reliability.syscalls import COMMANDS, KILLED, Case, Judge, Run, prepared
-from tests.reliability.table import Tally, report
+from tests.reliability.table import Tally, chosen, report
 
 if TYPE_CHECKING:
     from tests.reliability.subjects import Subject
@@ -128,10 +127,7 @@ def main(options: list[str]) -> Tally:
             for syscall, number in ended.result:
                 faults = (*ANY, *(OF_WRITES if syscall in WRITES else ()))
                 every += [(ended.case, syscall, number, fault) for fault in faults]
-        wanted = [o for o in options if not o.startswith("--")]
-        every = [case for case in every if all(w in map(str, case) for w in wanted)]
-        if "--short" in options:
-            every = random.Random(8).sample(every, 40)
+        every = chosen(sorted(every), options, 20)
         for ended in run(functools.partial(judged, subject), every):
             if ended.error:
                 total.add("tracebacks", f"{ended.case}: the case itself: {ended.error}")

@@ -193,7 +193,9 @@ def _needs(store: kept.Store, version: kept.Version) -> set[str]:
 
 def sibling(subject: Subject, key: str) -> str | None:
     """Return another file of the same kind, of another artifact if there is one."""
+    needed = set[str]().union(*subject.needs.values())
     same = [k for k in subject.files() if kind(k) == kind(key) and k != key]
+    same = [k for k in same if k in needed] or same
     other = [k for k in same if k.split("/")[1] != key.split("/")[1]]
     close = sorted(
         other or same, key=lambda k: (k.split("/")[-1] != key.rsplit("/", maxsplit=1)[-1], k)

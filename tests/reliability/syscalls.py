@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import random
 import shutil
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from tests.reliability.cases import in_memory, run
 from tests.reliability.commands import HANG, TRACEBACK, Answer
 from tests.reliability.commands import kept as command
 from tests.reliability.inject import FAULTS, KILL, STAYS, Injector
-from tests.reliability.table import Tally, report
+from tests.reliability.table import Tally, chosen, report
 
 if TYPE_CHECKING:
     from tests.reliability.subjects import Subject
@@ -263,7 +262,6 @@ def judged(subject: Subject, case: Case, _: str) -> dict[str, Any]:
 
 def main(options: list[str]) -> Tally:
     short = "--short" in options
-    wanted = [o for o in options if not o.startswith("--")]
     subjects.prepare()
     total = Tally("syscalls", is_shown=True)
     with tempfile.TemporaryDirectory(prefix="kept-subjects-", dir=in_memory()) as folder:
@@ -275,9 +273,7 @@ def main(options: list[str]) -> Tally:
         for ended in run(functools.partial(counted, subject), kinds):
             assert ended.result, ended
             every += [ended.case._replace(at=n + 1) for n in range(ended.result)]
-        if short:
-            every = random.Random(4).sample(sorted(every), 40)
-        every = [c for c in every if all(w in str(c) for w in wanted)]
+        every = chosen(sorted(every), options, 40)
         for ended in run(functools.partial(judged, subject), every):
             if ended.error:
                 total.add("tracebacks", f"{ended.case}: the case itself: {ended.error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 from collections import Counter
 from pathlib import Path
@@ -71,12 +72,27 @@ class Tally:
         (FOLDER / f"{self.suite}-{form}.json").write_text(json.dumps(self.as_json()))
 
 
+def chosen(every: list[Any], options: list[str], short: int = 0) -> list[Any]:
+    """Return the cases that the options of a suite select.
+
+    --short takes so many by chance, --some=N takes N, and each word keeps the cases that have it.
+    """
+    most = short if "--short" in options else 0
+    for option in options:
+        if option.startswith("--some="):
+            most = int(option.removeprefix("--some="))
+    words = [option for option in options if not option.startswith("--")]
+    found = [case for case in every if all(word in str(case) for word in words)]
+    return random.Random(6).sample(found, most) if 0 < most < len(found) else found
+
+
 def report(tally: Tally, options: list[str]) -> int:
     """Print the counts of a suite and save them for the table; return the exit code."""
     print(json.dumps(tally.as_json()["counts"], indent=1))
     words = [o for o in options if not o.startswith("--") and not o.isdecimal()]
     if not words:  # then it was not only some cases
-        tally.save("short" if "--short" in options else "long")
+        some = any(o.startswith("--some=") for o in options)
+        tally.save("short" if "--short" in options else "some" if some else "long")
     return 0 if tally.ok else 1
 
 

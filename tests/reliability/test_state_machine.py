@@ -29,6 +29,7 @@ from kept.errors import ArtifactNotFound, VersionGone, VersionInUse, VersionNotF
 from kept.store.content import packing
 from kept.store.gc import collector
 from kept.store.log import pages
+from kept.store.receipts import Receipts
 from kept.store.repair.repair import carry_out, plan_repair
 from kept.sync.mirror.replicate import Sync
 from tests.helpers import Wrapped, tree
@@ -247,7 +248,9 @@ class StoreMachine(RuleBasedStateMachine):
     def sync(self, name, crash):
         if not self.model[name].versions:
             return
-        done = self.attempt(crash, lambda: Sync(self.store, self.copy, name).run())
+        receipts = Receipts(self.bucket, self.copy_bucket.location)
+        receipts.register(name)
+        done = self.attempt(crash, lambda: Sync(self.store, self.copy, name).run(receipts))
         if done is not None:
             self.saved[name] = copy.deepcopy(self.model[name])
             assert self.shown(self.copy)[name] == self.model[name].seen()
