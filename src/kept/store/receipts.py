@@ -76,7 +76,7 @@ def receipts(bucket: Bucket) -> Iterator[Receipt]:
             continue
         except Damaged as error:
             warn(
-                _artifact_in(key), [f"{error}. What this mirror has is not known. Run kept repair."]
+                _artifact_in(key), [_unknown(error)]
             )
 
 
@@ -128,6 +128,10 @@ def unconfirmed(bucket: Bucket, key: str, locations: Iterable[str]) -> bytes | N
         return None
     receipt = Receipt(known[folder], _artifact_in(key), 0, -1)
     return _encoded(receipt)
+
+
+def _unknown(error: Damaged) -> str:
+    return f"{error}. What this mirror has is not known. Run kept repair."
 
 
 def _artifact_in(key: str) -> str:
@@ -193,5 +197,5 @@ def _confirmed(bucket: Bucket, key: str) -> int | None:
     except KeyNotFound:  # removed since it was listed
         return None
     except Damaged as error:  # a receipt that cannot be read confirms nothing
-        warn(_artifact_in(key), [f"{error}. What this mirror has is not known. Run kept repair."])
+        warn(_artifact_in(key), [_unknown(error)])
         return -1

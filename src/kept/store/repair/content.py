@@ -134,7 +134,7 @@ def _plan_lost(
         if note:
             why = f"{need.reference} is deleted, and cannot be undeleted"
             key = manifest_key(need.record.manifest)
-            plan.steps.append(SetAside(key, why, if_damaged=False))
+            plan.steps.append(SetAside(key, why, cause=blob_key(missing[0])))
     for blob in sorted(lost):
         if exists(bucket, blob_key(blob)):
             why = "no copy was found; the next save that has its bytes writes it again"

@@ -22,7 +22,7 @@ _EMPTY_NAME = digest(_EMPTY.encode())
 
 def is_lost(event: Event) -> bool:
     """Return whether an event only marks the place of a version of which nothing is left."""
-    return event["event"] == "version" and event["metadata"].get(_NOTE) == _LOST
+    return event["event"] == "version" and bool(event["metadata"].get(_NOTE) == _LOST)
 
 
 def missing_version(events: Sequence[Event], number: int) -> int | None:

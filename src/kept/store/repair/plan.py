@@ -34,7 +34,7 @@ class SetAside(NamedTuple):
 
     key: str
     why: str
-    if_damaged: bool = True  # only if it still cannot be read: an error of a disk can pass
+    cause: str | None = None  # the damaged key, if not this one: an error of a disk can pass
 
 
 class Append(NamedTuple):

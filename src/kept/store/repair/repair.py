@@ -168,7 +168,7 @@ def _do(bucket: Bucket, step: Step, sources: Sources) -> None:
         case Fetch():
             _fetch(bucket, step, sources)
         case SetAside():
-            is_whole = step.if_damaged and _is_whole_again(bucket, step.key)
+            is_whole = _is_whole_again(bucket, step.cause or step.key)
             if exists(bucket, step.key) and not is_whole:
                 set_aside(bucket, step.key)
         case Append():
