@@ -51,6 +51,8 @@ SECTIONS = {
         "kept.store.content.manifest:Chunk",
         "kept.store.scrub.report:Report",
         "kept.store.problems:Problem",
+        "kept.store.repair.plan:Plan",
+        "kept.store.signing.statement:Signature",
         "kept.store.usage:Usage",
         "kept.store.retention.policy:Decision",
         "kept.store.retention.keep:Period",

@@ -41,7 +41,7 @@ def test_clean_leaves_nothing_that_steers_a_terminal():
 
 ODD = "".join(map(chr, [*range(0x20), 0x7F, *range(0x80, 0xA1), 0xAD, 0x200B, 0x202E, 0x2028,
                         0x2066, 0xFEFF, 0xE000, 0x1F600, 0xE0041, 0x10FFFF]))  # fmt: skip
-ODD += "é✓漢\\\""
+ODD += 'é✓漢\\"'
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,8 @@ def test_in_a_pipe_there_are_lines_for_long_work_only(s3, big, tmp_path):
             kept.open_store(s3).log_artifact("m", big)
         done = subprocess.run(list(map(str, command)), capture_output=True, check=True, timeout=60)
         assert json.loads(done.stdout)["reference"] == "m:v0"
-        found = re.findall(rb"Getting m:v0: 16.8 of 16.8 MB, [\d.]+ MB/s, 0:00:00 left\n", done.stderr)
+        last = rb"Getting m:v0: 16.8 of 16.8 MB, [\d.]+ MB/s, 0:00:00 left\n"
+        found = re.findall(last, done.stderr)
         assert bool(found) == bool(done.stderr) == lines
 
 

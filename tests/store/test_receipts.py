@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-import kept
 from kept.errors import DamageWarning
 from kept.store.receipts import Receipts, damaged_receipts, mirrored_up_to, receipts, unconfirmed
 

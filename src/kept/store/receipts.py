@@ -75,9 +75,7 @@ def receipts(bucket: Bucket) -> Iterator[Receipt]:
         except KeyNotFound:
             continue
         except Damaged as error:
-            warn(
-                _artifact_in(key), [_unknown(error)]
-            )
+            warn(_artifact_in(key), [_unknown(error)])
 
 
 def readable_receipts(bucket: Bucket) -> Iterator[Receipt]:

@@ -28,7 +28,9 @@ def test_a_link_to_a_file_in_the_same_folder_is_followed(folder, tmp_path):
     assert got == {f"d/{path}": b"mine" for path in ("absolute", "sub/relative", "twice", "sub/f")}
 
 
-@pytest.mark.parametrize("target", ["../../secret", "{}/secret", "../../next", "../sub/../../secret"])
+@pytest.mark.parametrize(
+    "target", ["../../secret", "{}/secret", "../../next", "../sub/../../secret"]
+)
 def test_a_link_that_leads_out_is_refused(folder, tmp_path, target):
     target = target.format(tmp_path)
     (tmp_path / "next").symlink_to("secret")

@@ -45,9 +45,8 @@ RETRIES = 6
 _MULTIPART = 64 * 1024 * 1024  # kept's own blobs are smaller; S3 takes 5 GiB in one request
 _LARGE = 1024 * 1024  # an upload that may take long
 _PART = 5 * 1024 * 1024  # the least that S3 takes
-_RANGE = (
-    16 * 1024 * 1024 + 4096
-)  # one request reads a value up to this size, such as kept's own blobs
+# One request reads a value up to this size, such as kept's own blobs.
+_RANGE = 16 * 1024 * 1024 + 4096
 _HIDDEN = "tmp/"
 _SINGLE_WRITER = "KEPT_SINGLE_WRITER"
 
