@@ -302,7 +302,7 @@ def main(options: list[str]) -> Tally:
         subject = subjects.own(Path(folder, "own"))
         with_outbox(subject)
         every = list(cases(subject))
-        every = chosen(every, options, 40)
+        every = chosen(every, options, 30)
         for ended in run(functools.partial(judged, subject), every):
             if ended.error:
                 total.add("tracebacks", f"{ended.case}: the case itself: {ended.error}")

@@ -215,10 +215,17 @@ class Judge:
         return None
 
     def check_got(self, succeeded: bool) -> None:
+        """Get leaves all files or none; if the disk stays broken, each old or new."""
         found = {k: v for k, v in tree(Path("got")).items() if not k.startswith(".kept-")}
-        wanted = self.subject.contents["a:v4"] if succeeded else OLD
-        if found != wanted:
-            self.note("wrong", f"get left { ({k: v[:20] for k, v in found.items()}) }")
+        new = self.subject.contents["a:v4"]
+        if found == new and not succeeded:
+            self.note("misreported", "get has replaced all files, and reports an error")
+        elif found != (new if succeeded else OLD) and not (
+            self.case.fault.endswith(STAYS)
+            and not succeeded
+            and all(found.get(name) in (new[name], OLD[name]) for name in new)
+        ):
+            self.note("wrong", f"get left { {k: v[:20] for k, v in found.items()} }")
 
     def check_again(self) -> None:
         """The next run of the command works, and the store is whole after it."""

@@ -33,6 +33,7 @@ from kept.store.receipts import Receipts
 from kept.store.repair.repair import carry_out, plan_repair
 from kept.sync.mirror.replicate import Sync
 from tests.helpers import Wrapped, tree
+from tests.reliability.cases import in_memory
 from tests.reliability.table import Tally
 
 NAMES = ("a", "b")
@@ -96,7 +97,8 @@ class Artifact:
 class StoreMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="kept-machine-"))
+        TALLY.cases += 1
+        self.folder = Path(tempfile.mkdtemp(prefix="kept-machine-", dir=in_memory()))
         self.values, self.copy_values = MemoryBucket(), MemoryBucket()
         self.model = {name: Artifact() for name in NAMES}
         self.saved: dict[str, Artifact] = {}  # what the copy has
