@@ -41,7 +41,7 @@ class Store(Maintenance):
         that cannot be reached now. For require_signed see open_store.
         """
         self.bucket = bucket
-        self.required_keys = required_keys(require_signed)
+        self.required_keys = required_keys(require_signed)  # one of them must have signed a version
         marker = check_format(bucket) if look else Marker(exists=False)
         self.exists = marker.exists  # False until the first version
         self.logs = Logs(bucket, marker.problem)  # the logs of its artifacts

@@ -9,7 +9,7 @@ from kept.training.options import Options, WandbOptions
 
 if TYPE_CHECKING:
     from kept.sync.outbox.deliver import Arrivals
-    from kept.sync.outbox.outbox import Entry
+    from kept.sync.outbox.entry import Entry
     from kept.training.decide.controller import Controller
     from kept.training.destinations.base import Destination
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kept.store.store import Store
     from kept.store.version import Version
     from kept.sync.outbox.deliver import Arrivals
-    from kept.sync.outbox.outbox import Entry
+    from kept.sync.outbox.entry import Entry
     from kept.training.destinations.base import Checkpoint, Destination
     from kept.training.monitor import Metric
     from kept.training.options import WandbOptions
