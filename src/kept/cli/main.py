@@ -116,6 +116,8 @@ def _damage_reported(ctx: click.Context) -> Iterator[None]:
             found.update((str(warning.message), None) for warning in damage)
             for text in found:
                 click.echo(f"Damaged: {clean(text)}", err=True)
+            if found:
+                click.echo("To see what can be brought back: kept repair", err=True)
     if found:
         ctx.exit(_DAMAGED)
 

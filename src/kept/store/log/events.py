@@ -61,6 +61,11 @@ class Fault(NamedTuple):
 Item = Event | Fault
 
 
+def refusal(faults: list[Fault]) -> str:
+    """Return the message of the error that faults cause."""
+    return f"{'; '.join(fault.message for fault in faults[:3])}. Run kept repair."
+
+
 def seal_of(event: Event) -> str:
     """Return the digest that seals an event's record; raises Damaged for one that is not JSON."""
     try:

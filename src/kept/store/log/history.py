@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import Damaged
 from kept.names import LATEST
-from kept.store.log.events import Event, Fault, Item, Wrong
+from kept.store.log.events import Event, Fault, Item, Wrong, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -67,13 +67,13 @@ def version_records(
         expected = record.index - 1
         yield record
     if expected is not None and not met and not fold.lost.issuperset(range(expected + 1)):
-        message = f"v{expected} is in no record of the log. Run kept repair."
+        message = f"v{expected} is in no record of the log"
         _meet(Fault(1, message, Wrong.SKIPPED), met, faults)
 
 
 def _meet(fault: Fault, met: list[Fault], faults: list[Fault] | None) -> None:
     if faults is None:
-        raise Damaged(fault.message)
+        raise Damaged(refusal([fault]))
     met.append(fault)
     faults.append(fault)
 
@@ -82,7 +82,7 @@ def _repeated(event: Event) -> Fault:
     number, index = event["number"], event["index"]
     return Fault(
         number,
-        f"Record {number} commits v{index}, and so does a later record. Run kept repair.",
+        f"Record {number} commits v{index}, and so does a later record",
         Wrong.REPEATED,
     )
 
@@ -91,7 +91,7 @@ def _skipped(event: Event, expected: int) -> Fault:
     number, index = event["number"], event["index"]
     return Fault(
         number,
-        f"v{expected} is in no record; record {number} commits v{index}. Run kept repair.",
+        f"v{expected} is in no record; record {number} commits v{index}",
         Wrong.SKIPPED,
     )
 

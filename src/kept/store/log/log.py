@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from kept.errors import Damaged, KeptError
 from kept.names import check_name, is_word
-from kept.store.log.events import Event, Fault, Item, Wrong, follows, link_to
+from kept.store.log.events import Event, Fault, Item, Wrong, follows, link_to, refusal
 from kept.store.log.pages import Pages, page_end
 from kept.store.log.records import Records, number_of
 from kept.units import time_text
@@ -210,8 +210,3 @@ class Log:
 
 def _is_artifact(name: str) -> bool:
     return is_word(name) and bool(name.strip("."))
-
-
-def refusal(faults: list[Fault]) -> str:
-    """Return the message of the error that faults cause."""
-    return f"{'; '.join(fault.message for fault in faults[:3])}. Run kept repair."

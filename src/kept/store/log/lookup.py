@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from kept.errors import ArtifactNotFound, Damaged, VersionNotFound
 from kept.names import LATEST, Reference
+from kept.store.log.events import refusal
 from kept.store.log.history import VersionRecord, version_records
-from kept.store.log.log import refusal
 from kept.store.problems import Problem, warn
 
 if TYPE_CHECKING:
