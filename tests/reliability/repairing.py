@@ -100,7 +100,10 @@ class Judge:
         """Return the versions whose bytes no longer exist anywhere."""
         fault = self.case.fault
         is_content = subjects.kind(fault.key) in ("blob", "manifest")
-        if not self.case.has_mirror and is_content and fault.damage != "swap":
+        needed_keys = set[str]().union(*self.subject.needs.values())
+        # Repair looks for the bytes of a needed file under the names of other needed files only.
+        is_findable = fault.damage == "swap" and self.damaged <= needed_keys
+        if not self.case.has_mirror and is_content and not is_findable:
             needs = self.subject.needs.items()
             return {name for name, needed in needs if needed & self.damaged}
         is_last = fault.damage == "delete" and not self.case.has_mirror
