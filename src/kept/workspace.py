@@ -59,7 +59,8 @@ def workspace(folder: str) -> Iterator[str]:
         raise
     finally:
         if not stays:
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # ignore_errors covers not all of them
+                shutil.rmtree(path, ignore_errors=True)
         if lock is not None:
             _release(lock)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -86,3 +87,16 @@ def test_where_the_store_is(run, store, tmp_path, monkeypatch):
     monkeypatch.setenv("KEPT_STORE", str(tmp_path / "nothing"))
     assert run("--store", elsewhere, "ls", "mnist").stdout
     assert str(tmp_path / "nothing") in run("ls", "mnist", exit=3).stderr
+
+
+def test_an_artifact_without_a_readable_version_is_listed(run, tmp_path):
+    (tmp_path / "x").write_bytes(b"x")
+    run("put", "only", str(tmp_path / "x"))
+    record = f"kept-store/artifacts/only/log/{1:020d}.json"
+    with open(record, "wb"):
+        pass
+    listed = run("ls", exit=4)
+    assert "only" in listed.stdout
+    assert record.removeprefix("kept-store/") in listed.stderr
+    [shape] = json.loads(run("ls", "--json", exit=4).stdout)
+    assert (shape["name"], shape["type"], shape["versions"]) == ("only", None, 0)

@@ -56,7 +56,7 @@ def test_of_a_version_in_a_short_and_in_a_long_log(proxy, s3, tensors, tmp_path,
     for number, changed in enumerate(CHANGED, start=index + 1):
         with proxy.counted() as made:
             assert store.log_artifact("m", change(tensors, changed, path)).index == number
-        assert len(made) == 2 * changed + 6, [r.method + r.path for r in made]
+        assert len(made) == 2 * changed + 7, [r.method + r.path for r in made]
 
 
 def test_of_a_checkpoint_from_the_outbox(proxy, s3, tensors, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from kept.cli.output import (
     print_json_list,
     print_table,
 )
-from kept.errors import ArtifactNotFound
+from kept.errors import ArtifactNotFound, Damaged
 from kept.names import LATEST
 from kept.units import size_text
 
@@ -130,11 +131,18 @@ def _artifacts(store: Store) -> Iterator[tuple[Artifact, list[Version]]]:
             continue
 
 
+def _type(artifact: Artifact) -> str | None:
+    """Return the type of an artifact, None if none of its versions can be read."""
+    with contextlib.suppress(Damaged):
+        return artifact.type
+    return None
+
+
 def _artifact_json(artifact: Artifact, versions: list[Version]) -> dict[str, Any]:
     newest = versions[-1] if versions else None
     return {
         "name": artifact.name,
-        "type": artifact.type,
+        "type": _type(artifact),
         "versions": len(versions),
         "latest": newest and newest.version,
         "size": newest and newest.size,
@@ -147,7 +155,7 @@ def _artifact_row(artifact: Artifact, versions: list[Version]) -> list[str]:
     newest = versions[-1] if versions else None
     return [
         artifact.name,
-        artifact.type,
+        _type(artifact) or "?",
         str(len(versions)),
         newest.version if newest else "",
         size_text(newest.size) if newest else "",

@@ -19,6 +19,10 @@ Json = Any  # the results of json.loads: dict, list, str, int, float, bool, None
 # The largest values that a reader takes, in bytes: it never allocates what a damaged store claims.
 MOST_RECORD = 16 * 1024 * 1024
 MOST_VALUE = 64 * 1024 * 1024  # a page, a manifest, a list of a gc
+# The most memory that a parsed value may take.
+MOST_MEMORY = 320 * 1024 * 1024
+RECORD_MEMORY = 128 * 1024 * 1024
+_SMALL_VALUE = 1024 * 1024  # bytes; no smaller value takes that much
 _SMALL = b',"small_integers":true}'
 _HEAD = b'{"blake3":"'
 _MIDDLE = b'","value":'
@@ -40,8 +44,21 @@ def canonical(value: Json) -> bytes:
     return text.encode()
 
 
-def parse(data: Buffer, key: str) -> Json:
-    """Parse JSON read from key; raises Damaged."""
+def memory_of(data: bytes) -> int:
+    """Return about how many bytes of memory the parsed JSON takes, at most.
+
+    A value of JSON has a comma, bracket or brace before it. Python's smallest ones take 64 bytes,
+    and objects three times as many.
+    """
+    width = 1 if data.isascii() else 4  # bytes of a character in Python's text
+    values = data.count(b",") + data.count(b"[") + 3 * data.count(b"{")
+    return len(data) * (1 + width) + values * 64
+
+
+def parse(data: Buffer, key: str, most: int = MOST_MEMORY) -> Json:
+    """Parse JSON read from key; raises Damaged, also if it may take more than most bytes."""
+    if len(data) > _SMALL_VALUE and memory_of(bytes(data)) > most:
+        raise Damaged(f"{key} is damaged: its {len(data)} bytes hold too many values")
     try:
         if bytes(data[-len(_SMALL) :]) == _SMALL:
             return _parse_small(data)
@@ -86,14 +103,14 @@ def seal(value: Json) -> bytes:
     return b"".join((_HEAD, digest(body).encode(), _MIDDLE, body, b"}"))
 
 
-def sealed(data: Buffer, key: str) -> tuple[Json, str]:
+def sealed(data: Buffer, key: str, most: int = MOST_MEMORY) -> tuple[Json, str]:
     """Return the value in sealed bytes that were read from key, and its digest; raises Damaged."""
     body = data[_START:-1]
     found = digest(body)
     expected = b"".join((_HEAD, found.encode(), _MIDDLE))
     if data[:_START] != expected or data[-1:] != b"}":
         raise Damaged(f"{key} is damaged: its {len(data)} bytes do not match their checksum")
-    return parse(body, key), found
+    return parse(body, key, most), found
 
 
 def unseal(data: Buffer, key: str) -> Json:

@@ -100,7 +100,10 @@ def make_store(bucket: Bucket) -> None:
             bucket.put_if_absent(FORMAT_KEY, [encoded_marker()])
         except KeyExists:  # S3 also says that of a race that no process has won yet
             time.sleep(0.02 * attempt)
-            if not check_format(bucket).exists:
+            marker = check_format(bucket)
+            if marker.problem:
+                raise Damaged(f"{bucket.location}: {marker.problem}") from None
+            if not marker.exists:
                 continue
         return
     raise StoreError(f"{FORMAT_KEY} can neither be created nor read in {bucket.location}")

@@ -6,6 +6,7 @@ or late receipt costs a look at the mirror, and never a version.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,6 +82,15 @@ def receipts(bucket: Bucket) -> Iterator[Receipt]:
 def readable_receipts(bucket: Bucket) -> Iterator[Receipt]:
     """Yield the receipts that can be read, without a warning of the others."""
     return filter(None, (_read(bucket, key) for key in _keys(bucket)))
+
+
+def proved_receipts(bucket: Bucket) -> Iterator[Receipt]:
+    """Yield the receipts whose checksum shows that they are as they were written."""
+    for key in _keys(bucket):
+        receipt = _read(bucket, key)
+        with contextlib.suppress(KeyNotFound, Damaged):
+            if receipt and "blake3" in parse(read_bounded(bucket, key, MOST_RECORD), key):
+                yield receipt
 
 
 def check_ends(logs: Logs) -> None:

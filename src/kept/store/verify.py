@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kept.store.scrub.affected import Named
     from kept.store.scrub.options import Options
 
-_FOLDERS = ("blobs/", "manifests/", "signatures/")
+_FOLDERS = ("blobs/", "manifests/", "new/", "signatures/")
 
 
 def verify(logs: Logs, only: Named | None, options: Options) -> Report:

@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from kept.errors import Damaged
 from kept.store.log.lookup import records_of, view_of
 
 if TYPE_CHECKING:
@@ -204,8 +205,11 @@ class Artifact:
 
     @property
     def type(self) -> str:
-        """The type of its versions, "model" for checkpoints."""
-        return next(records_of(view_of(self.store.logs, self.name), deleted=True)).type
+        """The type of its versions, "model" for checkpoints; raises Damaged."""
+        found = next(records_of(view_of(self.store.logs, self.name), deleted=True), None)
+        if found is None:
+            raise Damaged(f"No version of {self.name} can be read. Run kept repair.")
+        return found.type
 
     def versions(self) -> list[Version]:
         """The versions that are not deleted, oldest first."""

@@ -175,10 +175,10 @@ def test_a_stored_path_may_have_what_new_ones_must_not(c):
 def test_more_files_than_readers_take_are_not_stored(monkeypatch):
     many = Manifest(tuple(File(f"{n:05d}", 0, ()) for n in range(2000)))
     assert Manifest.decode(many.encode(), "k") == many
-    monkeypatch.setattr(manifests_module, "_MOST_MEMORY", 500_000)
+    monkeypatch.setattr(manifests_module, "MOST_MEMORY", 500_000)
     with pytest.raises(InvalidPath, match="Received: 2000 files"):
         many.encode()
-    monkeypatch.setattr(manifests_module, "_MOST_MEMORY", 10**9)
+    monkeypatch.setattr(manifests_module, "MOST_MEMORY", 10**9)
     monkeypatch.setattr(manifests_module, "MOST_VALUE", 50_000)
     with pytest.raises(InvalidPath, match="Received: 2000 files"):
         many.encode()
@@ -214,7 +214,7 @@ from kept.errors import Damaged
 from kept.store.content import manifest
 resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))
 form, piece, share = sys.argv[1:]
-most = manifest._MOST_MEMORY // manifest._cost(piece.encode())
+most = manifest.MOST_MEMORY // manifest.memory_of(piece.encode())
 count = min(int(float(share) * most), (manifest.MOST_VALUE - 200) // len(piece.encode()))
 data = (form % (piece * count)).encode()
 try:

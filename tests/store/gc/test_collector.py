@@ -660,3 +660,9 @@ def test_an_artifact_that_never_came_to_be_is_not_found(store, log):
     with pytest.raises(kept.errors.ArtifactNotFound, match="No artifact 'dead'"):
         store.version("dead")
     assert log(store, "A", name="dead").index == 0
+
+
+def test_a_place_without_a_store_stays_empty(tmp_path):
+    for dry_run in (True, False):
+        assert kept.open_store(tmp_path / "none").gc(grace=0, dry_run=dry_run).doomed == ()
+    assert not (tmp_path / "none").exists()

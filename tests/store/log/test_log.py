@@ -7,7 +7,7 @@ import pytest
 
 from kept.bucket.local import LocalBucket
 from kept.bucket.memory import MemoryBucket
-from kept.errors import Damaged, KeptError, KeyExists
+from kept.errors import Damaged, InvalidMetadata, KeptError, KeyExists
 from kept.store.encoding import seal
 from kept.store.log.events import Fault
 from kept.store.log.log import Logs
@@ -293,3 +293,13 @@ def test_a_folder_in_the_place_of_a_record_is_a_fault(tmp_path, number):
     assert [item.number for item in view.items() if isinstance(item, Fault)] == [number]
     with pytest.raises(Damaged, match="a folder"):
         Logs(LocalBucket(tmp_path)).of("m").append(CHANGE)
+
+
+def test_a_record_of_too_many_values_is_refused_before_it_is_parsed(bucket):
+    with pytest.raises(InvalidMetadata, match="A record has at most"):
+        fill(bucket, 1).append(CHANGE | {"metadata": {"a": [{} for _ in range(800_000)]}})
+    log = fill(bucket, 1)
+    key = log.records.key(2)
+    bucket.put(key, [seal(log.records.read(2) | {"metadata": {"a": [{}] * 800_000}})])
+    with pytest.raises(Damaged, match="hold too many values"):
+        Logs(bucket).of("m").records.read(2)

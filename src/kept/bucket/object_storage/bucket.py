@@ -26,6 +26,7 @@ from kept.parallel import in_threads
 try:
     import obstore
 
+    from kept.bucket.object_storage.listing import Listing
     from kept.bucket.object_storage.requests import OutOfRange, Requests
 except ImportError:
     raise InvalidInput(
@@ -136,7 +137,7 @@ class ObjectBucket:
 
     def _items(self, prefix: str, after: str) -> Iterator[Item]:
         # S3, GCS and Azure list in ascending order; a long list comes page by page.
-        listing = _Listing(self._store, prefix, after)
+        listing = Listing(self._store, prefix, after)
         while (page := self._request(prefix, listing.next_page)) is not None:
             for item in page:
                 path = item["path"]
@@ -169,8 +170,10 @@ class ObjectBucket:
     def move(self, key: str, target: str) -> None:
         if self.size(target) is not None:
             raise KeyExists(f"The key exists already. Received: {target!r}")
+        before = self._tag(key)
         self._request(key, lambda: obstore.copy(self._store, key, target))
-        self.delete(key)
+        if self._tag(key) == before:  # else another process has just stored the key again
+            self.delete(key)
 
     def spending_reserve(self) -> contextlib.nullcontext[None]:
         return contextlib.nullcontext()
@@ -187,6 +190,9 @@ class ObjectBucket:
         # obstore sends the buffers without a copy.
         buffers = [memoryview(part).cast("B") for part in parts]
         self._request(key, lambda: obstore.put(client, key, iter(buffers), **options))
+
+    def _tag(self, key: str) -> Any:
+        return self._request(key, lambda: obstore.head(self._store, key)["e_tag"])
 
     def _put_in_parts(self, key: str, parts: Parts, transfer: Transfer) -> None:
         """Upload a value part by part, and count each: more requests, for a better progress bar."""
@@ -266,26 +272,6 @@ class ObjectBucket:
         if self.size(key) is None:
             raise self._request.missing(key)
         return b""
-
-
-class _Listing:
-    """The pages of a listing; after an error it continues behind the last key."""
-
-    def __init__(self, store: Any, prefix: str, after: str) -> None:
-        self._store, self._prefix = store, prefix
-        self._last = after or None
-        self._pages: Iterator[Any] | None = None
-
-    def next_page(self) -> Any:
-        """Return the next page, None at the end."""
-        pages, self._pages = self._pages, None  # after an error: list again
-        if pages is None:
-            pages = iter(obstore.list(self._store, self._prefix or None, offset=self._last))
-        page = next(pages, None)
-        self._pages = pages
-        if page:
-            self._last = page[-1]["path"]
-        return page
 
 
 def _range(start: int, length: int | None) -> Any:

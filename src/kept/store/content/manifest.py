@@ -20,7 +20,15 @@ from kept.errors import Damaged, InvalidPath, KeyNotFound
 from kept.names import check_paths
 from kept.store.blobs.blob import blob_key
 from kept.store.blobs.header import MOST
-from kept.store.encoding import MOST_VALUE, Json, canonical, parse, read_bounded
+from kept.store.encoding import (
+    MOST_MEMORY,
+    MOST_VALUE,
+    Json,
+    canonical,
+    memory_of,
+    parse,
+    read_bounded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
     from kept.bucket.base import Bucket, Buffer
     from kept.store.log.history import VersionRecord
 
-_MOST_MEMORY = 320 * 1024 * 1024  # enough for some 330,000 files
+
 _MOST_FILE = 2**63 - 1  # bytes
 _SHORT = 200  # characters of a message that come from a manifest
 
@@ -90,7 +98,7 @@ class Manifest:
             for file in self.files
         ]  # fmt: skip
         data = canonical({"blobs": blobs, "files": files})
-        if len(data) > MOST_VALUE or _cost(data) > _MOST_MEMORY:
+        if len(data) > MOST_VALUE or memory_of(data) > MOST_MEMORY:
             raise InvalidPath(
                 f"A version with this many files needs a list of {len(data)} bytes, which is more "
                 "than readers take. Put the files into archives, or into several versions. "
@@ -104,24 +112,13 @@ class Manifest:
 
         The memory that this takes is bounded, whatever the bytes are.
         """
-        if _cost(bytes(data)) > _MOST_MEMORY:
+        if memory_of(bytes(data)) > MOST_MEMORY:
             raise Damaged(f"{key} is damaged: a manifest of {len(data)} bytes has too many values")
         value = parse(data, key)
         try:
             return cls(_files(value))
         except (_Malformed, InvalidPath) as error:
             raise Damaged(f"{key} is not a manifest of format 1: {_short(str(error))}") from None
-
-
-def _cost(data: bytes) -> int:
-    """Return about how many bytes of memory the parsed JSON takes, at most.
-
-    A value of JSON has a comma, bracket or brace before it. Python's smallest ones take 64 bytes,
-    and objects three times as many.
-    """
-    width = 1 if data.isascii() else 4  # bytes of a character in Python's text
-    values = data.count(b",") + data.count(b"[") + 3 * data.count(b"{")
-    return len(data) * (1 + width) + values * 64
 
 
 class _Malformed(Exception):

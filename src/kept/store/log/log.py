@@ -165,7 +165,7 @@ class Log:
         view has a fault.
         """
         view.check()
-        newest = next(view.backwards(), None)
+        newest = self._newest(view)
         stamp = {"time": time_text(datetime.now(UTC)), "write_id": os.urandom(16).hex()}
         # A repeated event brings its own time and write_id.
         event = stamp | event | {
@@ -177,6 +177,15 @@ class Log:
             return None
         self._keep(View(self, view.paged, (*view.tail, event)))
         return event
+
+    def _newest(self, view: View) -> Event | None:
+        """Return the newest event as its record states it now, because a repair may replace it.
+
+        Raises Damaged if the record is damaged by now, unless a page has it.
+        """
+        if view.tail:
+            return self.records.read(view.head)
+        return next(view.backwards(), None)
 
     def unlinked(self, event: Event) -> Fault:
         """Return the fault of an event that does not follow the record before it."""

@@ -20,7 +20,7 @@ from kept.errors import (
     Unreachable,
 )
 from kept.parallel import mapped
-from kept.store.encoding import MOST_RECORD, read_bounded, seal, sealed
+from kept.store.encoding import MOST_RECORD, RECORD_MEMORY, memory_of, read_bounded, seal, sealed
 from kept.store.log.events import Event, Fault, Item, Wrong, check_event, follows
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _ATTEMPTS = 8  # if the bucket answers "exists" for a record that cannot be read
 _PAUSE = 0.02  # seconds before the second attempt, twice as many before each further one
 _AHEAD = 16  # records read at once if each one costs a round trip
 _NAME = re.compile(r"[0-9]{20}\.json")
-_MOST_LOST = 1000  # missing records that are named one by one
+MOST_LOST = 1000  # missing records that are named one by one
 
 
 class Records:
@@ -82,10 +82,10 @@ class Records:
         """
         number = event["number"]
         key, data = self.key(number), [seal(event)]
-        if len(data[0]) > MOST_RECORD:
+        if len(data[0]) > MOST_RECORD or memory_of(data[0]) > RECORD_MEMORY:
             raise InvalidMetadata(
-                f"A record has at most {MOST_RECORD} bytes. Received: {len(data[0])} bytes, most "
-                "of them metadata."
+                f"A record has at most {MOST_RECORD} bytes, and some 500,000 values. Received: "
+                f"{len(data[0])} bytes, most of them metadata. Store large values as files."
             )
         for attempt in range(_ATTEMPTS):
             failed: Exception | None = None
@@ -116,7 +116,8 @@ class Records:
     def _read(self, number: int) -> tuple[Event, str]:
         """Return a record and its seal; raises KeyNotFound or Damaged."""
         key = self.key(number)
-        event, seal_digest = sealed(read_bounded(self._bucket, key, MOST_RECORD), key)
+        data = read_bounded(self._bucket, key, MOST_RECORD)
+        event, seal_digest = sealed(data, key, RECORD_MEMORY)
         try:
             check_event(event, self._artifact, number)
         except ValueError as error:
@@ -139,7 +140,7 @@ class Records:
     def _expected(self, first: int, listed: Sequence[int]) -> Iterator[int]:
         """Yield the numbers from first on; of a long gap only its beginning."""
         for number in listed:
-            yield from range(first, min(number, first + _MOST_LOST))
+            yield from range(first, min(number, first + MOST_LOST))
             yield number
             first = number + 1
 

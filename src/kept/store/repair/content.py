@@ -11,7 +11,7 @@ from kept.store.problems import Problem
 from kept.store.repair.plan import Fetch, Plan, SetAside, Write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from kept.bucket.base import Bucket
     from kept.bucket.transfer import Progress
@@ -32,18 +32,22 @@ def plan_content(
 
     progress is called with the blobs that were read and in all.
     """
-    needs = list(_needs(bucket, versions, sources, plan))
-    blobs = sorted({chunk.blob for need in needs for chunk in need.manifest.chunks()})
+    written = _plan_manifests(bucket, versions, sources, plan)
+    needed: set[str] = set()
+    for _, record in versions:
+        manifest = _manifest_of(bucket, record, written)
+        if manifest is not None:
+            needed.update(chunk.blob for chunk in manifest.chunks())
     problems: dict[str, str] = {}
-    for done, blob in enumerate(blobs, start=1):
+    for done, blob in enumerate(sorted(needed), start=1):
         if problem := _problem(bucket, blob):
             problems[blob] = problem
             sources.add_damaged(blob)
         if progress:
-            progress(done, len(blobs))
+            progress(done, len(needed))
     if problems:
         sources.add_set_aside()
-        _plan_blobs(bucket, problems, needs, sources, plan)
+        _plan_blobs(bucket, problems, _needs(bucket, versions, written, problems), sources, plan)
 
 
 class _Need(NamedTuple):
@@ -55,43 +59,69 @@ class _Need(NamedTuple):
 
 
 def _needs(
+    bucket: Bucket,
+    versions: Sequence[Named],
+    written: Mapping[str, bytes],
+    problems: Mapping[str, str],
+) -> list[_Need]:
+    """Return the versions that need a damaged blob, or a base of one."""
+    wanted = {*problems, *(base for blob in problems for base in bases_of(bucket, blob))}
+    found = []
+    for name, record in versions:
+        manifest = _manifest_of(bucket, record, written)
+        if manifest and any(chunk.blob in wanted for chunk in manifest.chunks()):
+            found.append(_Need(f"{name}:v{record.index}", record, manifest))
+    return found
+
+
+def _manifest_of(
+    bucket: Bucket, record: VersionRecord, written: Mapping[str, bytes]
+) -> Manifest | None:
+    """Return a version's manifest, as it is or will be; None if nothing brings it back."""
+    key = manifest_key(record.manifest)
+    if record.manifest in written:
+        return Manifest.decode(written[record.manifest], key)
+    try:
+        return read_manifest(bucket, record)
+    except Damaged:
+        return None
+
+
+def _plan_manifests(
     bucket: Bucket, versions: Sequence[Named], sources: Sources, plan: Plan
-) -> Iterator[_Need]:
+) -> dict[str, bytes]:
+    """Plan the manifests that cannot be read; return those that will be written, by digest."""
     damaged: list[tuple[str, VersionRecord, str]] = []
     for name, record in versions:
-        reference, key = f"{name}:v{record.index}", manifest_key(record.manifest)
         try:
-            manifest = read_manifest(bucket, record)
+            read_manifest(bucket, record)
         except Damaged as error:
-            damaged.append((reference, record, str(error)))
-            sources.add_damaged_manifest(key)
-            continue
-        sources.add(manifest)
-        yield _Need(reference, record, manifest)
-    written: set[str] = set()
+            damaged.append((f"{name}:v{record.index}", record, str(error)))
+            sources.add_damaged_manifest(manifest_key(record.manifest))
+    live = {record.manifest for _, record in versions if not record.deleted}
+    written: dict[str, bytes] = {}
     for reference, record, problem in damaged:
         key = manifest_key(record.manifest)
         found = sources.manifest(key, record.manifest)
         if found is None:
-            _lose_manifest(bucket, reference, record, problem, plan)
-            continue
-        if key not in written:
+            _lose_manifest(bucket, record, Problem(reference, problem), plan, live)
+        elif record.manifest not in written:
             plan.steps.append(Write(key, found[0], found[1]))
-            written.add(key)
-        manifest = Manifest.decode(found[0], key)
-        sources.add(manifest)
-        yield _Need(reference, record, manifest)
+            written[record.manifest] = found[0]
+    return written
 
 
 def _lose_manifest(
-    bucket: Bucket, reference: str, record: VersionRecord, problem: str, plan: Plan
+    bucket: Bucket, record: VersionRecord, problem: Problem, plan: Plan, live: set[str]
 ) -> None:
     key = manifest_key(record.manifest)
     if not record.deleted:
-        plan.lost.append(Problem(reference, problem))
+        plan.lost.append(problem)
     elif exists(bucket, key):  # else a gc has freed it
-        plan.lost.append(Problem(reference, f"{problem} (the version is deleted)"))
-        plan.steps.append(SetAside(key, f"{reference} is deleted, and cannot be undeleted"))
+        plan.lost.append(Problem(problem.where, f"{problem.message} (the version is deleted)"))
+        if record.manifest not in live:
+            why = f"{problem.where} is deleted, and cannot be undeleted"
+            plan.steps.append(SetAside(key, why))
 
 
 def _plan_blobs(
@@ -103,6 +133,8 @@ def _plan_blobs(
 ) -> None:
     fetched: set[str] = set()
     lost: set[str] = set()
+    for need in needs:
+        sources.add(need.manifest)
     for blob in problems:
         # A difference cannot be read without its bases, so these come first.
         bases = [base for base in reversed(bases_of(bucket, blob)) if _problem(bucket, base)]
@@ -123,7 +155,8 @@ def _plan_lost(
     needs: Sequence[_Need],
     plan: Plan,
 ) -> None:
-    """Set lost blobs aside, and the manifests of deleted versions that need one."""
+    """Set lost blobs aside, and the manifests that only deleted versions with one have."""
+    live = {need.record.manifest for need in needs if not need.record.deleted}
     for need in needs:
         missing = sorted({c.blob for c in need.manifest.chunks()} & lost)
         if not missing:
@@ -131,12 +164,13 @@ def _plan_lost(
         note = " (the version is deleted)" if need.record.deleted else ""
         if not note or any(exists(bucket, blob_key(blob)) for blob in missing):
             plan.lost.append(Problem(need.reference, problems[missing[0]] + note))
-        if note:
+        if note and need.record.manifest not in live:
             why = f"{need.reference} is deleted, and cannot be undeleted"
             key = manifest_key(need.record.manifest)
             plan.steps.append(SetAside(key, why, cause=blob_key(missing[0])))
     for blob in sorted(lost):
-        if exists(bucket, blob_key(blob)):
+        # A missing one is marked in object storage, where writers believe that it exists.
+        if bucket.is_remote or exists(bucket, blob_key(blob)):
             why = "no copy was found; the next save that has its bytes writes it again"
             plan.steps.append(SetAside(blob_key(blob), why))
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kept.digest import digest
 from kept.errors import Damaged, KeyNotFound
 from kept.store.encoding import MOST_RECORD, read_bounded, seal, unseal
 from kept.store.log.events import Event, Fault, Item, Wrong
-from kept.store.log.history import version_records
+from kept.store.log.records import MOST_LOST as _MOST_LOST
 from kept.store.log.records import number_of
 from kept.store.problems import Problem
+from kept.store.repair.extent import extent
 from kept.store.repair.lost_version import is_lost, missing_version, version_facts
-from kept.store.repair.plan import Append, Plan, SetAside, Write
+from kept.store.repair.numbers import plan_numbers
+from kept.store.repair.plan import Plan, SetAside, Write
 from kept.store.repair.salvage import copied, fits, is_event, mended, salvaged, substitute
 from kept.store.verify import whole_log
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from kept.bucket.base import Buffer
     from kept.store.encoding import Json
     from kept.store.log.log import Log
+    from kept.store.receipts import Receipt
     from kept.store.repair.orphans import Orphans
 
 
@@ -41,15 +45,20 @@ class _Place(NamedTuple):
 class LogRepair:
     """The repair of one log. Call exact for every log of the store, then rest for every one."""
 
-    def __init__(self, log: Log, copies: Sequence[Log], confirmed: int = 0) -> None:
-        """Take the log, its copies, and the newest record that a mirror has confirmed."""
+    def __init__(self, log: Log, copies: Sequence[Log], receipt: Receipt | None = None) -> None:
+        """Take the log, its copies, and the receipt of the mirror that has most of it."""
+        self._receipt = receipt
         self._log, self._name = log, log.name
         self._copies = [copy for copy in map(_events, copies) if copy]
-        self._items, self._strays = _split(whole_log(log))
-        self._items += self._lost_end(confirmed)
         self._pages = _page_events(log)
+        items = whole_log(log)
+        faults = [item for item in items if isinstance(item, Fault)]
+        self._stored = {fault.number: self._read(fault.number) for fault in faults}
+        elsewhere = {fault.number for fault in faults if self._is_elsewhere(fault)}
+        self._items, self._strays, self._cut = extent(items, max(self._pages, default=0), elsewhere)
+        self._items += self._lost_end(receipt.record if receipt else 0)
+        self._wrong = {i.number: i.wrong for i in self._items if isinstance(i, Fault)}
         self._why: dict[int, str] = {}
-        self._unreadable = {number_of(item) for item in self._items if self._is_unreadable(item)}
 
     def displaced(self) -> dict[tuple[str, int], Event]:
         """Return whole records that lie in wrong places, by the artifact and number they state."""
@@ -74,10 +83,13 @@ class LogRepair:
 
     def rest(self, orphans: Orphans) -> None:
         """Write a record for each place that is left, from whatever is known of it."""
-        for position, item in enumerate(self._items):
-            if isinstance(item, Fault):
+        places = [n for n, item in enumerate(self._items) if isinstance(item, Fault)]
+        claims = {n: self._claimed(self._place(n)) for n in places}
+        for position in places:
+            if isinstance(self._items[position], Fault):
                 place = self._place(position)
-                facts, why = self._facts(place, orphans)
+                claimed = [event for n, event in claims.items() if event and n != position]
+                facts, why = self._facts(position, place, claimed, orphans)
                 event = substitute(facts, self._name, place.number, place.before, place.link)
                 self._take(position, (event, why))
 
@@ -86,16 +98,30 @@ class LogRepair:
         for event in self.events:
             why = self._why.get(event["number"])
             if why is not None:
-                key = self._log.records.key(event["number"])
-                is_unknown = event["number"] in self._unreadable
                 if is_lost(event):
-                    message = f"nothing is left of v{event['index']}; its number is not used again"
+                    message = f"nothing is certain of v{event['index']}; its number is kept free"
                     plan.lost.append(Problem(self._name, message))
-                plan.steps.append(Write(key, seal(event), why, if_unreadable=is_unknown))
+                plan.steps.append(self._write(event, why))
         for number in self._strays:
-            plan.steps.append(SetAside(self._log.records.key(number), "lies beyond the log's end"))
+            plan.steps.append(SetAside(self._log.records.key(number), "belongs to another place"))
+        if self._cut is not None:
+            message = f"too many records before record {self._cut} are missing to be filled"
+            plan.lost.append(Problem(self._name, message))
         self._add_pages(plan)
-        self._add_numbers(plan)
+        plan_numbers(self._log, self.events, plan)
+
+    def _write(self, event: Event, why: str) -> Write:
+        """Return the step for a record, which holds only for what lies in its place now."""
+        number = event["number"]
+        data = self._stored.get(number)
+        return Write(
+            self._log.records.key(number),
+            seal(event),
+            why,
+            is_missing=self._wrong[number] is Wrong.MISSING,
+            if_unreadable=data is None,
+            instead_of=None if data is None else digest(data),
+        )
 
     def _lost_end(self, confirmed: int) -> list[Item]:
         """Return faults for records that are missing after the last one.
@@ -104,7 +130,7 @@ class LogRepair:
         """
         last = number_of(self._items[-1]) if self._items else 0
         newest = self._items[-1] if self._items else None
-        end = confirmed
+        end = confirmed if confirmed - last <= _MOST_LOST and self._cut is None else 0
         for events in self._copies:
             ids = [event["write_id"] for event in events]
             if isinstance(newest, dict) and newest["write_id"] in ids:
@@ -136,7 +162,7 @@ class LogRepair:
         page = self._pages.get(number)
         if page is not None and fits(page, place.before, link):
             return page, "copied from a page"
-        data = self._stored(number)
+        data = self._stored.get(number)
         event = mended(data, self._name, number, link) if data is not None else None
         if event is not None and fits(event, place.before, link):
             return event, "one wrong bit corrected"
@@ -163,39 +189,55 @@ class LogRepair:
                 return events[start]
         return None
 
-    def _facts(self, place: _Place, orphans: Orphans) -> tuple[dict[str, Any], str]:
+    def _facts(
+        self, position: int, place: _Place, claimed: list[Event], orphans: Orphans
+    ) -> tuple[dict[str, Any], str]:
         """Return the facts of a record that nothing proves, and where they are from."""
         copy = self._copy_of(place)
         if copy is not None:
             return copied(copy, self._name, place.number, place.before, None), "from the mirror"
-        events, number = self.events, place.number
+        events, number = [*self.events, *claimed], place.number
         if place.link and "event" in place.link:
             why = "from what the next record repeats"
-            facts = {key: value for key, value in place.link.items() if key != "blake3"}
-            if facts["event"] != "version":
-                return facts, why
-            return version_facts(events, number, facts, orphans), why
+            if place.link["event"] != "version":
+                return {key: v for key, v in place.link.items() if key != "blake3"}, why
+            return version_facts(events, number, place.link, orphans), why
         # The facts of a whole record that does not belong here are those of another one.
         is_other = place.wrong is Wrong.FOREIGN or self._stated(number) is not None
-        guess = {} if is_other else salvaged(self._stored(number))
-        is_version = guess.get("event", "version") == "version"
+        guess = {} if is_other else salvaged(self._stored.get(number))
+        # The last record may have been a version; then its number is not used again.
+        is_last = position == len(self._items) - 1 and not self._is_no_version(events, number)
+        is_version = guess["event"] == "version" if "event" in guess else is_last
         if is_version or missing_version(events, number) is not None:
             return version_facts(events, number, guess, orphans), "from what is left of it"
         return {}, "marked as lost: nothing is known of it"
 
-    def _stored(self, number: int) -> Buffer | None:
+    def _read(self, number: int) -> Buffer | None:
         try:
             return read_bounded(self._log.bucket, self._log.records.key(number), MOST_RECORD)
         except (KeyNotFound, Damaged):
             return None
 
-    def _is_unreadable(self, item: Item) -> bool:
-        is_there = isinstance(item, Fault) and item.wrong is Wrong.DAMAGED
-        return is_there and self._stored(number_of(item)) is None
+    def _is_no_version(self, events: Sequence[Event], number: int) -> bool:
+        """Return whether a receipt shows that a record commits no version."""
+        newest = max((e["index"] for e in events if e["event"] == "version"), default=-1)
+        receipt = self._receipt
+        return receipt is not None and number <= receipt.record and receipt.version <= newest
+
+    def _claimed(self, place: _Place) -> Event | None:
+        """Return the version that the next record states for a place, None if it states none."""
+        if not place.link or place.link.get("event") != "version":
+            return None
+        return {"type": "model", **place.link, "number": place.number}
+
+    def _is_elsewhere(self, fault: Fault) -> bool:
+        event = self._stated(fault.number)
+        here = (self._name, fault.number)
+        return event is not None and (event.get("artifact", here[0]), event["number"]) != here
 
     def _stated(self, number: int) -> Event | None:
         """Return the event in a record that lies in a wrong place, if it is whole."""
-        data = self._stored(number)
+        data = self._stored.get(number)
         try:
             event = unseal(data, "") if data is not None else None
         except Damaged:
@@ -222,34 +264,10 @@ class LogRepair:
             key = self._log.pages.key(number)
             plan.steps.append(Write(key, data, why) if data else SetAside(key, "a damaged cache"))
 
-    def _add_numbers(self, plan: Plan) -> None:
-        """Give versions that share a number with a later one a new number, and mark lost ones."""
-        faults: list[Fault] = []
-        events = {event["number"]: event for event in self.events}
-        list(version_records(reversed(self.events), faults))
-        for fault in faults:
-            event = events[fault.number]
-            if fault.wrong is not Wrong.REPEATED:
-                continue
-            before = events.get(fault.number - 1)
-            mark = substitute({}, self._name, fault.number, before, None)
-            why = f"v{event['index']} is the number of a later version, too"
-            key = self._log.records.key(fault.number)
-            plan.steps.append(Write(key, seal(mark), why))
-            facts = ("event", "type", "manifest", "digest", "size", "metadata")
-            again = {key: event[key] for key in facts} | {"aliases": []}
-            plan.steps.append(Append(self._name, again, f"the content of record {fault.number}"))
-        present = {e["index"] for e in self.events if e["event"] == "version"}
-        marked = {index for e in self.events for index in e.get("lost", ())}
-        lost = sorted({*range(max(present, default=0))} - present - marked)
-        if lost:
-            mark = {"event": "alias", "aliases": {}, "lost": lost}
-            names = ", ".join(f"v{index}" for index in lost)
-            plan.steps.append(Append(self._name, mark, f"marks as lost: {names}, in no record"))
-
 
 def _events(log: Log) -> list[Event]:
-    return [item for item in whole_log(log) if isinstance(item, dict)]
+    """Return the events of a copy, without the fences of its own gcs."""
+    return [item for item in whole_log(log) if isinstance(item, dict) and "gc" not in item]
 
 
 def _page_events(log: Log) -> dict[int, Event]:
@@ -257,23 +275,3 @@ def _page_events(log: Log) -> dict[int, Event]:
     for number in log.pages.numbers():
         found |= {event["number"]: event for event in log.pages.cached(number) or ()}
     return found
-
-
-def _split(items: list[Item]) -> tuple[list[Item], list[int]]:
-    """Return the items of the log, and the numbers of records that lie beyond its end.
-
-    Beyond the end is what follows a gap of many records, and what cannot be read after a gap.
-    """
-    numbers = [number_of(item) for item in items]
-    jumps = (n for n in range(1, len(items)) if numbers[n] != numbers[n - 1] + 1)
-    end = next(jumps, len(items))
-    readable = max((n for n in range(end) if isinstance(items[n], dict)), default=-1)
-    gap = next((n for n in range(readable + 1, end) if _is_missing(items[n])), end)
-    has_file = any(not _is_missing(item) for item in items[gap:])
-    if not has_file:
-        return items, []
-    return items[:gap], [number_of(item) for item in items[gap:] if not _is_missing(item)]
-
-
-def _is_missing(item: Item) -> bool:
-    return isinstance(item, Fault) and item.wrong is Wrong.MISSING

@@ -29,7 +29,7 @@ def missing_version(events: Sequence[Event], number: int) -> int | None:
     """Return the version that has to lie at a place in a log, None if none has to."""
     later = [event["index"] for event in _versions(events) if event["number"] > number]
     expected = _newest_before(events, number) + 1
-    return expected if later and later[0] > expected else None
+    return expected if later and min(later) > expected else None
 
 
 def version_facts(
@@ -41,8 +41,11 @@ def version_facts(
     again.
     """
     index = missing_version(events, number)
-    before = next((event for event in reversed(events) if event["number"] < number), None)
-    manifest = orphans.of(facts.get("manifest"), before)
+    if index is None and type(facts.get("index")) is int and "blake3" in facts:
+        index = facts["index"]
+    before = max((e for e in events if e["number"] < number), key=_number, default=None)
+    kin = [event["manifest"] for event in _versions(events) if "manifest" in event]
+    manifest = orphans.of(facts.get("manifest"), before, kin)
     known = {key: facts[key] for key in ("time", "write_id", "expires", "deleted") if key in facts}
     found = known | {
         "event": "version",
@@ -68,6 +71,10 @@ def version_facts(
 
 def _versions(events: Sequence[Event]) -> Iterator[Event]:
     return (event for event in events if event["event"] == "version")
+
+
+def _number(event: Event) -> int:
+    return int(event["number"])
 
 
 def _newest_before(events: Sequence[Event], number: int) -> int:

@@ -11,7 +11,7 @@ from kept.store.content.manifest import Manifest, manifest_key
 from kept.store.encoding import MOST_VALUE, read_bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from kept.bucket.base import Bucket
     from kept.store.log.events import Event
@@ -28,22 +28,30 @@ class Orphans:
         found = ((item.stored, name_in(item.key)) for item in bucket.items("manifests/"))
         self._left = sorted((stored, name) for stored, name in found if name and name not in named)
 
-    def of(self, wanted: str | None, before: Event | None) -> Named | None:
-        """Return the manifest of that name, or else the first one stored after an event.
+    def of(self, wanted: str | None, before: Event | None, kin: Sequence[str] = ()) -> Named | None:
+        """Return the manifest of that name, or else the only one that fits, None if none does.
 
-        A manifest is stored just before its record, so the time shows which version it was.
+        A manifest is stored just before its record, so it is younger than the event before. It has
+        a file of the same path as the artifact's other versions, whose manifests are kin.
         """
         if wanted is not None and DIGEST.fullmatch(wanted):
             manifest = manifest_named(self._bucket, wanted)
             return (wanted, manifest) if manifest else None
         since = datetime.fromisoformat(before["time"]).timestamp() if before else 0.0
-        by_time = sorted(self._left, key=lambda each: (each[0] < since - 1.0, each[0]))
-        for each in by_time:
-            manifest = manifest_named(self._bucket, each[1])
-            if manifest is not None and manifest.files:
-                self._left.remove(each)
-                return each[1], manifest
-        return None
+        read = ((name, manifest_named(self._bucket, name)) for stored, name in self._left
+                if stored >= since - 1.0)  # fmt: skip
+        known = _paths(filter(None, (manifest_named(self._bucket, name) for name in kin[-1:])))
+        fitting = [
+            (name, m) for name, m in read if m and m.files and (known & _paths([m]) or not kin)
+        ]
+        if len(fitting) != 1:
+            return None
+        self._left = [each for each in self._left if each[1] != fitting[0][0]]
+        return fitting[0]
+
+
+def _paths(manifests: Iterable[Manifest]) -> set[str]:
+    return {file.path for manifest in manifests for file in manifest.files}
 
 
 def manifest_named(bucket: Bucket, name: str) -> Manifest | None:

@@ -18,7 +18,9 @@ class Write(NamedTuple):
     key: str
     data: bytes
     why: str
+    is_missing: bool = False  # nothing lay there: another writer may have filled the place since
     if_unreadable: bool = False  # only if the disk still cannot read the value: it was not known
+    instead_of: str | None = None  # the digest of the value that it replaces, if it matters
 
 
 class Fetch(NamedTuple):

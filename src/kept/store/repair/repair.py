@@ -10,20 +10,21 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from kept.bucket.open import bucket_at
 from kept.digest import digest
-from kept.errors import Damaged, InvalidInput, KeptError, KeyNotFound, NotAStore
+from kept.errors import Damaged, InvalidInput, KeptError, KeyExists, KeyNotFound, NotAStore
 from kept.store.blobs.blob import bases_lock, blob_key, raw_form, read_blob
 from kept.store.content.manifest import manifest_key
 from kept.store.encoding import MOST_VALUE, read_bounded
 from kept.store.format_marker import FORMAT_KEY, check_format, encoded_marker
-from kept.store.log.fence import LISTS, lists, read_list, unmark_damaged
+from kept.store.log.fence import LISTS, lists, mark_damaged, read_list, unmark_damaged
 from kept.store.log.history import version_records
 from kept.store.log.log import Logs
 from kept.store.problems import Problem
-from kept.store.receipts import damaged_receipts, readable_receipts, unconfirmed
+from kept.store.receipts import damaged_receipts, proved_receipts, unconfirmed
 from kept.store.repair.content import exists, plan_content
 from kept.store.repair.logs import LogRepair
 from kept.store.repair.orphans import Orphans
@@ -51,6 +52,7 @@ def plan_repair(
     mirrors are buckets of stores with copies, places are files and folders of checkpoints.
     progress is called with the blobs that were read and in all.
     """
+    _check_permission(bucket)
     plan, sources = Plan(), Sources(bucket, mirrors, places)
     if check_format(bucket).problem:
         plan.steps.append(Write(FORMAT_KEY, encoded_marker(), "the store holds format 1"))
@@ -114,15 +116,25 @@ def drop_replaced(bucket: Bucket) -> int:
     return len(keys)
 
 
+def _check_permission(bucket: Bucket) -> None:
+    """Raise KeptError if this user may not read all files: to a repair they would look damaged."""
+    root = getattr(bucket, "root", None)
+    if root is None or os.geteuid() == 0:  # root may read all that the disk can
+        return
+    for where, _, names in os.walk(root):
+        for path in (where, *(os.path.join(where, name) for name in names)):
+            if os.path.exists(path) and not os.access(path, os.R_OK):
+                raise KeptError(f"{path} cannot be read by this user. Repair as its owner.")
+
+
 def _plan_logs(bucket: Bucket, mirrors: Sequence[Bucket], plan: Plan) -> dict[str, LogRepair]:
     logs, copies = Logs(bucket), [Logs(mirror) for mirror in mirrors]
-    known = list(readable_receipts(bucket))
+    known = list(proved_receipts(bucket))
     # An artifact that has lost its last file is known by its mirrors.
     names = sorted({*logs.names(), *(receipt.artifact for receipt in known)})
-    confirmed = {name: max((r.record for r in known if r.artifact == name), default=0)
-                 for name in names}  # fmt: skip
+    receipts = {r.artifact: r for r in sorted(known, key=attrgetter("record"))}
     repairs = {
-        name: LogRepair(logs.of(name), [copy.of(name) for copy in copies], confirmed[name])
+        name: LogRepair(logs.of(name), [copy.of(name) for copy in copies], receipts.get(name))
         for name in names
     }
     displaced = {place: event for repair in repairs.values()
@@ -171,6 +183,8 @@ def _do(bucket: Bucket, step: Step, sources: Sources) -> None:
             is_whole = _is_whole_again(bucket, step.cause or step.key)
             if exists(bucket, step.key) and not is_whole:
                 set_aside(bucket, step.key)
+            elif not is_whole and step.key.startswith("blobs/"):
+                mark_damaged(bucket, step.key.rpartition("/")[2])
         case Append():
             _append(bucket, step)
 
@@ -184,7 +198,17 @@ def _replace(bucket: Bucket, step: Write) -> None:
     except Damaged:
         set_aside(bucket, step.key)
         old = None
-    if old == step.data or (old is not None and step.if_unreadable):
+    if old == step.data or (old is not None and step.if_unreadable and not step.is_missing):
+        return
+    if old is not None and (step.is_missing or step.instead_of not in (None, digest(old))):
+        raise KeptError(f"{step.key} was written since this repair was planned. Repair again.")
+    if step.is_missing:
+        try:
+            bucket.put_if_absent(step.key, [step.data])
+        except KeyExists:
+            raise KeptError(
+                f"{step.key} was written since this repair was planned. Repair again."
+            ) from None
         return
     if old is not None:
         keep_copy(bucket, step.key, old)
@@ -218,6 +242,8 @@ def _append(bucket: Bucket, step: Append) -> None:
     log = Logs(bucket).of(step.key)
     for view in log.views():
         event = step.event
+        if any(done["write_id"] == event["write_id"] for done in view.backwards()):
+            return  # an earlier repair was cut off after this step
         if event["event"] == "version":
             with contextlib.suppress(StopIteration):
                 event = event | {"index": next(version_records(view.items())).index + 1}

@@ -13,6 +13,7 @@ from kept.bucket.transfer import Transfer
 from kept.errors import Damaged, InvalidInput
 from kept.store.commit import VersionInfo, commit
 from kept.store.content.find_files import Source
+from kept.store.log.events import Fault
 from kept.store.metadata import MeasuredMetadata
 from kept.store.version import after_commit
 from kept.sync.outbox.rejected import aliases_of, note_later, reject
@@ -165,7 +166,9 @@ class Delivery:
         found: dict[str, Event] = {}
         for artifact in set(wanted.values()):
             sought = {write_id for write_id, name in wanted.items() if name == artifact}
-            for event in self.store.log(artifact).view().backwards():
+            for event in self.store.log(artifact).view().items():
+                if isinstance(event, Fault):  # its own artifact takes no version then
+                    continue
                 if event["write_id"] in sought:
                     found[event["write_id"]] = event
                     sought.discard(event["write_id"])
