@@ -191,6 +191,7 @@ def test_a_damaged_entry_is_reported_stays_and_stops_no_other(outbox, file):
         *(seal({k: v for k, v in whole.items() if k != key}) for key in whole),
         *(seal(whole | {key: 7}) for key in whole),
         seal(whole | {"files": [["../m", 1, 1]]}),
+        seal(whole | {"time": "yesterday"}),
         seal(whole | {"content": {"artifact": "a/b"}}),
         seal([]),
     ]

@@ -109,7 +109,7 @@ def check_event(event: Json, artifact: str, number: int) -> None:
         if check is None:
             raise ValueError(f"it has the event {short(kind)}, which this kept does not know")
         found, moment, write_id = _STAMP(event)
-        _check_moment(moment)
+        check_moment(moment)
         if type(found) is not int or found != number:
             raise ValueError(f"it is record {short(found)}")
         if event.get("artifact", artifact) != artifact:
@@ -164,7 +164,7 @@ def _check_version(event: Event) -> None:
     if event.get("deleted", True) is not True:
         raise ValueError(f"deleted is {short(event['deleted'])}")
     if event.get("expires") is not None:
-        _check_moment(event["expires"])
+        check_moment(event["expires"])
 
 
 def _check_alias(event: Event) -> None:
@@ -178,7 +178,7 @@ def _check_alias(event: Event) -> None:
     if "expires" in event:
         _check_index(event["index"])
         if event["expires"] is not None:
-            _check_moment(event["expires"])
+            check_moment(event["expires"])
     if type(event.get("gc", "")) is not str:
         raise ValueError(f"gc is {short(event['gc'])}")
     for index in event.get("lost", ()):
@@ -205,7 +205,7 @@ def _check_link(link: Json) -> None:
     _check_digest(link["blake3"])
 
 
-def _check_moment(moment: Json) -> None:
+def check_moment(moment: Json) -> None:
     """Raise ValueError unless a value is a time with its zone, in ISO 8601."""
     if type(moment) is not str or datetime.fromisoformat(moment).tzinfo is None:
         raise ValueError(f"{short(moment)} is no time in UTC")

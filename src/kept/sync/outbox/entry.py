@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kept.errors import Damaged, InvalidPath
 from kept.names import check_paths, is_word
 from kept.store.encoding import MOST_RECORD, unseal
+from kept.store.log.events import check_moment
 
 if TYPE_CHECKING:
     from kept.store.encoding import Json
@@ -119,6 +120,7 @@ def _checked(record: Json, folder: str) -> Json:
 def _check(record: Json) -> None:
     for key in _TEXTS:
         _expect(type(record[key]) is str, key)
+    check_moment(record["time"])
     for name, size, modified in record["files"]:
         is_typed = type(name) is str and type(size) is int and type(modified) is int
         _expect(is_typed and size >= 0, "files")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from kept.bucket.file_io import sync_file, sync_folder
 from kept.errors import Damaged
 from kept.store.encoding import seal, unseal
+from kept.store.log.events import check_moment
 from kept.sync.outbox.entry import read_note
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ def _parsed(note: Json, path: str) -> Rejection:
         case {"reason": str(reason), "time": str(time), "taken": list(taken)} if all(
             isinstance(alias, str) for alias in taken
         ):
-            return Rejection(reason, time, tuple(taken))
+            with contextlib.suppress(ValueError):
+                check_moment(time)
+                return Rejection(reason, time, tuple(taken))
     raise Damaged(f"{path} is no note of a rejection.")
 
 
