@@ -7,7 +7,7 @@ import pytest
 
 from kept.bucket.local import LocalBucket
 from kept.bucket.memory import MemoryBucket
-from kept.errors import Damaged, InvalidMetadata, KeptError, KeyExists
+from kept.errors import Damaged, DamageWarning, InvalidMetadata, KeptError, KeyExists, NotDurable
 from kept.store.encoding import seal
 from kept.store.log.events import Fault
 from kept.store.log.log import Logs
@@ -303,3 +303,22 @@ def test_a_record_of_too_many_values_is_refused_before_it_is_parsed(bucket):
     bucket.put(key, [seal(log.records.read(2) | {"metadata": {"a": [{}] * 800_000}})])
     with pytest.raises(Damaged, match="hold too many values"):
         Logs(bucket).of("m").records.read(2)
+
+
+def test_a_record_that_is_stored_is_committed_even_if_the_disk_fails_from_then_on(bucket):
+    class Failing(Wrapped):
+        is_failing = False
+
+        def put_if_absent(self, key, parts):
+            self.inner.put_if_absent(key, parts)
+            self.is_failing = True
+            raise NotDurable(28, "No space left on device", key)
+
+        def get(self, *args):
+            if self.is_failing:
+                raise Damaged("cannot be read: No space left on device")
+            return self.inner.get(*args)
+
+    with pytest.warns(DamageWarning, match="is committed, but the disk reported an error"):
+        assert Logs(Failing(bucket)).of("m").append(CHANGE)["number"] == 1
+    assert numbers(Logs(bucket).of("m")) == [1]

@@ -17,6 +17,7 @@ from kept.errors import (
     KeptError,
     KeyExists,
     KeyNotFound,
+    NotDurable,
     Unreachable,
 )
 from kept.parallel import mapped
@@ -94,6 +95,9 @@ class Records:
                 return True
             except KeyExists:
                 pass
+            except NotDurable as error:  # stored and visible, whatever the disk can read now
+                _warn_of(key, error)
+                return True
             except (Unreachable, OSError) as error:
                 failed = error
             try:
@@ -104,12 +108,7 @@ class Records:
                 time.sleep(_PAUSE * 2**attempt)
                 continue
             if is_own and isinstance(failed, OSError):
-                warnings.warn(
-                    f"{key} is committed, but the disk reported an error: {failed}. A power cut "
-                    "may lose it. Run kept verify.",
-                    DamageWarning,
-                    stacklevel=2,
-                )
+                _warn_of(key, failed)
             return is_own
         raise KeptError(f"{key} can neither be created nor read in {self._bucket.location}")
 
@@ -167,6 +166,15 @@ class Records:
         key = self.key(number)
         message = f"{key} comes from elsewhere: the records beside it belong to another one"
         return Fault(number, message, Wrong.FOREIGN)
+
+
+def _warn_of(key: str, error: OSError) -> None:
+    warnings.warn(
+        f"{key} is committed, but the disk reported an error: {error}. A power cut may lose it. "
+        "Run kept verify.",
+        DamageWarning,
+        stacklevel=3,
+    )
 
 
 def numbers_in(bucket: Bucket, folder: str, after: int = 0) -> Iterator[int]:
