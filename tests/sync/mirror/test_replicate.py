@@ -221,3 +221,30 @@ def test_random_histories_on_both_sides_converge(source, target, log, seed):
     ids = [{e["write_id"] for e in store.log("m").view().backwards()} for store in (source, target)]
     assert ids[0] == ids[1]
     assert [e.index for e in state(source)] == [e.index for e in state(target)]
+
+
+def test_a_version_that_gc_frees_while_it_is_copied(tmp_path, file):
+    source, target = kept.open_store(tmp_path / "a"), kept.open_store(tmp_path / "b")
+    for n in range(3):
+        source.log_artifact("m", file(str(n).encode()))
+    view = source.log("m").view
+    seen = []
+
+    class Early:
+        """Hands out the log as it was before the deletion."""
+
+        def __call__(self):
+            found = view()
+            if not seen:
+                seen.append(found)
+                source.delete("m:v1")
+                source.gc(grace=0)
+            return found
+
+    source.log("m").view = Early()
+    Sync(source, target, "m").run()
+    del source.log("m").view
+    assert [v.index for v in target.versions("m")] == [0, 2]
+    Sync(source, target, "m").run()
+    assert [v.index for v in target.deleted("m")] == [1]
+    assert target.verify().ok

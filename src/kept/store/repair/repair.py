@@ -117,14 +117,18 @@ def drop_replaced(bucket: Bucket) -> int:
 
 
 def _check_permission(bucket: Bucket) -> None:
-    """Raise KeptError if this user may not read all files: to a repair they would look damaged."""
+    """Raise KeptError if files of other users cannot be read: they would look damaged."""
     root = getattr(bucket, "root", None)
     if root is None or os.geteuid() == 0:  # root may read all that the disk can
         return
     for where, _, names in os.walk(root):
         for path in (where, *(os.path.join(where, name) for name in names)):
-            if os.path.exists(path) and not os.access(path, os.R_OK):
+            if os.path.exists(path) and not os.access(path, os.R_OK) and not _is_own(path):
                 raise KeptError(f"{path} cannot be read by this user. Repair as its owner.")
+
+
+def _is_own(path: str) -> bool:
+    return os.stat(path).st_uid == os.geteuid()
 
 
 def _plan_logs(bucket: Bucket, mirrors: Sequence[Bucket], plan: Plan) -> dict[str, LogRepair]:

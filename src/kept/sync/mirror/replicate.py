@@ -151,10 +151,21 @@ class Sync:
             if self._has(event, fence.view):
                 return Copied()
             self._content.forget(fence.damaged)
-            blobs, size = self._content.copy(record, fence.condemned, transfer)
+            try:
+                blobs, size = self._content.copy(record, fence.condemned, transfer)
+            except Damaged:
+                if event["event"] != "version" or not self._is_deleted(record):
+                    raise
+                # A gc has freed the content since the log was read.
+                return self._append(event | {"deleted": True}, fence.view, fence)
             return Copied(blobs=blobs, bytes=size) + self._append(event, fence.view, fence)
 
         return with_write_fence(log, build)
+
+    def _is_deleted(self, record: VersionRecord) -> bool:
+        """Return whether the source has deleted a version by now."""
+        found = version_records(self._source.log(self._name).view().items())
+        return any(r.index == record.index and r.deleted for r in found)
 
     def _append(self, event: Event, view: View, fence: WriteFence | None) -> Copied:
         """Append the event to the target's log, unless another process has done so."""
