@@ -223,10 +223,10 @@ def test_random_histories_on_both_sides_converge(source, target, log, seed):
     assert [e.index for e in state(source)] == [e.index for e in state(target)]
 
 
-def test_a_version_that_gc_frees_while_it_is_copied(tmp_path, file):
+def test_a_version_that_gc_frees_while_it_is_copied(tmp_path):
     source, target = kept.open_store(tmp_path / "a"), kept.open_store(tmp_path / "b")
     for n in range(3):
-        source.log_artifact("m", file(str(n).encode()))
+        source.log_artifact("m", write(tmp_path / "in" / "f", str(n).encode()))
     view = source.log("m").view
     seen = []
 
