@@ -89,11 +89,12 @@ class Chaos:
 
     def run(self, seconds: float) -> Tally:
         names = [*(f"writer {n}" for n in range(WRITERS)), "gc 1", "gc 2", "compactor", "mirror"]
+        kept.open_store(self.root / "store").create()
         for name in names:
             self.start(name)
         until = time.monotonic() + seconds
         try:
-            while time.monotonic() < until or not self.committed:
+            while time.monotonic() < until or not (self.committed or self.tally.bad):
                 time.sleep(self.chance.uniform(0.1, 0.8))
                 name = self.chance.choice(names)
                 self.end(name)

@@ -82,9 +82,7 @@ class Injector:
         return ""
 
     def _is_hit(self, name: str, args: tuple[Any, ...], where: str) -> bool:
-        writes = name in _WRITES or (
-            name == "open" and len(args) > 1 and args[1] not in ("r", "rb") and bool(args[1])
-        )
+        writes = name in _WRITES or (name == "open" and _opens_to_write(*args[1:2]))
         if self.fault in ("ENOSPC", "EDQUOT", "EROFS") and not writes:
             return False
         with self._lock:
@@ -101,3 +99,9 @@ class Injector:
         number = getattr(errno, self.fault)
         named = [a for a in args[:1] if isinstance(a, (str, os.PathLike))]
         raise OSError(number, os.strerror(number), *named)
+
+
+def _opens_to_write(mode: str | int = "r") -> bool:
+    if isinstance(mode, str):
+        return not set(mode) <= set("rbt")
+    return bool(mode & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
