@@ -121,6 +121,9 @@ class StoreMachine(RuleBasedStateMachine):
             TALLY.survived += 1
             self.open()
             return None
+        except (VersionInUse, VersionGone):
+            TALLY.refused += 1
+            raise
         finally:
             self.bucket.left = self.copy_bucket.left = 0
         TALLY.survived += 1
