@@ -154,10 +154,9 @@ class Sync:
             try:
                 blobs, size = self._content.copy(record, fence.condemned, transfer)
             except Damaged:
-                if event["event"] != "version" or not self._is_deleted(record):
+                if not self._is_deleted(record):
                     raise
-                # A gc has freed the content since the log was read.
-                return self._append(event | {"deleted": True}, fence.view, fence)
+                return self._append(_without_content(event), fence.view, fence)
             return Copied(blobs=blobs, bytes=size) + self._append(event, fence.view, fence)
 
         return with_write_fence(log, build)
@@ -197,6 +196,14 @@ class Sync:
                 f"v{index}. Copy to another place, or log to another name."
             )
         return False
+
+
+def _without_content(event: Event) -> Event:
+    """Return an event for the target, if a gc has freed the content since the log was read."""
+    if event["event"] == "version":
+        return event | {"deleted": True}
+    # It undeletes a version that was deleted again since.
+    return {"event": "alias", "aliases": {}, **{k: event[k] for k in ("time", "write_id")}}
 
 
 class _LaterEvents:
