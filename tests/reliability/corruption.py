@@ -323,12 +323,8 @@ def main(options: list[str]) -> Tally:
         choose = some_cases if short else cases
         every = [case for subject in made for case in choose(subject)]
         every = chosen(every, options)
-        for ended in run(functools.partial(judged, known), every):
-            total.cases += 1
-            if ended.error:
-                total.add("tracebacks", f"{ended.case}: the case itself: {ended.error}")
-            else:
-                total.merge(ended.result)
+        total.cases += len(every)
+        total.take(run(functools.partial(judged, known), every))
     return total
 
 

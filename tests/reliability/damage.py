@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-NOBODY = 65534
+OTHER_USER = 65534
 # Of files. Those in the second row leave the length as it is.
 FILES = (
     "cut", "empty", "grown", "delete", "link to nowhere", "link to itself", "fifo", "folder",
@@ -114,8 +114,8 @@ def become_nobody() -> None:
     """Give up the rights of root, for whom no file is closed."""
     if os.getuid() == 0:
         os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+        os.setgid(OTHER_USER)
+        os.setuid(OTHER_USER)
 
 
 def bad_sector(path: Path, *, opens: bool) -> None:

@@ -303,11 +303,7 @@ def main(options: list[str]) -> Tally:
         with_outbox(subject)
         every = list(cases(subject))
         every = chosen(every, options, 30)
-        for ended in run(functools.partial(judged, subject), every):
-            if ended.error:
-                total.add("tracebacks", f"{ended.case}: the case itself: {ended.error}")
-            else:
-                total.merge(ended.result)
+        total.take(run(functools.partial(judged, subject), every))
     return total
 
 

@@ -201,11 +201,7 @@ def main(options: list[str]) -> Tally:
             subject = subjects.own(Path(folder, "own"))
             every = list(cases(subject))
             every = chosen(every, options, 3)
-            for ended in run(functools.partial(judged, subject), every):
-                if ended.error:
-                    total.add("tracebacks", f"{ended.case}: the case itself: {ended.error}")
-                else:
-                    total.merge(ended.result)
+            total.take(run(functools.partial(judged, subject), every))
     finally:
         server.kill()
         server.wait()

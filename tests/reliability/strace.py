@@ -118,7 +118,6 @@ def judged(subject: Subject, case: tuple[str, str, int, str], _: str) -> dict[st
 def main(options: list[str]) -> Tally:
     subjects.prepare()
     total = Tally("strace", is_shown=True)
-    missed = 0
     with tempfile.TemporaryDirectory(prefix="kept-subjects-", dir=in_memory()) as folder:
         subject = subjects.own(Path(folder, "own"))
         every: list[tuple[str, str, int, str]] = []
@@ -128,13 +127,10 @@ def main(options: list[str]) -> Tally:
                 faults = (*ANY, *(OF_WRITES if syscall in WRITES else ()))
                 every += [(ended.case, syscall, number, fault) for fault in faults]
         every = chosen(sorted(every), options, 20)
-        for ended in run(functools.partial(judged, subject), every):
-            if ended.error:
-                total.add("tracebacks", f"{ended.case}: the case itself: {ended.error}")
-            elif ended.result is None:
-                missed += 1
-            else:
-                total.merge(ended.result)
+        ended = run(functools.partial(judged, subject), every)
+        hit = [each for each in ended if each.error or each.result is not None]
+        total.take(hit)
+    missed = len(every) - len(hit)
     print(
         f"{missed} of {len(every)} faults hit another call than in the first run, and do not count"
     )

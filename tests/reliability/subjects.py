@@ -204,7 +204,7 @@ def sibling(subject: Subject, key: str) -> str | None:
 
 
 def of_each_kind(subject: Subject, most: int, seed: int = 1) -> list[str]:
-    """Return up to so many files of each kind, chosen by chance, the first and last among them."""
+    """Return some random files of each kind."""
     chance, found = random.Random(seed), []
     for _, keys in itertools.groupby(sorted(subject.files(), key=kind), key=kind):
         every = list(keys)

@@ -281,11 +281,7 @@ def main(options: list[str]) -> Tally:
             assert ended.result, ended
             every += [ended.case._replace(at=n + 1) for n in range(ended.result)]
         every = chosen(sorted(every), options, 40)
-        for ended in run(functools.partial(judged, subject), every):
-            if ended.error:
-                total.add("tracebacks", f"{ended.case}: the case itself: {ended.error}")
-            else:
-                total.merge(ended.result)
+        total.take(run(functools.partial(judged, subject), every))
     return total
 
 

@@ -8,7 +8,12 @@ import random
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.reliability.cases import Ended
 
 FOLDER = Path(os.environ.get("KEPT_RELIABILITY", "build/reliability"))
 # Each of these must be zero.
@@ -47,6 +52,14 @@ class Tally:
         for outcome, what in other["notes"]:
             self.add(outcome, what)
 
+    def take(self, every: Iterable[Ended]) -> None:
+        """Add the results of cases as they end; an error of a case counts as a traceback."""
+        for ended in every:
+            if ended.error:
+                self.add("tracebacks", f"{ended.case}: the case itself: {ended.error}")
+            else:
+                self.merge(ended.result)
+
     def as_json(self) -> dict[str, Any]:
         """Return the counts and the notes."""
         counts = {"cases": self.cases, "tried": self.tried, "survived": self.survived,
@@ -75,7 +88,8 @@ class Tally:
 def chosen(every: list[Any], options: list[str], short: int = 0) -> list[Any]:
     """Return the cases that the options of a suite select.
 
-    --short takes so many by chance, --some=N takes N, and each word keeps the cases that have it.
+    short is the number of random cases with --short, N that with --some=N. A word keeps the cases
+    whose text has it.
     """
     most = short if "--short" in options else 0
     for option in options:

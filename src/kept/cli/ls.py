@@ -49,8 +49,11 @@ def ls(location: str | None, name: str | None, *, with_deleted: bool, as_json: b
         _list_all(store, name, as_json=as_json)
     elif as_json:
         mirrors = _receipts(store, name)
-        versions = store.newest_first(name)
-        print_json_list(version_json(v) | _mirrored(v, mirrors) for v in versions)
+        shapes = ((v, version_json(v)) for v in store.newest_first(name))
+        if mirrors:
+            print_json_list(shape | _mirrored(v, mirrors) for v, shape in shapes)
+        else:
+            print_json_list(shape for _, shape in shapes)
     else:
         _print_versions(name, store.versions(name), _receipts(store, name))
         _print_waiting(store, name)
@@ -79,9 +82,8 @@ def _receipts(store: Store, name: str) -> list[Receipt]:
 
 
 def _mirrored(version: Version, mirrors: list[Receipt]) -> dict[str, dict[str, bool]]:
-    """Return which mirrors have confirmed a version; nothing if the artifact has no mirror."""
-    found = {receipt.destination: version.index <= receipt.version for receipt in mirrors}
-    return {"mirrored": found} if found else {}
+    """Return which mirrors have confirmed a version."""
+    return {"mirrored": {mirror.destination: version.index <= mirror.version for mirror in mirrors}}
 
 
 def _where(version: Version, mirrors: list[Receipt]) -> str:

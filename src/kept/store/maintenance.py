@@ -57,14 +57,9 @@ class Maintenance:
         Raises InvalidInput, or Damaged if a version's manifest cannot be read: its needs are
         unknown then, and nothing is deleted.
         """
-        from kept.store.gc.collector import Collection, collect
+        from kept.store.gc.collector import collect
 
-        span = parse_span(grace, "grace")
-        if not check_format(self.bucket).exists:  # a store must not begin with the list of a gc
-            return Collection((), (), 0, 0)
-        if not dry_run:
-            self.logs.check()
-        return collect(self.logs, span, dry_run=dry_run)
+        return collect(self.logs, parse_span(grace, "grace"), dry_run=dry_run)
 
     def verify(  # noqa: PLR0913 - public: what to read, and how
         self,

@@ -72,7 +72,7 @@ def receipts(bucket: Bucket) -> Iterator[Receipt]:
     """
     for key in _keys(bucket):
         try:
-            yield _parsed(bucket, key)
+            yield _parsed(bucket, key)[0]
         except KeyNotFound:
             continue
         except Damaged as error:
@@ -87,9 +87,9 @@ def readable_receipts(bucket: Bucket) -> Iterator[Receipt]:
 def proved_receipts(bucket: Bucket) -> Iterator[Receipt]:
     """Yield the receipts whose checksum shows that they are as they were written."""
     for key in _keys(bucket):
-        receipt = _read(bucket, key)
         with contextlib.suppress(KeyNotFound, Damaged):
-            if receipt and "blake3" in parse(read_bounded(bucket, key, MOST_RECORD), key):
+            receipt, has_checksum = _parsed(bucket, key)
+            if has_checksum:
                 yield receipt
 
 
@@ -162,8 +162,11 @@ def _id_of(destination: str) -> str:
     return digest(destination.encode())[:16]
 
 
-def _parsed(bucket: Bucket, key: str) -> Receipt:
-    """Return a receipt; raises KeyNotFound or Damaged."""
+def _parsed(bucket: Bucket, key: str) -> tuple[Receipt, bool]:
+    """Return a receipt, and whether it has a checksum; raises KeyNotFound or Damaged.
+
+    Receipts of an earlier kept have none.
+    """
     value = parse(read_bounded(bucket, key, MOST_RECORD), key)
     if not isinstance(value, dict):
         raise Damaged(f"{key} is damaged: it is no object")
@@ -176,15 +179,14 @@ def _parsed(bucket: Bucket, key: str) -> Receipt:
         raise Damaged(
             f"{key} is damaged: it is a receipt of {receipt.destination!r} for {receipt.artifact!r}"
         )
-    # Receipts of an earlier kept have no checksum.
     if value.get("blake3", _checksum(receipt)) != _checksum(receipt):
         raise Damaged(f"{key} is damaged: it does not match its checksum")
-    return receipt
+    return receipt, "blake3" in value
 
 
 def _read(bucket: Bucket, key: str) -> Receipt | None:
     try:
-        return _parsed(bucket, key)
+        return _parsed(bucket, key)[0]
     except (KeyNotFound, Damaged):  # the same as a lost one: the mirror itself knows its versions
         return None
 
@@ -201,7 +203,7 @@ def mirrored_up_to(bucket: Bucket, name: str) -> int | None:
 
 def _confirmed(bucket: Bucket, key: str) -> int | None:
     try:
-        return _parsed(bucket, key).version
+        return _parsed(bucket, key)[0].version
     except KeyNotFound:  # removed since it was listed
         return None
     except Damaged as error:  # a receipt that cannot be read confirms nothing

@@ -138,3 +138,10 @@ def test_what_is_not_json_is_damage(text):
             continue
         with pytest.raises(Damaged):
             unseal(sealed(body), "key")
+
+
+def test_a_line_break_moves_no_fact_into_another_field():
+    forged = VERSION | {"type": f"model\n{DIGEST}", "previous": {"blake3": "epoch_1"}}
+    for event in (forged, VERSION | {"aliases": ["a\nb"]}):
+        with pytest.raises(ValueError, match=r"."):
+            check_event(event, "m", 2)

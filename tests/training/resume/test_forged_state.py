@@ -178,7 +178,7 @@ DAMAGED = [
     ("keras_version", "\x1b[2J"),
     ("keras_version", None),
     ("stopped", 1),
-    ("unfinished", ["Nobody"]),
+    ("unfinished", ["Unknown"]),
     ("unfinished", "History"),
     ("callbacks", {}),
     ("callbacks", [["History", {"$dict": []}], ["History", {"$dict": []}]]),

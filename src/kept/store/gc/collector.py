@@ -25,6 +25,7 @@ from kept.errors import KeptError
 from kept.names import is_word
 from kept.parallel import in_threads
 from kept.store.blobs.blob import bases_lock, blob_key
+from kept.store.format_marker import check_format
 from kept.store.gc.marks import LEFT_OVER, Doomed, FinalDeletions, Marks
 from kept.store.log.fence import LISTS, PENDING, encode_list, is_of_gc, marked_blob
 from kept.store.log.history import live, version_records
@@ -69,6 +70,8 @@ class Collection:
 
 def collect(logs: Logs, grace: timedelta, *, dry_run: bool) -> Collection:
     """Delete the blobs and manifests that no version needs; see Store.gc."""
+    if not _is_store(logs):
+        return _NOTHING
     with _run(logs, dry_run=dry_run) as run:
         expired = tuple(run.expire(dry_run=dry_run))
         doomed, young = run.plan(grace)
@@ -83,6 +86,8 @@ def collect_ruled_out(logs: Logs, name: str, grace: timedelta) -> Collection:
 
     It spares versions that a person has deleted, those of other artifacts, and left-overs.
     """
+    if not _is_store(logs):
+        return _NOTHING
     with _run(logs) as run:
         doomed, _ = run.plan_ruled_out(name, grace)
         if doomed:
@@ -91,11 +96,20 @@ def collect_ruled_out(logs: Logs, name: str, grace: timedelta) -> Collection:
     return Collection(tuple(doomed), (), 0, waiting)
 
 
+_NOTHING = Collection((), (), 0, 0)
+
+
+def _is_store(logs: Logs) -> bool:
+    """Return whether a store exists: it must not begin with the list of a gc."""
+    return check_format(logs.bucket).exists
+
+
 @contextlib.contextmanager
 def _run(logs: Logs, *, dry_run: bool = False) -> Iterator[_Run]:
     if dry_run:  # it writes nothing, no lock either: the store may be read-only
         yield _Run(logs)
         return
+    logs.check()
     # No blob gets a base while the lock is held, so the needs of versions stay the same.
     with logs.bucket.spending_reserve(), bases_lock(logs.bucket, wait=True):
         run = _Run(logs)

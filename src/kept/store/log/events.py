@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 Event = dict[str, Any]
 LIMIT = 2**63  # numbers in a store are smaller
-_USUAL_NAMES = ("number", "index", "size", "event", "manifest", "digest", "write_id", "time",
-                "type", "aliases", "metadata", "previous", "artifact")  # fmt: skip
-_USUAL = itemgetter(*_USUAL_NAMES)
-_USUAL_TYPES = (int, int, int, str, str, str, str, str, str, list, dict, dict, str)
-_USUAL_TEXTS = re.compile(
-    r"(?:[0-9a-f]{64}\n){2}[0-9a-f]{32}\n[^\n]{20,32}Z\n[A-Za-z0-9._-]{1,128}\n[0-9a-f]{64}"
+_USUAL = itemgetter("number", "index", "size", "event", "time", "aliases", "metadata", "previous",
+                    "artifact")  # fmt: skip
+_USUAL_TEXTS = itemgetter("manifest", "digest", "write_id", "type")
+_USUAL_SIZE = 13  # keys
+_LINES = 5  # line breaks between the texts of an event without aliases
+_USUAL_LINES = re.compile(
+    r"(?:[0-9a-f]{64}\n){2}[0-9a-f]{32}\n[A-Za-z0-9._-]{1,128}\n[^\n]{20,32}Z\n[0-9a-f]{64}"
     r"(?:\n[A-Za-z0-9._-]{1,128})*"
 )
 _STAMP = itemgetter("number", "time", "write_id")
@@ -131,21 +132,27 @@ def _is_usual(event: Json, artifact: str, number: int) -> bool:
     This is what check_event would find out, in half the time, because a log has thousands of them.
     """
     try:
-        values = _USUAL(event)
-        moment, index, size, aliases = values[7], values[1], values[2], values[9]
+        (*counts, kind, moment, aliases, metadata, previous, name), texts = (
+            _USUAL(event),
+            _USUAL_TEXTS(event),
+        )
         datetime.fromisoformat(moment)
-        texts = "\n".join((*values[4:9], values[11]["blake3"], *aliases))
+        lines = "\n".join((*texts, moment, previous["blake3"], *aliases))
     except (KeyError, TypeError, ValueError, IndexError):
         return False
+    found, index, size = counts
     return (
-        values[0] == number
-        and values[12] == artifact
-        and values[3] == "version"
-        and tuple(map(type, values)) == _USUAL_TYPES
+        kind == "version"
+        and name == artifact
+        and found == number
+        and type(found) is type(index) is type(size) is int
         and 0 <= index < LIMIT
         and 0 <= size < LIMIT
-        and _USUAL_TEXTS.fullmatch(texts) is not None
-        and len(event) == len(_USUAL_NAMES)
+        and type(aliases) is list
+        and type(metadata) is type(previous) is dict
+        and lines.count("\n") == _LINES + len(aliases)  # no text has a line break itself
+        and _USUAL_LINES.fullmatch(lines) is not None
+        and len(event) == _USUAL_SIZE
     )
 
 

@@ -55,18 +55,16 @@ def version_records(
         record = fold.add(item, is_uncertain=bool(met))
         if record is None:
             continue
-        if expected is not None and record.index > expected:
+        if expected is None:
+            expected = record.index
+        if record.index > expected:
             _meet(_repeated(item), met, faults)
             continue
-        if (
-            expected is not None
-            and not met
-            and not fold.lost.issuperset(range(record.index + 1, expected + 1))
-        ):
+        if record.index < expected and not met and not fold.has_lost(record.index + 1, expected):
             _meet(_skipped(item, expected), met, faults)
         expected = record.index - 1
         yield record
-    if expected is not None and not met and not fold.lost.issuperset(range(expected + 1)):
+    if expected is not None and not met and not fold.has_lost(0, expected):
         message = f"v{expected} is in no record of the log"
         _meet(Fault(1, message, Wrong.SKIPPED), met, faults)
 
@@ -105,29 +103,34 @@ class _Fold:
         self._deleted: dict[int, Event | None] = {}  # by which event, None for undeleted
         self._expires: dict[int, str | None] = {}
         self._has_latest = False
-        self.lost: set[int] = set()  # versions that a repair has found in no record
+        self._lost: set[int] = set()  # versions that a repair has found in no record
+
+    def has_lost(self, first: int, last: int) -> bool:
+        """Return whether a repair has marked all these versions as lost."""
+        return self._lost.issuperset(range(first, last + 1))
 
     def add(self, event: Event, *, is_uncertain: bool) -> VersionRecord | None:
         """Take the next older event; return the version if the event commits one."""
         kind = event["event"]
         if kind == "version":
-            self._mention(dict.fromkeys(event["aliases"], event["index"]))
+            for alias in event["aliases"]:
+                self._mention(alias, event["index"])
             return self._record(event, is_uncertain=is_uncertain)
         if kind == "alias":
-            self._mention(event["aliases"])
-            self.lost.update(event.get("lost", ()))
+            for alias, index in event["aliases"].items():
+                self._mention(alias, index)
+            self._lost.update(event.get("lost", ()))
             if "expires" in event:
                 self._expires.setdefault(event["index"], event["expires"])
         else:
             self._deleted.setdefault(event["index"], event if kind == "delete" else None)
         return None
 
-    def _mention(self, aliases: dict[str, int | None]) -> None:
-        for alias, index in aliases.items():
-            if alias not in self._mentioned:
-                self._mentioned.add(alias)
-                if index is not None:
-                    self._aliases.setdefault(index, []).append(alias)
+    def _mention(self, alias: str, index: int | None) -> None:
+        if alias not in self._mentioned:
+            self._mentioned.add(alias)
+            if index is not None:
+                self._aliases.setdefault(index, []).append(alias)
 
     def _record(self, event: Event, *, is_uncertain: bool) -> VersionRecord:
         index = event["index"]

@@ -20,6 +20,7 @@ from kept.store.blobs.blob import bases_lock, blob_key, raw_form, read_blob
 from kept.store.content.manifest import manifest_key
 from kept.store.encoding import MOST_VALUE, read_bounded
 from kept.store.format_marker import FORMAT_KEY, check_format, encoded_marker
+from kept.store.gc.collector import ABANDONED
 from kept.store.log.fence import LISTS, lists, mark_damaged, read_list, unmark_damaged
 from kept.store.log.history import version_records
 from kept.store.log.log import Logs
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
     from kept.bucket.base import Bucket
     from kept.bucket.transfer import Progress
-
-_ABANDONED = 86_400.0  # seconds; no gc that lives has an older list
 
 
 def plan_repair(
@@ -160,7 +159,7 @@ def _plan_lists(bucket: Bucket, plan: Plan) -> None:
         except Damaged as error:
             stored = next((i.stored for i in bucket.items(LISTS) if i.key == key), 0.0)
             # In a folder carry_out holds the lock that a gc holds as long as it lives.
-            if not bucket.is_remote or stored < time.time() - _ABANDONED:
+            if not bucket.is_remote or stored < time.time() - ABANDONED.total_seconds():
                 plan.steps.append(SetAside(key, "the list of a gc that has ended"))
             else:
                 why = f"{error} A gc may still run: repair again when the list is a day old."
