@@ -1,4 +1,4 @@
-"""What a version costs in requests: two for each changed chunk and six, however long the log."""
+"""What a version costs in requests: two for each changed chunk and seven, however long the log."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from kept.sync.outbox.outbox import Outbox
 from tests.helpers import hdf5, write
 
 CHANGED = (1, 4, 8)
+
+# The requests of a commit besides its blobs, as docs/architecture.md lists them. One of them is the
+# newest record once more: a repair may have replaced it since this process read it.
+COMMIT = 7
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def test_of_a_version_in_a_short_and_in_a_long_log(proxy, s3, tensors, tmp_path,
     for number, changed in enumerate(CHANGED, start=index + 1):
         with proxy.counted() as made:
             assert store.log_artifact("m", change(tensors, changed, path)).index == number
-        assert len(made) == 2 * changed + 7, [r.method + r.path for r in made]
+        assert len(made) == 2 * changed + COMMIT, [r.method + r.path for r in made]
 
 
 def test_of_a_checkpoint_from_the_outbox(proxy, s3, tensors, tmp_path):
@@ -69,7 +73,7 @@ def test_of_a_checkpoint_from_the_outbox(proxy, s3, tensors, tmp_path):
         path.unlink()
         with proxy.counted() as made:
             delivery.send()
-        assert not number or len(made) == 2 * changed + 5
+        assert not number or len(made) == 2 * changed + COMMIT - 1
 
 
 def test_of_a_mirrored_version(proxy, s3, tensors, tmp_path):
@@ -82,4 +86,4 @@ def test_of_a_mirrored_version(proxy, s3, tensors, tmp_path):
         here.log_artifact("m", change(tensors, changed, path))
         with proxy.counted() as made:
             sync.run()
-        assert len(made) == 2 * changed + 5
+        assert len(made) == 2 * changed + COMMIT - 1
