@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -130,6 +131,8 @@ class TestPool:
         begun, goes_on = threading.Event(), threading.Event()
 
         class Slow:
+            flags = SimpleNamespace(writeable=True)
+
             def __setitem__(self, *_):
                 begun.set()
                 goes_on.wait(10)

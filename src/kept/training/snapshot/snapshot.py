@@ -55,14 +55,17 @@ class Snapshot:
             with self._touching:
                 if not self._cold:
                     return
-                self._cold.pop()[...] = 0
+                self._framework.touch(self._cold.pop())
 
     def take(self, variables: Iterable[Variable]) -> None:
         """Copy the variables."""
         self.reserve(variables)
         with self._touching:
             self._cold.clear()  # the copy touches them
-        self._framework.copy(self._values.values())
+        pairs, self._values = [*self._values.values()], {}
+        kept = [variable for variable, _ in pairs]
+        buffers = self._framework.copy(pairs)
+        self._values = {id(v): (v, b) for v, b in zip(kept, buffers, strict=True)}
 
     def value(self, variable: Variable) -> HostBuffer | None:
         """Return the copy of a variable, None if it is not in the snapshot."""
