@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 import kept
+from kept.store.content import manifest
+from tests.helpers import tree
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -87,6 +89,21 @@ def test_the_reader_of_the_format_page_reads_a_checkpoint(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "store"), "m", "best", str(target)]
     subprocess.run(command, check=True)
     assert (target / "model.bin").read_bytes() == source.read_bytes()
+
+
+def test_the_reader_of_the_format_page_reads_a_list_in_parts(tmp_path, monkeypatch):
+    code = next(text for language, _, text in blocks("docs/format.md") if language == "python")
+    monkeypatch.setattr(manifest, "MOST_FILES", 100)
+    folder, store = tmp_path / "many", kept.open_store(tmp_path / "store")
+    folder.mkdir()
+    for number in range(2000):
+        (folder / f"{number}.txt").write_text(f"{number}")
+    assert len(store.log_artifact("m", folder).manifest.parts) > 1
+    (folder / "77.txt").write_text("changed")
+    store.log_artifact("m", folder, aliases=["best"])
+    arguments = [str(tmp_path / "store"), "m", "best", str(tmp_path / "out")]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+    assert tree(tmp_path / "out" / "many") == tree(folder)
 
 
 def test_the_reader_of_the_format_page_reads_coded_blobs(tmp_path):

@@ -21,6 +21,7 @@ import kept.store
 import kept.sync
 from kept.bucket.local import LocalBucket
 from kept.store.blobs.blob import bases_of, blob_key
+from kept.store.content import manifest as manifest_module
 from kept.store.content import packing
 from kept.store.content.manifest import manifest_key
 from kept.store.log import pages
@@ -129,14 +130,27 @@ def own(root: Path) -> Subject:
     store.delete("a:v5")
     put("a", 6, "last")
     put("c", 0, "only")
+    _put_many(store, paths / "many")
     mirror.begin("c")
-    for name in ("a", "b", "c"):
+    mirror.begin("many")
+    for name in ("a", "b", "c", "many"):
         mirror.courier.wake(name)
     mirror.courier.finish()
     shutil.rmtree(paths)
     subject = described("own", root)
     subject.has_mirror = True
     return subject
+
+
+def _put_many(store: kept.Store, folder: Path) -> None:
+    """Store two versions whose list of files is in parts."""
+    for n in range(20):
+        write(folder / f"{n}.txt", b"%d" % n)
+    few = {"MOST_FILES": 10, "_PART_ENDS": b"\x40\0"}
+    with mock.patch.multiple(manifest_module, **few):
+        store.log_artifact("many", sorted(folder.iterdir()))
+        write(folder / "7.txt", b"changed")
+        store.log_artifact("many", sorted(folder.iterdir()))
 
 
 def killed_gc(store: kept.Store) -> None:
@@ -164,7 +178,9 @@ def described(name: str, root: Path) -> Subject:
     out = root / "described"
     for artifact in store.artifacts():
         for version in artifact.versions():
-            subject.contents[version.reference] = tree(version.download(out / version.version))
+            subject.contents[version.reference] = tree(
+                version.download(out / version.name / version.version)
+            )
             subject.aliases |= {f"{version.name}:{a}": version.reference for a in version.aliases}
             subject.needs[version.reference] = _needs(store, version)
         for version in store.deleted(artifact.name):

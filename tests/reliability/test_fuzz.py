@@ -27,7 +27,7 @@ from kept.digest import digest
 from kept.errors import KeptError
 from kept.names import check_alias, check_name, check_path, check_paths, parse_reference
 from kept.store.blobs.blob import blob_key, read_blob, read_head
-from kept.store.content.manifest import Manifest
+from kept.store.content.read_manifest import decode_manifest
 from kept.store.encoding import seal, unseal
 from kept.store.log.events import check_event
 from kept.store.log.pages import Pages
@@ -165,7 +165,7 @@ def test_events(event):
 
 @fuzzed(data=anything | mutated(MANIFESTS))
 def test_manifests(data):
-    Manifest.decode(data, "key")
+    decode_manifest(data, "key", MemoryBucket())
 
 
 @fuzzed(data=anything | mutated(CODED), name=st.sampled_from(["0" * 64, "e" * 64]))

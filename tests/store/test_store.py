@@ -415,7 +415,7 @@ def test_a_folder_with_other_things_is_no_store(tmp_path, name):
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        ('{"format": 2}', errors.NewerFormat),
+        ('{"format": 3}', errors.NewerFormat),
         ('{"format": 1000}', errors.NewerFormat),
         ('{"format": 0}', errors.NotAStore),
         ('{"format": "1"}', errors.NotAStore),

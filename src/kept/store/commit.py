@@ -13,8 +13,10 @@ from kept.digest import digest
 from kept.errors import Damaged, InvalidInput
 from kept.names import LATEST
 from kept.store.blobs.blob import blob_key
-from kept.store.content.manifest import Manifest, manifest_key, read_manifest
+from kept.store.content.manifest import Manifest, manifest_key
 from kept.store.content.packing import Packer
+from kept.store.content.read_manifest import read_manifest
+from kept.store.format_marker import raise_format
 from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, version_of, version_records
 from kept.store.metadata import MeasuredMetadata
@@ -121,6 +123,10 @@ def _store(
     packer = Packer(bucket, previous, fence, transfer)
     bucket.put_many(packer.blobs(sources), transfer)
     manifest = packer.manifest()
+    if parts := manifest.encode_parts():
+        bucket.put_many(packer.part_blobs(parts))
+        manifest = packer.with_parts(manifest, parts)
+        raise_format(bucket)
     encoded = manifest.encode()
     name = digest(encoded)
     blobs = frozenset(blob_key(chunk.blob) for chunk in manifest.chunks())

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from kept.bucket.base import Bucket
     from kept.store.encoding import Json
 
-FORMAT = 1
+FORMAT = 1  # of a new store
+PARTS_FORMAT = 2  # of a store with a manifest in parts, which a reader of format 1 cannot read
 FORMAT_KEY = "kept.json"
 _MOST = 4096  # bytes
 _ATTEMPTS = 8  # if the bucket answers "exists" although the key is missing
@@ -44,9 +45,10 @@ def check_format(bucket: Bucket) -> Marker:
         if _looks_like_a_store(bucket):
             return Marker(exists=True, problem=f"{FORMAT_KEY} names no format. Run kept repair.")
         raise NotAStore(f"{bucket.location}: {FORMAT_KEY} names no format. Found: {value!r}")
-    if number > FORMAT:
+    if number > PARTS_FORMAT:
         raise NewerFormat(
-            f"{bucket.location} has format {number}; this kept knows format {FORMAT}. Update kept."
+            f"{bucket.location} has format {number}; this kept knows the formats up to "
+            f"{PARTS_FORMAT}. Update kept."
         )
     return Marker(exists=True)
 
@@ -88,9 +90,20 @@ def _checksum(number: int) -> str:
     return digest(canonical(number))
 
 
-def encoded_marker() -> bytes:
-    """Return the value of kept.json that this kept writes."""
-    return canonical({"blake3": _checksum(FORMAT), "format": FORMAT})
+def encoded_marker(number: int = FORMAT) -> bytes:
+    """Return the value of kept.json for a format."""
+    return canonical({"blake3": _checksum(number), "format": number})
+
+
+def raise_format(bucket: Bucket) -> None:
+    """Make the store one of PARTS_FORMAT, before it gets the first manifest in parts.
+
+    An older kept refuses the whole store from then on. Otherwise it would call such a version
+    damaged. The number only ever grows, so writers need not agree. Raises Damaged.
+    """
+    value = parse(read_bounded(bucket, FORMAT_KEY, _MOST), FORMAT_KEY)
+    if _number(value) == FORMAT:
+        bucket.put(FORMAT_KEY, [encoded_marker(PARTS_FORMAT)])
 
 
 def make_store(bucket: Bucket) -> None:

@@ -188,7 +188,7 @@ class Store(Maintenance):
 
     def read_manifest(self, version: Version) -> Manifest:
         """Return a version's manifest; raises Damaged."""
-        from kept.store.content.manifest import read_manifest
+        from kept.store.content.read_manifest import read_manifest
 
         return read_manifest(self.bucket, version.record)
 

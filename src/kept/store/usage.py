@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from kept.errors import Damaged
 from kept.parallel import mapped
 from kept.store.blobs.blob import RAW, bases_of, read_head, stored_size
-from kept.store.content.manifest import manifest_key, read_manifest
+from kept.store.content.manifest import manifest_key
+from kept.store.content.read_manifest import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,7 +69,7 @@ def usage(
             is_delta, saved = blobs.saved[item]
             found.deltas += saved if is_delta else 0
             found.compression += 0 if is_delta else saved
-    unique = {c.digest: c.size for m in wanted.values() for c in m.chunks()}
+    unique = {c.digest: c.size for m in wanted.values() for c in m.file_chunks()}
     found.dedup = found.logical - sum(unique.values())
     saved = found.dedup + found.deltas + found.compression
     found.overhead = found.stored + saved - found.logical

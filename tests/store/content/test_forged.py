@@ -16,7 +16,7 @@ from kept.errors import Damaged
 from kept.store.blobs.blob import blob_key, raw_form
 from kept.store.blobs.codec import code_blob
 from kept.store.blobs.header import MOST, Section
-from kept.store.content.manifest import Manifest
+from kept.store.content.read_manifest import decode_manifest
 from kept.store.content.restore import ChunkReader, restore
 
 root, seed, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
@@ -74,7 +74,7 @@ for _ in range(rounds):
                 file["size"] = sum(chunk[1] for chunk in file["chunks"])
     data = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
     try:
-        manifest = Manifest.decode(data, "manifests/x.json")
+        manifest = decode_manifest(data, "manifests/x.json", bucket)
         reader = ChunkReader(bucket)
         restore(bucket, manifest, root / "out", None)
         for chunk in dict.fromkeys(manifest.chunks()):

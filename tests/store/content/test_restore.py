@@ -14,6 +14,7 @@ from kept.store.blobs.blob import blob_key, raw_form
 from kept.store.blobs.header import MOST
 from kept.store.content import restore as restoring
 from kept.store.content.manifest import Chunk, File, Manifest
+from kept.store.content.read_manifest import decode_manifest
 from kept.store.content.restore import restore
 from tests.helpers import arrays, finish, hdf5, start, tree, write
 
@@ -231,12 +232,13 @@ import resource, sys
 from pathlib import Path
 from kept.bucket.local import LocalBucket
 from kept.errors import Damaged
-from kept.store.content.manifest import Manifest
+from kept.store.content.read_manifest import decode_manifest
 from kept.store.content.restore import restore
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000_000, 100_000_000))
-manifest = Manifest.decode(Path(sys.argv[2]).read_bytes(), "manifest")
+bucket = LocalBucket(sys.argv[1])
+manifest = decode_manifest(Path(sys.argv[2]).read_bytes(), "manifest", bucket)
 try:
-    restore(LocalBucket(sys.argv[1]), manifest, Path(sys.argv[3]), None)
+    restore(bucket, manifest, Path(sys.argv[3]), None)
 except Damaged as error:
     print(error)
 """
@@ -262,7 +264,7 @@ def test_what_a_manifest_claims_and_the_store_lacks_is_damage(tmp_path):
 def test_a_manifest_that_leads_out_of_the_target(store, tmp_path, path):
     """A hostile store: every digest is right, and the path is not."""
     with pytest.raises(Damaged, match="path in a version"):
-        Manifest.decode(Manifest((File(path, 0, ()),)).encode(), "manifests/x.json")
+        decode_manifest(Manifest((File(path, 0, ()),)).encode(), "manifests/x.json", store.bucket)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ from kept.store.blobs.blob import (
 from kept.store.blobs.codec import code_blob
 from kept.store.blobs.header import DELTA, MOST, Head, Section
 from kept.store.compact.tensor_map import Layout, Piece
-from kept.store.content.manifest import read_manifest
+from kept.store.content.read_manifest import read_manifest
 from kept.store.content.restore import ChunkReader
 
 if TYPE_CHECKING:

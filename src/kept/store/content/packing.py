@@ -8,6 +8,7 @@ manifest of the newest version gives the places of the small chunks that exist a
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kept.digest import digest
@@ -73,14 +74,26 @@ class Packer:
         """Return the manifest, once blobs is exhausted."""
         return Manifest(
             tuple(
-                File(
-                    source.path,
-                    sum(size for _, size in chunks),
-                    tuple(Chunk(name, size, *self._places[name]) for name, size in chunks),
-                )
+                File(source.path, sum(size for _, size in chunks), self._placed(chunks))
                 for source, chunks in self._cut
             )
         )
+
+    def part_blobs(self, parts: Iterable[bytes]) -> Iterator[tuple[str, Parts]]:
+        """Yield key and stored form of every blob that the store lacks for parts of a manifest."""
+        for data in parts:
+            name = digest(data)
+            if name not in self._places and name not in self._pending:
+                yield from self._add(name, data)
+        if self._pending:
+            yield from self._flush()
+
+    def with_parts(self, manifest: Manifest, parts: Iterable[bytes]) -> Manifest:
+        """Return the manifest in parts, once part_blobs is exhausted."""
+        return replace(manifest, parts=self._placed((digest(data), len(data)) for data in parts))
+
+    def _placed(self, chunks: Iterable[tuple[str, int]]) -> tuple[Chunk, ...]:
+        return tuple(Chunk(name, size, *self._places[name]) for name, size in chunks)
 
     def _add(self, name: str, data: Buffer) -> Iterator[tuple[str, Parts]]:
         if len(data) >= PACK_BELOW and blob_key(name) not in self._condemned:

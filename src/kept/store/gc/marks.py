@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from kept.errors import Damaged, KeyNotFound, Unreadable
 from kept.parallel import mapped
 from kept.store.blobs.blob import LONGEST_CHAIN, bases_of, blob_key, stored_size
-from kept.store.content.manifest import Manifest, manifest_key, read_manifest
+from kept.store.content.manifest import Manifest, manifest_key
+from kept.store.content.read_manifest import decode_manifest, read_manifest
 from kept.store.encoding import MOST_VALUE, read_bounded
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Marks:
 
     def _read_any(self, key: str) -> Manifest | None:
         try:
-            return Manifest.decode(read_bounded(self._bucket, key, MOST_VALUE), key)
+            return decode_manifest(read_bounded(self._bucket, key, MOST_VALUE), key, self._bucket)
         except Unreadable:
             return Manifest(())  # unknown, so it stays
         except (KeyNotFound, Damaged):

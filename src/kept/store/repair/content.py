@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from kept.errors import Damaged
+from kept.digest import digest
+from kept.errors import Damaged, KeyNotFound
 from kept.store.blobs.blob import bases_of, blob_key, read_blob
-from kept.store.content.manifest import Manifest, manifest_key, read_manifest
+from kept.store.content.manifest import manifest_key
+from kept.store.content.read_manifest import decode_manifest, decode_parts, read_manifest
+from kept.store.encoding import MOST_VALUE, read_bounded
 from kept.store.problems import Problem
-from kept.store.repair.plan import Fetch, Plan, SetAside, Write
+from kept.store.repair.plan import Fetch, Plan, SetAside, Step, Write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kept.bucket.base import Bucket
+    from kept.bucket.base import Bucket, Buffer
     from kept.bucket.transfer import Progress
+    from kept.store.content.manifest import Manifest
     from kept.store.log.history import VersionRecord
     from kept.store.repair.sources import Sources
 
@@ -32,14 +36,14 @@ def plan_content(
 
     progress is called with the blobs that were read and in all.
     """
-    written = _plan_manifests(bucket, versions, sources, plan)
+    manifests = _plan_manifests(bucket, versions, sources, plan)
     needed: set[str] = set()
     for _, record in versions:
-        manifest = _manifest_of(bucket, record, written)
+        manifest = manifests.of(record)
         if manifest is not None:
             needed.update(chunk.blob for chunk in manifest.chunks())
     problems: dict[str, str] = {}
-    for done, blob in enumerate(sorted(needed), start=1):
+    for done, blob in enumerate(sorted(needed - manifests.parts.keys()), start=1):
         if problem := _problem(bucket, blob):
             problems[blob] = problem
             sources.add_damaged(blob)
@@ -47,7 +51,29 @@ def plan_content(
             progress(done, len(needed))
     if problems:
         sources.add_set_aside()
-        _plan_blobs(bucket, problems, _needs(bucket, versions, written, problems), sources, plan)
+        _plan_blobs(bucket, problems, _needs(bucket, versions, manifests, problems), sources, plan)
+
+
+class _Manifests:
+    """The manifests of a bucket, as they are, or as the repair will write them."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self.written: dict[str, bytes] = {}  # digest -> bytes of those that will be written
+        self.parts: dict[str, Buffer] = {}  # blob -> raw bytes of those with parts of the lists
+
+    def of(self, record: VersionRecord) -> Manifest | None:
+        """Return a version's manifest, None if nothing brings it back."""
+        try:
+            if record.manifest not in self.written and not self.parts:
+                return read_manifest(self._bucket, record)
+            key = manifest_key(record.manifest)
+            data = self.written.get(record.manifest) or read_bounded(self._bucket, key, MOST_VALUE)
+            if digest(data) != record.manifest:
+                return None
+            return decode_manifest(data, key, self._bucket, self.parts)
+        except (Damaged, KeyNotFound):
+            return None
 
 
 class _Need(NamedTuple):
@@ -61,36 +87,23 @@ class _Need(NamedTuple):
 def _needs(
     bucket: Bucket,
     versions: Sequence[Named],
-    written: Mapping[str, bytes],
+    manifests: _Manifests,
     problems: Mapping[str, str],
 ) -> list[_Need]:
     """Return the versions that need a damaged blob, or a base of one."""
     wanted = {*problems, *(base for blob in problems for base in bases_of(bucket, blob))}
     found = []
     for name, record in versions:
-        manifest = _manifest_of(bucket, record, written)
+        manifest = manifests.of(record)
         if manifest and any(chunk.blob in wanted for chunk in manifest.chunks()):
             found.append(_Need(f"{name}:v{record.index}", record, manifest))
     return found
 
 
-def _manifest_of(
-    bucket: Bucket, record: VersionRecord, written: Mapping[str, bytes]
-) -> Manifest | None:
-    """Return a version's manifest, as it is or will be; None if nothing brings it back."""
-    key = manifest_key(record.manifest)
-    if record.manifest in written:
-        return Manifest.decode(written[record.manifest], key)
-    try:
-        return read_manifest(bucket, record)
-    except Damaged:
-        return None
-
-
 def _plan_manifests(
     bucket: Bucket, versions: Sequence[Named], sources: Sources, plan: Plan
-) -> dict[str, bytes]:
-    """Plan the manifests that cannot be read; return those that will be written, by digest."""
+) -> _Manifests:
+    """Plan the manifests that cannot be read, and their parts; return all as they will be."""
     damaged: list[tuple[str, VersionRecord, str]] = []
     for name, record in versions:
         try:
@@ -99,16 +112,42 @@ def _plan_manifests(
             damaged.append((f"{name}:v{record.index}", record, str(error)))
             sources.add_damaged_manifest(manifest_key(record.manifest))
     live = {record.manifest for _, record in versions if not record.deleted}
-    written: dict[str, bytes] = {}
+    manifests = _Manifests(bucket)
     for reference, record, problem in damaged:
-        key = manifest_key(record.manifest)
-        found = sources.manifest(key, record.manifest)
-        if found is None:
+        key, name = manifest_key(record.manifest), record.manifest
+        found = sources.manifest(key, name)
+        steps = _plan_parts(bucket, key, found[0], sources, manifests) if found else None
+        if found is None or steps is None:
             _lose_manifest(bucket, record, Problem(reference, problem), plan, live)
-        elif record.manifest not in written:
-            plan.steps.append(Write(key, found[0], found[1]))
-            written[record.manifest] = found[0]
-    return written
+            continue
+        plan.steps += steps
+        if name not in manifests.written:
+            manifests.written[name] = found[0]
+            if not sources.is_in_place(key, name):
+                plan.steps.append(Write(key, found[0], found[1]))
+    return manifests
+
+
+def _plan_parts(
+    bucket: Bucket, key: str, data: bytes, sources: Sources, manifests: _Manifests
+) -> list[Step] | None:
+    """Return the steps that bring back the parts of a manifest, None if nothing does."""
+    steps: list[Step] = []
+    try:
+        blobs = dict.fromkeys(part.blob for part in decode_parts(data, key))
+    except Damaged:
+        return None
+    for blob in blobs:
+        if blob in manifests.parts or _problem(bucket, blob) is None:
+            continue
+        sources.add_damaged(blob)
+        sources.add_set_aside()
+        found = sources.find(blob)
+        if found is None:
+            return None
+        manifests.parts[blob] = bytes(found[0])
+        steps.append(Fetch(blob_key(blob), blob, found[1]))
+    return steps
 
 
 def _lose_manifest(

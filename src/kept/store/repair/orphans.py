@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 from kept.digest import DIGEST, digest
 from kept.errors import Damaged, KeyNotFound
-from kept.store.content.manifest import Manifest, manifest_key
+from kept.store.content.manifest import manifest_key
+from kept.store.content.read_manifest import decode_manifest
 from kept.store.encoding import MOST_VALUE, read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from kept.bucket.base import Bucket
+    from kept.store.content.manifest import Manifest
     from kept.store.log.events import Event
 
-Named = tuple[str, Manifest]
+Named = tuple[str, "Manifest"]
 
 
 class Orphans:
@@ -59,7 +61,7 @@ def manifest_named(bucket: Bucket, name: str) -> Manifest | None:
     key = manifest_key(name)
     try:
         data = read_bounded(bucket, key, MOST_VALUE)
-        return Manifest.decode(data, key) if digest(data) == name else None
+        return decode_manifest(data, key, bucket) if digest(data) == name else None
     except (KeyNotFound, Damaged):
         return None
 

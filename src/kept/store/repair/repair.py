@@ -18,8 +18,15 @@ from kept.digest import digest
 from kept.errors import Damaged, InvalidInput, KeptError, KeyExists, KeyNotFound, NotAStore
 from kept.store.blobs.blob import bases_lock, blob_key, raw_form, read_blob
 from kept.store.content.manifest import manifest_key
+from kept.store.content.read_manifest import decode_parts
 from kept.store.encoding import MOST_VALUE, read_bounded
-from kept.store.format_marker import FORMAT_KEY, check_format, encoded_marker
+from kept.store.format_marker import (
+    FORMAT,
+    FORMAT_KEY,
+    PARTS_FORMAT,
+    check_format,
+    encoded_marker,
+)
 from kept.store.gc.collector import ABANDONED
 from kept.store.log.fence import LISTS, lists, mark_damaged, read_list, unmark_damaged
 from kept.store.log.history import version_records
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
 
     from kept.bucket.base import Bucket
     from kept.bucket.transfer import Progress
+    from kept.store.repair.content import Named
 
 
 def plan_repair(
@@ -53,8 +61,6 @@ def plan_repair(
     """
     _check_permission(bucket)
     plan, sources = Plan(), Sources(bucket, mirrors, places)
-    if check_format(bucket).problem:
-        plan.steps.append(Write(FORMAT_KEY, encoded_marker(), "the store holds format 1"))
     repairs = _plan_logs(bucket, mirrors, plan)
     versions = [
         (name, record)
@@ -62,9 +68,23 @@ def plan_repair(
         for record in version_records(reversed(repair.events), [])
     ]
     plan_content(bucket, versions, sources, plan, progress)
+    if check_format(bucket).problem:
+        number = _format_of(bucket, versions)
+        why = f"the store holds format {number}"
+        plan.steps.insert(0, Write(FORMAT_KEY, encoded_marker(number), why))
     _plan_lists(bucket, plan)
     _plan_receipts(bucket, [mirror.location for mirror in mirrors], plan)
     return plan, sources
+
+
+def _format_of(bucket: Bucket, versions: Iterable[Named]) -> int:
+    """Return the format that the values in a store need, if its kept.json is lost."""
+    for _, record in versions:
+        key = manifest_key(record.manifest)
+        with contextlib.suppress(Damaged, KeyNotFound):
+            if decode_parts(read_bounded(bucket, key, MOST_VALUE), key):
+                return PARTS_FORMAT
+    return FORMAT
 
 
 def carry_out(bucket: Bucket, plan: Plan, sources: Sources) -> None:

@@ -112,6 +112,11 @@ class Sources:
                 return bytes(copy), f"from {mirror.location}"
         return None
 
+    def is_in_place(self, key: str, name: str) -> bool:
+        """Return whether a manifest itself is sound, and lies under its key."""
+        data = self._stored(key)
+        return data is not None and digest(data) == name
+
     def _stored(self, key: str) -> Buffer | None:
         return _read(self._bucket, key)
 

@@ -12,7 +12,8 @@ from kept.errors import Damaged, VersionGone, VersionInUse
 from kept.names import LATEST
 from kept.parallel import mapped
 from kept.store.blobs.blob import blob_key
-from kept.store.content.manifest import manifest_key, read_manifest
+from kept.store.content.manifest import manifest_key
+from kept.store.content.read_manifest import read_manifest
 from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, live, version_records
 from kept.store.receipts import mirrored_up_to

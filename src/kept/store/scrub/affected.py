@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.parallel import mapped
-from kept.store.content.manifest import manifest_key, read_manifest
+from kept.store.content.manifest import manifest_key
+from kept.store.content.read_manifest import read_manifest
 from kept.store.scrub.blobs import READ_ERRORS, is_missing, place_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from kept.parallel import mapped
-from kept.store.content.manifest import Manifest, manifest_key, read_manifest
+from kept.store.content.manifest import Manifest, manifest_key
+from kept.store.content.read_manifest import read_manifest
 from kept.store.log.history import live
 from kept.store.problems import Problem
 from kept.store.scrub.affected import Finding, affected

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from kept.digest import digest
 from kept.errors import Damaged, InvalidInput, KeyNotFound, NotSigned
 from kept.names import check_name
-from kept.store.content.manifest import read_manifest
+from kept.store.content.read_manifest import read_manifest
 from kept.store.content.restore import restore
 from kept.store.encoding import canonical
 from kept.store.signing import openssf

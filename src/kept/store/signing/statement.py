@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from kept.digest import DIGEST, digest
 from kept.errors import Damaged
 from kept.store.encoding import Json, canonical, parse
-from kept.store.format_marker import FORMAT
 
 if TYPE_CHECKING:
     from kept.bucket.base import Buffer
     from kept.store.log.history import VersionRecord
 
 FILE = "statement.json"
+_FORMAT = 1  # of a statement
 FOLDER = "kept version statement"
 LIMIT = 64 * 1024  # bytes of a stored signature
 _MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -74,7 +74,7 @@ def facts_of(name: str, record: VersionRecord) -> dict[str, Json]:
         "artifact": name,
         "created_at": record.created_at,
         "digest": record.digest,
-        "format": FORMAT,
+        "format": _FORMAT,
         "index": record.index,
         "manifest": record.manifest,
         "metadata": metadata,

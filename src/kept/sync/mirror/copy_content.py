@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from kept.errors import BeingCollected
 from kept.parallel import mapped
 from kept.store.blobs.blob import blob_key, is_whole, raw_form, read_blob
-from kept.store.content.manifest import manifest_key, read_manifest
+from kept.store.content.manifest import manifest_key
+from kept.store.content.read_manifest import read_manifest
+from kept.store.format_marker import raise_format
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -52,6 +54,8 @@ class ContentCopy:
         sizes: list[int] = []
         self._target.put_many(self._read(lacking, sizes), transfer)
         encoded = manifest.encode()
+        if manifest.parts:
+            raise_format(self._target)
         self._target.put(manifest_key(record.manifest), [encoded])
         self._present.update(ends)
         return len(sizes), sum(sizes)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from kept.digest import digest
 from kept.errors import Damaged, InvalidCheckpoint
-from kept.store.content.manifest import read_manifest
+from kept.store.content.read_manifest import read_manifest
 from kept.store.log.history import version_records
 from kept.store.receipts import mirrored_up_to
 from kept.store.retention.policy import decide

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 
 from kept.digest import digest
 from kept.messages import show
-from kept.store.content.manifest import read_manifest
+from kept.store.content.read_manifest import read_manifest
 from kept.store.log.history import live
 from kept.store.log.lookup import some
 from kept.store.repair.set_aside import set_aside_blob
