@@ -49,11 +49,11 @@ def ls(location: str | None, name: str | None, *, with_deleted: bool, as_json: b
         _list_all(store, name, as_json=as_json)
     elif as_json:
         mirrors = _receipts(store, name)
-        shapes = ((v, version_json(v)) for v in store.newest_first(name))
+        versions = store.newest_first(name)
         if mirrors:
-            print_json_list(shape | _mirrored(v, mirrors) for v, shape in shapes)
+            print_json_list(version_json(v) | _mirrored(v, mirrors) for v in versions)
         else:
-            print_json_list(shape for _, shape in shapes)
+            print_json_list(map(version_json, versions))
     else:
         _print_versions(name, store.versions(name), _receipts(store, name))
         _print_waiting(store, name)

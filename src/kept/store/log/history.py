@@ -113,8 +113,6 @@ class _Fold:
         """Take the next older event; return the version if the event commits one."""
         kind = event["event"]
         if kind == "version":
-            for alias in event["aliases"]:
-                self._mention(alias, event["index"])
             return self._record(event, is_uncertain=is_uncertain)
         if kind == "alias":
             for alias, index in event["aliases"].items():
@@ -134,7 +132,12 @@ class _Fold:
 
     def _record(self, event: Event, *, is_uncertain: bool) -> VersionRecord:
         index = event["index"]
-        names = sorted(self._aliases.pop(index, ()))
+        names = self._aliases.pop(index, [])
+        for alias in event["aliases"]:
+            if alias not in self._mentioned:
+                self._mentioned.add(alias)
+                names.append(alias)
+        names.sort()
         # Sync copies a version whose content is gone already as a deleted one.
         from_start = event if event.get("deleted") else None
         deletion = self._deleted.get(index, from_start)
