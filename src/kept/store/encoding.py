@@ -7,14 +7,17 @@ value. Any JSON reader can read it, and a check needs no re-encoding.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from kept.digest import digest
-from kept.errors import Damaged
+from kept.errors import Damaged, Unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kept.bucket.base import Bucket, Buffer
 
+T = TypeVar("T")
 Json = Any  # the results of json.loads: dict, list, str, int, float, bool, None
 # The largest values that a reader takes, in bytes: it never allocates what a damaged store claims.
 MOST_RECORD = 16 * 1024 * 1024
@@ -87,6 +90,21 @@ def _parse_small(data: Buffer) -> Json:
     import orjson
 
     return orjson.loads(data)
+
+
+def again_if_damaged(read: Callable[[], T]) -> T:
+    """Return read(); if it finds damage, return a second read(), which raises what it finds.
+
+    One answer of a server can have a wrong byte. So this is the rule for every value that is read
+    and checked; a read without damage costs nothing more.
+    """
+    try:
+        return read()
+    except Unreadable:  # the disk has tried it again itself
+        raise
+    except Damaged:
+        pass
+    return read()
 
 
 def read_bounded(bucket: Bucket, key: str, most: int) -> Buffer:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from kept.digest import digest
 from kept.errors import Damaged, KeyNotFound, Unreadable
 from kept.store.blobs.header import CODED, HEAD_SIZE, MOST, Head, parse_head
+from kept.store.encoding import again_if_damaged
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -59,12 +60,16 @@ def read_blob(bucket: Bucket, name: str, *, lent: bool = False) -> memoryview:
 
     Lent bytes need no new memory: the next blob that the same thread reads overwrites them.
     """
+    return again_if_damaged(lambda: _read_checked(bucket, name, lent=lent))
+
+
+def _read_checked(bucket: Bucket, name: str, *, lent: bool) -> memoryview:
     raw = None
     with contextlib.suppress(_Large):
-        raw = _read_twice(bucket, name, _USUAL, lent=lent)
+        raw = _read(bucket, name, _USUAL, lent=lent)
     if raw is None:
         with _one_large:
-            raw = _read_twice(bucket, name, MOST, lent=lent)
+            raw = _read(bucket, name, MOST, lent=lent)
     if digest(raw) != name:
         raise Damaged(
             f"{blob_key(name)} is damaged: its {len(raw)} bytes have another digest than its name"
@@ -74,7 +79,7 @@ def read_blob(bucket: Bucket, name: str, *, lent: bool = False) -> memoryview:
 
 def read_unchecked(bucket: Bucket, name: str) -> memoryview:
     """Return the raw bytes under a blob's key, whatever blob they are; raises Damaged."""
-    return _read_twice(bucket, name, MOST, lent=False)
+    return again_if_damaged(lambda: _read(bucket, name, MOST, lent=False))
 
 
 def read_head(bucket: Bucket, name: str) -> Head | None:
@@ -82,6 +87,10 @@ def read_head(bucket: Bucket, name: str) -> Head | None:
 
     It is damaged if the value is not as long as its head says.
     """
+    return again_if_damaged(lambda: _read_head(bucket, name))
+
+
+def _read_head(bucket: Bucket, name: str) -> Head | None:
     key = blob_key(name)
     while (size := bucket.size(key)) is not None:
         try:
@@ -153,19 +162,8 @@ def bases_lock(bucket: Bucket, *, wait: bool = False) -> AbstractContextManager[
     return bucket.locked("bases", wait=wait)
 
 
-class _BaseGone(Damaged):
-    """The base of a blob is missing, so the blob cannot be read."""
-
-
 class _Large(Exception):
     """A blob has more raw bytes than the caller's limit."""
-
-
-def _read_twice(bucket: Bucket, name: str, most: int, *, lent: bool) -> memoryview:
-    try:
-        return _read(bucket, name, most, lent=lent)
-    except _BaseGone:  # since it was read, it may have been stored again, without its base
-        return _read(bucket, name, most, lent=lent)
 
 
 def _read(bucket: Bucket, name: str, most: int, *, lent: bool) -> memoryview:
@@ -209,7 +207,7 @@ def _get(bucket: Bucket, name: str, wanted: str, most: int) -> Buffer:
     except KeyNotFound:
         if name == wanted:
             raise Damaged(f"{blob_key(name)} is missing from {bucket.location}") from None
-        raise _BaseGone(
+        raise Damaged(
             f"{blob_key(name)} is missing from {bucket.location}; {blob_key(wanted)} is stored as "
             "the difference to it"
         ) from None
@@ -224,7 +222,7 @@ def _get_again(bucket: Bucket, name: str, wanted: str, head: Head) -> Buffer:
     """Return the coded form with this head, which was not kept in memory."""
     stored = _get(bucket, name, wanted, MOST)
     if _head(stored, len(stored), blob_key(name)) != head:
-        raise _BaseGone(f"{blob_key(name)} was stored again while it was read")
+        raise Damaged(f"{blob_key(name)} was stored again while it was read")
     return stored
 
 

@@ -13,7 +13,15 @@ from kept.parallel import mapped
 from kept.store.blobs.blob import read_blob
 from kept.store.blobs.header import MOST
 from kept.store.content.manifest import Chunk, File, Manifest, manifest_key, take_chunk
-from kept.store.encoding import MOST_MEMORY, MOST_VALUE, Json, memory_of, parse, read_bounded
+from kept.store.encoding import (
+    MOST_MEMORY,
+    MOST_VALUE,
+    Json,
+    again_if_damaged,
+    memory_of,
+    parse,
+    read_bounded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,11 +38,9 @@ def read_manifest(bucket: Bucket, record: VersionRecord) -> Manifest:
     """Return a version's manifest, checked; raises Damaged."""
     key = manifest_key(record.manifest)
     try:
-        data = read_bounded(bucket, key, MOST_VALUE)
+        data = again_if_damaged(lambda: _stored(bucket, key, record.manifest))
     except KeyNotFound:
         raise Damaged(f"{key} is missing from {bucket.location}") from None
-    if digest(data) != record.manifest:
-        raise Damaged(f"{key} is damaged: its {len(data)} bytes have another digest than its name")
     manifest = decode_manifest(data, key, bucket)
     if (manifest.digest, manifest.size) != (record.digest, record.size):
         raise Damaged(
@@ -42,6 +48,14 @@ def read_manifest(bucket: Bucket, record: VersionRecord) -> Manifest:
             f"bytes, found {manifest.digest} and {manifest.size}"
         )
     return manifest
+
+
+def _stored(bucket: Bucket, key: str, name: str) -> Buffer:
+    """Return the bytes of the manifest with that digest; raises KeyNotFound or Damaged."""
+    data = read_bounded(bucket, key, MOST_VALUE)
+    if digest(data) != name:
+        raise Damaged(f"{key} is damaged: its {len(data)} bytes have another digest than its name")
+    return data
 
 
 def decode_manifest(

@@ -11,7 +11,14 @@ import itertools
 from typing import TYPE_CHECKING
 
 from kept.errors import Damaged, KeyExists, KeyNotFound
-from kept.store.encoding import MOST_VALUE, read_bounded, seal, unseal, with_small_integers
+from kept.store.encoding import (
+    MOST_VALUE,
+    again_if_damaged,
+    read_bounded,
+    seal,
+    unseal,
+    with_small_integers,
+)
 from kept.store.log.events import Event, check_event
 from kept.store.log.records import numbers_in
 
@@ -50,6 +57,9 @@ class Pages:
 
     def read(self, number: int) -> list[Event]:
         """Return the events of the page that ends at number; raises KeyNotFound or Damaged."""
+        return again_if_damaged(lambda: self._read_once(number))
+
+    def _read_once(self, number: int) -> list[Event]:
         key = self.key(number)
         value = unseal(read_bounded(self._bucket, key, MOST_VALUE), key)
         events = value.get("events") if isinstance(value, dict) else None

@@ -21,7 +21,15 @@ from kept.errors import (
     Unreachable,
 )
 from kept.parallel import mapped
-from kept.store.encoding import MOST_RECORD, RECORD_MEMORY, memory_of, read_bounded, seal, sealed
+from kept.store.encoding import (
+    MOST_RECORD,
+    RECORD_MEMORY,
+    again_if_damaged,
+    memory_of,
+    read_bounded,
+    seal,
+    sealed,
+)
 from kept.store.log.events import Event, Fault, Item, Wrong, check_event, follows
 
 if TYPE_CHECKING:
@@ -114,6 +122,9 @@ class Records:
 
     def _read(self, number: int) -> tuple[Event, str]:
         """Return a record and its seal; raises KeyNotFound or Damaged."""
+        return again_if_damaged(lambda: self._read_once(number))
+
+    def _read_once(self, number: int) -> tuple[Event, str]:
         key = self.key(number)
         data = read_bounded(self._bucket, key, MOST_RECORD)
         event, seal_digest = sealed(data, key, RECORD_MEMORY)
