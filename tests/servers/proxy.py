@@ -45,8 +45,8 @@ class Proxy(Loopback):
     unknown  passes a deletion on, and answers that it went wrong for a key (Ceph does, in races)
     """
 
-    def __init__(self, target: str) -> None:
-        super().__init__(_Handler)
+    def __init__(self, target: str, handler: type[_Handler] | None = None) -> None:
+        super().__init__(handler or _Handler)
         self.target = urlsplit(target).netloc
         self.requests: list[Request] = []
         self.fault = lambda method, path: None
@@ -88,6 +88,8 @@ class FirstTime:
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
+    """Answers one connection; `_do_NAME` is the fault NAME."""
+
     protocol_version = "HTTP/1.1"
 
     def setup(self):

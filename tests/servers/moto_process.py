@@ -1,0 +1,60 @@
+"""moto in a process of its own: `python -m tests.servers.moto_process` prints its port.
+
+It ends with its standard input. Conditional writes come one by one. `/bulk/BUCKET/PREFIX` reads
+(GET), adds (PUT) or replaces (POST) all objects below a prefix, as a pickled dict.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import sys
+
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
+from moto.server import ThreadedMotoServer
+
+from tests.conftest import atomic
+
+
+def with_bulk(app):
+    """Answer requests for many objects at once; pass others on."""
+
+    def answer(environ, start_response):
+        path = environ["PATH_INFO"]
+        if not path.startswith("/bulk/"):
+            return app(environ, start_response)
+        _, _, bucket, prefix = path.split("/", 3)
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        data = bulk(environ["REQUEST_METHOD"], bucket, f"{prefix}/", body)
+        start_response("200 OK", [("Content-Length", str(len(data)))])
+        return [data]
+
+    return answer
+
+
+def bulk(method, bucket, prefix, body):
+    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    keys = backend.buckets[bucket].keys
+    found = [key for key in list(keys) if key.startswith(prefix)]
+    if method == "GET":
+        return pickle.dumps({key.removeprefix(prefix): keys[key].value for key in found})
+    if method == "POST":
+        for key in found:
+            backend.delete_object(bucket, key)
+    for key, value in pickle.loads(body).items():
+        backend.put_object(bucket, prefix + key, value)
+    return b""
+
+
+def main():
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    server._server.app = with_bulk(atomic(server._server.app))
+    print(server.get_host_and_port()[1], flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
