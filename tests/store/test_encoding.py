@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kept.digest import digest
-from kept.errors import Damaged, InvalidMetadata
-from kept.store.encoding import canonical, parse, seal, unseal
+from kept.errors import Damaged, InvalidMetadata, Unreadable
+from kept.store.encoding import again_if_damaged, canonical, parse, seal, unseal
 from kept.store.metadata import check_metadata
 
 scalars = (
@@ -140,3 +140,24 @@ def test_the_message_says_where():
     ):
         check_metadata({"a": [0, {"b": set()}]})
     assert check_metadata(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("errors", "reads"),
+    [([], 1), ([Damaged("a")], 2), ([Damaged("a")] * 2, 2), ([Unreadable()], 1)],
+)
+def test_damage_is_read_once_more(errors, reads):
+    found = []
+
+    def read():
+        found.append(0)
+        if errors:
+            raise errors.pop()
+        return "sound"
+
+    if len(errors) < reads:
+        assert again_if_damaged(read) == "sound"
+    else:
+        with pytest.raises(Damaged):
+            again_if_damaged(read)
+    assert len(found) == reads

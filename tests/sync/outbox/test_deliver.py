@@ -10,10 +10,12 @@ import time
 import pytest
 
 import kept
-from kept.errors import Damaged, Unreachable
+from kept.bucket.memory import MemoryBucket
+from kept.errors import Damaged, InvalidInput, Unreachable
 from kept.sync.outbox.deliver import Delivered, Delivery
 from kept.sync.outbox.outbox import Outbox
-from tests.helpers import finish, start, write
+from kept.sync.outbox.rejected import rejection_of
+from tests.helpers import Wrapped, finish, start, write
 
 
 class Arrived:
@@ -300,3 +302,74 @@ def test_trainers_killed_during_uploads(s3, proxy, outbox, tmp_path):
             assert kept.open_store(s3).verify().problems == []
     proxy.fault = lambda *_: None
     check_complete(s3, outbox, added)
+
+
+class Flips(Wrapped):
+    """Flips a bit in the values of some keys, as many times as it is told."""
+
+    def __init__(self, part, times):
+        super().__init__(MemoryBucket())
+        self.part, self.times = part, times
+
+    def get(self, key, start=0, length=None):
+        value = self.inner.get(key, start, length)
+        if self.part in key and self.times:
+            self.times -= 1
+            value = bytearray(value)
+            value[len(value) // 2] ^= 1
+        return value
+
+
+def with_versions(store):
+    return [(v.index, v.metadata["n"]) for v in store.versions("m")]
+
+
+@pytest.fixture
+def flipping(outbox, tmp_path):
+    """Return a store with one version, and three entries for it; a record is read wrongly."""
+
+    def make(part, times):
+        bucket = Flips(part, times=0)
+        kept.Store(bucket).log_artifact("m", kept.MemoryFile("f", [b"old"]), metadata={"n": 0})
+        delivery = Delivery(kept.Store(bucket), outbox)
+        for n in (1, 2, 3):
+            add(delivery, tmp_path, n)
+        bucket.times = times
+        return bucket, delivery
+
+    return make
+
+
+@pytest.mark.parametrize("part", ["/log/", "manifests/"])
+def test_one_wrong_byte_in_one_answer_is_read_again(flipping, part):
+    bucket, delivery = flipping(part, times=1)
+    assert delivery.send().versions == 3
+    assert with_versions(kept.Store(bucket)) == [(n, n) for n in range(4)]
+
+
+def test_a_damaged_store_stops_the_delivery_and_rejects_no_entry(flipping, outbox, tmp_path):
+    bucket, delivery = flipping("m/log/", times=10_000)
+    add(delivery, tmp_path, 0, "other")
+    with pytest.raises(Damaged, match=r"m/log/0+1\.json is damaged"):
+        delivery.send()
+    assert [entry.artifact for entry in outbox.entries()] == ["m", "m", "m"]  # other was sent
+    assert not any(map(rejection_of, outbox.entries()))
+    bucket.times = 0
+    assert delivery.send().versions == 3
+    assert with_versions(kept.Store(bucket)) == [(n, n) for n in range(4)]
+
+
+def test_one_that_arrives_late_takes_latest_from_no_later_one(s3, outbox, tmp_path):
+    delivery = Delivery(kept.open_store(s3), outbox)
+    spoiled = add(delivery, tmp_path, 0)
+    data, times = spoiled.read_bytes(), (spoiled.stat().st_atime_ns, spoiled.stat().st_mtime_ns)
+    add(delivery, tmp_path, 1)
+    spoiled.write_bytes(b"changed in place")
+    with pytest.raises(Damaged, match="changed in place"):
+        delivery.send()
+    spoiled.write_bytes(data)
+    os.utime(spoiled, ns=times)
+    with pytest.raises(InvalidInput, match="Later checkpoints of m were sent before it"):
+        delivery.send()
+    assert found(s3) == [(0, 1)]
+    assert len(outbox.entries()) == 1

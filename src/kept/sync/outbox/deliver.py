@@ -2,6 +2,10 @@
 
 Invariant: a record has the write_id of its entry. So the log shows whether an entry is committed,
 even if the commit got no answer, or its process was killed before it confirmed the entry.
+
+Invariant: the versions of an artifact have the order of its entries, so the newest checkpoint is
+`latest`. A fault of the store stops the entries of the artifact until the next call. Only an entry
+that is at fault itself is passed over, and it is not sent once a later one is.
 """
 
 from __future__ import annotations
@@ -16,7 +20,8 @@ from kept.store.content.find_files import Source
 from kept.store.log.events import Fault
 from kept.store.metadata import MeasuredMetadata
 from kept.store.version import after_commit
-from kept.sync.outbox.rejected import aliases_of, note_later, reject
+from kept.sync.outbox.entry import DamagedEntry
+from kept.sync.outbox.rejected import aliases_of, is_overtaken, note_later, reject
 
 if TYPE_CHECKING:
     import os
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from kept.sync.outbox.outbox import Outbox
 
 _PAUSE = 0.1  # seconds between looks, while another process sends
-_REJECTED = (Damaged, InvalidInput)  # errors that concern one entry only
+_REJECTED = (DamagedEntry, InvalidInput)  # errors that concern one entry only
 
 
 class Delivered(NamedTuple):
@@ -95,7 +100,8 @@ class Delivery:
         Pass in_parts if a person watches (see Transfer).
         If another process sends, send waits for the entries that this object added; with
         everything, for all. Raises what the store raises; unsent entries stay in the outbox. A
-        rejected entry stays too, and does not stop others.
+        rejected entry stays too, and does not stop others. A damaged log stops the entries of its
+        artifact, and no others.
         """
         while True:
             with self.outbox.draining(self.store.location) as mine:
@@ -112,14 +118,21 @@ class Delivery:
         recorded = self._recorded(e for e in entries if e.write_id not in self._untried)
         error: Exception | None = None
         rejected: list[Entry] = []
+        stopped: set[str] = set()  # artifacts
         versions, size = 0, 0
         for entry in entries:
+            if entry.artifact in stopped:
+                continue
             try:
                 self._send(entry, recorded.get(entry.write_id), transfer, rejected)
             except _REJECTED as problem:
                 reject(entry, str(problem))
                 rejected.append(entry)
                 error = error or problem
+                continue
+            except Damaged as problem:
+                stopped.add(entry.artifact)
+                error = problem
                 continue
             versions, size = versions + 1, size + entry.size
         self._report_sent_elsewhere()
@@ -145,6 +158,12 @@ class Delivery:
 
     def _commit(self, entry: Entry, transfer: Transfer) -> Committed:
         entry.check()
+        if is_overtaken(entry):
+            raise InvalidInput(
+                f"Later checkpoints of {entry.artifact} were sent before it, and as a new version "
+                f"it would be the latest one. Store {entry.folder} under another name (kept put), "
+                f"or drop it (kept sync --drop-refused)."
+            )
         info: dict[str, Any] = entry.info
         version_info = VersionInfo(
             info["type"],

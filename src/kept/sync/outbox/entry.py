@@ -20,6 +20,10 @@ FILES = "files"
 _TEXTS = ("write_id", "destination", "time")
 
 
+class DamagedEntry(Damaged):
+    """The files of an entry are not those that were added; the destination is not to blame."""
+
+
 class EntryFile(NamedTuple):
     """A file of an entry."""
 
@@ -52,14 +56,14 @@ class Entry:
         return sum(file.size for file in self.files)
 
     def check(self) -> None:
-        """Raise Damaged if the bytes are not those that were added."""
+        """Raise DamagedEntry if the bytes are not those that were added."""
         for file in self.files:
             try:
                 found = os.stat(file.file)
             except OSError as error:
-                raise Damaged(f"{file.path} in {self.folder} is missing: {error}") from None
+                raise DamagedEntry(f"{file.path} in {self.folder} is missing: {error}") from None
             if (found.st_size, found.st_mtime_ns) != (file.size, file.modified):
-                raise Damaged(
+                raise DamagedEntry(
                     f"{file.path} in {self.folder} was changed in place after it was saved, so it "
                     f"is not sent: expected {file.size} bytes of {file.modified} ns, found "
                     f"{found.st_size} bytes of {found.st_mtime_ns} ns."

@@ -4,14 +4,14 @@
 
 Invariant: a rejected entry stays in the outbox until it is sent after all, or the user drops it. It
 does not stop later entries. If it is sent after later ones, it takes no alias from them: before a
-later entry leaves the outbox, its aliases are noted here.
+later entry leaves the outbox, that and its aliases are noted here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ class Rejection:
     reason: str
     time: str  # of the last attempt: UTC, ISO 8601
     taken: tuple[str, ...] = ()  # aliases that later entries of its artifact were sent with
+    overtaken: bool = False  # a later entry of its artifact was sent
 
 
 def rejection_of(entry: Entry) -> Rejection | None:
@@ -53,15 +54,17 @@ def _parsed(note: Json, path: str) -> Rejection:
         ):
             with contextlib.suppress(ValueError):
                 check_moment(time)
-                return Rejection(reason, time, tuple(taken))
+                return Rejection(reason, time, tuple(taken), note.get("overtaken") is True)
     raise Damaged(f"{path} is no note of a rejection.")
 
 
 def reject(entry: Entry, reason: str) -> None:
     """Note that the destination rejects an entry; the note is durable on return."""
     before = rejection_of(entry)
-    taken = before.taken if before else ()
-    _write(entry, Rejection(reason, datetime.now(UTC).isoformat(), taken))
+    note = Rejection(reason, datetime.now(UTC).isoformat())
+    if before:
+        note = replace(note, taken=before.taken, overtaken=before.overtaken)
+    _write(entry, note)
 
 
 def note_later(rejected: Iterable[Entry], sent: Entry) -> None:
@@ -70,9 +73,10 @@ def note_later(rejected: Iterable[Entry], sent: Entry) -> None:
     for entry in rejected:
         found = rejection_of(entry)
         if found and entry.artifact == sent.artifact and entry.number < sent.number:
-            taken = aliases & set(_all_aliases(entry)) | set(found.taken)
-            if taken != set(found.taken):
-                _write(entry, Rejection(found.reason, found.time, tuple(sorted(taken))))
+            taken = tuple(sorted(aliases & set(_all_aliases(entry)) | set(found.taken)))
+            noted = replace(found, taken=taken, overtaken=True)
+            if noted != found:
+                _write(entry, noted)
 
 
 def aliases_of(entry: Entry) -> list[str]:
@@ -82,13 +86,19 @@ def aliases_of(entry: Entry) -> list[str]:
     return [alias for alias in _all_aliases(entry) if alias not in taken]
 
 
+def is_overtaken(entry: Entry) -> bool:
+    """Return whether a later entry of its artifact was sent, because this one was rejected."""
+    found = rejection_of(entry)
+    return found is not None and found.overtaken
+
+
 def _all_aliases(entry: Entry) -> list[str]:
     return list(entry.info["aliases"])
 
 
 def _write(entry: Entry, rejection: Rejection) -> None:
     path = os.path.join(entry.folder, _NOTE)
-    note = {"reason": rejection.reason, "time": rejection.time, "taken": list(rejection.taken)}
+    note = asdict(rejection) | {"taken": list(rejection.taken)}
     with contextlib.suppress(FileNotFoundError):  # the entry was confirmed or dropped meanwhile
         with open(f"{path}.new", "wb") as file:
             file.write(seal(note))
