@@ -10,7 +10,8 @@ Invariant: blobs, then the manifest, then the record, as with any commit.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.bucket.transfer import Transfer
@@ -20,15 +21,17 @@ from kept.store.log.history import VersionRecord, version_records
 from kept.store.receipts import lost_end
 from kept.store.signing.signatures import copy_signatures
 from kept.sync.mirror.copy_content import ContentCopy
+from kept.sync.mirror.merge import Merge, blank, facts, without
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kept.bucket.transfer import Progress
     from kept.store.log.events import Event
-    from kept.store.log.log import View
+    from kept.store.log.log import Log, View
     from kept.store.receipts import Receipts
     from kept.store.store import Store
+    from kept.sync.mirror.merge import Fact
 
 _OWN = ("number", "previous", "replaces", "gc")  # of the source's log; a copy has its own
 
@@ -41,6 +44,7 @@ class Copied:
     changes: int = 0  # of aliases and deletions
     blobs: int = 0
     bytes: int = 0
+    notes: tuple[str, ...] = ()  # changes of one store that yielded to the other's
 
     def __add__(self, other: Copied) -> Copied:
         return Copied(
@@ -48,6 +52,7 @@ class Copied:
             self.changes + other.changes,
             self.blobs + other.blobs,
             self.bytes + other.bytes,
+            self.notes + other.notes,
         )
 
 
@@ -61,12 +66,16 @@ class _Replay(NamedTuple):
 class Sync:
     """Copies one artifact; a further run reads only what is new."""
 
-    def __init__(self, source: Store, target: Store, name: str) -> None:
+    def __init__(self, source: Store, target: Store, name: str, copy: str | None = None) -> None:
+        """Take the artifact's name, and the name of its copy if that is another one."""
         self._source, self._target, self._name = source, target, name
+        self._copy = copy or name
         self._done = 0  # the source's record up to which the target has everything
         self._version = -1  # the newest version up to that record
         self._known: set[str] = set()  # write_ids in the target's log
         self._known_head = 0
+        self._merge = Merge(source.location, target.location)
+        self._notes: dict[Fact, str] = {}  # of this run
         self._signatures: set[str] = set()  # keys of those that the target has
         self._content = ContentCopy(source.bucket, target.bucket)
 
@@ -84,41 +93,54 @@ class Sync:
         Raises ArtifactNotFound, Diverged, Damaged, or what either store raises. What was copied
         before stays, and the next run continues from there.
         """
-        view = self._source.log(self._name).view()
-        if not view.head:
-            raise ArtifactNotFound(f"No artifact {self._name!r} in {self._source.location}.")
-        confirmed = receipts.receipt(self._name) if receipts and not self._done else None
-        if confirmed and confirmed.record > view.head:
-            raise Damaged(f"{self._name}: {lost_end(confirmed, view.head)}. Run kept repair.")
+        view = self._source_view(receipts)
         self._target.create()
-        self._learn(self._target.log(self._name).view())
+        self._learn(self._log().view())
         new = itertools.takewhile(lambda e: e["number"] > self._done, view.backwards())
         events = list(new)[::-1]
         missing = self._missing(events, _needed(events, view))
         size = sum(replay.record.size for replay in missing.values() if replay.record)
         transfer = Transfer(size, progress, in_parts=in_parts)
         copied = Copied()
+        self._notes = {}
         for event in events:
             replay = missing.get(event["write_id"])
             if replay is not None:
                 copied += self._replay(replay, transfer)
+            self._merge.passed(event)
             self._done = event["number"]
             if event["event"] == "version":
                 self._version = event["index"]
             if receipts and (replay is not None or self._done == view.head):
                 receipts.confirm(self._name, self._done, self._version)
-        buckets = self._source.bucket, self._target.bucket
-        copy_signatures(*buckets, self._name, self._signatures)
-        return copied
+        self._copy_signatures()
+        return replace(copied, notes=tuple(self._notes.values()))
+
+    def _source_view(self, receipts: Receipts | None) -> View:
+        view = self._source.log(self._name).view()
+        if not view.head:
+            raise ArtifactNotFound(f"No artifact {self._name!r} in {self._source.location}.")
+        confirmed = receipts.receipt(self._name) if receipts and not self._done else None
+        if confirmed and confirmed.record > view.head:
+            raise Damaged(f"{self._name}: {lost_end(confirmed, view.head)}. Run kept repair.")
+        return view
+
+    def _copy_signatures(self) -> None:
+        if self._copy == self._name:  # a signature names the artifact
+            buckets = self._source.bucket, self._target.bucket
+            copy_signatures(*buckets, self._name, self._signatures)
+
+    def _log(self) -> Log:
+        return self._target.log(self._copy)
 
     def _learn(self, view: View) -> None:
-        """Note the write_ids of the target's events that are new since the last call."""
-        for event in view.backwards():
-            if event["number"] <= self._known_head:
-                break
-            self._known.add(event["write_id"])
-            if is_fence(event):
-                self._content.forget()
+        """Take the target's events that are new since the last call."""
+        new = itertools.takewhile(lambda e: e["number"] > self._known_head, view.backwards())
+        events = list(new)
+        self._known.update(event["write_id"] for event in events)
+        self._merge.learn(events)
+        if any(map(is_fence, events)):
+            self._content.forget()
         self._known_head = view.head
 
     def _missing(self, events: list[Event], needed: dict[int, VersionRecord]) -> dict[str, _Replay]:
@@ -127,29 +149,30 @@ class Sync:
         The source can have events of its own between events that both stores share: a user changed
         aliases of a mirror, and copies it back. Then the later, shared event takes precedence.
         """
-        later = _LaterEvents()
+        later: set[Fact] = set()
         found = {}
         for event in reversed(events):
             if event["write_id"] in self._known:
-                later.add(event)
+                later.update(facts(event))
                 continue
             # The number belongs to the source, and so does the gc of a fence.
-            rest = {k: v for k, v in later.remainder(event).items() if k not in _OWN}
+            rest = {k: v for k, v in without(event, later).items() if k not in _OWN}
             record = needed.get(event.get("index", -1))
-            if rest["event"] == "version" and record is None:
-                rest["deleted"] = True
+            if record is None:
+                rest = _without_content(rest)
             found[event["write_id"]] = _Replay(rest, record)
         return found
 
     def _replay(self, replay: _Replay, transfer: Transfer) -> Copied:
-        log = self._target.log(self._name)
         event, record = replay
         if record is None:
-            return self._append(event, log.view(), None)
+            return self._append(event, self._log().view(), None)
 
         def build(fence: WriteFence) -> Copied:
             if self._has(event, fence.view):
                 return Copied()
+            if not _shows_content(self._merge.settle(event).event):
+                return self._append(event, fence.view, fence)
             self._content.forget(fence.damaged)
             try:
                 blobs, size = self._content.copy(record, fence.condemned, transfer)
@@ -159,7 +182,7 @@ class Sync:
                 return self._append(_without_content(event), fence.view, fence)
             return Copied(blobs=blobs, bytes=size) + self._append(event, fence.view, fence)
 
-        return with_write_fence(log, build)
+        return with_write_fence(self._log(), build)
 
     def _is_deleted(self, record: VersionRecord) -> bool:
         """Return whether the source has deleted a version by now."""
@@ -167,16 +190,17 @@ class Sync:
         return any(r.index == record.index and r.deleted for r in found)
 
     def _append(self, event: Event, view: View, fence: WriteFence | None) -> Copied:
-        """Append the event to the target's log, unless another process has done so."""
-        log = self._target.log(self._name)
+        """Append what applies of the event, unless another process has appended it."""
+        log = self._log()
         for newest in log.views(view):
             if fence:
                 fence.check(newest)
             if self._has(event, newest):
                 return Copied()
-            if log.append_after(newest, event):
+            settled = self._merge.settle(event)
+            if log.append_after(newest, settled.event):
                 break
-        self._known.add(event["write_id"])
+        self._notes |= {note.subject: note.text for note in settled.notes}
         is_version = event["event"] == "version"
         return Copied(versions=int(is_version), changes=int(not is_version))
 
@@ -190,51 +214,33 @@ class Sync:
         index = event.get("index", -1)
         is_version = event["event"] == "version"
         if index != following if is_version else index >= following:
-            raise Diverged(
-                f"{self._name} in {self._target.location} is not a copy of the one in "
-                f"{self._source.location}: expected v{following} as its next version, found "
-                f"v{index}. Copy to another place, or log to another name."
-            )
+            raise Diverged(self._divergence(following, index))
         return False
+
+    def _divergence(self, expected: int, found: int) -> str:
+        source, target = self._source.location, self._target.location
+        sync = shlex.join(["kept", "sync", source, target, "--artifact", self._name])
+        return (
+            f"{self._copy} in {target} is not a copy of {self._name} in {source}: expected "
+            f"v{expected} as its next version, found v{found}. Both stay as they are. To copy the "
+            f"second one to another name: {sync} --as {self._name}-2. To continue with one of "
+            f"them: {sync} --ours (that of {source}) or --theirs; the other one gets another name."
+        )
 
 
 def _without_content(event: Event) -> Event:
-    """Return an event for the target, if a gc has freed the content since the log was read."""
+    """Return an event for the target, if its version has no content in the source.
+
+    The version is deleted again, or a gc has freed it since the log was read.
+    """
     if event["event"] == "version":
         return event | {"deleted": True}
-    # It undeletes a version that was deleted again since.
-    return {"event": "alias", "aliases": {}, **{k: event[k] for k in ("time", "write_id")}}
+    return blank(event) if event["event"] == "undelete" else event
 
 
-class _LaterEvents:
-    """What later events, which the target has, set: aliases, expiry, deletions."""
-
-    def __init__(self) -> None:
-        self._aliases: set[str] = set()
-        self._expiries: set[int] = set()
-        self._deletions: set[int] = set()
-
-    def add(self, event: Event) -> None:
-        if "expires" in event:
-            self._expiries.add(event["index"])
-        if event["event"] in ("version", "alias"):
-            self._aliases.update(event["aliases"])
-        else:
-            self._deletions.add(event["index"])
-
-    def remainder(self, event: Event) -> Event:
-        """Return the event without what a later one sets."""
-        if event.get("index") in self._expiries:
-            event = {key: value for key, value in event.items() if key != "expires"}
-        if event["event"] == "version":
-            return event | {"aliases": [a for a in event["aliases"] if a not in self._aliases]}
-        if event["event"] == "alias":
-            kept = {a: index for a, index in event["aliases"].items() if a not in self._aliases}
-            return event | {"aliases": kept}
-        if event["index"] in self._deletions:  # replayed all the same, so that it counts as copied
-            stamp = {key: event[key] for key in ("number", "time", "write_id")}
-            return {"event": "alias", "aliases": {}} | stamp
-        return event
+def _shows_content(event: Event) -> bool:
+    """Return whether readers can see the content of a version because of an event."""
+    return event["event"] in ("version", "undelete")
 
 
 def _needed(events: Iterable[Event], view: View) -> dict[int, VersionRecord]:
