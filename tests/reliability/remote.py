@@ -1,8 +1,9 @@
 """Has a store in object storage lie, hang, forget and be shared, and counts what becomes of it.
 
-`python -m tests.reliability.remote` runs all parts; a word such as `kills` names one of them, and
-further words select cases of `faults`: `remote faults "put: LIST html"`. --given takes the server
-of the environment (AWS_ENDPOINT_URL) instead of moto; --short and --some=N are as in other suites.
+`python -m tests.reliability.remote` runs all parts. A word such as `kills` names one of them, and
+one with a colon selects cases of `faults`: `remote faults "put: LIST html"`. --given takes the
+server of the environment (AWS_ENDPOINT_URL) instead of moto, --seconds=N is the length of a race.
+--short and --some=N, the number of cases of `faults`, are as in other suites.
 """
 
 from __future__ import annotations
@@ -11,53 +12,87 @@ import functools
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.reliability import cases, remote_faults, subjects
+from tests.reliability import cases, remote_buckets, remote_faults, subjects
 from tests.reliability.cases import in_memory, run
 from tests.reliability.remote_operations import OPERATIONS
+from tests.reliability.remote_processes import Kill, Race, Silence
 from tests.reliability.remote_store import Server, Template
 from tests.reliability.table import Tally, chosen, report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
-SHORT = 40  # cases
+PARTS = ("silence", "races", "kills", "buckets", "faults")  # the longest cases first
+SHORT = 60  # cases of faults
+KILLS, SHORT_KILLS = 200, 20
+SECONDS, SHORT_SECONDS = 200.0, 4.0  # of each race
 AT_ONCE = 4  # cases wait for the proxy more than for a processor
+RACES = ("two writers", "gc and prune", "sync")
+COMMANDS = (
+    ("ls",), ("show", "m"), ("get", "m", "got"), ("put", "m", "f"), ("verify",), ("gc",),
+    ("prune", "m", "--keep-last", "2", "--yes"), ("rm", "m:v3", "--yes"), ("du",), ("compact",),
+    ("sync", "copy"),
+)  # fmt: skip
 
 
-def faults(template: Template, options: list[str], total: Tally) -> None:
-    """Run operation x class of request x fault, once and always."""
-    profiles: dict[str, dict[str, int]] = {}
-    words = [option for option in options if not option.startswith("--")]
-    names = [name for name in OPERATIONS if not words or words[0].startswith(f"{name}:")]
-    for ended in run(functools.partial(remote_faults.profile, template), names or OPERATIONS):
-        if ended.error:
-            total.add("tracebacks", f"{ended.case}: {ended.error}")
-        else:
-            profiles[ended.case] = ended.result
-    every = sorted(remote_faults.cases(profiles))
-    every = chosen(every, options, SHORT)
-    judged = functools.partial(remote_faults.judged, template)
-    total.take(run(judged, every, jobs=AT_ONCE))
+class Suite:
+    """The cases that the options select."""
+
+    def __init__(self, template: Template, options: list[str], total: Tally) -> None:
+        self.template, self.total = template, total
+        self.is_short = "--short" in options
+        self.parts = [part for part in PARTS if part in options] or PARTS
+        self.options = [option for option in options if option not in PARTS]
+        values = dict(option.split("=", 1) for option in options if "=" in option)
+        self.seconds = float(values.get("--seconds", SHORT_SECONDS if self.is_short else SECONDS))
+
+    def cases(self) -> Iterator[Any]:
+        """Yield the cases of all parts."""
+        if "silence" in self.parts:
+            yield from (Silence(words) for words in COMMANDS[: 1 if self.is_short else None])
+        if "races" in self.parts:
+            yield from (Race(kind, self.seconds) for kind in RACES)
+        if "kills" in self.parts:
+            yield from (Kill(n) for n in range(SHORT_KILLS if self.is_short else KILLS))
+        if "buckets" in self.parts:
+            yield from remote_buckets.cases()
+        if "faults" in self.parts:
+            every = sorted(remote_faults.cases(self.profiles()))
+            yield from chosen(every, self.options, SHORT)
+
+    def profiles(self) -> dict[str, dict[str, int]]:
+        """Run each operation without a fault; return how often it makes each kind of request."""
+        found: dict[str, dict[str, int]] = {}
+        words = [option for option in self.options if not option.startswith("--")]
+        names = [name for name in OPERATIONS if any(w.startswith(f"{name}:") for w in words)]
+        profile = functools.partial(remote_faults.profile, self.template)
+        for ended in run(profile, names or OPERATIONS):
+            if ended.error:
+                self.total.add("tracebacks", f"{ended.case}: {ended.error}")
+            else:
+                found[ended.case] = ended.result
+        return found
 
 
-PARTS: dict[str, Callable[[Template, list[str], Tally], None]] = {"faults": faults}
+def worked(template: Template, case: Any, _: str) -> dict[str, Any]:
+    """Run a case in its process."""
+    result: dict[str, Any] = case.work(template)
+    return result
 
 
 def main(options: list[str]) -> Tally:
     subjects.prepare()
-    cases.LIMIT = 150.0
     total = Tally("remote", is_shown=True)
-    parts = [option for option in options if option in PARTS] or list(PARTS)
-    options = [option for option in options if option not in PARTS]
     with (
         Server(is_given="--given" in options),
         tempfile.TemporaryDirectory(prefix="kept-remote-", dir=in_memory()) as folder,
     ):
         template = Template(Path(folder))
-        for part in parts:
-            PARTS[part](template, options, total)
+        suite = Suite(template, options, total)
+        cases.LIMIT = 250.0 + suite.seconds
+        total.take(run(functools.partial(worked, template), list(suite.cases()), jobs=AT_ONCE))
     return total
 
 

@@ -45,6 +45,10 @@ class Case(NamedTuple):
         when = f"once ({self.when})" if self.when else "always"
         return f"{self.operation}: {self.target} {self.fault} {when}"
 
+    def work(self, template: Template) -> dict[str, Any]:
+        """Run the case."""
+        return Judge(template, self).run()
+
 
 class Lie:
     """Decides for each request whether it has the fault of a case."""
@@ -181,7 +185,7 @@ class Judge:
             self.note(outcome, f"later: {what}")
 
     def note(self, outcome: str, what: str) -> None:
-        text = f"{self.case}: {what}"
+        text = f"{self.case}: {' '.join(what.split())}"
         if is_known(outcome, text):
             outcome = "known"
         elif self.is_exempt(outcome):
@@ -197,8 +201,3 @@ class Judge:
             return False
         is_check = case.operation in ("verify", "sync from")
         return case.fault == "stale" or (case.fault == "empty" and not (is_check and case.when))
-
-
-def judged(template: Template, case: Case, _: str) -> dict[str, Any]:
-    """Judge one case, in a process of its own."""
-    return Judge(template, case).run()

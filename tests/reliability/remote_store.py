@@ -1,7 +1,8 @@
-"""Stores in a simulated S3 for the suite `remote`: made on the disk once, uploaded for each case."""
+"""Stores in a simulated S3 for the suite `remote`: made once, uploaded for each case."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pickle
@@ -10,8 +11,7 @@ import subprocess
 import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from unittest import mock
 
 import boto3
@@ -25,6 +25,9 @@ from kept.store.log.history import version_records
 from kept.store.receipts import Receipts
 from kept.sync.mirror.replicate import Sync
 from tests.helpers import tree, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BUCKET = "reliability"
 Tree = dict[str, bytes]
@@ -47,7 +50,7 @@ class Server:
         os.environ |= {"AWS_ACCESS_KEY_ID": "fake", "AWS_SECRET_ACCESS_KEY": "fakefake",
                        "AWS_REGION": "us-east-1"}  # fmt: skip
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         os.environ["AWS_DEFAULT_REGION"] = os.environ.get("AWS_REGION", "us-east-1")
         os.environ["AWS_ENDPOINT_URL"] = self.endpoint
         boto3.client("s3", endpoint_url=self.endpoint).create_bucket(Bucket=BUCKET)
@@ -187,11 +190,9 @@ class Template:
             Sync(store, kept.open_store(root / "mirror"), name).run()
         doomed = self.make(root / "condemned", 3)
         doomed.delete("m:v1")
-        with mock.patch.object(LocalBucket, "delete", side_effect=KeyboardInterrupt):
-            try:
-                doomed.gc(grace=0)
-            except KeyboardInterrupt:
-                pass
+        killed = mock.patch.object(LocalBucket, "delete", side_effect=KeyboardInterrupt)
+        with killed, contextlib.suppress(KeyboardInterrupt):
+            doomed.gc(grace=0)
         self.state = state_of(root / "store")
         assert not self.state.problems
 

@@ -121,10 +121,9 @@ class _LyingHandler(_Handler):
         return self._without(body, rb"<(Contents|CommonPrefixes)>.*?</\1>")
 
     def _do_stale(self, body):
-        found = []
-        for name in (rb"Contents", rb"CommonPrefixes"):
-            found.append(rb"<%s>(?!.*<%s>).*?</%s>" % (name, name, name))
-        return self._without(body, rb"|".join(found))
+        names = (b"Contents", b"CommonPrefixes")
+        found = [b"<%s>(?!.*<%s>).*?</%s>" % (name, name, name) for name in names]
+        return self._without(body, b"|".join(found))
 
     def _without(self, body, pattern):
         status, headers, data = self._forward(body)
