@@ -204,3 +204,48 @@ def test_undelete_of_damaged_content_names_the_damage(five):
     five.bucket.put(key, [b"{}"])
     with pytest.raises(Damaged, match=key):
         five.undelete("m:v2")
+
+
+def test_prune_ends_however_fast_others_write(five, monkeypatch):
+    """Another writer is faster each time; then it rests."""
+    log, other, left = five.log("m"), kept.Store(five.bucket), [0]
+    append_after = type(log).append_after
+
+    def slow(self, view, event):
+        if event["event"] == "delete" and left[0]:
+            left[0] -= 1
+            other.log_artifact("m", kept.MemoryFile("f", [b"%d" % left[0]]))
+        return append_after(self, view, event)
+
+    monkeypatch.setattr(type(log), "append_after", slow)
+    left[0] = 1000
+    found = five.prune("m", kept.Keep(last=2))
+    assert 900 < left[0] < 1000
+    assert {d.reasons for d in found if d.record.index in (0, 2)} == {
+        ("other writers were faster: prune again to delete it",)
+    }
+    left[0] = 30
+    found = five.prune("m", kept.Keep(last=1))
+    assert [d.record.index for d in found if not d.keep][:3] == [0, 2, 3]
+    assert five.versions("m")[0].index == 1
+
+
+def test_what_another_process_deletes_meanwhile_is_in_no_decision(five, monkeypatch):
+    from kept.store.retention import delete
+
+    plan, gone = delete.plan_prune, []
+
+    def slow(*args):
+        decisions = plan(*args)
+        if not gone:
+            gone.append(kept.Store(five.bucket).delete("m:v2", force=True))
+        return decisions
+
+    monkeypatch.setattr(delete, "plan_prune", slow)
+    found = five.prune("m", kept.Keep(last=2))
+    assert [(d.record.index, d.keep) for d in found] == [
+        (0, False),
+        (1, True),
+        (3, True),
+        (4, True),
+    ]

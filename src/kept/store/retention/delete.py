@@ -5,8 +5,10 @@ gc deletes the bytes later, so each deletion can be undone until then.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from kept.errors import Damaged, VersionGone, VersionInUse
 from kept.names import LATEST
@@ -17,14 +19,20 @@ from kept.store.content.read_manifest import read_manifest
 from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, live, version_records
 from kept.store.receipts import mirrored_up_to
+from kept.store.retention.live import LiveVersions
 from kept.store.retention.policy import Decision, decide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kept.bucket.base import Bucket
+    from kept.store.log.events import Event
     from kept.store.log.log import Log, View
     from kept.store.retention.keep import Keep
+
+_MOST_FAILURES = 50  # attempts in a row in which other writers are faster
+_BUSY = "other writers were faster: prune again to delete it"
+_MOST_CHUNKS = 100_000  # that are remembered for a budget; 20 MB
 
 
 def delete(log: Log, index: int, *, force: bool) -> None:
@@ -61,60 +69,92 @@ def undelete(log: Log, index: int) -> None:
     with_write_fence(log, build)
 
 
-def prune(log: Log, keep: Keep | None) -> list[Decision]:
+def prune(log: Log, keep: Keep | None, view: View | None = None) -> list[Decision]:
     """Delete the versions that plan_prune decides to delete; return all decisions.
 
-    If other writers change the artifact meanwhile, it decides again. So a version that just got an
-    alias stays.
+    It decides once, on the given view or the log as it is now. If another writer changes the
+    artifact meanwhile, it looks again, and only drops deletions: so a version that just got an
+    alias stays, and the call ends however fast others write.
     """
-    done: dict[int, Decision] = {}
-    with log.bucket.spending_reserve():
-        while True:
-            view = log.view()
-            decisions = plan_prune(view, keep)
-            if _delete_all(view, [d for d in decisions if not d.keep], done):
-                break
-    every = [*done.values(), *(d for d in decisions if d.keep)]
-    return sorted(every, key=lambda decision: decision.record.index)
+    view = view or log.view()
+    decided = {d.record.index: d for d in plan_prune(view, keep)}
+    doomed = [index for index, decision in decided.items() if not decision.keep]
+    failures = 0
+    with log.bucket.spending_reserve():  # a record frees no room, but the gc after it does
+        while doomed and failures < _MOST_FAILURES:
+            head = view.head
+            if log.append_after(view, _deletion(decided[doomed[0]])):
+                del doomed[0]
+                head, failures = head + 1, 0
+            else:
+                failures += 1
+            view = log.view() if doomed else view
+            if doomed and view.head != head:
+                doomed = _still_doomed(doomed, decided, plan_prune(view, keep))
+    for index in doomed:
+        decided[index] = replace(decided[index], keep=True, reasons=(_BUSY,))
+    return list(decided.values())
+
+
+def _deletion(decision: Decision) -> Event:
+    reason = ", ".join(decision.reasons)
+    return {"event": "delete", "index": decision.record.index, "reason": reason}
+
+
+def _still_doomed(
+    doomed: list[int], decided: dict[int, Decision], again: list[Decision]
+) -> list[int]:
+    """Return the versions that a newer decision deletes, too; note in decided why others stay."""
+    now = {decision.record.index: decision for decision in again}
+    for index in doomed:
+        if index not in now:
+            del decided[index]  # another process has deleted it
+        elif now[index].keep:
+            decided[index] = now[index]
+    return [index for index in doomed if index in now and not now[index].keep]
 
 
 def plan_prune(view: View, keep: Keep | None) -> list[Decision]:
     """Decide for each version, oldest first, by keep, or without it by expiry alone.
 
+    The first decision about a log reads all of it, later ones in this process read what is new.
     Raises Damaged if a budget needs a manifest that cannot be read.
     """
-    versions = list(live(view.items()))[::-1]
-    bucket = view.log.bucket
-    mirrored = mirrored_up_to(bucket, view.log.name)
-    return decide(versions, keep, datetime.now(UTC), mirrored, ChunkSizes(bucket))
+    log = view.log
+    known = _known.setdefault(log, _Known())
+    mirrored = mirrored_up_to(log.bucket, log.name)
+    sizes = ChunkSizes(log.bucket, known.sizes)
+    decisions = decide(known.live.at(view), keep, datetime.now(UTC), mirrored, sizes)
+    known.sizes = sizes.used if sum(map(len, sizes.used.values())) <= _MOST_CHUNKS else {}
+    return decisions
 
 
 class ChunkSizes:
-    """Looks up the chunks of versions in their manifests."""
+    """Looks up the chunks of versions in their manifests, or in what is known of them."""
 
-    def __init__(self, bucket: Bucket) -> None:
-        self._bucket = bucket
+    def __init__(self, bucket: Bucket, known: Mapping[str, Mapping[str, int]]) -> None:
+        """Take the chunks that are known, by the name of the manifest."""
+        self._bucket, self._known = bucket, known
+        self.used: dict[str, Mapping[str, int]] = {}
 
     def of(self, record: VersionRecord) -> Mapping[str, int]:
         """Return the chunks of a version and their sizes in bytes; raises Damaged."""
-        return {c.digest: c.size for c in read_manifest(self._bucket, record).chunks()}
+        found = self._known.get(record.manifest)
+        if found is None:
+            found = {c.digest: c.size for c in read_manifest(self._bucket, record).chunks()}
+        self.used[record.manifest] = found
+        return found
 
 
-def _delete_all(view: View, unkept: list[Decision], done: dict[int, Decision]) -> bool:
-    """Delete versions while no other writer changes the log; return whether all are deleted."""
-    head, log = view.head, view.log
-    for decision in unkept:
-        view = log.view()
-        event = {
-            "event": "delete",
-            "index": decision.record.index,
-            "reason": ", ".join(decision.reasons),
-        }
-        if view.head != head or not log.append_after(view, event):
-            return False
-        done[decision.record.index] = decision
-        head += 1
-    return True
+class _Known:
+    """What the last decision about a log has read."""
+
+    def __init__(self) -> None:
+        self.live = LiveVersions()
+        self.sizes: dict[str, Mapping[str, int]] = {}
+
+
+_known: WeakKeyDictionary[Log, _Known] = WeakKeyDictionary()
 
 
 def _check_content(log: Log, record: VersionRecord, condemned: frozenset[str]) -> None:

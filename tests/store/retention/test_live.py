@@ -1,0 +1,65 @@
+"""What is known of a log and brought up to date is what its whole history says."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+import kept
+from kept.bucket.memory import MemoryBucket
+from kept.errors import Damaged
+from kept.store.log import pages
+from kept.store.log.history import live
+from kept.store.retention.live import LiveVersions
+
+ALIASES = ["a", "b", "best", "epoch_1", "zz"]
+
+
+def event_of(draw, count):
+    """A random event; count versions exist. Some name versions that are deleted, or come later."""
+    kind = draw.choice(
+        ["version"] * 4 + ["alias"] * 3 + ["delete", "delete", "undelete", "expires"]
+    )
+    index = draw.randrange(count + 2)
+    if kind == "version":
+        aliases = draw.sample(ALIASES, draw.randrange(3))
+        made = {"type": "model", "manifest": "0" * 64, "digest": "0" * 64, "size": 1}
+        made |= {"aliases": aliases, "metadata": {"n": count}, "event": kind, "index": count}
+        return made | draw.choice([{}] * 9 + [{"deleted": True}, {"expires": None}])
+    if kind == "alias":
+        moved = {a: draw.choice([None, index]) for a in draw.sample(ALIASES, draw.randrange(3))}
+        return {"event": "alias", "aliases": moved} | draw.choice([{}, {"gc": "x"}])
+    if kind == "expires":
+        moment = draw.choice([None, "2030-01-01T00:00:00+00:00"])
+        return {"event": "alias", "aliases": {}, "index": index, "expires": moment}
+    return {"event": kind, "index": index}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_after_any_events(seed, monkeypatch):
+    monkeypatch.setattr(pages, "PAGE", 4)
+    monkeypatch.setattr(pages, "BIG_PAGE", 16)
+    draw = random.Random(seed)
+    log = kept.Store(MemoryBucket()).log("m")
+    known, count = LiveVersions(), 0
+    for _ in range(60):
+        for _ in range(draw.randrange(4)):
+            event = event_of(draw, count)
+            count += event["event"] == "version"
+            log.append(event)
+        view = log.view()
+        assert known.at(view) == list(live(view.items()))[::-1]
+
+
+def test_an_older_view_and_a_fault(store, file):
+    log = store.log("m")
+    for n in range(3):
+        store.log_artifact("m", file(b"%d" % n))
+    before, known = log.view(), LiveVersions()
+    store.delete("m:v0")
+    assert [record.index for record in known.at(log.view())] == [1, 2]
+    assert [record.index for record in known.at(before)] == [0, 1, 2]
+    store.bucket.put(log.records.key(5), [b"damaged"])
+    with pytest.raises(Damaged):
+        known.at(log.view())
