@@ -26,7 +26,7 @@ from kept.parallel import in_threads
 try:
     import obstore
 
-    from kept.bucket.object_storage.listing import Listing
+    from kept.bucket.object_storage.listing import Lists
     from kept.bucket.object_storage.requests import OutOfRange, Requests
 except ImportError:
     raise InvalidInput(
@@ -70,6 +70,7 @@ class ObjectBucket:
         self._lock = threading.Lock()
         self._request = Requests(self._location, RETRIES)
         self._store, self._uploads = self._request("", lambda: _clients(self._location))
+        self._lists = Lists(self._store, self._request, RETRIES)
 
     def __repr__(self) -> str:
         return f"<ObjectBucket {self._location}>"
@@ -125,30 +126,20 @@ class ObjectBucket:
             return None
 
     def keys(self, prefix: str, after: str = "") -> Iterator[str]:
-        # The library cuts a / at the end of after, so the listing can begin a little earlier.
-        return (item.key for item in self._items(prefix, after) if item.key > after)
+        return (item.key for item in self.items(prefix, after))
 
     def names(self, prefix: str, after: str = "") -> Iterator[str]:
         found = {key[len(prefix) :].partition("/")[0] for key in self.keys(prefix, prefix + after)}
         return iter(sorted(name for name in found if name > after))
 
-    def items(self, prefix: str) -> Iterator[Item]:
-        return self._items(prefix, "")
-
-    def _items(self, prefix: str, after: str) -> Iterator[Item]:
-        # S3, GCS and Azure list in ascending order; a long list comes page by page.
-        listing = Listing(self._store, prefix, after)
-        while (page := self._request(prefix, listing.next_page)) is not None:
-            for item in page:
-                path = item["path"]
-                if not path.startswith(_HIDDEN) and (not prefix or is_key(path.replace("/", ""))):
-                    yield Item(path, item["size"], item["last_modified"].timestamp())
+    def items(self, prefix: str, after: str = "") -> Iterator[Item]:
+        for item in self._lists.items(prefix, after):
+            path = item["path"]
+            if not path.startswith(_HIDDEN) and (not prefix or is_key(path.replace("/", ""))):
+                yield Item(path, item["size"], item["last_modified"].timestamp())
 
     def folders(self, prefix: str) -> Iterator[str]:
-        found = self._request(
-            prefix, lambda: obstore.list_with_delimiter(self._store, prefix or None)
-        )
-        names = sorted(path.rpartition("/")[2] for path in found["common_prefixes"])
+        names = sorted(path.rpartition("/")[2] for path in self._lists.folders(prefix))
         return (name for name in names if is_key(name) and (prefix or f"{name}/" != _HIDDEN))
 
     def delete(self, key: str) -> None:
@@ -189,7 +180,11 @@ class ObjectBucket:
         client = self._uploads if size_of(parts) > _LARGE else self._store
         # obstore sends the buffers without a copy.
         buffers = [memoryview(part).cast("B") for part in parts]
-        self._request(key, lambda: obstore.put(client, key, iter(buffers), **options))
+        self._request(
+            key,
+            lambda: obstore.put(client, key, iter(buffers), **options),
+            creates=mode == "create",
+        )
 
     def _tag(self, key: str) -> Any:
         return self._request(key, lambda: obstore.head(self._store, key)["e_tag"])

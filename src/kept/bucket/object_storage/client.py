@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 _OTHER_ENDPOINTS = ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "GOOGLE_BASE_URL")
-_SILENCE = timedelta(seconds=60)  # of a server, before the client retries the request
+_CONNECT = timedelta(seconds=10)
+_SILENCE = timedelta(seconds=20)  # of a server, before the request fails
 _LONGEST = timedelta(minutes=15)  # of a request: 128 MiB at 0.15 MB/s
-_RETRIES_FOR = timedelta(minutes=3)
+# No attempt begins later than that, so a server that never answers costs at most 30 s.
+_RETRIES_FOR = timedelta(seconds=10)
 
 
 class Clients(NamedTuple):
@@ -49,7 +51,7 @@ def open_clients(location: str, retries: int) -> Clients:
     options: ClientConfig = {
         "allow_http": _names_http(profile.get("endpoint")),
         "timeout": _LONGEST,
-        "connect_timeout": timedelta(seconds=5),
+        "connect_timeout": _CONNECT,
     }
     return Clients(
         from_url(

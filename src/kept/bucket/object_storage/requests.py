@@ -2,68 +2,91 @@
 
 from __future__ import annotations
 
+import re
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from obstore.exceptions import AlreadyExistsError, BaseError
 
-from kept.bucket.object_storage.errors import error_of
-from kept.errors import InvalidInput, KeyExists, KeyNotFound, RemoteError, Unreachable
+from kept.bucket.object_storage.breaker import breaker_of
+from kept.bucket.object_storage.errors import error_of, has_timed_out
+from kept.errors import InvalidInput, KeyExists, KeyNotFound, RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
 
-_BROKEN_OFF = "response body error"
+# The library retries other errors that may pass: 5xx, 429, broken connections.
+_RETRIED = re.compile(r"response body error|invalid list response|status code: 409")
 
 
 class OutOfRange(Exception):
     """The value ends before the range begins."""
 
 
+class _Failure(NamedTuple):
+    error: Exception
+    retries: int  # how often to send the request again
+
+
 class Requests:
     """Sends requests to a location. For many threads."""
 
     def __init__(self, location: str, retries: int) -> None:
-        self._location, self._retries = location, retries
+        self.location, self._retries = location, retries
+        self._breaker = breaker_of(location)
 
-    def __call__(self, key: str, request: Callable[[], T]) -> T:
+    def __call__(self, key: str, request: Callable[[], T], *, creates: bool = False) -> T:
         """Send a request and return its result; raise kept's errors instead of the library's.
 
         The library's errors quote requests, so kept's are raised outside of the handler, not
-        chained to them. The library retries every failed request except one: it does not if the
-        answer breaks off before its body has begun. This method does that.
+        chained to them. After a time-out, requests fail at once for a while. Pass creates if the
+        request may fail because the key exists.
         """
         attempt = 0
         while True:
+            self._breaker.check()
+            begun = time.monotonic()
             try:
-                return request()
+                found = request()
             except (BaseError, OSError, ValueError) as error:
-                found = self._translated(error, key)
-            is_retried = isinstance(found, Unreachable) and _BROKEN_OFF in str(found)
-            if not is_retried or attempt >= self._retries:
+                failure = self._failure(error, key, begun, creates=creates)
+            else:
+                self._breaker.answered()
+                return found
+            if attempt >= failure.retries:
                 break
             time.sleep(min(0.1 * 2**attempt, 5.0))
             attempt += 1
         try:
-            raise found
+            raise failure.error
         finally:
-            del found  # else error and frame hold each other, and the frames below their blobs
+            del failure  # else error and frame hold each other, and the frames below their blobs
 
     def missing(self, key: str) -> KeyNotFound:
         """Return the error for a missing key."""
-        return KeyNotFound(f"No such key in {self._location}. Received: {key!r}")
+        return KeyNotFound(f"No such key in {self.location}. Received: {key!r}")
 
-    def _translated(self, error: Exception, key: str) -> Exception:
+    def _failure(self, error: Exception, key: str, begun: float, *, creates: bool) -> _Failure:
         text = str(error)
-        if isinstance(error, AlreadyExistsError):
-            return KeyExists(f"The key exists already. Received: {key!r}")
-        translated = error_of(text, self._location, key)
+        if has_timed_out(text):
+            # If other requests are answered meanwhile, only this connection has stalled.
+            retries = 1 if self._breaker.timed_out(begun) else 0
+            return _Failure(error_of(text, self.location, key), retries)
+        if "status code: " in text:
+            self._breaker.answered()
+        if isinstance(error, AlreadyExistsError) and creates:
+            return _Failure(KeyExists(f"The key exists already. Received: {key!r}"), 0)
+        retries = self._retries if _RETRIED.search(text) else 0
+        return _Failure(self._translated(error, text, key), retries)
+
+    def _translated(self, error: Exception, text: str, key: str) -> Exception:
+        translated = error_of(text, self.location, key)
         if isinstance(error, FileNotFoundError) and type(translated) is RemoteError:
             return self.missing(key)
         if "status code: 416" in text or "Wanted range starting at" in text:  # S3; Azurite
             return OutOfRange(key)
         if isinstance(error, ValueError):
-            return InvalidInput(f"{self._location} cannot be used: {translated}")
+            return InvalidInput(f"{self.location} cannot be used: {translated}")
         return translated
