@@ -234,6 +234,7 @@ class BucketContract:
         bucket.delete("a/d/e")
         assert [(i.key, i.size) for i in bucket.items("a/")] == [("a/b", 0), ("a/c", 6)]
         assert [i.key for i in bucket.items("")] == list(bucket.keys(""))
+        assert [i.key for i in bucket.items("a/", "a/b")] == ["a/c"]
         assert list(bucket.items("no/")) == []
 
     def test_items_have_the_time_of_the_last_put(self, bucket):

@@ -119,7 +119,7 @@ class Bucket(Protocol):
         value is noticed. A folder without a key may be among them. Otherwise as keys.
         """
 
-    def items(self, prefix: str) -> Iterator[Item]:
+    def items(self, prefix: str, after: str = "") -> Iterator[Item]:
         """Yield the keys as keys does, with the length of each value and the time of its last put.
 
         The times may be cut to whole seconds. Compare them only with each other, not with the clock

@@ -114,8 +114,8 @@ class LocalBucket:
         found = local_read.names(self.root, self._path(prefix))
         yield from sorted(name for name in found if name > after and is_key(name))
 
-    def items(self, prefix: str) -> Iterator[Item]:
-        for key in self.keys(prefix):
+    def items(self, prefix: str, after: str = "") -> Iterator[Item]:
+        for key in self.keys(prefix, after):
             found = local_read.entry_stat(self._path(key))
             if found is not None:  # else it was deleted since it was listed
                 yield Item(key, found.st_size, found.st_mtime)

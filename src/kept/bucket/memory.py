@@ -72,12 +72,12 @@ class MemoryBucket:
         found = {key[len(prefix) :].partition("/")[0] for key in self.keys(prefix)}
         yield from sorted(name for name in found if name > after)
 
-    def items(self, prefix: str) -> Iterator[Item]:
+    def items(self, prefix: str, after: str = "") -> Iterator[Item]:
         with self._lock:
             found = [
                 Item(key, len(self._values[key]), self._stored[key])
                 for key in sorted(self._values)
-                if key.startswith(prefix)
+                if key.startswith(prefix) and key > after
             ]
         yield from found
 
