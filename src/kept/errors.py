@@ -18,6 +18,7 @@
     │   ├── NotAStore
     │   ├── NewerFormat
     │   ├── BeingCollected             a gc is about to delete needed bytes
+    │   ├── StoreReplaced              it was emptied, replaced or restored since it was opened
     │   └── RemoteError                a request to object storage failed
     │       ├── BucketNotFound         no such bucket or container
     │       ├── AccessDenied           credentials are missing, wrong, expired or not enough
@@ -111,6 +112,13 @@ class NewerFormat(StoreError):
 
 class BeingCollected(StoreError):
     """A gc is about to delete needed bytes; try again when the gc has ended."""
+
+
+class StoreReplaced(StoreError):
+    """The location was emptied, or holds other records than this process has read there.
+
+    Another store took its place, or it was restored from an older copy. Nothing is written.
+    """
 
 
 class RemoteError(StoreError):

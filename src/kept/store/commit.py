@@ -170,7 +170,7 @@ def _log_version(
         newest = _newest(view)
         if newest.live is not None and _is_repeated(newest.live, version, before):
             event = _repetition(newest.live.index, version)
-            if event is None or log.append_after(view, event):
+            if log.newest(view) if event is None else log.append_after(view, event):
                 return _repeated(newest.live, version), False
         else:
             _check_type(newest.any, version["type"])

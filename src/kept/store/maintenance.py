@@ -45,7 +45,7 @@ class Maintenance:
         view = view_of(self.logs, name)
         if dry_run:
             return plan_prune(view, keep)
-        return prune(self.logs.of(name), keep)
+        return prune(view.log, keep, view)
 
     def gc(self, *, grace: str | float | timedelta = "24h", dry_run: bool = False) -> Collection:
         """Free the bytes that no version needs; return the deleted keys, and why.
@@ -108,7 +108,7 @@ class Maintenance:
 
         plan = repair(self.bucket, list(copies), dry_run=dry_run)
         if not dry_run:
-            self.logs = Logs(self.bucket, check_format(self.bucket).problem)
+            self.logs = Logs(self.bucket, check_format(self.bucket))
         return plan
 
     def compact(self, name: str | None = None, *, progress: Progress | None = None) -> Compacted:

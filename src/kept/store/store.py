@@ -44,7 +44,7 @@ class Store(Maintenance):
         self.required_keys = required_keys(require_signed)  # one of them must have signed a version
         marker = check_format(bucket) if look else Marker(exists=False)
         self.exists = marker.exists  # False until the first version
-        self.logs = Logs(bucket, marker.problem)  # the logs of its artifacts
+        self.logs = Logs(bucket, marker)  # the logs of its artifacts
 
     def __repr__(self) -> str:
         return f"<kept.Store {self.location}>"
@@ -205,7 +205,7 @@ class Store(Maintenance):
         """Create the store now instead of with the first version; raises OSError or Damaged."""
         self.logs.check()
         if not self.exists:
-            make_store(self.bucket)
+            self.logs.marker = Marker(exists=True, id=make_store(self.bucket))
             self.exists = True
 
     def log(self, name: str) -> Log:

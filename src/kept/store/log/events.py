@@ -40,6 +40,8 @@ _VERSION_TYPES = (int, str, str, str, int, list, dict)
 REPEATED = ("event", "index", "manifest", "aliases", "time", "write_id", "expires", "deleted",
              "reason", "gc", "lost", "replaces")  # fmt: skip
 
+REPAIRED = "kept_repair"  # in the metadata of a version whose record was lost
+
 
 class Wrong(Enum):
     """What is wrong with a record."""
@@ -93,6 +95,11 @@ def follows(event: Event, before: Event | None, seal: str | None = None) -> bool
         return link is before
     expected = link["blake3"]
     return bool(before.get("replaces") == expected or (seal or seal_of(before)) == expected)
+
+
+def is_repaired(event: Event) -> bool:
+    """Return whether a repair has written an event in the place of a lost one."""
+    return "lost" in event or "replaces" in event or REPAIRED in event.get("metadata", ())
 
 
 def check_event(event: Json, artifact: str, number: int) -> None:

@@ -18,9 +18,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from kept.errors import Damaged, KeptError
+from kept.errors import Damaged, KeptError, StoreReplaced
 from kept.names import check_name, is_word
-from kept.store.log.events import Event, Fault, Item, Wrong, follows, link_to, refusal
+from kept.store.format_marker import Marker, check_identity
+from kept.store.log.events import (
+    Event,
+    Fault,
+    Item,
+    Wrong,
+    follows,
+    is_repaired,
+    link_to,
+    refusal,
+)
 from kept.store.log.pages import Pages, page_end
 from kept.store.log.records import Records, number_of
 from kept.units import time_text
@@ -91,15 +101,25 @@ class View:
 class Logs:
     """The logs of the artifacts in a bucket."""
 
-    def __init__(self, bucket: Bucket, problem: str | None = None) -> None:
-        """Take the bucket, and what is wrong with the store as a whole: then no log grows."""
-        self.bucket, self.problem = bucket, problem
+    def __init__(self, bucket: Bucket, marker: Marker | None = None) -> None:
+        """Take the bucket, and what its kept.json says if it was opened as a store."""
+        self.bucket, self.marker = bucket, marker
         self._logs: dict[str, Log] = {}
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the store as a whole: then no log grows."""
+        return self.marker.problem if self.marker else None
 
     def check(self) -> None:
         """Raise Damaged if nothing may be written, because something is wrong with the store."""
         if self.problem:
             raise Damaged(f"{self.bucket.location}: {self.problem}")
+
+    def check_identity(self) -> None:
+        """Raise StoreReplaced if the bucket no longer holds the store that was opened."""
+        if self.marker is not None and self.marker.exists:
+            check_identity(self.bucket, self.marker.id)
 
     def of(self, name: str) -> Log:
         """Return the log of an artifact, existing or not; raises InvalidName."""
@@ -126,13 +146,16 @@ class Log:
         self._view: View | None = None
 
     def view(self) -> View:
-        """Return the log at this moment; costs a listing and a request for each new record."""
+        """Return the log at this moment; costs a listing and a request for each new record.
+
+        Raises StoreReplaced if the newest record of the last view is missing.
+        """
         view = self._view
         if view is None:
             paged, listed = self._newest_page()
             view = View(self, paged, ())
         else:
-            listed = self.records.numbers(view.head)
+            listed = self._listed_after(view)
         newest = view.tail[-1] if view.tail else None
         found = self.records.read_all(view.head + 1, listed, newest) if listed else []
         whole = View(self, view.paged, (*view.tail, *found))
@@ -162,10 +185,10 @@ class Log:
         """Commit an event as the record after a view; return it as it is recorded.
 
         Returns None if another writer was faster: nothing is committed then. Raises Damaged if the
-        view has a fault.
+        view has a fault, and what newest raises.
         """
         view.check()
-        newest = self._newest(view)
+        newest = self.newest(view)
         stamp = {"time": time_text(datetime.now(UTC)), "write_id": os.urandom(16).hex()}
         # A repeated event brings its own time and write_id.
         event = stamp | event | {
@@ -178,14 +201,55 @@ class Log:
         self._keep(View(self, view.paged, (*view.tail, event)))
         return event
 
-    def _newest(self, view: View) -> Event | None:
-        """Return the newest event as its record states it now, because a repair may replace it.
+    def newest(self, view: View) -> Event | None:
+        """Return the newest event of a view as its record states it now; None for an empty log.
 
-        Raises Damaged if the record is damaged by now, unless a page has it.
+        So a writer builds on no store that was emptied, replaced or restored since it was read.
+        Raises StoreReplaced, or Damaged if the record is damaged by now, unless a page has it.
         """
-        if view.tail:
-            return self.records.read(view.head)
-        return next(view.backwards(), None)
+        if not view.head:
+            self.logs.check_identity()
+            return None
+        found = self.records.read_or_fault(view.head)
+        if isinstance(found, Fault) and not view.tail:
+            page = self.pages.cached(view.head)
+            found = page[-1] if page else found
+        if isinstance(found, Fault):
+            if found.wrong is Wrong.MISSING:
+                raise self._replaced(view, "is missing, although this process has read it")
+            raise Damaged(found.message)
+        known = view.tail[-1] if view.tail else None
+        is_known = not isinstance(known, dict) or known["write_id"] == found["write_id"]
+        if not is_known and not is_repaired(found):
+            error = self._replaced(view, "is another one than this process has read")
+            if self.logs.marker and self.logs.marker.id:
+                self._view = None  # the same store: the next call reads its whole log
+            raise error
+        return found
+
+    def _listed_after(self, view: View) -> list[int]:
+        """Return the numbers of the records after a view.
+
+        The list begins with the newest record that is known. That costs nothing, and shows that
+        the record still exists.
+        """
+        if not view.head:
+            return self.records.numbers()
+        listed = self.records.numbers(view.head - 1)
+        if listed[:1] == [view.head]:
+            return listed[1:]
+        self.newest(view)  # a page can have it; a list can be wrong
+        return listed
+
+    def _replaced(self, view: View, found: str) -> StoreReplaced:
+        """Return the error for a record that this process has read; raises one that says more."""
+        with contextlib.suppress(Damaged):
+            self.logs.check_identity()
+        return StoreReplaced(
+            f"{self.bucket.location} was restored from an older copy, or repaired: "
+            f"{self.records.key(view.head)} {found}. Nothing is written there until it is opened "
+            "again."
+        )
 
     def unlinked(self, event: Event) -> Fault:
         """Return the fault of an event that does not follow the record before it."""

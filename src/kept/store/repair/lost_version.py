@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kept.digest import digest
 from kept.store.content.manifest import Manifest
+from kept.store.log.events import REPAIRED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from kept.store.log.events import Event
     from kept.store.repair.orphans import Orphans
 
-_NOTE = "kept_repair"  # key in the metadata of a version whose record was written again
 _FOUND = "The record was lost. kept repair wrote this one; facts may be missing."
 _LOST = "The record of this version is lost."
 _EMPTY = Manifest(())
@@ -22,7 +22,7 @@ _EMPTY_NAME = digest(_EMPTY.encode())
 
 def is_lost(event: Event) -> bool:
     """Return whether an event only marks the place of a version of which nothing is left."""
-    return event["event"] == "version" and bool(event["metadata"].get(_NOTE) == _LOST)
+    return event["event"] == "version" and bool(event["metadata"].get(REPAIRED) == _LOST)
 
 
 def missing_version(events: Sequence[Event], number: int) -> int | None:
@@ -58,14 +58,14 @@ def version_facts(
             "manifest": facts.get("manifest", _EMPTY_NAME),
             "digest": _EMPTY.digest,
             "size": 0,
-            "metadata": {_NOTE: _LOST},
+            "metadata": {REPAIRED: _LOST},
             "deleted": True,
         }
     return found | {
         "manifest": manifest[0],
         "digest": manifest[1].digest,
         "size": manifest[1].size,
-        "metadata": (facts.get("metadata") or {}) | {_NOTE: _FOUND},
+        "metadata": (facts.get("metadata") or {}) | {REPAIRED: _FOUND},
     }
 
 

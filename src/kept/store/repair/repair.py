@@ -26,6 +26,7 @@ from kept.store.format_marker import (
     PARTS_FORMAT,
     check_format,
     encoded_marker,
+    new_id,
 )
 from kept.store.gc.collector import ABANDONED
 from kept.store.log.fence import LISTS, lists, mark_damaged, read_list, unmark_damaged
@@ -71,7 +72,7 @@ def plan_repair(
     if check_format(bucket).problem:
         number = _format_of(bucket, versions)
         why = f"the store holds format {number}"
-        plan.steps.insert(0, Write(FORMAT_KEY, encoded_marker(number), why))
+        plan.steps.insert(0, Write(FORMAT_KEY, encoded_marker(number, new_id()), why))
     _plan_lists(bucket, plan)
     _plan_receipts(bucket, [mirror.location for mirror in mirrors], plan)
     return plan, sources
