@@ -13,7 +13,7 @@ from kept.bucket.memory import MemoryBucket
 from kept.errors import BeingCollected, Damaged, InvalidInput, KeptError, Unreadable, VersionGone
 from kept.store.blobs import blob
 from kept.store.content import packing
-from kept.store.gc import collector
+from kept.store.gc import collector, own_list
 from kept.store.gc.collector import collect_ruled_out
 from kept.store.log.fence import LISTS, PENDING, encode_list
 from kept.sync.mirror.replicate import Sync
@@ -505,14 +505,14 @@ def test_every_two_moments(prepared, works, what, tmp_path):
 def rounds(monkeypatch):
     """The disk has room for lists of two keys."""
 
-    def encode(keys):
+    def encode(keys, owner):
         listed = list(keys)
         if len(listed) > 2:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return encode_list(listed)
+        return encode_list(listed, owner)
 
     monkeypatch.setattr(collector, "_FEW", 2)
-    monkeypatch.setattr(collector, "encode_list", encode)
+    monkeypatch.setattr(own_list, "encode_list", encode)
 
 
 @pytest.mark.usefixtures("rounds")
@@ -549,9 +549,11 @@ def test_a_blob_is_listed_no_later_than_its_bases(prepared, monkeypatch):
         "kept.store.gc.marks.bases_of",
         lambda _, name, **__: tuple(k[9:] for k in chain.get(f"blobs/{name[:2]}/{name}", ())),
     )
-    real = collector.encode_list
+    real = own_list.encode_list
     monkeypatch.setattr(
-        collector, "encode_list", lambda keys: real(lists.append(found := list(keys)) or found)
+        own_list,
+        "encode_list",
+        lambda keys, owner: real(lists.append(found := list(keys)) or found, owner),
     )
     store.gc(grace=0)
     listed = [key for keys in lists if len(keys) <= 2 for key in keys]
@@ -624,12 +626,12 @@ def test_a_gc_taken_for_dead_stops(prepared, monkeypatch):
     assert refused > 5
 
 
-def test_lists_of_the_dead_go_after_a_day(prepared, monkeypatch):
+def test_lists_of_the_dead_go_after_an_hour(prepared, monkeypatch):
     inner = prepared()
     inner.put(f"{LISTS}dead.json", [b'{"keys":[]}'])
     kept.Store(inner).gc(grace=0)
     assert rest(kept.Store(inner)) == [f"{LISTS}dead.json"]
-    inner._stored[f"{LISTS}dead.json"] -= 86401
+    inner._stored[f"{LISTS}dead.json"] -= 3601
     kept.Store(inner).gc(grace=0)
     assert rest(kept.Store(inner)) == []
 

@@ -15,34 +15,34 @@ count as left over, so that versions being written need not begin again.
 from __future__ import annotations
 
 import contextlib
-import os
+import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from kept.bucket.reserve import lacks_room
-from kept.errors import KeptError
-from kept.names import is_word
+from kept.errors import Damaged, KeptError
 from kept.parallel import in_threads
 from kept.store.blobs.blob import bases_lock, blob_key
 from kept.store.format_marker import check_format
 from kept.store.gc.marks import LEFT_OVER, Doomed, FinalDeletions, Marks
-from kept.store.log.fence import LISTS, PENDING, encode_list, is_of_gc, marked_blob
+from kept.store.gc.names import ArtifactNames
+from kept.store.gc.own_list import ABANDONED, OwnList, of_gone_processes, wait_for_late_requests
+from kept.store.log.fence import PENDING, marked_blob
 from kept.store.log.history import live, version_records
 from kept.store.receipts import check_ends
 from kept.store.retention.delete import plan_prune, prune
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
+    from datetime import timedelta
 
     from kept.bucket.base import Item
     from kept.store.log.history import VersionRecord
     from kept.store.log.log import Logs, View
 
-ABANDONED = timedelta(days=1)  # an older list counts as that of a killed gc
-_BATCH = 256  # deletions between two checks that the own list still exists
+_BATCH = 64  # deletions between two checks that the own list still exists
 _FEW = 512  # keys in a list of 40 KB, which leaves most of the bucket's reserve to the fences
-_STRAYS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,8 @@ def _run(logs: Logs, *, dry_run: bool = False) -> Iterator[_Run]:
     # No blob gets a base while the lock is held, so the needs of versions stay the same.
     with logs.bucket.spending_reserve(), bases_lock(logs.bucket, wait=True):
         run = _Run(logs)
-        run.begin()
         try:
+            run.begin()
             yield run
         except BaseException:
             run.leave()
@@ -127,27 +127,29 @@ class _Run:
 
     def __init__(self, logs: Logs) -> None:
         self._bucket, self._logs = logs.bucket, logs
-        self._id = os.urandom(16).hex()
-        self._list = f"{LISTS}{self._id}.json"
+        self._list = OwnList(logs.bucket)
+        self._names = ArtifactNames(logs)
         self._has_deleted = False
         self._begun = datetime.now(UTC).isoformat()
         self._planned: set[tuple[str, int]] = set()  # versions that count as deleted in a dry run
         self._now = datetime.now(UTC).timestamp()
+        self._looked = 0.0
         self._abandoned: list[str] = []
+        self._of_killed: list[str] = []
 
     def begin(self) -> None:
         """Store the list, still empty: that shows the bucket's own time."""
-        self._write_list(())
-        lists = {i.key: i.stored for i in self._bucket.items(LISTS) if is_of_gc(i.key)}
-        self._now = lists[self._list]
+        self._list.write(())
+        stored = self._list.all_lists()
+        self._now, self._looked = stored.pop(self._list.key), time.monotonic()
         oldest = self._now - ABANDONED.total_seconds()
-        self._abandoned = [
-            key for key, stored in lists.items() if stored < oldest and not self._is_missing(key)
-        ]
+        self._abandoned = [k for k in stored if stored[k] < oldest and not self._is_missing(k)]
+        others = (k for k in stored if marked_blob(k) is None and k not in self._abandoned)
+        self._of_killed = of_gone_processes(self._bucket, others)
 
     def expire(self, *, dry_run: bool) -> Iterator[str]:
         """Delete the expired versions, or with dry_run only plan that; yield their references."""
-        for name in self._names():
+        for name in self._names.look():
             log = self._logs.of(name)
             view = log.view()
             if not any(record.expires for record in live(view.items())):
@@ -178,9 +180,17 @@ class _Run:
     def _unneeded(self, final: FinalDeletions) -> list[Item]:
         check_ends(self._logs)
         self._marks = Marks(self._bucket, final)
-        for name in self._names():
+        names = self._names.look()
+        for name in names:
             self._mark(name, self._logs.of(name).view())
-        return list(self._marks.unneeded())
+        unneeded = list(self._marks.unneeded())
+        if unneeded and not names:
+            raise Damaged(
+                f"{self._bucket.location}: the list of artifacts is empty, although the store has "
+                f"{unneeded[0].key}. So gc deletes nothing. Run it again; if that repeats, run "
+                "kept repair with a copy of the store."
+            )
+        return unneeded
 
     def _doomed(self, unneeded: list[Item], chosen: set[str]) -> tuple[list[Doomed], int]:
         """Return the chosen keys that can be deleted, and the bytes of the other unneeded ones."""
@@ -207,7 +217,7 @@ class _Run:
             except OSError as error:
                 if not lacks_room(error) or len(part) <= _FEW:
                     raise
-                self._bucket.delete(self._list)
+                self._list.remove()
                 # Until a later round, writers may build on its keys, and so on the bases of these.
                 doomed = doomed[:done] + self._marks.bases_last(part)
                 part = doomed[done : done + _FEW]
@@ -222,7 +232,11 @@ class _Run:
 
         A list that cannot be removed does no harm: later it counts as that of a killed gc.
         """
-        for key in (self._list, *self._abandoned):
+        with contextlib.suppress(OSError, KeptError):
+            self._list.remove()
+        if self._of_killed:
+            wait_for_late_requests(self._bucket, self._looked)
+        for key in (*self._abandoned, *self._of_killed):
             with contextlib.suppress(OSError, KeptError):
                 self._bucket.delete(key)
 
@@ -230,17 +244,12 @@ class _Run:
         """Remove the own list if nothing was deleted by it; otherwise it has to stay."""
         if not self._has_deleted:
             with contextlib.suppress(OSError, KeptError):  # the caller raises what failed before
-                self._bucket.delete(self._list)
+                self._list.remove()
 
     def _is_missing(self, key: str) -> bool:
         """Return whether a key marks a blob as damaged, and no writer has stored the blob since."""
         blob = marked_blob(key)
         return blob is not None and self._bucket.size(blob_key(blob)) is None
-
-    def _names(self) -> list[str]:
-        """Return the artifacts, and those whose first record is not committed yet."""
-        new = (i.key.removeprefix(PENDING) for i in self._bucket.items(PENDING) if _is_pending(i))
-        return sorted({*self._logs.names(), *new})
 
     def _mark(self, name: str, view: View) -> None:
         found = version_records(view.items())
@@ -254,38 +263,20 @@ class _Run:
 
     def _fence(self, name: str) -> None:
         log = self._logs.of(name)
-        fence = {"event": "alias", "aliases": {}, "gc": self._id}
+        fence = {"event": "alias", "aliases": {}, "gc": self._list.id}
         before = next(view for view in log.views() if log.append_after(view, fence))
         self._mark(name, before)
         self._bucket.delete(PENDING + name)  # the log has a record now
 
-    def _write_list(self, keys: Iterable[str]) -> None:
-        self._bucket.put(self._list, [encode_list(keys)])
-
     def _condemn(self, doomed: list[Doomed]) -> None:
-        self._write_list(each.key for each in doomed)
-        for name in self._names():
+        self._list.write(each.key for each in doomed)
+        self._list.all_lists()  # a list that lacks the own one says nothing about names either
+        for name in self._names.look():
             self._fence(name)
 
     def _delete(self, keys: list[str]) -> None:
         for start in range(0, len(keys), _BATCH):
-            self._check_list()
+            self._list.check()
             self._has_deleted = True
             batch = keys[start : start + _BATCH]
             in_threads(self._bucket.delete, batch, self._bucket.concurrency)
-
-    def _check_list(self) -> None:
-        if self._bucket.size(self._list) is None:
-            raise KeptError(
-                f"Another gc took this one for killed, because it has run for more than "
-                f"{ABANDONED.days} day, and removed its list. Some unneeded bytes are left: run "
-                "kept gc again."
-            )
-
-
-def _is_pending(item: Item) -> bool:
-    """Return whether a key says that the first version of an artifact is being written."""
-    name = item.key.removeprefix(PENDING)
-    # Programs that show folders leave files with these names; the keys of kept are empty.
-    is_stray = item.size > 0 and (name in _STRAYS or name.startswith("._"))
-    return is_word(name) and bool(name.strip(".")) and not is_stray

@@ -96,7 +96,13 @@ class Marks:
         yield from (item for item in manifests if item.key not in self._needed)
         blobs = [item for item in self._bucket.items("blobs/") if _BLOB.fullmatch(item.key)]
         needed = self.with_bases(item for item in blobs if item.key in self._needed)
+        for key in self._unlisted(blobs):
+            needed.update(self._bases_of(key.rpartition("/")[2]))
         yield from (item for item in blobs if item.key not in needed)
+
+    def _unlisted(self, blobs: Iterable[Item]) -> list[str]:
+        """Return the needed blobs that a list lacks: an incomplete list must not hide a base."""
+        return sorted(filter(_BLOB.fullmatch, self._needed.keys() - {item.key for item in blobs}))
 
     def with_bases(self, blobs: Iterable[Item]) -> set[str]:
         """Return the keys of blobs and of all their bases; raises Unreadable."""

@@ -10,10 +10,11 @@ import contextlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakKeyDictionary
 
 from kept.digest import digest
 from kept.errors import Damaged, KeptError, KeyNotFound
-from kept.store.encoding import MOST_VALUE, canonical, parse, read_bounded
+from kept.store.encoding import MOST_VALUE, Json, canonical, parse, read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,6 +28,8 @@ T = TypeVar("T")
 LISTS = "gc/"
 _LIST = re.compile(r"gc/(?!damaged-)[A-Za-z0-9][A-Za-z0-9_-]*\.json")
 _MARKER = re.compile(r"gc/damaged-([0-9a-f]{64})\.json")  # the blob with this digest is damaged
+_ASKED = 2  # of the newest fences of a log, whose lists a writer asks for; gcs seldom overlap
+_ended: WeakKeyDictionary[Log, set[int]] = WeakKeyDictionary()  # fences without a list by now
 PENDING = "new/"  # names of artifacts whose first record is not committed yet
 
 
@@ -65,6 +68,7 @@ def with_write_fence(log: Log, build: Callable[[WriteFence], T]) -> T:
     view.check()
     is_new = not view.head
     if is_new:
+        log.logs.check_identity()  # a store that was emptied gets no key from here
         log.bucket.put(PENDING + log.name, [b""])
         view = log.view()
     while True:
@@ -93,7 +97,28 @@ def _fence(view: View) -> WriteFence:
     bucket = view.log.bucket
     listed = list(bucket.keys(LISTS))
     damaged = frozenset(blob for blob in map(marked_blob, listed) if blob)
-    return WriteFence(view, _listed_in(bucket, listed), damaged)
+    unlisted = _named_by_fences(view) - set(listed)
+    return WriteFence(view, _listed_in(bucket, [*listed, *unlisted]), damaged)
+
+
+def _named_by_fences(view: View) -> set[str]:
+    """Return the lists that the newest fences of a log name, each once for a process.
+
+    A list of keys can be old, or no list at all. So the writer asks for these lists themselves. One
+    that it finds missing has ended; one that it finds is asked for again.
+    """
+    ended = _ended.setdefault(view.log, set())
+    fences = [event for event in view.tail if isinstance(event, dict) and is_fence(event)]
+    found = set()
+    for event in fences[-_ASKED:]:
+        name = f"{LISTS}{event['gc']}.json"
+        if event["number"] in ended or not _LIST.fullmatch(name):
+            continue
+        if view.log.bucket.size(name) is None:
+            ended.add(event["number"])
+        else:
+            found.add(name)
+    return found
 
 
 def mark_damaged(bucket: Bucket, blob: str) -> None:
@@ -126,10 +151,20 @@ def is_of_gc(key: str) -> bool:
     return bool(_LIST.fullmatch(key) or _MARKER.fullmatch(key))
 
 
-def encode_list(keys: Iterable[str]) -> bytes:
-    """Return the stored form of the list of a gc."""
+def encode_list(keys: Iterable[str], owner: Json = None) -> bytes:
+    """Return the stored form of the list of a gc; the owner is its process."""
     listed = list(keys)
-    return canonical({"blake3": digest(canonical(listed)), "keys": listed})
+    whose = {} if owner is None else {"owner": owner}
+    return canonical({"blake3": digest(canonical(listed)), "keys": listed} | whose)
+
+
+def owner_of(bucket: Bucket, name: str) -> Json:
+    """Return what a list says of the process of its gc; None if it says nothing."""
+    try:
+        value = parse(read_bounded(bucket, name, MOST_VALUE), name)
+    except (KeyNotFound, Damaged):
+        return None
+    return value.get("owner") if isinstance(value, dict) else None
 
 
 def read_list(bucket: Bucket, name: str) -> list[str]:

@@ -183,7 +183,7 @@ def _plan_lists(bucket: Bucket, plan: Plan) -> None:
             if not bucket.is_remote or stored < time.time() - ABANDONED.total_seconds():
                 plan.steps.append(SetAside(key, "the list of a gc that has ended"))
             else:
-                why = f"{error} A gc may still run: repair again when the list is a day old."
+                why = f"{error} A gc may still run: repair again when the list is an hour old."
                 plan.lost.append(Problem(key, why))
 
 

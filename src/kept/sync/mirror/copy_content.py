@@ -46,8 +46,9 @@ class ContentCopy:
         if condemned & {manifest_key(record.manifest), *map(blob_key, ends)}:
             raise BeingCollected(
                 f"A gc is about to delete bytes in {self._target.location} that version "
-                f"v{record.index} needs there. Copy it after that gc; if that gc was killed, run "
-                "kept gc there."
+                f"v{record.index} needs there. Copy it after that gc. If that gc was killed, run "
+                "kept gc there: on the machine of that gc it removes the list of keys at once, "
+                "elsewhere when the list is an hour old."
             )
         lacking = list(self._lacking(ends))
         transfer.spared(record.size - sum(ends[blob] for blob in lacking))
