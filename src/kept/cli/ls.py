@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +18,14 @@ from kept.cli.output import (
     print_json_list,
     print_table,
 )
-from kept.errors import ArtifactNotFound, Damaged
 from kept.names import LATEST
 from kept.units import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from kept.store.log.overview import Summary
     from kept.store.receipts import Receipt
     from kept.store.store import Store
-    from kept.store.version import Artifact, Version
+    from kept.store.version import Version
 
 _SHORT_DIGEST = 10
 _FEW_ALIASES = 4
@@ -108,7 +105,9 @@ def _print_waiting(store: Store, name: str) -> None:
 
 
 def _list_artifacts(store: Store, *, as_json: bool) -> None:
-    found = [(artifact, versions) for artifact, versions in _artifacts(store)]
+    from kept.store.log.overview import summaries
+
+    found = list(summaries(store.logs))
     if as_json:
         print_json_list(_artifact_json(*each) for each in reversed(found))
     elif found:
@@ -120,54 +119,38 @@ def _list_artifacts(store: Store, *, as_json: bool) -> None:
             Column("size", right=True),
             Column("aliases", wraps=True),
         ]
-        print_table(columns, [_artifact_row(artifact, versions) for artifact, versions in found])
+        print_table(columns, [_artifact_row(*each) for each in found])
     else:
         click.echo(f"There is no artifact in {clean(store.location)}.", err=True)
 
 
-def _artifacts(store: Store) -> Iterator[tuple[Artifact, list[Version]]]:
-    for artifact in store.artifacts():
-        try:
-            yield artifact, artifact.versions()
-        except ArtifactNotFound:  # a writer has created its folder, and no version yet
-            continue
-
-
-def _type(artifact: Artifact) -> str | None:
-    """Return the type of an artifact, None if none of its versions can be read."""
-    with contextlib.suppress(Damaged):
-        return artifact.type
-    return None
-
-
-def _artifact_json(artifact: Artifact, versions: list[Version]) -> dict[str, Any]:
-    newest = versions[-1] if versions else None
+def _artifact_json(name: str, found: Summary) -> dict[str, Any]:
     return {
-        "name": artifact.name,
-        "type": _type(artifact),
-        "versions": len(versions),
-        "latest": newest and newest.version,
-        "size": newest and newest.size,
-        "created_at": newest and newest.record.created_at,
-        "aliases": {alias: v.version for v in versions for alias in v.aliases},
+        "name": name,
+        "type": found.type,
+        "versions": found.versions,
+        "latest": None if found.newest is None else f"v{found.newest}",
+        "size": found.size,
+        "created_at": found.created_at,
+        "aliases": {alias: f"v{index}" for alias, index in found.aliases},
     }
 
 
-def _artifact_row(artifact: Artifact, versions: list[Version]) -> list[str]:
-    newest = versions[-1] if versions else None
+def _artifact_row(name: str, found: Summary) -> list[str]:
     return [
-        artifact.name,
-        _type(artifact) or "?",
-        str(len(versions)),
-        newest.version if newest else "",
-        size_text(newest.size) if newest else "",
-        _some_aliases(versions),
+        name,
+        found.type or "?",
+        str(found.versions),
+        "" if found.newest is None else f"v{found.newest}",
+        "" if found.size is None else size_text(found.size),
+        _some_aliases(found.aliases),
     ]
 
 
-def _some_aliases(versions: list[Version]) -> str:
+def _some_aliases(aliases: list[tuple[str, int]]) -> str:
     """Return the aliases that a person has put, with their versions; newest version first."""
-    pairs = [f"{alias}={v.version}" for v in reversed(versions) for alias in v.aliases
+    of_newest_first = sorted(aliases, key=lambda pair: -pair[1])
+    pairs = [f"{alias}=v{index}" for alias, index in of_newest_first
              if alias != LATEST and not _EPOCH.fullmatch(alias)]  # fmt: skip
     more = ["…"] if len(pairs) > _FEW_ALIASES else []
     return ", ".join(pairs[:_FEW_ALIASES] + more)

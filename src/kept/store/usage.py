@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kept.errors import Damaged
 from kept.parallel import mapped
-from kept.store.blobs.blob import RAW, bases_of, read_head, stored_size
+from kept.store.blobs.blob import RAW, bases_of, blob_key, read_head, stored_size
 from kept.store.content.manifest import manifest_key
 from kept.store.content.read_manifest import read_manifest
 
@@ -54,7 +54,7 @@ def usage(
                if not r.deleted or manifest_key(r.manifest) in existing}  # fmt: skip
     read = mapped(lambda r: _manifest(bucket, r), records.values(), bucket.concurrency)
     manifests = {key: m for key, m in zip(records, read, strict=True) if m is not None}
-    blobs = _Blobs(bucket, {c.blob for m in manifests.values() for c in m.chunks()})
+    blobs = _Blobs(bucket, manifests.values())
     needs = {key: _needs(m, records[key], blobs) for key, m in manifests.items()}
     live = {key: m for key, m in manifests.items() if not records[key].deleted}
     wanted = {key: m for key, m in live.items() if name in (None, key[0])}
@@ -81,13 +81,28 @@ def usage(
 class _Blobs:
     """The stored sizes of blobs and of their bases, and the bytes that their form saves."""
 
-    def __init__(self, bucket: Bucket, names: set[str]) -> None:
+    def __init__(self, bucket: Bucket, manifests: Iterable[Manifest]) -> None:
+        """Look up the blobs that manifests name; a raw one costs no more than its listing."""
         self.size: dict[str, int] = {}
         self.saved: dict[str, tuple[bool, int]] = {}  # whether it is a difference, bytes saved
-        ordered = sorted(names)
-        found = list(mapped(lambda name: bases_of(bucket, name), ordered, bucket.concurrency))
-        self.bases = dict(zip(ordered, found, strict=True))
-        ordered = sorted({*names, *(base for bases in found for base in bases)})
+        self.bases: dict[str, tuple[str, ...]] = {}  # of coded blobs
+        ends: dict[str, int] = {}  # blob -> the least number of its raw bytes
+        for chunk in (chunk for manifest in manifests for chunk in manifest.chunks()):
+            ends[chunk.blob] = max(ends.get(chunk.blob, 0), chunk.offset + chunk.size)
+        listed = {item.key: item.size for item in bucket.items("blobs/")}
+        others: list[str] = []
+        for name, end in ends.items():
+            size = listed.get(blob_key(name), 0)
+            if size == stored_size(end):  # coded forms are shorter, so this is the raw one
+                self.size[name] = size
+            elif size:
+                others.append(name)
+        found = list(mapped(lambda name: bases_of(bucket, name), others, bucket.concurrency))
+        self.bases |= zip(others, found, strict=True)
+        self._read_heads(bucket, {*others, *(base for bases in found for base in bases)})
+
+    def _read_heads(self, bucket: Bucket, names: set[str]) -> None:
+        ordered = sorted(names - self.size.keys())
         heads = mapped(lambda name: _head(bucket, name), ordered, bucket.concurrency)
         for name, head in zip(ordered, heads, strict=True):
             if head is not None and head.codec == RAW:
@@ -102,7 +117,7 @@ def _needs(manifest: Manifest, record: VersionRecord, blobs: _Blobs) -> dict[str
     """Return the stored size of each blob that a version needs, and of its manifest."""
     needed = {manifest_key(record.manifest): len(manifest.encode())}
     for blob in {chunk.blob for chunk in manifest.chunks()}:
-        for name in (blob, *blobs.bases[blob]):
+        for name in (blob, *blobs.bases.get(blob, ())):
             needed[name] = blobs.size.get(name, 0)
     return needed
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kept.errors import KeptError, KeyNotFound, StoreError
+from kept.parallel import mapped
 from kept.store.format_marker import FORMAT_KEY, check_format
 from kept.store.log.fence import lists, read_list
 from kept.store.log.history import version_records
@@ -58,7 +59,12 @@ class StoreCheck:
         self._check_lists()
         # Before the logs are read, because a mirror may confirm a record that comes meanwhile.
         confirmed = self._check_receipts()
-        versions = [named for name in self._names() for named in self._check_log(name)]
+        versions: list[Named] = []
+        logs = map(self._logs.of, self._names())
+        for check in mapped(_LogCheck, logs, self._bucket.concurrency):
+            self._heads[check.name] = check.head
+            self._report.problems += check.problems
+            versions += check.versions
         for receipt in confirmed:
             self._check_end(receipt)
         return versions
@@ -108,43 +114,57 @@ class StoreCheck:
             self._cannot_read("artifacts/", error)
             return []
 
-    def _check_log(self, name: str) -> list[Named]:
-        """Check every record and page of an artifact; return the versions that can be read."""
-        log = self._logs.of(name)
-        try:
-            items = whole_log(log)
-        except READ_ERRORS as error:
-            self._cannot_read(log.records.folder, error, name)
-            return []
-        self._heads[name] = number_of(items[-1]) if items else 0
-        faults: list[Fault] = []
-        found = list(version_records(reversed(items), faults))[::-1]
-        for fault in reversed(faults):
-            self._found(name, fault.message, log.records.key(fault.number))
-        self._check_pages(log, {item["number"]: item for item in items if isinstance(item, dict)})
-        return [(name, record) for record in found]
-
-    def _check_pages(self, log: Log, events: dict[int, Event]) -> None:
-        for number in log.pages.numbers():
-            key = log.pages.key(number)
-            try:
-                page = log.pages.read(number)
-            except KeyNotFound:  # a bigger page has just replaced it
-                continue
-            except READ_ERRORS as error:
-                self._cannot_read(key, error, log.name)
-                continue
-            if any(events.get(event["number"], event) != event for event in page):
-                self._found(log.name, f"{key} differs from the records it covers", key)
-
     def _check_end(self, receipt: Receipt) -> None:
         """Find out whether a mirror has confirmed records that the log no longer has."""
         name, last = receipt.artifact, self._heads.get(receipt.artifact, 0)
         if receipt.record > last:
             self._found(name, lost_end(receipt, last), self._logs.of(name).records.key(last + 1))
 
-    def _cannot_read(self, key: str, error: KeptError | OSError, where: str | None = None) -> None:
-        self._found(where or key, reason(self._bucket, key, error), key)
+    def _cannot_read(self, key: str, error: KeptError | OSError) -> None:
+        self._found(key, reason(self._bucket, key, error), key)
 
     def _found(self, where: str, message: str, key: str) -> None:
         self._report.problems.append(Problem(where, message, key))
+
+
+class _LogCheck:
+    """Every record and page of one artifact, read and checked."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.name = log.name
+        self.problems: list[Problem] = []
+        self.head = 0  # the number of the newest record
+        self.versions: list[Named] = []  # those that can be read, oldest first
+        try:
+            items = whole_log(log)
+        except READ_ERRORS as error:
+            self._cannot_read(log.records.folder, error)
+            return
+        self.head = number_of(items[-1]) if items else 0
+        faults: list[Fault] = []
+        found = list(version_records(reversed(items), faults))[::-1]
+        for fault in reversed(faults):
+            self._found(fault.message, log.records.key(fault.number))
+        self._check_pages({item["number"]: item for item in items if isinstance(item, dict)})
+        self.versions = [(log.name, record) for record in found]
+
+    def _check_pages(self, events: dict[int, Event]) -> None:
+        pages = self._log.pages
+        for number in pages.numbers():
+            key = pages.key(number)
+            try:
+                page = pages.read(number)
+            except KeyNotFound:  # a bigger page has just replaced it
+                continue
+            except READ_ERRORS as error:
+                self._cannot_read(key, error)
+                continue
+            if any(events.get(event["number"], event) != event for event in page):
+                self._found(f"{key} differs from the records it covers", key)
+
+    def _cannot_read(self, key: str, error: KeptError | OSError) -> None:
+        self._found(reason(self._log.bucket, key, error), key)
+
+    def _found(self, message: str, key: str) -> None:
+        self.problems.append(Problem(self.name, message, key))

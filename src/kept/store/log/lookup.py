@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kept.errors import ArtifactNotFound, Damaged, VersionNotFound
 from kept.names import LATEST, Reference
+from kept.parallel import mapped
 from kept.store.log.events import refusal
 from kept.store.log.history import VersionRecord, version_records
 from kept.store.problems import Problem, warn
@@ -45,19 +46,33 @@ def all_records(
     logs: Logs, name: str | None, *, deleted: bool = False
 ) -> list[tuple[str, list[VersionRecord]]]:
     """Return one artifact, or all, each with its versions, oldest first; see records_of."""
-    names = logs.with_versions() if name is None else [name]
-    found = ((n, records_of(view_of(logs, n), deleted=deleted)) for n in names)
-    return [(n, list(records)[::-1]) for n, records in found]
+    if name is not None:
+        return [(name, list(records_of(view_of(logs, name), deleted=deleted))[::-1])]
+    found = []
+    for n, records, faults in _all(logs):
+        if records or faults:  # a gc puts its fence into other logs, too
+            found.append((n, [r for r in reversed(records) if deleted or not r.deleted]))
+            warn(n, (fault.message for fault in faults))
+    return found
 
 
 def faults_of(logs: Logs) -> list[Problem]:
     """Return what is wrong with the store as a whole, and the faults of all logs."""
     found = [Problem(logs.bucket.location, logs.problem)] if logs.problem else []
-    for name in logs.names():
+    return found + [Problem(n, fault.message) for n, _, faults in _all(logs) for fault in faults]
+
+
+def _all(logs: Logs) -> Iterator[tuple[str, list[VersionRecord], list[Fault]]]:
+    """Yield each name that has a log, its versions, newest first, and its faults.
+
+    Several logs are read at a time if calls wait for a network.
+    """
+
+    def read(name: str) -> tuple[str, list[VersionRecord], list[Fault]]:
         faults: list[Fault] = []
-        list(version_records(logs.of(name).view().items(), faults))
-        found.extend(Problem(name, fault.message) for fault in faults)
-    return found
+        return name, list(version_records(logs.of(name).view().items(), faults)), faults
+
+    return mapped(read, list(logs.names()), logs.bucket.concurrency)
 
 
 def matches(record: VersionRecord, wanted: Reference) -> bool:

@@ -53,7 +53,7 @@ class _Fold:
         return found
 
     def up_to(self, view: View) -> _Fold | None:
-        """Return the fold of a view that goes on; None if that needs older records."""
+        """Return the fold of a newer view; None if that needs older records."""
         if view.head == self.head:
             return self
         new = list(itertools.islice(view.backwards(), view.head - self.head))

@@ -1,0 +1,165 @@
+"""What each artifact of a store has, in few words: for a list of all artifacts.
+
+In object storage the answers are remembered in one key, the overview. It is a cache that readers
+write: an artifact whose log still ends with the same record needs one listing, and no record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from kept.errors import Damaged, KeptError, KeyNotFound
+from kept.parallel import mapped
+from kept.store.encoding import MOST_VALUE, again_if_damaged, read_bounded, seal, unseal
+from kept.store.log.events import check_moment
+from kept.store.log.history import version_records
+from kept.store.problems import warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kept.bucket.base import Bucket
+    from kept.store.encoding import Json
+    from kept.store.log.events import Fault
+    from kept.store.log.log import Logs, View
+
+OVERVIEW = "overview.json"
+_DEAR = 16  # requests for logs that are not in the overview; then it is written again
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What an artifact has."""
+
+    type: str | None  # None if no version can be read
+    versions: int  # that are not deleted
+    newest: int | None  # the number of the newest of them
+    size: int | None  # of the newest one, in bytes
+    created_at: str | None
+    aliases: list[tuple[str, int]]  # with their versions, oldest version first
+
+
+class _End(NamedTuple):
+    """The last record of a log, as a listing shows it."""
+
+    record: int
+    size: int
+    stored: float
+
+
+class _Known(NamedTuple):
+    """An artifact in the overview."""
+
+    end: _End
+    summary: Summary | None  # None if it has never had a version
+
+
+class _Read(NamedTuple):
+    known: _Known | None  # None if the log has a fault
+    summary: Summary | None
+    requests: int  # about how many it took besides a listing
+    faults: list[str]
+
+
+def summaries(logs: Logs) -> Iterator[tuple[str, Summary]]:
+    """Yield each artifact that has had a version, by name; a DamageWarning names each fault."""
+    bucket = logs.bucket
+    before = _remembered(bucket) if bucket.is_remote else {}
+    names = list(logs.names())
+    read = mapped(lambda name: _look(logs, name, before.get(name)), names, bucket.concurrency)
+    now: dict[str, _Known] = {}
+    requests = 0
+    for name, found in zip(names, read, strict=True):
+        warn(name, found.faults)
+        requests += found.requests
+        if found.known:
+            now[name] = found.known
+        if found.summary:
+            yield name, found.summary
+    if bucket.is_remote and requests >= _DEAR:
+        _remember(bucket, now)
+
+
+def _look(logs: Logs, name: str, before: _Known | None) -> _Read:
+    log = logs.of(name)
+    remote = log.bucket.is_remote
+    if before and _end(logs, name, before.end.record) == before.end:
+        return _Read(before, before.summary, 0, [])
+    view = log.view()
+    faults: list[Fault] = []
+    summary = _summary(view, faults)
+    end = _end(logs, name, view.head) if remote and view.head and not faults else None
+    known = _Known(end, summary) if end and end.record == view.head else None
+    return _Read(known, summary, 2 + len(view.tail), [fault.message for fault in faults])
+
+
+def _end(logs: Logs, name: str, record: int) -> _End | None:
+    """Return the last record of a log that had a record; None if it has that no longer."""
+    records = logs.of(name).records
+    found: _End | None = None
+    for item in logs.bucket.items(records.folder, records.key(record - 1)):
+        number = record if item.key == records.key(record) else record + 1
+        found = _End(number, item.size, item.stored)
+    return found
+
+
+def _summary(view: View, faults: list[Fault]) -> Summary | None:
+    every = list(version_records(view.items(), faults))
+    if not every and not faults:  # a gc puts its fence into other logs, too
+        return None
+    live = [record for record in every if not record.deleted]
+    newest = live[0] if live else None
+    return Summary(
+        every[0].type if every else None,
+        len(live),
+        newest and newest.index,
+        newest and newest.size,
+        newest and newest.created_at,
+        [(alias, record.index) for record in reversed(live) for alias in record.aliases],
+    )
+
+
+def _remembered(bucket: Bucket) -> dict[str, _Known]:
+    """Return the overview, nothing if it is missing or damaged."""
+    with contextlib.suppress(KeyNotFound, Damaged):
+        return again_if_damaged(lambda: _read_overview(bucket))
+    return {}
+
+
+def _read_overview(bucket: Bucket) -> dict[str, _Known]:
+    value = unseal(read_bounded(bucket, OVERVIEW, MOST_VALUE), OVERVIEW)
+    try:
+        return {name: _known(each) for name, each in value["artifacts"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Damaged(f"{OVERVIEW} is no overview: {error!r}") from None
+
+
+def _known(value: Json) -> _Known:
+    """Return an entry of the overview; raises ValueError or another error if it is none."""
+    record, size, stored = value["end"]
+    summary = value["summary"]
+    return _Known(_End(int(record), int(size), float(stored)), summary and _checked(summary))
+
+
+def _checked(value: Json) -> Summary:
+    found = Summary(**value | {"aliases": [(str(a), int(index)) for a, index in value["aliases"]]})
+    numbers = (found.versions, found.newest or 0, found.size or 0)
+    if not all(type(n) is int for n in numbers) or type(found.type) not in (str, type(None)):
+        raise ValueError("a field has a wrong type")
+    if found.newest is not None:
+        check_moment(found.created_at)
+    return found
+
+
+def _remember(bucket: Bucket, known: dict[str, _Known]) -> None:
+    """Write the overview; without the permission to write, the next reader reads the logs, too."""
+    artifacts = {
+        name: {"end": list(each.end), "summary": each.summary and asdict(each.summary)}
+        for name, each in known.items()
+    }
+    data = seal({"artifacts": artifacts})
+    if len(data) <= MOST_VALUE:
+        with contextlib.suppress(KeptError):
+            bucket.put(OVERVIEW, [data])
