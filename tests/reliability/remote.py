@@ -9,8 +9,10 @@ server of the environment (AWS_ENDPOINT_URL) instead of moto, --seconds=N is the
 from __future__ import annotations
 
 import functools
+import random
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +62,8 @@ class Suite:
             yield from remote_buckets.cases()
         if "faults" in self.parts:
             every = sorted(remote_faults.cases(self.profiles()))
+            if self.is_short:
+                every = of_each(every, SHORT)
             yield from chosen(every, self.options, SHORT)
 
     def profiles(self) -> dict[str, dict[str, int]]:
@@ -76,6 +80,18 @@ class Suite:
         return found
 
 
+def of_each(every: list[Any], most: int) -> list[Any]:
+    """Return some cases: as many of each operation, and of each fault as far as possible."""
+    chance, taken = random.Random(6), Counter[str]()
+    left, found = chance.sample(every, len(every)), []
+    while left and len(found) < most:
+        case = min(left, key=lambda c: (taken[c.operation], taken[c.fault], taken[c.target]))
+        taken.update((case.operation, case.fault, case.target))
+        left.remove(case)
+        found.append(case)
+    return found
+
+
 def worked(template: Template, case: Any, _: str) -> dict[str, Any]:
     """Run a case in its process."""
     result: dict[str, Any] = case.work(template)
@@ -83,10 +99,11 @@ def worked(template: Template, case: Any, _: str) -> dict[str, Any]:
 
 
 def main(options: list[str]) -> Tally:
+    server = Server(is_given="--given" in options)  # first: prepare takes the endpoint away
     subjects.prepare()
     total = Tally("remote", is_shown=True)
     with (
-        Server(is_given="--given" in options),
+        server,
         tempfile.TemporaryDirectory(prefix="kept-remote-", dir=in_memory()) as folder,
     ):
         template = Template(Path(folder))

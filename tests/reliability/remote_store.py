@@ -137,7 +137,12 @@ class State(NamedTuple):
 def state_of(folder: Path) -> State:
     """Read a store in a folder."""
     state = State({}, {}, 0, [])
-    store, out = kept.open_store(folder), folder.parent / "read"
+    out = folder.parent / "read"
+    try:
+        store = kept.open_store(folder)
+    except KeptError as error:
+        state.problems.append(f"it cannot be opened: {error}")
+        return state
     if not store.exists:
         return state
     state.problems.extend(str(problem) for problem in store.verify().problems)

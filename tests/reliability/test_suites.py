@@ -16,14 +16,14 @@ import pytest
 from tests.reliability.table import FOLDER, Tally
 
 ROOT = Path(__file__).parent.parent.parent
-SUITES = ("corruption", "repairing", "syscalls", "forged", "chaos", "objects")
+SUITES = ("corruption", "repairing", "syscalls", "forged", "chaos", "objects", "remote")
 
 
-def run(suite: str, *options: str) -> None:
+def run(suite: str, *options: str, **environment: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"tests.reliability.{suite}", *options],
         cwd=ROOT,
-        env={k: v for k, v in os.environ.items() if not k.startswith("KEPT")},
+        env={k: v for k, v in os.environ.items() if not k.startswith("KEPT")} | environment,
         capture_output=True,
         text=True,
         check=False,
