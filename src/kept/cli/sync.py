@@ -25,7 +25,18 @@ checkpoint (its name, its type, a changed file), the checkpoint stays in the out
 and later ones are sent. Each sync tries it again until you drop it.
 
 Between stores, TARGET gets the versions of SOURCE that it lacks. Versions keep their numbers,
-aliases and metadata, and deleted ones stay deleted. Only bytes that TARGET lacks are moved.
+aliases and metadata, and deleted ones stay deleted. Only bytes that TARGET lacks are moved. If both
+stores have moved an alias, the later move counts in both.
+
+If both stores have committed versions of an artifact, it has diverged, and nothing is copied. Then:
+
+\b
+--artifact NAME --as NEW   copies it to the artifact NEW in TARGET
+--artifact NAME --ours     SOURCE's versions become those of NAME in TARGET
+--artifact NAME --theirs   TARGET's versions become those of NAME in SOURCE
+
+With --ours and --theirs, the versions that NAME had are renamed first: to NAME-2, or the name that
+--as gives. Nothing is deleted. No process may write to NAME there meanwhile.
 
 After an interruption, the next sync continues.
 """
@@ -37,6 +48,14 @@ class _Options(NamedTuple):
     drop: bool
     yes: bool
     folder: str | None
+    new_name: str | None
+    ours: bool
+    theirs: bool
+
+    @property
+    def resolves(self) -> bool:
+        """Whether an artifact is copied to another name, or a divergence is resolved."""
+        return self.new_name is not None or self.ours or self.theirs
 
 
 @click.command(help=_HELP, short_help="Send waiting checkpoints, or copy a store to another.")
@@ -54,6 +73,12 @@ class _Options(NamedTuple):
     "--outbox", "folder", metavar="FOLDER", envvar="KEPT_OUTBOX", show_envvar=True,
     help="The folder of checkpoints that wait. Default: ./kept-outbox.",
 )  # fmt: skip
+@click.option(
+    "--as", "new_name", metavar="NEW",
+    help="Copy to this name; with --ours or --theirs: the new name of the other versions.",
+)  # fmt: skip
+@click.option("--ours", is_flag=True, help="If the stores diverged, continue with SOURCE's.")
+@click.option("--theirs", is_flag=True, help="If the stores diverged, continue with TARGET's.")
 @json_option
 @click.pass_obj
 def sync(
@@ -66,9 +91,10 @@ def sync(
             "Write `kept sync [[SOURCE] TARGET]`, `kept sync --status`, or `kept sync "
             "--drop-refused`."
         )
+    _check_resolving(options, locations)
     if locations:
         source = locations[0] if len(locations) == 2 else location
-        _copy(source, locations[-1], options.artifact, as_json=as_json)
+        _copy(source, locations[-1], options, as_json=as_json)
     elif options.drop:
         from kept.cli.sync_status import drop_rejected
 
@@ -83,12 +109,26 @@ def sync(
         send(options.folder, location, options.artifact, as_json=as_json)
 
 
-def _copy(source: str | None, target: str, artifact: str | None, *, as_json: bool) -> None:
-    from kept.cli.output import print_json
-    from kept.cli.sync_copy import copied_json, copy_artifacts, print_copied
+def _check_resolving(options: _Options, locations: tuple[str, ...]) -> None:
+    """Raise UsageError unless --as, --ours and --theirs have what they need."""
+    if options.resolves and not (locations and options.artifact):
+        raise click.UsageError("--as, --ours and --theirs need a TARGET and --artifact NAME.")
+    if options.ours and options.theirs:
+        raise click.UsageError("Pass --ours or --theirs, not both.")
 
-    copied = copy_artifacts(opened(source), target, artifact)
-    if as_json:
-        print_json([copied_json(copied)])
+
+def _copy(source: str | None, target: str, options: _Options, *, as_json: bool) -> None:
+    from kept.cli.sync_copy import copy_artifacts, print_copies
+
+    if options.resolves:
+        from kept.cli.sync_resolve import copy_as, resolve
+
+        assert options.artifact, "it was checked"
+        if options.ours or options.theirs:
+            names = options.artifact, options.new_name
+            copied = resolve(source, target, names, ours=options.ours, yes=options.yes)
+        else:
+            copied = copy_as(source, target, options.artifact, str(options.new_name))
     else:
-        print_copied(copied)
+        copied = copy_artifacts(opened(source), target, options.artifact)
+    print_copies([copied], as_json=as_json)

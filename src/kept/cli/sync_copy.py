@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from kept.cli.common import opened
-from kept.cli.output import clean, counted
-from kept.errors import RemoteError
+from kept.cli.output import clean, counted, print_json
+from kept.errors import Diverged, RemoteError
 from kept.progress import progress
 from kept.units import size_text
 
@@ -23,25 +23,40 @@ class StoreCopy(NamedTuple):
     source: Store
     target: Store
     artifacts: dict[str, Copied]
+    diverged: dict[str, str]  # the errors of artifacts that were not copied
+    renamed: str | None = None  # the artifact that has the versions of the other store now
 
 
-def copy_artifacts(source: Store, location: str, artifact: str | None) -> StoreCopy:
-    """Copy an artifact, or all, to the store at a location."""
+def target_store(source: Store, location: str) -> Store:
+    """Return the store to copy to, existing or not; raises UsageError if it is the source."""
     target = opened(location, may_be_new=True)
     if target.location == source.location:
         raise click.UsageError(f"SOURCE and TARGET are the same store: {source.location}")
-    names = [artifact] if artifact else [found.name for found in source.artifacts()]
-    return StoreCopy(source, target, {name: _copy(source, target, name) for name in names})
+    return target
 
 
-def _copy(source: Store, target: Store, name: str) -> Copied:
+def copy_artifacts(source: Store, location: str, artifact: str | None) -> StoreCopy:
+    """Copy an artifact, or all, to the store at a location; one that diverged stops no other."""
+    target = target_store(source, location)
+    copied: dict[str, Copied] = {}
+    diverged: dict[str, str] = {}
+    for name in [artifact] if artifact else [found.name for found in source.artifacts()]:
+        try:
+            copied[name] = copy_artifact(source, target, name)
+        except Diverged as error:
+            diverged[name] = str(error)
+    return StoreCopy(source, target, copied, diverged)
+
+
+def copy_artifact(source: Store, target: Store, name: str, new_name: str | None = None) -> Copied:
+    """Copy an artifact, to its own or to another name; raises what Sync.run raises."""
     from kept.store.receipts import Receipts
     from kept.sync.mirror.replicate import Sync
 
     receipts = Receipts(source.bucket, target.location)
-    is_mirror = receipts.receipt(name) is not None
+    is_mirror = new_name is None and receipts.receipt(name) is not None
     with progress(f"Copying {name}", "bytes") as moved:
-        sync = Sync(source, target, name)
+        sync = Sync(source, target, name, new_name)
         return sync.run(receipts if is_mirror else None, moved, in_parts=True)
 
 
@@ -65,26 +80,45 @@ def mirrors_of(source: Store) -> list[str]:
     return sorted({receipt.destination for receipt in receipts(source.bucket)})
 
 
-def copied_json(copied: StoreCopy) -> dict[str, Any]:
-    """Return what was copied as JSON."""
-    return {
+def print_copies(copies: list[StoreCopy], more: list[Any] | None = None, *, as_json: bool) -> None:
+    """Print what was copied, as JSON after what more lists; SystemExit(1) if one has diverged."""
+    if as_json:
+        print_json([*(more or ()), *map(_copied_json, copies)])
+    for copied in copies:
+        if not as_json:
+            _print_copied(copied)
+        for error in copied.diverged.values():
+            click.echo(f"Error: {clean(error)}", err=True)
+    if any(copied.diverged for copied in copies):
+        raise SystemExit(1)
+
+
+def _copied_json(copied: StoreCopy) -> dict[str, Any]:
+    renamed = {"renamed": copied.renamed} if copied.renamed else {}
+    return renamed | {
         "source": copied.source.location,
         "target": copied.target.location,
         "artifacts": [
             {"name": name, "versions": c.versions, "changes": c.changes, "blobs": c.blobs,
-             "bytes": c.bytes}
+             "bytes": c.bytes, "notes": list(c.notes)}
             for name, c in copied.artifacts.items()
         ],
+        "diverged": copied.diverged,
     }  # fmt: skip
 
 
-def print_copied(copied: StoreCopy) -> None:
-    """Print what was copied, one line for each artifact."""
+def _print_copied(copied: StoreCopy) -> None:
+    """Print what was copied, one line for each artifact, and a line for each note."""
+    target = clean(copied.target.location)
     for name, c in copied.artifacts.items():
+        if copied.renamed:
+            click.echo(f"{name} of {target} is {copied.renamed} now")
         if c.versions or c.changes:
             amount = f"{counted(c.versions, 'version')}, {counted(c.changes, 'change')}"
             click.echo(f"{name}: {amount}, {size_text(c.bytes)} copied")
         else:
             click.echo(f"{name}: nothing new")
+        for note in c.notes:
+            click.echo(f"{name}: {clean(note)}")
     artifacts = counted(len(copied.artifacts), "artifact")
-    click.echo(f"{artifacts} of this store in {clean(copied.target.location)}")
+    click.echo(f"{artifacts} of this store in {target}")

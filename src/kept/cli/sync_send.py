@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from kept.cli.common import opened
-from kept.cli.output import clean, counted, print_json
+from kept.cli.output import clean, counted
 from kept.cli.sync_copy import (
-    copied_json,
     copy_artifacts,
     mirrors_of,
-    print_copied,
+    print_copies,
     store_if_reachable,
 )
 from kept.cli.sync_status import destination_label, is_wandb
@@ -49,14 +48,10 @@ def send(folder: str | None, location: str | None, artifact: str | None, *, as_j
     store = store_if_reachable(location)  # only now: waiting for it must not delay the outbox
     mirrors = mirrors_of(store) if store else []
     copies = [copy_artifacts(store, mirror, artifact) for mirror in mirrors] if store else []
-    if as_json:
-        print_json([_outcome_json(outbox, o) for o in outcomes] + [copied_json(c) for c in copies])
-    else:
-        for copied in copies:
-            print_copied(copied)
-        if not outcomes and not copies:
-            mirrorless = f"; {clean(store.location)} has no mirrors" if store else ""
-            click.echo(f"Nothing waits in {clean(outbox.folder)}{mirrorless}.")
+    if not as_json and not outcomes and not copies:
+        mirrorless = f"; {clean(store.location)} has no mirrors" if store else ""
+        click.echo(f"Nothing waits in {clean(outbox.folder)}{mirrorless}.")
+    print_copies(copies, [_outcome_json(outbox, o) for o in outcomes], as_json=as_json)
     if any(outcome.error for outcome in outcomes):
         raise SystemExit(1)
 

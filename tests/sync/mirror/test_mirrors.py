@@ -103,9 +103,31 @@ def test_a_mirror_that_went_its_own_way_does_not_stop_anything(store, tmp_path, 
     log(store, tmp_path, 1)
     mirror.courier.wake("m")
     mirror.courier.finish()
-    assert len(shown) == 1
-    assert "is not a copy" in shown[0]
+    first, last = shown
+    assert "training continues" in first
+    assert last.startswith(f"kept: not everything is in the mirror {target.location}. Safe in")
+    command = f"kept sync {store.location} {target.location} --artifact m --as m-2"
+    for text in shown:
+        assert "is not a copy" in text
+        assert command in text
+        assert "--ours" in text
     assert target["m"].metadata == {"n": 100}
+
+
+def test_an_alias_that_was_moved_in_the_mirror_too_is_reported(store, tmp_path, shown):
+    target = kept.open_store(tmp_path / "target")
+    log(store, tmp_path, 0)
+    mirror = Mirror(store, target)
+    mirror.begin("m")
+    assert mirror.courier.wait(60)
+    target.set_alias("m:v0", "prod")
+    target.set_alias("m:v0", "best")
+    log(store, tmp_path, 1)
+    mirror.courier.wake("m")
+    mirror.courier.finish()
+    [text] = [text for text in shown if "on their way" not in text]
+    assert text.startswith("kept: m: the alias best was moved in both stores")
+    assert (target["m:best"].index, target["m:prod"].index) == (1, 0)
 
 
 TRAINER = """
