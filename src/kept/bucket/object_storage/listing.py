@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _WITNESS = "kept.json"  # every store has this key
 # A shorter list is one answer: S3, GCS and Ceph send 1,000 keys in each one except the last.
 _ONE_ANSWER = 100
+_CHARACTERS = (
+    "-./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"  # of keys, sorted
+)
 
 
 class Lists:
@@ -53,7 +56,7 @@ class Lists:
                     if item["path"] > seen:
                         known = max(known, item["path"])
                         yield item
-            if 0 < pages.received < _ONE_ANSWER:
+            if 0 < pages.received < _ONE_ANSWER or (pages.received and pages.last == begin):
                 return
             if pages.received:
                 begin = pages.last
@@ -138,9 +141,7 @@ class _Pages:
         pages, self._pages = self._pages, None  # after an error: list again
         if pages is None:
             self.received = 0
-            # Servers list behind the offset, so it is a little less than the key. No key has
-            # parts of dots, which obstore does not take.
-            offset = self.last[:-1].rstrip("./") or None
+            offset = _just_before(self.last) or None
             pages = iter(obstore.list(self._store, self._prefix or None, offset=offset))
         page = next(pages, None)
         self._pages = pages
@@ -148,3 +149,15 @@ class _Pages:
             self.received += len(page)
             self.last = page[-1]["path"]
         return page
+
+
+def _just_before(key: str) -> str:
+    """Return an offset for a list that begins with a key, because servers list behind the offset.
+
+    No other key of a store lies between the two.
+    """
+    start, place = key[:-1], _CHARACTERS.find(key[-1:])
+    if place > 0:
+        before = _CHARACTERS[place - 1]
+        return f"{start}{'.' if before == '/' and start[-1:] in ('', '/') else before}zzz"
+    return start.rstrip("./")  # obstore takes no part of dots
