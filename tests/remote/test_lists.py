@@ -72,10 +72,10 @@ def test_one_lie_changes_no_result(server, store, s3, use, fault):
 @pytest.mark.usefixtures("quick")
 def test_a_server_that_always_lies_is_named(server, store, s3, use, fault):
     server.lie = Lying(fault, 0)
-    with pytest.raises(Unreachable, match="something else than (the|a) list"):
+    with pytest.raises(Unreachable, match=r"something else than (the|a) list"):
         USES[use](kept.open_store(s3))
     server.lie = Lying(fault, 0, below="artifacts/")
-    with pytest.raises(Unreachable, match="something else than (the|a) list"):
+    with pytest.raises(Unreachable, match=r"something else than (the|a) list"):
         USES[use](kept.open_store(s3))
 
 
