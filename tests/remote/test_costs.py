@@ -1,0 +1,136 @@
+"""What commands, and the work after a save, cost in requests: what changed, not what is stored."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+import kept
+from kept.bucket.memory import MemoryBucket
+from kept.bucket.object_storage.bucket import ObjectBucket
+from kept.parallel import in_threads
+from kept.store.log import overview
+
+ARTIFACTS = 200
+COMMIT = 9  # with the blob of the version
+
+
+def content(text):
+    return kept.MemoryFile("f", [text.encode()])
+
+
+def put_all(source, location, part=""):
+    """Store the keys of a bucket in memory at a location in object storage."""
+    target = ObjectBucket(location)
+    keys = [key for key in source.keys("") if part in key or key == "kept.json"]
+    in_threads(lambda key: target.put(key, [source.get(key)]), keys, 8)
+
+
+def with_artifacts(count):
+    """A store with artifacts of five versions each; some are deleted, some have aliases."""
+    store = kept.Store(MemoryBucket())
+    for n in range(count):
+        for v in range(5):
+            store.log_artifact(f"run{n:03d}", content(f"{n} {v}"), aliases=[f"epoch_{v}"])
+        if n % 7 == 0:
+            store.set_alias(f"run{n:03d}:v2", "best")
+            store.delete(f"run{n:03d}:v4", force=True)
+    return store
+
+
+def in_a_long_log(versions):
+    """A store with an artifact of many versions: the newest two exist, of the others the records.
+
+    Without keep they would all be live; keep= has deleted all but the newest ones.
+    """
+    store = kept.Store(MemoryBucket())
+    first = store.log_artifact("m", content("first"))
+    made = {"event": "version", "type": "model", "digest": first.digest, "size": first.size}
+    made |= {"manifest": first.record.manifest, "aliases": [], "metadata": {}}
+    log = store.log("m")
+    for index in range(1, versions):
+        log.append(made | {"index": index})
+        log.append({"event": "delete", "index": index - 1, "reason": "no rule keeps it"})
+    return store
+
+
+class InFlight:
+    """Notes how many requests a proxy has under way at once, at most."""
+
+    def __init__(self, proxy):
+        self.most, self._now, self._lock = 0, 0, threading.Lock()
+        proxy.fault = self._fault
+
+    def _fault(self, _method, _path):
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        time.sleep(0.02)
+        with self._lock:
+            self._now -= 1
+
+
+@pytest.mark.parametrize("versions", [10, 1000])
+def test_a_prune_costs_what_changed(proxy, s3, versions):
+    put_all(in_a_long_log(versions).bucket, s3)
+    store, keep = kept.open_store(s3), kept.Keep(last=1)
+    with proxy.counted() as first:
+        assert len([d for d in store.prune("m", keep) if not d.keep]) == 0
+    assert len(first) <= 80 + 2 * versions // 512 + 7
+    most = []
+    for n in range(3):
+        index = store.log_artifact("m", content(f"next {n}")).index
+        with proxy.counted() as made:
+            assert [d.record.index for d in store.prune("m", keep) if not d.keep] == [index - 1]
+        most.append(len(made))
+    assert max(most) <= 4, most
+
+
+def test_a_budget_reads_each_manifest_once(proxy, s3):
+    store, keep = kept.open_store(s3), kept.Keep(bytes=100)
+    for n in range(12):
+        store.log_artifact("m", content(f"{n:020d}"))
+    store.prune("m", keep)
+    store.log_artifact("m", content("x" * 20))
+    with proxy.counted() as made:
+        assert len([d for d in store.prune("m", keep) if not d.keep]) == 1
+    assert len(made) <= 5  # one manifest is new
+
+
+@pytest.mark.parametrize("artifacts", [1, ARTIFACTS])
+def test_a_commit_beside_other_artifacts(proxy, s3, artifacts):
+    put_all(with_artifacts(artifacts).bucket, s3, part="/00000000000000000001.json")
+    store = kept.open_store(s3)
+    store.log_artifact("mine", content("first"))
+    for n in range(3):
+        with proxy.counted() as made:
+            store.log_artifact("mine", content(f"next {n}"))
+        assert len(made) <= COMMIT + 1, [r.method + r.path for r in made]
+
+
+def test_ls_of_many_artifacts(proxy, s3):
+    many = with_artifacts(ARTIFACTS)
+    put_all(many.bucket, s3, part="/log/")
+    expected = dict(overview.summaries(many.logs))
+    assert len(expected) == ARTIFACTS
+    flight = InFlight(proxy)
+    assert dict(overview.summaries(kept.open_store(s3).logs)) == expected  # writes the overview
+    assert flight.most >= 8
+    flight = InFlight(proxy)
+    with proxy.counted() as made:
+        assert dict(overview.summaries(kept.open_store(s3).logs)) == expected
+    assert len(made) <= 250
+    assert flight.most >= 8
+
+
+def test_verify_and_du_of_artifacts_run_side_by_side(proxy, s3):
+    many = with_artifacts(20)
+    put_all(many.bucket, s3)
+    for call in ("verify", "usage"):
+        flight = InFlight(proxy)
+        found = getattr(kept.open_store(s3), call)()
+        assert flight.most >= 8, call
+        assert call == "usage" or found.ok
+    assert found == many.usage()
