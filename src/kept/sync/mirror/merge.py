@@ -92,6 +92,7 @@ class Merge:
         """Take the locations of both stores, for notes."""
         self._source, self._target = source, target
         self._decides: dict[Fact, _Mention] = {}  # the newest mention in the target's log
+        self._names: dict[Json, set[Fact]] = {}  # the aliases of each version there
         self._before: set[str] = set()  # write_ids in the source's log, before the event to settle
 
     def learn(self, newest_first: Iterable[Event]) -> None:
@@ -100,6 +101,11 @@ class Merge:
         for event in newest_first:
             for fact, value in facts(event).items():
                 new.setdefault(fact, _Mention(value, event["time"], event["write_id"]))
+        for fact, mention in new.items():
+            if fact[0] == "alias":
+                before = self._decides.get(fact)
+                self._names.get(before.value if before else None, set()).discard(fact)
+                self._names.setdefault(mention.value, set()).add(fact)
         self._decides |= new
 
     def passed(self, event: Event) -> None:
@@ -137,10 +143,9 @@ class Merge:
             return None  # it is deleted there, too
         if is_by_rule and state is not None:
             return "it was undeleted there"
-        for fact, mention in self._decides.items():
-            if fact[0] != "alias" or mention.value != index or self._own(fact) is None:
-                continue
-            if not (is_by_rule and is_automatic(str(fact[1]))):
+        for fact in sorted(self._names.get(index, ())):
+            is_ignored = is_by_rule and is_automatic(str(fact[1]))
+            if self._own(fact) is not None and not is_ignored:
                 return f"the alias {fact[1]} was set there"
         return None
 
