@@ -38,8 +38,12 @@ def texts(location, name="m"):
 
 @pytest.fixture
 def stores(tmp_path):
+    return diverged(tmp_path / "here", tmp_path / "there")
+
+
+def diverged(here, there):
     """A store and its mirror: both have v0, and each another v1; the source has a v2, too."""
-    source, target = (kept.open_store(tmp_path / name) for name in ("here", "there"))
+    source, target = map(kept.open_store, (here, there))
     log(source, "common", metadata={"text": "common"})
     Receipts(source.bucket, target.location).register("m")
     run("--store", source.location, "sync")
@@ -90,6 +94,18 @@ def test_ours(stores):
     kept.open_store(there).gc(grace="0s")
     assert texts(there, "m-2") == THERE
     assert texts(there) == HERE
+
+
+def test_both_in_object_storage(s3, tmp_path):
+    here, there = diverged(tmp_path / "here", s3)
+    run("sync", here, there, "--artifact", "m", "--ours", "-y")
+    assert texts(here) == texts(there) == HERE
+    assert texts(there, "m-2") == THERE
+    log(kept.open_store(there), "own", metadata={"text": "own"})
+    log(kept.open_store(here), "mine", metadata={"text": "mine"})
+    run("sync", here, there, "--artifact", "m", "--theirs", "-y")
+    assert texts(here) == texts(there) == HERE | {3: "own"}
+    assert texts(here, "m-2") == HERE | {3: "mine"}
 
 
 def test_theirs(stores):
