@@ -91,11 +91,21 @@ def mapped(work: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator
             left.wait()
 
 
+def within(seconds: float, call: Callable[[], R]) -> R:
+    """Return the result of a call; if it takes longer, raise TimeoutError and leave it running.
+
+    The process ends only after the call, because no thread may be inside obstore then.
+    """
+    begun = _Begun(lambda _: call(), None, daemon=False)
+    begun.wait(seconds)
+    return begun.result(wait=False)
+
+
 class _Begun(threading.Thread, Generic[R]):
     """One call in its own thread: starting one takes 0.1 ms, a round trip takes many."""
 
-    def __init__(self, work: Callable[[T], R], item: T) -> None:
-        super().__init__(name="kept-get", daemon=True)
+    def __init__(self, work: Callable[[T], R], item: T, *, daemon: bool = True) -> None:
+        super().__init__(name="kept-get", daemon=daemon)
         self._call: Callable[[], R] = lambda: work(item)
         self._result: R | None = None
         self._errors = _Errors()
@@ -106,14 +116,17 @@ class _Begun(threading.Thread, Generic[R]):
         with self._errors:
             self._result = self._call()
 
-    def wait(self) -> None:
+    def wait(self, seconds: float | None = None) -> None:
         """Wait for the end of the call; without a thread it has ended already."""
         if self.ident is not None:
-            self.join()
+            self.join(seconds)
 
-    def result(self) -> R:
-        """Wait for the call; return its result or raise its error."""
-        self.wait()
+    def result(self, *, wait: bool = True) -> R:
+        """Return the result of the call or raise its error; TimeoutError if it has not ended."""
+        if wait:
+            self.wait()
+        if self.is_alive():
+            raise TimeoutError
         if self._errors:
             raise self._errors[0]
         return cast("R", self._result)

@@ -18,6 +18,7 @@ import click
 
 import kept
 from kept.cli.output import clean
+from kept.cli.waiting import waits_named
 from kept.errors import Damaged, DamageWarning, InvalidInput, KeptError, NotFound, NotSigned
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class _Kept(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _damage_reported(ctx):
+        with _damage_reported(ctx), waits_named():
             try:
                 return super().invoke(ctx)
             except BrokenPipeError:

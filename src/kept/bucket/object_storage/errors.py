@@ -75,7 +75,7 @@ _CAUSES = [
     _Cause(AccessDenied, r"KMS", "", "",
            "the key that encrypts the bucket cannot be used. Ask for permission to use it"),
     _Cause(AccessDenied, r"AccountProblem|AllAccessDisabled|AccountIsDisabled|UserSuspended", "",
-           "", "the account is blocked. Ask the provider, or whoever pays for the account"),
+           "", "the account is blocked. Ask the provider"),
     _Cause(AccessDenied, r"AccessDenied|AuthorizationFailure|AuthorizationPermissionMismatch"
            r"|Forbidden", "403", "PermissionDenied",
            "the credentials do not allow to {verb}. Ask for this permission ({permission})"),

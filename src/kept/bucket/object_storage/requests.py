@@ -47,14 +47,14 @@ class Requests:
         attempt = 0
         while True:
             self._breaker.check()
-            begun = time.monotonic()
-            try:
-                found = request()
-            except (BaseError, OSError, ValueError) as error:
-                failure = self._failure(error, key, begun, creates=creates)
-            else:
-                self._breaker.answered()
-                return found
+            with self._breaker.asking() as begun:
+                try:
+                    found = request()
+                except (BaseError, OSError, ValueError) as error:
+                    failure = self._failure(error, key, begun, creates=creates)
+                else:
+                    self._breaker.answered()
+                    return found
             if attempt >= failure.retries:
                 break
             time.sleep(min(0.1 * 2**attempt, 5.0))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from kept.errors import AccessDenied, Unreachable
+from kept.errors import AccessDenied, StoreReplaced, Unreachable
 from kept.messages import show
+from kept.parallel import within
 from kept.store.store import Store
 from kept.sync.courier import Courier, Words
 from kept.sync.mirror.mirrors import Mirrors
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from kept.training.monitor import Metric
     from kept.training.options import Options
 
+_PATIENCE = 5.0  # seconds that the training thread waits for the store at most
+
 
 class RemoteDestination:
     """A Destination for a store that may be out of reach at any time."""
@@ -40,6 +43,7 @@ class RemoteDestination:
         """
         self._arrivals = arrivals
         self._unreachable: Unreachable | None = None
+        self._has_arrived = False  # whether the store has taken a version from this run
         try:
             self.store = given if isinstance(given, Store) else Store(given)
         except Unreachable as error:
@@ -68,9 +72,13 @@ class RemoteDestination:
         """Find out whether the store can be written, and send what an earlier run left."""
         if self._unreachable is None:
             try:
-                self.store.create()
+                within(_PATIENCE, self.store.create)
             except Unreachable as error:
                 self._unreachable = error
+            except TimeoutError:
+                self._unreachable = Unreachable(
+                    f"{self.location} has not answered for {_PATIENCE:.0f} s."
+                )
         if self._resumes:  # the version to resume from may wait in the outbox
             self._delivery.send(everything=True)
             self._resumes = False
@@ -104,9 +112,16 @@ class RemoteDestination:
         for info in reversed(waiting):
             if "best" in info["aliases"]:
                 return metric.best_in(info["metadata"])
+        if self._unreachable is not None and not self._has_arrived:
+            return None
         try:
-            return metric.best_in_store(self.store, artifact)
-        except (Unreachable, AccessDenied):  # training has begun, and this does not end it
+            return within(_PATIENCE, lambda: metric.best_in_store(self.store, artifact))
+        except (
+            TimeoutError,
+            Unreachable,
+            AccessDenied,
+            StoreReplaced,
+        ):  # training has begun and continues
             return None
 
     def finish(self) -> None:
@@ -116,9 +131,15 @@ class RemoteDestination:
 
     def send(self, what: str) -> None:  # noqa: ARG002 - as the courier calls it
         """Deliver all checkpoints of the outbox; for the courier."""
-        self._delivery.send(self._courier.count)
+        try:
+            self._delivery.send(self._courier.count)
+        except StoreReplaced as error:
+            raise StoreReplaced(
+                f"{error} To send what waits: kept sync --outbox {self._outbox.folder}"
+            ) from error
 
     def arrived(self, version: Version) -> None:
         """Pass on a version that the store has now; for the delivery."""
+        self._has_arrived = True
         self._mirrors.begin(version.name)  # first, because keep= spares what a mirror lacks
         self._arrivals.arrived(version)

@@ -1,0 +1,145 @@
+"""A server that accepts connections and never answers costs seconds, and the training nothing."""
+
+from __future__ import annotations
+
+import socket
+import time
+from datetime import timedelta
+
+import pytest
+from click.testing import CliRunner
+
+import kept
+from kept.bucket.object_storage import breaker, client
+from kept.bucket.object_storage.breaker import Breaker
+from kept.bucket.object_storage.bucket import ObjectBucket
+from kept.cli import waiting
+from kept.cli.main import cli
+from kept.errors import Unreachable
+from kept.parallel import mapped
+from tests.training.conftest import _own_folder, data, model, rewind
+
+__all__ = ["_own_folder", "data", "model", "rewind"]  # fixtures
+
+SILENCE = 1.5
+
+
+@pytest.fixture
+def silent(s3_environment, monkeypatch):
+    """The location of a store on a server that never answers; its limits are short."""
+    monkeypatch.setattr(client, "_SILENCE", timedelta(seconds=SILENCE))
+    monkeypatch.setattr(client, "_RETRIES_FOR", timedelta(seconds=SILENCE / 2))
+    monkeypatch.setattr(breaker, "_breakers", {})
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(64)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        yield "s3://bucket/silent"
+
+
+def seconds_of(call):
+    begun = time.monotonic()
+    with pytest.raises(Unreachable) as caught:
+        call()
+    return time.monotonic() - begun, str(caught.value)
+
+
+def test_the_limits_add_up_to_half_a_minute():
+    assert timedelta(seconds=10) >= client._CONNECT
+    assert client._RETRIES_FOR + max(client._SILENCE, client._CONNECT) <= timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda bucket: bucket.get("kept.json"),
+        lambda bucket: bucket.size("kept.json"),
+        lambda bucket: bucket.put("key", [b"x"]),
+        lambda bucket: bucket.put_if_absent("key", [b"x"]),
+        lambda bucket: list(bucket.keys("gc/")),
+        lambda bucket: list(bucket.folders("artifacts/")),
+        lambda bucket: bucket.delete("key"),
+    ],
+)
+def test_each_call_ends(silent, call):
+    bucket = ObjectBucket(silent)
+    took, said = seconds_of(lambda: call(bucket))
+    assert SILENCE * 0.9 < took < 2 * SILENCE + 1
+    assert "did not answer in time" in said
+    took, said = seconds_of(lambda: call(ObjectBucket(silent)))
+    assert took < 0.5
+    assert "sends no request for" in said
+
+
+def test_after_a_pause_the_server_is_asked_again(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(breaker.time, "monotonic", lambda: now[0])
+    found = Breaker("s3://bucket/p")
+    pauses = []
+    for _ in range(7):
+        found.check()
+        assert not found.timed_out(now[0])
+        assert not found.timed_out(now[0])  # a second thread
+        begun = now[0]
+        while True:
+            try:
+                found.check()
+                break
+            except Unreachable:
+                now[0] += 1
+        pauses.append(now[0] - begun)
+    assert pauses == [5, 10, 20, 40, 60, 60, 60]
+    found.answered()
+    assert found.timed_out(now[0] - 1)  # another request was answered meanwhile
+    found.check()
+
+
+def test_a_stalled_connection_is_no_silent_server(proxy, s3, monkeypatch):
+    monkeypatch.setattr(client, "_SILENCE", timedelta(seconds=SILENCE))
+    monkeypatch.setattr(client, "_RETRIES_FOR", timedelta(seconds=SILENCE / 2))
+    bucket = ObjectBucket(s3)
+    bucket.put("a", [b"x"])
+    proxy.seconds = 2 * SILENCE
+    stalled = iter(["slow"])
+    proxy.fault = lambda _, path: next(stalled, None) if path.endswith("/a") else None
+
+    def read(key):
+        if key == "b":
+            time.sleep(SILENCE / 2)
+            return bucket.size("b")
+        return bytes(bucket.get(key))
+
+    assert list(mapped(read, ["a", "b"], 2)) == [b"x", None]
+
+
+@pytest.mark.parametrize("way", ["store", "mirror"])
+@pytest.mark.usefixtures("_own_folder")
+def test_no_hook_waits(silent, way, model, data, monkeypatch):
+    monkeypatch.setattr("kept.sync.courier.NOTICE_SECONDS", 0.1)
+    checkpoint = kept.ModelCheckpoint(
+        "{epoch}.keras", monitor="loss", save_best_only=True, name="m", **{way: silent}
+    )
+    longest = {}
+    for name in ("on_train_begin", "on_epoch_begin", "on_train_batch_end", "on_epoch_end"):
+        monkeypatch.setattr(checkpoint, name, _timed(getattr(checkpoint, name), name, longest))
+    monkeypatch.setattr(breaker, "_FIRST_PAUSE", 0.0)  # so that every attempt would wait
+    model.fit(*data, epochs=2, verbose=0, callbacks=[checkpoint])
+    assert max(longest.values()) < SILENCE * 0.8, longest
+
+
+def _timed(hook, name, longest):
+    def timed(*args, **options):
+        begun = time.monotonic()
+        hook(*args, **options)
+        longest[name] = max(longest.get(name, 0.0), time.monotonic() - begun)
+
+    return timed
+
+
+def test_a_command_says_what_it_waits_for(silent, monkeypatch):
+    monkeypatch.setattr(waiting, "_NOTICE_SECONDS", 0.3)
+    result = CliRunner().invoke(cli, ["--store", silent, "ls"])
+    assert result.exit_code == 1
+    assert f"waiting for {silent}" in result.stderr
+    assert "did not answer in time" in result.stderr
+    assert result.stdout == ""
