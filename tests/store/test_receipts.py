@@ -36,13 +36,71 @@ def test_a_damaged_receipt(bucket, harm):
     key = key_of(bucket, "/mirror/one", "a")
     bucket.put(key, [harm(bytes(bucket.get(key)))])
     with pytest.warns(DamageWarning, match=key):
-        assert len(list(receipts(bucket))) == 3
+        found = {(r.destination, r.artifact): r.version for r in receipts(bucket)}
+    assert found.pop(("/mirror/one", "a")) == -1
+    assert list(found.values()) == [3, 3, 3]
+    assert Receipts(bucket, "/mirror/one").receipt("a").version == -1
+    assert sorted(Receipts(bucket, "/mirror/one").artifacts()) == ["a", "b"]
     assert mirrored_up_to(bucket, "a") == -1
     assert mirrored_up_to(bucket, "b") == 3
     assert list(damaged_receipts(bucket)) == [key]
     bucket.put(key, [unconfirmed(bucket, key, [])])
     assert Receipts(bucket, "/mirror/one").receipt("a").version == -1
     assert list(damaged_receipts(bucket)) == []
+
+
+WRONG = [{"record": True}, {"version": 1.5}, {"destination": ["/mirror/one"]}, {"artifact": None},
+         {"record": -1}, {"record": 10**30}, {"destination": "\ud800"}, {"blake3": 1}]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_value_of_a_wrong_type(bucket, wrong):
+    key = key_of(bucket, "/mirror/one", "a")
+    bucket.put(key, [json.dumps(json.loads(bytes(bucket.get(key))) | wrong).encode()])
+    with pytest.warns(DamageWarning, match=key):
+        assert len(list(receipts(bucket))) == 4
+    with pytest.warns(DamageWarning, match=key):
+        assert mirrored_up_to(bucket, "a") == -1
+
+
+def test_a_key_that_is_not_known_is_ignored(bucket):
+    key = key_of(bucket, "/mirror/one", "a")
+    bucket.put(key, [json.dumps(json.loads(bytes(bucket.get(key))) | {"new": 1}).encode()])
+    assert mirrored_up_to(bucket, "a") == 3
+    assert list(damaged_receipts(bucket)) == []
+
+
+@pytest.fixture
+def only(store):
+    """The key of the only receipt of a store."""
+    store.create()
+    Receipts(store.bucket, "/mirror/one").confirm("a", 7, 3)
+    return key_of(store.bucket, "/mirror/one", "a")
+
+
+@pytest.mark.parametrize("is_readable", [True, False])
+def test_the_only_receipt_of_a_mirror(store, only, is_readable):
+    data = bytes(store.bucket.get(only))
+    store.bucket.put(only, [data.replace(b'"version":3', b'"version":9') if is_readable else b"?"])
+    with pytest.warns(DamageWarning, match=only):
+        [receipt] = receipts(store.bucket)
+    assert (receipt.is_located, receipt.version) == (is_readable, -1)
+    assert receipt.destination == ("/mirror/one" if is_readable else only.rpartition("/")[0])
+
+
+def test_a_damaged_receipt_is_written_again_when_its_mirror_is_registered(store, only):
+    store.bucket.put(only, [b"?"])
+    mirror = Receipts(store.bucket, "/mirror/one")
+    with pytest.warns(DamageWarning, match="written again"):
+        mirror.register("a")
+    assert list(damaged_receipts(store.bucket)) == []
+    assert mirror.receipt("a").version == -1
+
+
+def test_a_mirror_that_lost_versions_confirms_nothing(bucket):
+    Receipts(bucket, "/mirror/one").revoke()
+    assert {r.version for r in receipts(bucket) if r.destination == "/mirror/one"} == {-1}
+    assert {r.version for r in receipts(bucket) if r.destination == "/mirror/two"} == {3}
 
 
 @pytest.mark.parametrize("other", [("/mirror/one", "b"), ("/mirror/two", "a")])

@@ -73,11 +73,21 @@ def store_if_reachable(location: str | None) -> Store | None:
     return store if store.exists else None
 
 
-def mirrors_of(source: Store) -> list[str]:
-    """Return the locations of a store's mirrors."""
+def mirrors_of(source: Store) -> tuple[list[str], bool]:
+    """Return the locations of a store's mirrors, and whether these are all.
+
+    A damaged receipt that hides a mirror is reported.
+    """
     from kept.store.receipts import receipts
 
-    return sorted({receipt.destination for receipt in receipts(source.bucket)})
+    found = list(receipts(source.bucket))
+    hidden = sorted({receipt.destination for receipt in found if not receipt.is_located})
+    for folder in hidden:
+        where = f"{folder} in {source.location}"
+        text = f"{where}: its receipts are damaged, so the location of this mirror is not known"
+        command = f"kept sync {source.location} MIRROR"
+        click.echo(clean(f"{text}. Name it once: {command}"), err=True)
+    return sorted({receipt.destination for receipt in found if receipt.is_located}), not hidden
 
 
 def print_copies(copies: list[StoreCopy], more: list[Any] | None = None, *, as_json: bool) -> None:

@@ -46,10 +46,10 @@ def send(folder: str | None, location: str | None, artifact: str | None, *, as_j
         for outcome in outcomes:
             _print(outcome)
     store = store_if_reachable(location)  # only now: waiting for it must not delay the outbox
-    mirrors = mirrors_of(store) if store else []
+    mirrors, are_all = mirrors_of(store) if store else ([], True)
     copies = [copy_artifacts(store, mirror, artifact) for mirror in mirrors] if store else []
     if not as_json and not outcomes and not copies:
-        mirrorless = f"; {clean(store.location)} has no mirrors" if store else ""
+        mirrorless = f"; {clean(store.location)} has no mirrors" if store and are_all else ""
         click.echo(f"Nothing waits in {clean(outbox.folder)}{mirrorless}.")
     print_copies(copies, [_outcome_json(outbox, o) for o in outcomes], as_json=as_json)
     if any(outcome.error for outcome in outcomes):

@@ -1,17 +1,20 @@
 """Receipts of mirrors, kept in the source store: outbox/<id>/<artifact>.json.
 
 A receipt says up to which record a mirror has an artifact; it lacks the rest of the log. So a lost
-or late receipt costs a look at the mirror, and never a version.
+or late receipt costs a look at the mirror, and never a version. A damaged one confirms nothing, and
+the store still has that mirror: the key names the artifact, and mostly the mirror is known, too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.digest import digest
 from kept.errors import Damaged, KeyNotFound
+from kept.names import is_word
 from kept.store.encoding import MOST_RECORD, canonical, parse, read_bounded
 from kept.store.problems import warn
 
@@ -23,15 +26,21 @@ if TYPE_CHECKING:
 
 _ROOT = "outbox/"
 _KEY = re.compile(r"outbox/[0-9a-f]{16}/[A-Za-z0-9._-]+\.json")
+_DESTINATION = re.compile(rb'"destination":("(?:[^"\\]|\\.)*")')
 
 
 class Receipt(NamedTuple):
     """How much of an artifact a destination has confirmed."""
 
-    destination: str
+    destination: str  # a folder of receipts if is_located is False
     artifact: str
     record: int  # of the source's log, with all before it
     version: int  # the newest one, -1 for none
+
+    @property
+    def is_located(self) -> bool:
+        """Whether the destination is known; a damaged receipt may hide it."""
+        return not self.destination.startswith(_ROOT)
 
 
 class Receipts:
@@ -43,8 +52,21 @@ class Receipts:
         self._folder = f"{_ROOT}{_id_of(destination)}/"
 
     def register(self, artifact: str) -> None:
-        """Record durably that the destination mirrors an artifact."""
-        if self.receipt(artifact) is None:
+        """Record durably that the destination mirrors an artifact.
+
+        A DamageWarning names a receipt that cannot be read, and that is written again.
+        """
+        key = self._key(artifact)
+        try:
+            _parsed(self._bucket, key)
+        except (KeyNotFound, Damaged) as error:
+            if isinstance(error, Damaged):
+                warn(artifact, [f"{error}. It is written again, and confirms nothing until then."])
+            self.confirm(artifact, 0, -1)
+
+    def revoke(self) -> None:
+        """Record durably that the destination confirms nothing, because it has lost versions."""
+        for artifact in self.artifacts():
             self.confirm(artifact, 0, -1)
 
     def confirm(self, artifact: str, record: int, version: int) -> None:
@@ -53,13 +75,20 @@ class Receipts:
         self._bucket.put(self._key(artifact), [_encoded(receipt)])
 
     def receipt(self, artifact: str) -> Receipt | None:
-        """Return the receipt of an artifact, or None if the destination does not mirror it."""
-        return _read(self._bucket, self._key(artifact))
+        """Return the receipt of an artifact, or None if the destination does not mirror it.
+
+        A damaged one confirms nothing.
+        """
+        try:
+            return _parsed(self._bucket, self._key(artifact))[0]
+        except KeyNotFound:
+            return None
+        except Damaged:
+            return Receipt(self._destination, artifact, 0, -1)
 
     def artifacts(self) -> list[str]:
         """Return the artifacts that the destination mirrors."""
-        found = (_read(self._bucket, key) for key in self._bucket.keys(self._folder))
-        return [receipt.artifact for receipt in found if receipt]
+        return [_artifact_in(key) for key in _keys(self._bucket, self._folder)]
 
     def _key(self, artifact: str) -> str:
         return f"{self._folder}{artifact}.json"
@@ -68,7 +97,7 @@ class Receipts:
 def receipts(bucket: Bucket) -> Iterator[Receipt]:
     """Yield the receipts of every destination that the store knows.
 
-    A DamageWarning names one that cannot be read.
+    A DamageWarning names one that cannot be read; it is yielded as one that confirms nothing.
     """
     for key in _keys(bucket):
         try:
@@ -77,6 +106,8 @@ def receipts(bucket: Bucket) -> Iterator[Receipt]:
             continue
         except Damaged as error:
             warn(_artifact_in(key), [_unknown(error)])
+            place = _destination_of(bucket, key, ()) or key.rpartition("/")[0]
+            yield Receipt(place, _artifact_in(key), 0, -1)
 
 
 def readable_receipts(bucket: Bucket) -> Iterator[Receipt]:
@@ -125,17 +156,29 @@ def damaged_receipts(bucket: Bucket) -> Iterator[str]:
 def unconfirmed(bucket: Bucket, key: str, locations: Iterable[str]) -> bytes | None:
     """Return a receipt that confirms nothing, for a damaged one; None if its mirror is not known.
 
-    Another receipt of the mirror names it, or it is at one of the locations.
+    Another receipt of the mirror names it, or its own bytes, or it is at one of the locations.
     """
+    place = _destination_of(bucket, key, locations)
+    return None if place is None else _encoded(Receipt(place, _artifact_in(key), 0, -1))
+
+
+def _destination_of(bucket: Bucket, key: str, locations: Iterable[str]) -> str | None:
+    """Return the destination of a damaged receipt; the name of its folder proves it."""
     folder = key.rpartition("/")[0]
-    known = {f"{_ROOT}{_id_of(location)}": location for location in locations}
-    for other in bucket.keys(f"{folder}/"):
-        receipt = _read(bucket, other)
-        known |= {folder: receipt.destination} if receipt else {}
-    if folder not in known:
-        return None
-    receipt = Receipt(known[folder], _artifact_in(key), 0, -1)
-    return _encoded(receipt)
+    for other in _keys(bucket, f"{folder}/"):
+        if receipt := _read(bucket, other):
+            return receipt.destination
+    data = b""
+    with contextlib.suppress(KeyNotFound, Damaged):
+        data = bytes(read_bounded(bucket, key, MOST_RECORD))
+    written = (_text(found) for found in _DESTINATION.findall(data))
+    return next((p for p in (*locations, *written) if f"{_ROOT}{_id_of(p)}" == folder), None)
+
+
+def _text(encoded: bytes) -> str:
+    with contextlib.suppress(ValueError):
+        return str(json.loads(encoded))
+    return ""
 
 
 def _unknown(error: Damaged) -> str:
@@ -146,8 +189,13 @@ def _artifact_in(key: str) -> str:
     return key.rpartition("/")[2].removesuffix(".json")
 
 
-def _keys(bucket: Bucket) -> Iterator[str]:
-    return filter(_KEY.fullmatch, bucket.keys(_ROOT))
+def _keys(bucket: Bucket, folder: str = _ROOT) -> Iterator[str]:
+    return (key for key in bucket.keys(folder) if _KEY.fullmatch(key) and _is_named(key))
+
+
+def _is_named(key: str) -> bool:
+    name = _artifact_in(key)
+    return is_word(name) and bool(name.strip("."))
 
 
 def _encoded(receipt: Receipt) -> bytes:
@@ -159,7 +207,7 @@ def _checksum(receipt: Receipt) -> str:
 
 
 def _id_of(destination: str) -> str:
-    return digest(destination.encode())[:16]
+    return digest(destination.encode(errors="surrogatepass"))[:16]
 
 
 def _parsed(bucket: Bucket, key: str) -> tuple[Receipt, bool]:

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from kept.errors import (
     Damaged,
@@ -23,6 +23,7 @@ from kept.errors import (
     NotAStore,
     Refused,
     RunEnded,
+    StoreReplaced,
     UnsafeServer,
 )
 from kept.messages import show
@@ -39,7 +40,8 @@ NOTICE_SECONDS = 1.0  # after which a message says what the process waits for
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0  # seconds between attempts
 # Waiting does not repair these.
 _LASTING = (
-    Damaged, Diverged, InvalidInput, NewerFormat, NotAStore, Refused, RunEnded, UnsafeServer
+    Damaged, Diverged, InvalidInput, NewerFormat, NotAStore, Refused, RunEnded, StoreReplaced,
+    UnsafeServer,
 )  # fmt: skip
 _couriers: weakref.WeakSet[Courier] = weakref.WeakSet()
 
@@ -51,6 +53,7 @@ class Words:
     destination: str  # "the mirror s3://bucket/prefix"
     safe: str  # where the checkpoints are until they arrive
     later: str  # how they arrive later: "the next run continues, or: kept sync …"
+    has_all: ClassVar[bool] = True  # False: the sender itself reports at the end what is refused
 
     def left(self) -> str:
         """Return what is missing, for "… in the destination yet"."""
@@ -94,9 +97,11 @@ class Courier:
         self._keys: dict[str, None] = {}  # to send, in the order of wake
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._hurry = self._stopped = self._reported = False
+        self._hurry = self._stopped = False
+        self._reported: set[bool] = set()  # failures: one that passes, and one that does not
         self._failures = 0
         self._error: Exception | None = None
+        self._lasting: dict[str, Exception] = {}  # by key: what another attempt does not repair
 
     @property
     def pending(self) -> bool:
@@ -139,6 +144,8 @@ class Courier:
                 f"{words.left()} in {words.destination} yet{why}. "
                 f"Safe in {words.safe}; {words.later}"
             )
+        for error in dict.fromkeys(map(str, self._lasting.values() if words.has_all else ())):
+            show(f"{words.left()} in {words.destination}. Safe in {words.safe}: {error}")
 
     def count(self, done: int, total: int) -> None:
         """Show the bytes that are sent, of all, if finish waits."""
@@ -166,7 +173,9 @@ class Courier:
             try:
                 self._sender.send(key)
                 self._error, pause = None, _FIRST_PAUSE
+                self._lasting.pop(key, None)
             except _LASTING as error:
+                self._lasting[key] = error
                 self._failed(error)
             except Exception as error:  # noqa: BLE001 - reported, kept, and tried again
                 self._failed(error)
@@ -190,8 +199,9 @@ class Courier:
             self._error = error
             self._failures += 1
             self._changed.notify_all()
-        if not self._reported:
-            self._reported = True
+        is_lasting = isinstance(error, _LASTING)
+        if is_lasting not in self._reported:
+            self._reported.add(is_lasting)
             show(
                 f"sending to {self._words.destination} failed; training continues, and every "
                 f"version is safe in {self._words.safe}: {error}"

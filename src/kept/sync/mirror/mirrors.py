@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from kept.errors import InvalidInput
+from kept.errors import InvalidInput, StoreReplaced
+from kept.messages import show
 from kept.store.open import open_bucket
 from kept.store.receipts import Receipts
 from kept.store.store import Store
@@ -35,23 +36,62 @@ class Mirror:
         self._receipts = Receipts(store.bucket, self.location)
         self._target: Store | None = None
         self._syncs: dict[str, Sync] = {}
-        later = f"the next run continues, or: kept sync {store.location} {self.location}"
+        self._begun: set[str] = set()  # artifacts that this process logs to
+        self._replaced: StoreReplaced | None = None
+        self._command = f"kept sync {store.location} {self.location}"
+        later = f"the next run continues, or: {self._command}"
         words = Words(f"the mirror {self.location}", store.location, later)
         self.courier = Courier(self, words, counts=True)
 
     def begin(self, artifact: str) -> None:
         """Note durably that the artifact has a mirror, and copy what an earlier run has left."""
-        self._receipts.register(artifact)
-        self.courier.wake(artifact, *self._receipts.artifacts())
+        if artifact not in self._begun:
+            self._begun.add(artifact)
+            self._receipts.register(artifact)
+            self.courier.wake(artifact, *self._receipts.artifacts())
+        self.courier.wake(artifact)
 
     def send(self, what: str) -> None:
-        """Copy what the mirror lacks of an artifact; raises what Sync.run raises."""
+        """Copy what the mirror lacks of an artifact; raises what Sync.run raises.
+
+        If the mirror was emptied, replaced or restored, it confirms nothing any longer, and gets
+        nothing more in this run: the user decides. Raises StoreReplaced then.
+        """
+        head = self._store.log(what).view().head
+        if not head or (what not in self._begun and self._is_confirmed(what, head)):
+            return  # nothing committed yet, or the mirror has it
+        if self._replaced is not None:
+            raise self._replaced
+        try:
+            self._copy(what)
+        except StoreReplaced as error:
+            self._store.log(what).view()  # raises the same if the source itself was replaced
+            self._receipts.revoke()
+            self._replaced = StoreReplaced(f"{error} To fill it again: {self._command}")
+            raise self._replaced from error
+
+    def _is_confirmed(self, artifact: str, head: int) -> bool:
+        receipt = self._receipts.receipt(artifact)
+        return receipt is not None and receipt.record == head
+
+    def _copy(self, what: str) -> None:
         if self._target is None:
             self._target = Store(self._bucket)
-        if not self._store.log(what).view().head:
-            return  # registered, and nothing committed yet
+            if not self._target.exists:
+                self._notice_loss()
         sync = self._syncs.setdefault(what, Sync(self._store, self._target, what))
-        sync.run(self._receipts, self.courier.count)
+        copied = sync.run(self._receipts, self.courier.count)
+        for note in copied.notes:
+            show(f"{what}: {note}")
+
+    def _notice_loss(self) -> None:
+        """Revoke what a mirror has confirmed that no longer exists, and have it copied again."""
+        found = filter(None, map(self._receipts.receipt, self._receipts.artifacts()))
+        lost = [receipt.artifact for receipt in found if receipt.record]
+        if lost:
+            self._receipts.revoke()
+            show(f"the mirror {self.location} was emptied since the last run; it is filled again")
+            self.courier.wake(*lost)
 
 
 class Mirrors:

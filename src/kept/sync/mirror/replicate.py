@@ -24,7 +24,7 @@ from kept.sync.mirror.copy_content import ContentCopy
 from kept.sync.mirror.merge import Merge, blank, facts, without
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from kept.bucket.transfer import Progress
     from kept.store.log.events import Event
@@ -102,6 +102,7 @@ class Sync:
         size = sum(replay.record.size for replay in missing.values() if replay.record)
         transfer = Transfer(size, progress, in_parts=in_parts)
         copied = Copied()
+        lost = self._revoke_lost(receipts, events, missing) if receipts and not self._done else ()
         self._notes = {}
         for event in events:
             replay = missing.get(event["write_id"])
@@ -114,7 +115,7 @@ class Sync:
             if receipts and (replay is not None or self._done == view.head):
                 receipts.confirm(self._name, self._done, self._version)
         self._copy_signatures()
-        return replace(copied, notes=tuple(self._notes.values()))
+        return replace(copied, notes=(*lost, *self._notes.values()))
 
     def _source_view(self, receipts: Receipts | None) -> View:
         view = self._source.log(self._name).view()
@@ -124,6 +125,20 @@ class Sync:
         if confirmed and confirmed.record > view.head:
             raise Damaged(f"{self._name}: {lost_end(confirmed, view.head)}. Run kept repair.")
         return view
+
+    def _revoke_lost(
+        self, receipts: Receipts, events: list[Event], missing: Mapping[str, _Replay]
+    ) -> tuple[str, ...]:
+        """Revoke the receipts if the target lacks what it has confirmed; return a note of that."""
+        confirmed = receipts.receipt(self._name)
+        until = confirmed.record if confirmed else 0
+        lost = sum(e["number"] <= until and e["write_id"] in missing for e in events)
+        if not lost:
+            return ()
+        receipts.revoke()
+        return (
+            f"{self._target.location} had lost {lost} of {until} records; they are copied again",
+        )
 
     def _copy_signatures(self) -> None:
         if self._copy == self._name:  # a signature names the artifact
@@ -174,6 +189,7 @@ class Sync:
             if not _shows_content(self._merge.settle(event).event):
                 return self._append(event, fence.view, fence)
             self._content.forget(fence.damaged)
+            self._content.forget_after(fence.gcs)
             try:
                 blobs, size = self._content.copy(record, fence.condemned, transfer)
             except Damaged:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kept.errors import Unreachable, UploadFailed
 from kept.messages import show
@@ -66,6 +66,7 @@ class _UploadWords(Words):
     """The texts about a run; they count its checkpoints."""
 
     uploads: WandbUploads
+    has_all: ClassVar[bool] = False
 
     def left(self) -> str:
         """See Words."""
