@@ -84,7 +84,7 @@ class View:
         yield from reversed(self.tail)
         number, after = self.paged, self.tail[0] if self.tail else None
         while number:
-            page = self.log.pages.cached(number) if number == page_end(number) else None
+            page = self.log.pages.remembered(number) if number == page_end(number) else None
             if page is None:
                 newest = self.log.records.read_or_fault(number)
                 number -= 1
@@ -262,6 +262,7 @@ class Log:
         A page whose last record does not exist counts only if it can be read: then it is the copy
         of records that were lost.
         """
+        self.pages.forget()
         for number in reversed(self.pages.numbers()):
             listed = self.records.numbers(number - 1)
             if listed[:1] == [number]:

@@ -25,9 +25,10 @@ from kept.store.log.records import numbers_in
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from kept.bucket.base import Bucket
+    from kept.bucket.base import Bucket, Buffer
 
 PAGE = 64
+_HELD = 8 * 1024 * 1024  # bytes of the pages of one log that a process remembers
 BIG_PAGE = 8 * PAGE  # parsed at once it stays in the cache: 4096 took half as long again
 
 
@@ -42,6 +43,7 @@ class Pages:
     def __init__(self, bucket: Bucket, artifact: str) -> None:
         self._bucket, self._artifact = bucket, artifact
         self._folder = f"artifacts/{artifact}/state/"
+        self._held: dict[int, bytes] = {}
 
     def key(self, number: int) -> str:
         """Return the key of the page that ends with record number."""
@@ -60,8 +62,18 @@ class Pages:
         return again_if_damaged(lambda: self._read_once(number))
 
     def _read_once(self, number: int) -> list[Event]:
+        data = read_bounded(self._bucket, self.key(number), MOST_VALUE)
+        events = self._parsed(number, data)
+        self._hold(number, data)
+        return events
+
+    def _hold(self, number: int, data: Buffer) -> None:
+        if self._bucket.is_remote and sum(map(len, self._held.values())) + len(data) <= _HELD:
+            self._held[number] = bytes(data)
+
+    def _parsed(self, number: int, data: Buffer) -> list[Event]:
         key = self.key(number)
-        value = unseal(read_bounded(self._bucket, key, MOST_VALUE), key)
+        value = unseal(data, key)
         events = value.get("events") if isinstance(value, dict) else None
         if not isinstance(events, list) or len(events) not in (PAGE, BIG_PAGE):
             raise Damaged(f"{key} is damaged: it holds no list of {PAGE} or {BIG_PAGE} events")
@@ -79,6 +91,15 @@ class Pages:
             return self.read(number)
         except (KeyNotFound, Damaged):
             return None
+
+    def remembered(self, number: int) -> list[Event] | None:
+        """Return the same as cached; in object storage, request a page once: it never changes."""
+        held = self._held.get(number)
+        return self.cached(number) if held is None else self._parsed(number, held)
+
+    def forget(self) -> None:
+        """Request the pages again, because the store may have been replaced."""
+        self._held.clear()
 
     def made_of(self, end: int, events: Mapping[int, Event]) -> bytes | None:
         """Return the page that ends at end, made of events by number; None if one is missing."""
@@ -99,6 +120,7 @@ class Pages:
             return
         with contextlib.suppress(KeyExists):
             self._bucket.put_if_absent(self.key(end), [data])
+            self._hold(end, data)
         for smaller in range(end - length + PAGE, end, PAGE):
             self._bucket.delete(self.key(smaller))
 
