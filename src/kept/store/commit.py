@@ -15,6 +15,7 @@ from kept.names import LATEST
 from kept.store.blobs.blob import blob_key
 from kept.store.content.manifest import Manifest, manifest_key
 from kept.store.content.packing import Packer
+from kept.store.content.put_manifest import put_manifest
 from kept.store.content.read_manifest import read_manifest
 from kept.store.format_marker import raise_format
 from kept.store.log.fence import WriteFence, with_write_fence
@@ -133,7 +134,7 @@ def _store(
     if manifest_key(name) in fence.condemned and blobs:
         # Blobs of other names make a manifest of another name.
         return _store(bucket, sources, None, replace(fence, condemned=fence.condemned | blobs))
-    bucket.put(manifest_key(name), [encoded])
+    put_manifest(bucket, name, encoded)
     return _Stored(manifest, name, packer.bytes_new, frozenset(packer.written))
 
 

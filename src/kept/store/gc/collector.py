@@ -15,7 +15,6 @@ count as left over, so that versions being written need not begin again.
 from __future__ import annotations
 
 import contextlib
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -23,12 +22,13 @@ from typing import TYPE_CHECKING
 from kept.bucket.reserve import lacks_room
 from kept.errors import Damaged, KeptError
 from kept.parallel import in_threads
-from kept.store.blobs.blob import bases_lock, blob_key
+from kept.store.blobs.blob import bases_lock
+from kept.store.content.put_manifest import forget_shared
 from kept.store.format_marker import check_format
 from kept.store.gc.marks import LEFT_OVER, Doomed, FinalDeletions, Marks
 from kept.store.gc.names import ArtifactNames
-from kept.store.gc.own_list import ABANDONED, OwnList, of_gone_processes, wait_for_late_requests
-from kept.store.log.fence import PENDING, marked_blob
+from kept.store.gc.own_list import ABANDONED, Others, OwnList
+from kept.store.log.fence import PENDING
 from kept.store.log.history import live, version_records
 from kept.store.receipts import check_ends
 from kept.store.retention.delete import plan_prune, prune
@@ -133,19 +133,14 @@ class _Run:
         self._begun = datetime.now(UTC).isoformat()
         self._planned: set[tuple[str, int]] = set()  # versions that count as deleted in a dry run
         self._now = datetime.now(UTC).timestamp()
-        self._looked = 0.0
-        self._abandoned: list[str] = []
-        self._of_killed: list[str] = []
 
     def begin(self) -> None:
         """Store the list, still empty: that shows the bucket's own time."""
         self._list.write(())
-        stored = self._list.all_lists()
-        self._now, self._looked = stored.pop(self._list.key), time.monotonic()
-        oldest = self._now - ABANDONED.total_seconds()
-        self._abandoned = [k for k in stored if stored[k] < oldest and not self._is_missing(k)]
-        others = (k for k in stored if marked_blob(k) is None and k not in self._abandoned)
-        self._of_killed = of_gone_processes(self._bucket, others)
+        stored = self._list.all_keys()
+        self._now = stored[self._list.key]
+        limit = ABANDONED.total_seconds()
+        self._others = Others(self._bucket, stored, self._list.key, limit)
 
     def expire(self, *, dry_run: bool) -> Iterator[str]:
         """Delete the expired versions, or with dry_run only plan that; yield their references."""
@@ -234,22 +229,13 @@ class _Run:
         """
         with contextlib.suppress(OSError, KeptError):
             self._list.remove()
-        if self._of_killed:
-            wait_for_late_requests(self._bucket, self._looked)
-        for key in (*self._abandoned, *self._of_killed):
-            with contextlib.suppress(OSError, KeptError):
-                self._bucket.delete(key)
+        self._others.remove()
 
     def leave(self) -> None:
         """Remove the own list if nothing was deleted by it; otherwise it has to stay."""
         if not self._has_deleted:
             with contextlib.suppress(OSError, KeptError):  # the caller raises what failed before
                 self._list.remove()
-
-    def _is_missing(self, key: str) -> bool:
-        """Return whether a key marks a blob as damaged, and no writer has stored the blob since."""
-        blob = marked_blob(key)
-        return blob is not None and self._bucket.size(blob_key(blob)) is None
 
     def _mark(self, name: str, view: View) -> None:
         found = version_records(view.items())
@@ -270,11 +256,12 @@ class _Run:
 
     def _condemn(self, doomed: list[Doomed]) -> None:
         self._list.write(each.key for each in doomed)
-        self._list.all_lists()  # a list that lacks the own one says nothing about names either
+        self._list.all_keys()  # a list that lacks the own one says nothing about names either
         for name in self._names.look():
             self._fence(name)
 
     def _delete(self, keys: list[str]) -> None:
+        forget_shared(self._bucket, keys)
         for start in range(0, len(keys), _BATCH):
             self._list.check()
             self._has_deleted = True

@@ -7,14 +7,23 @@ stops if it could not.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from kept.errors import Damaged, KeptError
+from kept.store.blobs.blob import blob_key
 from kept.store.gc.owner import is_gone, this_process
-from kept.store.log.fence import LISTS, encode_list, is_of_gc, owner_of
+from kept.store.log.fence import (
+    LISTS,
+    encode_list,
+    is_of_gc,
+    marked_blob,
+    owner_of,
+    round_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,8 +53,8 @@ class OwnList:
         self._bucket.put(self.key, [encode_list(self._keys, self._owner)])
         self._written = moment
 
-    def all_lists(self) -> dict[str, float]:
-        """Return when each list, and each mark of a damaged blob, was stored.
+    def all_keys(self) -> dict[str, float]:
+        """Return when each list, mark of a damaged blob, and round was stored, by its key.
 
         Raises Damaged if the bucket does not list the own one: then its other lists lack keys, too.
         """
@@ -77,18 +86,30 @@ class OwnList:
         self._bucket.delete(self.key)
 
 
-def of_gone_processes(bucket: Bucket, keys: Iterable[str]) -> list[str]:
-    """Return those of the lists whose gc is known to be gone."""
-    return [key for key in keys if is_gone(owner_of(bucket, key))]
+class Others:
+    """The lists of killed gcs, and marks of blobs that are whole again: this gc removes them."""
 
+    def __init__(self, bucket: Bucket, stored: dict[str, float], own: str, limit: float) -> None:
+        """Take when each key below gc/ was stored, the own one, and the age of an abandoned one."""
+        self._bucket, self._since = bucket, time.monotonic()
+        lists = {k: v for k, v in stored.items() if k != own and round_of(k) is None}
+        oldest = stored[own] - limit
+        self._old = [k for k, v in lists.items() if v < oldest and not self._is_missing(k)]
+        others = (k for k in lists if marked_blob(k) is None and k not in self._old)
+        self._of_gone = [key for key in others if is_gone(owner_of(bucket, key))]
 
-def wait_for_late_requests(bucket: Bucket, since: float) -> None:
-    """Wait until the last deletions of a process that was gone at a moment have happened.
+    def remove(self) -> None:
+        """Remove them. One that cannot be removed does no harm: a later gc removes it."""
+        if self._of_gone and self._bucket.is_remote:  # the last request of such a process is over
+            time.sleep(max(0.0, self._since + _LATE - time.monotonic()))
+        for key in (*self._old, *self._of_gone):
+            with contextlib.suppress(OSError, KeptError):
+                self._bucket.delete(key)
 
-    The moment is one of time.monotonic. Only object storage can execute a request later.
-    """
-    if bucket.is_remote:
-        time.sleep(max(0.0, since + _LATE - time.monotonic()))
+    def _is_missing(self, key: str) -> bool:
+        """Return whether a key marks a blob as damaged, and no writer has stored the blob since."""
+        blob = marked_blob(key)
+        return blob is not None and self._bucket.size(blob_key(blob)) is None
 
 
 class _Moment:

@@ -10,7 +10,7 @@ import contextlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from kept.digest import digest
 from kept.errors import Damaged, KeptError, KeyNotFound
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LISTS = "gc/"
-_LIST = re.compile(r"gc/(?!damaged-)[A-Za-z0-9][A-Za-z0-9_-]*\.json")
+_LIST = re.compile(r"gc/(?!damaged-|round-)[A-Za-z0-9][A-Za-z0-9_-]*\.json")
 _MARKER = re.compile(r"gc/damaged-([0-9a-f]{64})\.json")  # the blob with this digest is damaged
+_ROUND = re.compile(r"gc/round-([0-9]{20})\.json")  # of gcs that put no fences into other logs
 _ASKED = 2  # of the newest fences of a log, whose lists a writer asks for; gcs seldom overlap
 _ended: WeakKeyDictionary[Log, set[int]] = WeakKeyDictionary()  # fences without a list by now
+_with_gcs: WeakSet[Log] = WeakSet()  # logs of stores whose folder gc/ had keys
 PENDING = "new/"  # names of artifacts whose first record is not committed yet
 
 
@@ -40,12 +42,17 @@ class WriteFence:
     view: View
     condemned: frozenset[str]  # keys; a writer neither uses one nor stores anything under it
     damaged: frozenset[str] = frozenset()  # blobs; a writer uses one only if it finds it in place
+    gcs: frozenset[str] = frozenset()  # keys of the lists and rounds at that moment
 
     def check(self, view: View) -> None:
         """Raise CommitConflict if a gc has run since: bytes that the writer reuses may be gone.
 
-        Raises Damaged if the log has a fault.
+        Callers have stored the manifest before, durably: so a gc that begins later sees it. Raises
+        Damaged if the log has a fault.
         """
+        is_remote = view.log.bucket.is_remote  # in a folder each gc puts fences into all logs
+        if is_remote and not self.gcs.issuperset({k for k in _below_lists(view) if _is_gc(k)}):
+            raise CommitConflict
         view.check()
         for event in view.backwards():
             if event["number"] <= self.view.head:
@@ -95,10 +102,27 @@ def _listed_in(bucket: Bucket, keys: Iterable[str]) -> frozenset[str]:
 
 def _fence(view: View) -> WriteFence:
     bucket = view.log.bucket
-    listed = list(bucket.keys(LISTS))
+    listed = _below_lists(view)
     damaged = frozenset(blob for blob in map(marked_blob, listed) if blob)
     unlisted = _named_by_fences(view) - set(listed)
-    return WriteFence(view, _listed_in(bucket, [*listed, *unlisted]), damaged)
+    condemned = _listed_in(bucket, [*listed, *unlisted])
+    return WriteFence(view, condemned, damaged, frozenset(filter(_is_gc, listed)))
+
+
+def _below_lists(view: View) -> list[str]:
+    """Return the keys below gc/.
+
+    Object storage makes sure of an empty list by a second request. A list that was not empty the
+    last time begins behind the folder instead, which costs one.
+    """
+    found = list(view.log.bucket.keys(LISTS, LISTS if view.log in _with_gcs else ""))
+    if found:
+        _with_gcs.add(view.log)
+    return found
+
+
+def _is_gc(key: str) -> bool:
+    return bool(_LIST.fullmatch(key) or _ROUND.fullmatch(key))
 
 
 def _named_by_fences(view: View) -> set[str]:
@@ -147,8 +171,19 @@ def lists(bucket: Bucket) -> list[str]:
 
 
 def is_of_gc(key: str) -> bool:
-    """Return whether a key is a list of a gc, or marks a damaged blob."""
-    return bool(_LIST.fullmatch(key) or _MARKER.fullmatch(key))
+    """Return whether a key is a list of a gc, marks a damaged blob, or counts a round."""
+    return bool(_is_gc(key) or _MARKER.fullmatch(key))
+
+
+def round_of(key: str) -> int | None:
+    """Return the number of a round, None for another key."""
+    found = _ROUND.fullmatch(key)
+    return int(found[1]) if found else None
+
+
+def round_key(number: int) -> str:
+    """Return the key of a round: of a gc that puts no fences into other logs."""
+    return f"{LISTS}round-{number:020d}.json"
 
 
 def encode_list(keys: Iterable[str], owner: Json = None) -> bytes:

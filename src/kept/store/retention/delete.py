@@ -15,6 +15,7 @@ from kept.names import LATEST
 from kept.parallel import mapped
 from kept.store.blobs.blob import blob_key
 from kept.store.content.manifest import manifest_key
+from kept.store.content.put_manifest import put_manifest
 from kept.store.content.read_manifest import read_manifest
 from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, live, version_records
@@ -167,7 +168,8 @@ def _check_content(log: Log, record: VersionRecord, condemned: frozenset[str]) -
     if key in condemned or log.bucket.size(key) is None:
         raise gone
     try:
-        blobs = {blob_key(chunk.blob) for chunk in read_manifest(log.bucket, record).chunks()}
+        manifest = read_manifest(log.bucket, record)
+        blobs = {blob_key(chunk.blob) for chunk in manifest.chunks()}
     except Damaged:
         if log.bucket.size(key) is None:  # a gc is deleting right now
             raise gone from None
@@ -175,3 +177,5 @@ def _check_content(log: Log, record: VersionRecord, condemned: frozenset[str]) -
     sizes = mapped(log.bucket.size, sorted(blobs), log.bucket.concurrency)
     if blobs & condemned or None in list(sizes):
         raise gone
+    if log.bucket.is_remote:  # a gc that reads no logs sees by this who needs the content again
+        put_manifest(log.bucket, record.manifest, manifest.encode())

@@ -8,6 +8,7 @@ from kept.errors import BeingCollected
 from kept.parallel import mapped
 from kept.store.blobs.blob import blob_key, is_whole, raw_form, read_blob
 from kept.store.content.manifest import manifest_key
+from kept.store.content.put_manifest import put_manifest
 from kept.store.content.read_manifest import read_manifest
 from kept.store.format_marker import raise_format
 
@@ -28,10 +29,17 @@ class ContentCopy:
     def __init__(self, source: Bucket, target: Bucket) -> None:
         self._source, self._target = source, target
         self._present: set[str] = set()
+        self._gcs: frozenset[str] = frozenset()
 
     def forget(self, blobs: Collection[str] | None = None) -> None:
         """Forget which blobs the target has, or some: a gc deletes there, or they are damaged."""
         self._present -= set(self._present if blobs is None else blobs)
+
+    def forget_after(self, gcs: frozenset[str]) -> None:
+        """Forget all blobs if the target has other lists or rounds of gcs than the last time."""
+        if gcs != self._gcs:
+            self._present.clear()
+        self._gcs = gcs
 
     def copy(
         self, record: VersionRecord, condemned: frozenset[str], transfer: Transfer
@@ -57,7 +65,7 @@ class ContentCopy:
         encoded = manifest.encode()
         if manifest.parts:
             raise_format(self._target)
-        self._target.put(manifest_key(record.manifest), [encoded])
+        put_manifest(self._target, record.manifest, encoded)
         self._present.update(ends)
         return len(sizes), sum(sizes)
 

@@ -1,13 +1,16 @@
 """Frees the bytes of versions that keep= deleted, on a thread beside the training.
 
 No save waits for it. It is safe for other writers, as any gc is. A writer that commits in the same
-moment stores its version once more, so the thread runs seldom and briefly.
+moment stores its version once more, so the thread runs seldom and briefly. In object storage with
+more than a few artifacts it frees only what this process itself has stored, because that costs few
+requests; kept gc frees the rest.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import threading
 import time
 import weakref
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING
 from kept.messages import show
 from kept.store.gc.collector import collect_ruled_out
 from kept.store.gc.marks import deleted_by
+from kept.store.gc.owned import OwnedBlobs
 from kept.store.log.history import version_records
 from kept.training.save.writer import yield_to_training
 
@@ -26,7 +30,8 @@ if TYPE_CHECKING:
 FINISH_SECONDS = 60.0  # how long the end of a fit waits for a gc
 EXIT_SECONDS = 10.0  # how long the end of a process waits; no thread of obstore may outlive it
 _NOTICE_AFTER = 1.0  # seconds of waiting before a notice
-_PAUSE = 30.0  # seconds between two runs: each run writes a record into every log
+_PAUSE = 30.0  # seconds between two runs: in a folder each run writes a record into every log
+_FEW = 2  # artifacts; with more of them in object storage, a gc frees what this process has stored
 _SHARE = 20  # a pause is also this many times as long as the last run
 _running: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
@@ -41,6 +46,14 @@ class BackgroundGC:
         self._not_before = 0.0
         self._thread: threading.Thread | None = None
         self._has_reported = False
+        self._owned: OwnedBlobs | None = None  # in object storage
+
+    def committed(self, store: Store, name: str, written: frozenset[str]) -> None:
+        """Note the blobs that a commit has stored; call it before the next commit begins."""
+        if store.bucket.is_remote:
+            if self._owned is None:
+                self._owned = OwnedBlobs(store.logs, name)
+            self._owned.committed(written)
 
     def wake(self, store: Store, name: str) -> None:
         """Start a gc if the last one was long enough ago; returns at once."""
@@ -98,8 +111,16 @@ class BackgroundGC:
             if record.delete_reason is not None and deleted_by(record, since)
         }
         if deleted - self._freed:
-            collect_ruled_out(store.logs, name, self._grace)
+            if self._owned is not None and _is_shared(store):
+                self._owned.collect(self._grace)
+            else:
+                collect_ruled_out(store.logs, name, self._grace)
             self._freed |= deleted
+
+
+def _is_shared(store: Store) -> bool:
+    """Return whether a store has so many artifacts that a gc of all of them costs too much."""
+    return len(list(itertools.islice(store.logs.names(), _FEW + 1))) > _FEW
 
 
 @atexit.register

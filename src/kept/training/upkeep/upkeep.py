@@ -111,6 +111,8 @@ class Upkeep:
     def _committed(self, version: Version) -> None:
         self.versions.append(version)
         written = take_written(version)
+        if self._gc is not None:
+            self._gc.committed(version.store, version.name, written)
         if self._scrub is not None:
             self._scrub.committed(version, written)
         self._compactor.committed(version)
