@@ -109,7 +109,8 @@ class Bucket(Protocol):
         listing that starts there. Below a folder, names that no key can have are left out
         (`@eaDir`). Others' files can have names like keys (`.DS_Store`), so callers filter by the
         form of their own keys. A listing of the whole bucket has all names, so that it shows
-        whether the place holds anything. Raises Unreadable if a folder cannot be read.
+        whether the place holds anything. Raises Unreadable if a folder cannot be read, and
+        Unreachable if a server answers with something else than the list, such as an error page.
         """
 
     def names(self, prefix: str, after: str = "") -> Iterator[str]:
