@@ -16,7 +16,7 @@ SHARED = "shared/"  # manifests that were stored more than once
 
 
 def put_manifest(bucket: Bucket, name: str, encoded: bytes) -> None:
-    """Store a manifest; if it exists, note that somebody else may need it, and store it again.
+    """Store a manifest; if it exists, note that another version may need it, and store it again.
 
     The second put renews the time of storing, which a gc compares, and repairs a damaged value.
     """

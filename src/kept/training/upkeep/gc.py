@@ -119,7 +119,7 @@ class BackgroundGC:
 
 
 def _is_shared(store: Store) -> bool:
-    """Return whether a store has so many artifacts that a gc of all of them costs too much."""
+    """Return whether a store has too many artifacts for a gc of all of them."""
     return len(list(itertools.islice(store.logs.names(), _FEW + 1))) > _FEW
 
 
