@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 # Silence of a server ends early, so that a case takes seconds; `silence` has the real limits.
 SHORT = {
     "_SILENCE": timedelta(seconds=3), "_LONGEST": timedelta(seconds=10),
-    "_RETRIES_FOR": timedelta(seconds=10), "FIRST_ANSWER": timedelta(seconds=3),
-    "_FIRST_ANSWER": timedelta(seconds=3),
+    "_RETRIES_FOR": timedelta(seconds=10),
 }  # fmt: skip
 Finding = tuple[str, str]  # outcome, what
 
