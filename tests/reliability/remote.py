@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PARTS = ("silence", "races", "kills", "buckets", "faults")  # the longest cases first
-SHORT = 60  # cases of faults
+SHORT = 45  # cases of faults
 KILLS, SHORT_KILLS = 200, 20
 SECONDS, SHORT_SECONDS = 200.0, 4.0  # of each race
 AT_ONCE = 4  # cases wait for the proxy more than for a processor
