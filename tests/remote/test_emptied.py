@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 
+import keras
 import pytest
 from click.testing import CliRunner
 
@@ -20,6 +22,9 @@ from kept.sync.mirror.mirrors import Mirror
 from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
 from tests.helpers import write
+from tests.training.conftest import _own_folder, data, model, rewind
+
+__all__ = ["_own_folder", "data", "model", "rewind"]  # fixtures
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -68,8 +73,8 @@ def restore(location, copy):
     bucket = open_bucket(location)
     for key in set(bucket.keys("")) - set(copy):
         bucket.delete(key)
-    for key, data in copy.items():
-        bucket.put(key, [data])
+    for key, value in copy.items():
+        bucket.put(key, [value])
 
 
 def replace(location, tmp_path):
@@ -182,8 +187,8 @@ def test_the_outbox_keeps_what_an_emptied_store_does_not_get(place, tmp_path):
     assert result.exit_code == 0, result.output
     store = kept.open_store(place)
     assert store.verify().problems == []
-    for version, data in zip(store.versions("m"), sent[2:], strict=True):
-        assert (version.download(tmp_path / str(version)) / "model").read_bytes() == data
+    for version, value in zip(store.versions("m"), sent[2:], strict=True):
+        assert (version.download(tmp_path / str(version)) / "model").read_bytes() == value
 
 
 @pytest.mark.parametrize("harm", HARMS)
@@ -306,3 +311,67 @@ def test_retention_deletes_nothing_on_the_word_of_an_emptied_mirror(source, plac
     assert [v.index for v in source.versions("m")] == [1, 2, 3, 4, 5]
     assert CliRunner().invoke(cli, ["sync", source.location, place]).exit_code == 0
     assert_equal(source, place, tmp_path)
+
+
+class Emptied(keras.callbacks.Callback):
+    """Empties the place when it has two versions, and waits until that is noticed."""
+
+    def __init__(self, checkpoint, place):
+        super().__init__()
+        self._checkpoint, self._place = checkpoint, place
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            until(lambda: len(kept.open_store(self._place).versions("m")) == 2)
+            until(lambda: not self.courier.pending)
+            empty(self._place)
+        if epoch == 2:
+            until(lambda: self.courier.fails)
+
+    @property
+    def courier(self):
+        destination = self._checkpoint._controller.parts.destination
+        mirrors = destination._mirrors._all
+        return mirrors[0].courier if mirrors else destination._courier
+
+
+def until(is_so):
+    end = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(kept.errors.NotFound):
+            if is_so():
+                return
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("way", ["store", "mirror"])
+def test_a_fit_whose_bucket_is_emptied(way, model, data, s3, capsys):
+    checkpoint = kept.ModelCheckpoint(
+        "{epoch}.keras", monitor="loss", name="m", keep_local=kept.Keep(last=1), **{way: s3}
+    )
+    epochs = 5
+    model.fit(*data, epochs=epochs, verbose=0, callbacks=[checkpoint, Emptied(checkpoint, s3)])
+    lines = capsys.readouterr().out.splitlines()
+    told = [line for line in lines if "was emptied" in line]
+    assert len(told) == 2, lines
+    assert "training continues" in told[0]
+    assert "not everything is in" in told[1]
+    assert all("kept sync" in line for line in told)
+    assert not [line for line in lines if "could not" in line], lines
+    if way == "store":
+        result = CliRunner().invoke(cli, ["sync"])
+    else:
+        location = checkpoint.store.location
+        listed = CliRunner().invoke(cli, ["--store", location, "ls", "m"])
+        assert "mirrored" not in listed.output
+        result = CliRunner().invoke(cli, ["sync", location, s3])
+    assert result.exit_code == 0, result.output
+    there = kept.open_store(s3)
+    assert there.verify().problems == []
+    assert [v.metadata["epoch"] for v in there.versions("m")] == (
+        [2, 3, 4] if way == "store" else [0, 1, 2, 3, 4]
+    )
+    if way == "mirror":
+        for one, other in zip(checkpoint.store.versions("m"), there.versions("m"), strict=True):
+            assert one.digest == other.digest

@@ -138,7 +138,8 @@ class Courier:
         words = self._words
         if self.pending and not self.fails and not self.wait(min(NOTICE_SECONDS, seconds)):
             show(f"the last versions are on their way to {words.destination}")
-        if (self.pending or self._keys) and not self._wait_with_progress(seconds):
+        is_left = (self.pending or self._keys) and not self._wait_with_progress(seconds)
+        if is_left and not self._lasting:
             why = f" ({self._error})" if self._error else ""
             show(
                 f"{words.left()} in {words.destination} yet{why}. "

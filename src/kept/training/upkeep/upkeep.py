@@ -9,7 +9,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from kept.bucket.local import LocalBucket
-from kept.errors import KeptError
+from kept.errors import KeptError, StoreReplaced
 from kept.messages import show
 from kept.store.version import take_written
 from kept.training.upkeep.compaction import BackgroundCompactor
@@ -142,5 +142,7 @@ def _reported(what: str) -> Iterator[None]:
     """Print an error of the block as a message."""
     try:
         yield
+    except StoreReplaced:  # the save, or what sends to the store, reports it
+        pass
     except Exception as error:  # noqa: BLE001 - the checkpoint itself is safe
         show(f"{what}: {error}")
