@@ -12,8 +12,8 @@ KNOWN = (
     # `verify` lists a request that fails, or wrong bytes in one answer, as damage: exit code 4.
     r"false damage verify: (LIST|GET)( of [\w. ]+)? (403|404|409|412|html|200err) ",
     r"false damage verify: GET( of [\w. ]+)? (blank|cut|flip|other) once",
-    # A record that is listed, and that one GET does not find, counts as missing.
-    r"false damage .*: GET( of record)? 404 once .*the log has a gap",
+    # A record or manifest that exists, and that one GET does not find, counts as missing.
+    r"false damage .*: GET( of (record|manifest))? 404 once .*(the log has a gap|is missing from)",
     # A writer takes a list that is listed, and that no GET finds, as deleted by its gc.
     r"(lost|false ok) put beside gc: GET( of gc list)? 404 always",
 )

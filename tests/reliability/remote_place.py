@@ -37,9 +37,9 @@ def short_limits() -> None:
 class Place:
     """The store of a case: its objects, the proxy in front of them, and a folder."""
 
-    def __init__(self, template: Template, number: int | str, variant: str = "store") -> None:
+    def __init__(self, template: Template, name: str, variant: str = "store") -> None:
         self.template, self.variant = template, variant
-        self.prefix = f"case-{os.getpid()}-{number}"
+        self.prefix = f"{name}-{os.urandom(8).hex()}"
         self.location = f"s3://{BUCKET}/{self.prefix}"
         endpoint = os.environ["AWS_ENDPOINT_URL"]
         self.raw = Raw.kind(endpoint, self.prefix)
