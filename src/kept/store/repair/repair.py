@@ -28,7 +28,7 @@ from kept.store.format_marker import (
     encoded_marker,
     new_id,
 )
-from kept.store.gc.collector import ABANDONED
+from kept.store.gc.own_list import ABANDONED
 from kept.store.log.fence import LISTS, lists, mark_damaged, read_list, unmark_damaged
 from kept.store.log.history import version_records
 from kept.store.log.log import Logs
