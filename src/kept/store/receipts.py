@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kept.digest import digest
 from kept.errors import Damaged, KeyNotFound
 from kept.names import is_word
-from kept.store.encoding import MOST_RECORD, canonical, parse, read_bounded
+from kept.store.encoding import MOST_RECORD, again_if_damaged, canonical, parse, read_bounded
 from kept.store.problems import warn
 
 if TYPE_CHECKING:
@@ -215,6 +215,10 @@ def _parsed(bucket: Bucket, key: str) -> tuple[Receipt, bool]:
 
     Receipts of an earlier kept have none.
     """
+    return again_if_damaged(lambda: _parsed_once(bucket, key))
+
+
+def _parsed_once(bucket: Bucket, key: str) -> tuple[Receipt, bool]:
     value = parse(read_bounded(bucket, key, MOST_RECORD), key)
     if not isinstance(value, dict):
         raise Damaged(f"{key} is damaged: it is no object")

@@ -12,7 +12,7 @@ from kept.parallel import mapped
 from kept.store.blobs.blob import LONGEST_CHAIN, bases_of, blob_key, stored_size
 from kept.store.content.manifest import Manifest, manifest_key
 from kept.store.content.read_manifest import decode_manifest, read_manifest
-from kept.store.encoding import MOST_VALUE, read_bounded
+from kept.store.encoding import MOST_VALUE, again_if_damaged, read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -153,7 +153,11 @@ class Marks:
 
     def _read_any(self, key: str) -> Manifest | None:
         try:
-            return decode_manifest(read_bounded(self._bucket, key, MOST_VALUE), key, self._bucket)
+            return again_if_damaged(
+                lambda: decode_manifest(
+                    read_bounded(self._bucket, key, MOST_VALUE), key, self._bucket
+                )
+            )
         except Unreadable:
             return Manifest(())  # unknown, so it stays
         except (KeyNotFound, Damaged):

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from kept.digest import digest
 from kept.errors import Damaged, KeptError, KeyNotFound
-from kept.store.encoding import MOST_VALUE, Json, canonical, parse, read_bounded
+from kept.store.encoding import MOST_VALUE, Json, again_if_damaged, canonical, parse, read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -205,9 +205,13 @@ def owner_of(bucket: Bucket, name: str) -> Json:
 def read_list(bucket: Bucket, name: str) -> list[str]:
     """Return the keys in the list of a gc, none if that gc has just ended; raises Damaged."""
     try:
-        value = parse(read_bounded(bucket, name, MOST_VALUE), name)
+        return again_if_damaged(lambda: _read_list(bucket, name))
     except KeyNotFound:
         return []
+
+
+def _read_list(bucket: Bucket, name: str) -> list[str]:
+    value = parse(read_bounded(bucket, name, MOST_VALUE), name)
     keys = value.get("keys") if isinstance(value, dict) else None
     if not isinstance(keys, list) or not all(
         isinstance(key, str) and key.isascii() for key in keys
