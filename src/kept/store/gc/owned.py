@@ -19,7 +19,7 @@ from kept.store.blobs.blob import blob_key
 from kept.store.content.manifest import manifest_key
 from kept.store.content.put_manifest import SHARED, shared_key
 from kept.store.content.read_manifest import decode_manifest
-from kept.store.encoding import MOST_VALUE, read_bounded
+from kept.store.encoding import MOST_VALUE, again_if_damaged, read_bounded
 from kept.store.gc.marks import FinalDeletions
 from kept.store.gc.own_list import ABANDONED, Others, OwnList
 from kept.store.log.fence import marked_blob, round_key, round_of
@@ -173,9 +173,12 @@ class OwnedBlobs:
 
     def _read(self, key: str) -> Keys | None:
         try:
-            data = read_bounded(self._bucket, key, MOST_VALUE)
+            return again_if_damaged(lambda: self._decoded(key))
         except KeyNotFound:
             return None
+
+    def _decoded(self, key: str) -> Keys:
+        data = read_bounded(self._bucket, key, MOST_VALUE)
         if digest(data) != _name(key):
             raise Damaged(f"{key} is damaged: it has another digest than its name")
         manifest = decode_manifest(data, key, self._bucket)
