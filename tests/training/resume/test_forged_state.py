@@ -150,6 +150,17 @@ def test_each_value_replaced_by_some_wrong_ones(full):
     assert refused > 5 * read
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a state of TensorFlow")
+@pytest.mark.parametrize("wrong", [np.zeros(625, "uint32"), np.zeros(3, "int32"), np.zeros(4)])
+def test_a_generator_of_another_shape_is_refused(wrong):
+    import tensorflow as tf
+
+    state = {"seed": 1, "generator": tf.random.get_global_generator().state.numpy()}
+    rng._check_tensorflow(state)
+    with pytest.raises(ValueError, match="generator"):
+        rng._check_tensorflow(state | {"generator": wrong})
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("source", ["full", *(folder.name for folder in STATES)])
 def test_each_value_replaced_by_each_wrong_one(full, source):

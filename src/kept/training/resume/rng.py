@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _WORDS = 624  # of the generator of Python and NumPy
 _TORCH_SIZE = 5056  # bytes of the state of torch's generator on the CPU
 _NO_SEED = 87654321  # TensorFlow's answer if no global seed is set
+_TF_SIZES = (3, 2)  # of the state of TensorFlow's generator: Philox, the default, and Threefry
 
 
 def capture() -> dict[str, Any]:
@@ -122,7 +123,8 @@ def _check_tensorflow(state: dict[str, Any]) -> None:
     kinds.check(seed, "seed", type(seed) is int and -(2**63) <= seed < 2**63)
     if "generator" in state:
         generator = state["generator"]
-        kinds.check(generator, "generator", _is_integers(generator) and generator.ndim == 1)
+        is_right = any(_is_array(generator, np.int64, size) for size in _TF_SIZES)
+        kinds.check(generator, "generator", is_right)
     if "eager" in state:
         _check_python(state["eager"])
 
