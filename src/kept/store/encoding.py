@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from kept.digest import digest
-from kept.errors import Damaged, Unreadable
+from kept.errors import Damaged, KeyNotFound, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,16 +92,20 @@ def _parse_small(data: Buffer) -> Json:
     return orjson.loads(data)
 
 
-def again_if_damaged(read: Callable[[], T]) -> T:
+def again_if_damaged(read: Callable[[], T], *, must_exist: bool = False) -> T:
     """Return read(); if it finds damage, return a second read(), which raises what it finds.
 
     One answer of a server can have a wrong byte. So this is the rule for every value that is read
-    and checked; a read without damage costs nothing more.
+    and checked; a read without damage costs nothing more. Pass must_exist if something proves that
+    the value exists, and a server can say once that it does not.
     """
     try:
         return read()
     except Unreadable:  # the disk has tried it again itself
         raise
+    except KeyNotFound:
+        if not must_exist:
+            raise
     except Damaged:
         pass
     return read()

@@ -17,7 +17,7 @@ from kept.errors import (
     StoreError,
     StoreReplaced,
 )
-from kept.store.encoding import canonical, parse, read_bounded
+from kept.store.encoding import again_if_damaged, canonical, parse, read_bounded
 
 if TYPE_CHECKING:
     from kept.bucket.base import Bucket
@@ -52,9 +52,7 @@ def check_format(bucket: Bucket, attempts: int = _ATTEMPTS) -> Marker:
     A store whose kept.json is damaged or lost can be read, but not changed.
     """
     try:
-        value = parse(read_bounded(bucket, FORMAT_KEY, _MOST), FORMAT_KEY)
-        number = _number(value)
-        store_id = _id_in(value) if number else None
+        value, number, store_id = again_if_damaged(lambda: _read_marker(bucket))
     except KeyNotFound:
         return _without_marker(bucket, attempts)
     except Damaged as error:
@@ -71,6 +69,13 @@ def check_format(bucket: Bucket, attempts: int = _ATTEMPTS) -> Marker:
             f"{PARTS_FORMAT}. Update kept."
         )
     return Marker(exists=True, id=store_id)
+
+
+def _read_marker(bucket: Bucket) -> tuple[Json, int | None, str | None]:
+    """Return the value of kept.json, its format and its id; raises KeyNotFound or Damaged."""
+    value = parse(read_bounded(bucket, FORMAT_KEY, _MOST), FORMAT_KEY)
+    number = _number(value)
+    return value, number, _id_in(value) if number else None
 
 
 def _without_marker(bucket: Bucket, attempts: int) -> Marker:

@@ -38,7 +38,9 @@ def read_manifest(bucket: Bucket, record: VersionRecord) -> Manifest:
     """Return a version's manifest, checked; raises Damaged."""
     key = manifest_key(record.manifest)
     try:
-        data = again_if_damaged(lambda: _stored(bucket, key, record.manifest))
+        data = again_if_damaged(
+            lambda: _stored(bucket, key, record.manifest), must_exist=bucket.is_remote
+        )
     except KeyNotFound:
         raise Damaged(f"{key} is missing from {bucket.location}") from None
     manifest = decode_manifest(data, key, bucket)

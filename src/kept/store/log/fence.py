@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 from kept.digest import digest
-from kept.errors import Damaged, KeptError, KeyNotFound
+from kept.errors import Damaged, KeptError, KeyNotFound, StoreError
 from kept.store.encoding import MOST_VALUE, Json, again_if_damaged, canonical, parse, read_bounded
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ LISTS = "gc/"
 _LIST = re.compile(r"gc/(?!damaged-|round-)[A-Za-z0-9][A-Za-z0-9_-]*\.json")
 _MARKER = re.compile(r"gc/damaged-([0-9a-f]{64})\.json")  # the blob with this digest is damaged
 _ROUND = re.compile(r"gc/round-([0-9]{20})\.json")  # of gcs that put no fences into other logs
+_LOOKS = 4  # for a list that is listed and not found
+_PAUSE = 0.1  # seconds after the first look; doubles
 _ASKED = 2  # of the newest fences of a log, whose lists a writer asks for; gcs seldom overlap
 _ended: WeakKeyDictionary[Log, set[int]] = WeakKeyDictionary()  # fences without a list by now
 _with_gcs: WeakSet[Log] = WeakSet()  # logs of stores whose folder gc/ had keys
@@ -203,11 +206,22 @@ def owner_of(bucket: Bucket, name: str) -> Json:
 
 
 def read_list(bucket: Bucket, name: str) -> list[str]:
-    """Return the keys in the list of a gc, none if that gc has just ended; raises Damaged."""
-    try:
-        return again_if_damaged(lambda: _read_list(bucket, name))
-    except KeyNotFound:
-        return []
+    """Return the keys in the list of a gc, none if that gc has just ended.
+
+    Raises Damaged, or StoreError if the list stays listed and cannot be found: the gc may go on.
+    """
+    for attempt in range(_LOOKS):
+        try:
+            return again_if_damaged(lambda: _read_list(bucket, name))
+        except KeyNotFound:
+            if name not in bucket.keys(LISTS):
+                return []
+        time.sleep(_PAUSE * 2**attempt)
+    raise StoreError(
+        f"{bucket.location}: {name} is listed, and a request for it does not find it. A cache "
+        "before the bucket may keep old answers: wait until they expire, or use the bucket's own "
+        "endpoint."
+    )
 
 
 def _read_list(bucket: Bucket, name: str) -> list[str]:

@@ -120,9 +120,9 @@ class Records:
             return is_own
         raise KeptError(f"{key} can neither be created nor read in {self._bucket.location}")
 
-    def _read(self, number: int) -> tuple[Event, str]:
+    def _read(self, number: int, *, must_exist: bool = False) -> tuple[Event, str]:
         """Return a record and its seal; raises KeyNotFound or Damaged."""
-        return again_if_damaged(lambda: self._read_once(number))
+        return again_if_damaged(lambda: self._read_once(number), must_exist=must_exist)
 
     def _read_once(self, number: int) -> tuple[Event, str]:
         key = self.key(number)
@@ -135,8 +135,8 @@ class Records:
         return event, seal_digest
 
     def _sealed_or_fault(self, number: int) -> tuple[Item, str]:
-        try:
-            return self._read(number)
+        try:  # a later record exists, so this one does, too, unless it was lost
+            return self._read(number, must_exist=self._bucket.is_remote)
         except KeyNotFound:
             return self.missing(number), ""
         except Damaged as error:
