@@ -1,6 +1,7 @@
 """What a mirror that is away adds to training: nothing.
 
-The mirror's address is a port of this machine at which nobody listens.
+The mirror's address is a port of this machine at which nobody listens, or one that accepts
+connections and never answers.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ class KeptMirrored(Kept):
 
     name = "mirror away"
 
-    def callback(self, folder: str, save_freq: str | int) -> Callback:
+    def _port(self) -> int:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
-            port = unused.getsockname()[1]
+            return int(unused.getsockname()[1])
+
+    def callback(self, folder: str, save_freq: str | int) -> Callback:
         os.environ |= {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._port()}",
             "AWS_ALLOW_HTTP": "true",
             "AWS_ACCESS_KEY_ID": "nobody",
             "AWS_SECRET_ACCESS_KEY": "nothing",
@@ -49,8 +52,22 @@ class KeptMirrored(Kept):
         return self._callback
 
 
+class KeptSilent(KeptMirrored):
+    """kept.ModelCheckpoint with a mirror that accepts connections and never answers."""
+
+    name = "mirror silent"
+
+    def _port(self) -> int:
+        self._server = socket.create_server(("127.0.0.1", 0), backlog=64)
+        return int(self._server.getsockname()[1])
+
+    def close(self) -> None:
+        super().close()
+        self._server.close()
+
+
 def measure(*, quick: bool) -> Outcome:
-    """Run the same fit without a mirror, and with one that is away."""
+    """Run the same fit without a mirror, with one that is away, and with one that is silent."""
     from kept.sync import courier
 
     courier.FINISH_SECONDS = 5.0  # what the end of a fit waits is not compared
@@ -58,11 +75,13 @@ def measure(*, quick: bool) -> Outcome:
     model = dense(30 if quick else 300)
     step, saved = calibrate(model, samples(model, 1))
     plan = Plan("long steps", max(4, round(LONG * saved / step)), 4 if quick else 6)
-    runs = {c.name: run_fit(c, model, plan) for c in (Kept(), KeptMirrored())}
-    base, away = runs["kept"], runs["mirror away"]
-    outcome.add("stall with a mirror that is away / without", away.stall, base.stall, _LIMIT)
-    rate = _rate(away), _rate(base)
-    outcome.add("steps/s with a mirror that is away / without", *rate, 0.9, least=True)
+    runs = {c.name: run_fit(c, model, plan) for c in (Kept(), KeptMirrored(), KeptSilent())}
+    base = runs["kept"]
+    for contender in (KeptMirrored, KeptSilent):
+        name, run = contender.name.removeprefix("mirror "), runs[contender.name]
+        outcome.add(f"stall with a mirror that is {name} / without", run.stall, base.stall, _LIMIT)
+        rate = _rate(run), _rate(base)
+        outcome.add(f"steps/s with a mirror that is {name} / without", *rate, 0.9, least=True)
     for name, run in runs.items():
         outcome.seconds[f"{name}: stall per save"] = run.stall
         outcome.raw[name] = {"stalls": run.stalls, "total": run.total}

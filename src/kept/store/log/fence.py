@@ -11,7 +11,6 @@ import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
-from weakref import WeakKeyDictionary, WeakSet
 
 from kept.digest import digest
 from kept.errors import Damaged, KeptError, KeyNotFound, StoreError
@@ -33,8 +32,6 @@ _ROUND = re.compile(r"gc/round-([0-9]{20})\.json")  # of gcs that put no fences 
 _LOOKS = 4  # for a list that is listed and not found
 _PAUSE = 0.1  # seconds after the first look; doubles
 _ASKED = 2  # of the newest fences of a log, whose lists a writer asks for; gcs seldom overlap
-_ended: WeakKeyDictionary[Log, set[int]] = WeakKeyDictionary()  # fences without a list by now
-_with_gcs: WeakSet[Log] = WeakSet()  # logs of stores whose folder gc/ had keys
 PENDING = "new/"  # names of artifacts whose first record is not committed yet
 
 
@@ -118,9 +115,9 @@ def _below_lists(view: View) -> list[str]:
     Object storage makes sure of an empty list by a second request. A list that was not empty the
     last time begins behind the folder instead, which costs one.
     """
-    found = list(view.log.bucket.keys(LISTS, LISTS if view.log in _with_gcs else ""))
-    if found:
-        _with_gcs.add(view.log)
+    logs = view.log.logs
+    found = list(logs.bucket.keys(LISTS, LISTS if logs.had_gc_keys else ""))
+    logs.had_gc_keys = bool(found)
     return found
 
 
@@ -134,7 +131,7 @@ def _named_by_fences(view: View) -> set[str]:
     A list of keys can be old, or no list at all. So the writer asks for these lists themselves. One
     that it finds missing has ended; one that it finds is asked for again.
     """
-    ended = _ended.setdefault(view.log, set())
+    ended = view.log.ended_gcs
     fences = [event for event in view.tail if isinstance(event, dict) and is_fence(event)]
     found = set()
     for event in fences[-_ASKED:]:

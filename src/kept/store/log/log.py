@@ -104,6 +104,7 @@ class Logs:
     def __init__(self, bucket: Bucket, marker: Marker | None = None) -> None:
         """Take the bucket, and what its kept.json says if it was opened as a store."""
         self.bucket, self.marker = bucket, marker
+        self.had_gc_keys = False  # whether the last writer found keys of gcs
         self._logs: dict[str, Log] = {}
 
     @property
@@ -143,6 +144,7 @@ class Log:
     def __init__(self, logs: Logs, name: str) -> None:
         self.logs, self.bucket, self.name = logs, logs.bucket, name
         self.records, self.pages = Records(logs.bucket, name), Pages(logs.bucket, name)
+        self.ended_gcs: set[int] = set()  # fences whose gc has ended, by number
         self._view: View | None = None
 
     def view(self) -> View:
