@@ -205,7 +205,7 @@ def owner_of(bucket: Bucket, name: str) -> Json:
 def read_list(bucket: Bucket, name: str) -> list[str]:
     """Return the keys in the list of a gc, none if that gc has just ended.
 
-    Raises Damaged, or StoreError if the list stays listed and cannot be found: the gc may go on.
+    Raises Damaged, or StoreError if the list stays listed and cannot be found: the gc may continue.
     """
     for attempt in range(_LOOKS):
         try:
