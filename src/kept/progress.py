@@ -20,6 +20,7 @@ Unit = Literal["bytes", "versions", "blobs"]
 _PATIENCE = 1.0  # seconds; a bar that only flashes up would disturb
 _PAUSE = 30.0  # seconds between lines
 _LABEL = 32  # columns of 80 for a bar of bytes with its numbers
+_bars: list[_Bar] = []  # that are on the terminal
 
 
 @contextlib.contextmanager
@@ -41,6 +42,13 @@ def progress(label: str, unit: Unit | None = None) -> Iterator[Callable[[int, in
     finally:
         timer.cancel()
         bar.end()
+
+
+def say(text: str) -> None:
+    """Print a line on stderr, above the bar if one is shown."""
+    if not any(bar.say(text) for bar in _bars[-1:]):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 class _Lines:
@@ -82,6 +90,7 @@ class _Bar:
                 done, total = self._at
                 self._shown = bar, bar.add_task(self._label, completed=done, total=total)
                 bar.start()
+                _bars.append(self)
 
     def update(self, done: int, total: int) -> None:
         self._at = (done, total)
@@ -94,6 +103,15 @@ class _Bar:
             self._ended = True
             if self._shown:
                 self._shown[0].stop()
+                _bars.remove(self)
+
+    def say(self, text: str) -> bool:
+        """Print a line above the bar; return whether the bar is still shown."""
+        with self._lock:
+            if self._shown is None or self._ended:
+                return False
+            self._shown[0].console.print(text, markup=False, highlight=False)
+            return True
 
 
 def _time_left(seconds: float) -> str:

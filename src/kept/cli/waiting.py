@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-import click
+from kept.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,4 +37,4 @@ def _watch(ended: threading.Event) -> None:
         for location in sys.modules[_BREAKER].silent_for(_NOTICE_SECONDS):
             if location not in named:
                 named.add(location)
-                click.echo(f"waiting for {location}", err=True)
+                say(f"waiting for {location}")
