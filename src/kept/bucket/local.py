@@ -202,6 +202,13 @@ class LocalBucket:
 
     def _store(self, key: str, parts: Parts) -> str:
         """Store a value without making its name durable; return the folder to sync."""
+        try:
+            return self._store_once(key, parts)
+        except FileNotFoundError:  # somebody has removed folders that this object has made
+            self._made.clear()
+            return self._store_once(key, parts)
+
+    def _store_once(self, key: str, parts: Parts) -> str:
         path, folder = self._place(key)
         with self._temporaries.file(path, parts) as temporary:
             try:

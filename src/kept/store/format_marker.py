@@ -16,6 +16,7 @@ from kept.errors import (
     NotAStore,
     StoreError,
     StoreReplaced,
+    Unreadable,
 )
 from kept.store.encoding import again_if_damaged, canonical, parse, read_bounded
 
@@ -58,6 +59,8 @@ def check_format(bucket: Bucket, attempts: int = _ATTEMPTS) -> Marker:
     except Damaged as error:
         if _looks_like_a_store(bucket):
             return Marker(exists=True, problem=f"{error}. Run kept repair.")
+        if isinstance(error, Unreadable):
+            raise
         raise Damaged(f"{bucket.location}: {error}") from None
     if number is None:
         if _looks_like_a_store(bucket):
