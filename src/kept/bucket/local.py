@@ -204,7 +204,7 @@ class LocalBucket:
         """Store a value without making its name durable; return the folder to sync."""
         try:
             return self._store_once(key, parts)
-        except FileNotFoundError:  # somebody has removed folders that this object has made
+        except FileNotFoundError:  # folders that this object made were removed
             self._made.clear()
             return self._store_once(key, parts)
 
