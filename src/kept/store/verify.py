@@ -73,7 +73,7 @@ class StoreCheck:
         try:
             problem = check_format(self._bucket).problem
         except (*READ_ERRORS, StoreError) as error:
-            problem = reason(FORMAT_KEY, error)
+            problem = reason(self._bucket, FORMAT_KEY, error)
         if problem:
             self._found(FORMAT_KEY, problem, FORMAT_KEY)
 
@@ -121,7 +121,7 @@ class StoreCheck:
             self._found(name, lost_end(receipt, last), self._logs.of(name).records.key(last + 1))
 
     def _cannot_read(self, key: str, error: KeptError | OSError) -> None:
-        self._found(key, reason(key, error), key)
+        self._found(key, reason(self._bucket, key, error), key)
 
     def _found(self, where: str, message: str, key: str) -> None:
         self._report.problems.append(Problem(where, message, key))
@@ -164,7 +164,7 @@ class _LogCheck:
                 self._found(f"{key} differs from the records it covers", key)
 
     def _cannot_read(self, key: str, error: KeptError | OSError) -> None:
-        self._found(reason(key, error), key)
+        self._found(reason(self._log.bucket, key, error), key)
 
     def _found(self, message: str, key: str) -> None:
         self.problems.append(Problem(self.name, message, key))

@@ -68,7 +68,7 @@ class ContentCheck:
         try:
             existing = set(self._bucket.keys("manifests/"))
         except READ_ERRORS as error:
-            reason("manifests/", error)
+            reason(self._bucket, "manifests/", error)
             existing = set()
         return [v for v in versions if not v[1].deleted or manifest_key(v[1].manifest) in existing]
 
@@ -77,7 +77,7 @@ class ContentCheck:
         try:
             return read_manifest(self._bucket, record)
         except READ_ERRORS as error:
-            why = reason(key, error)
+            why = reason(self._bucket, key, error)
             return Finding(name, record, key, why, is_missing(self._bucket, key))
 
     def _read_blobs(self, what: str) -> dict[str, list[BlobFault]]:
