@@ -1,6 +1,6 @@
 """What a mirror that is away adds to training: nothing.
 
-The mirror's address is a port of this machine at which nobody listens, or one that accepts
+The mirror's address is a port of this machine. Either no program listens there, or one accepts
 connections and never answers.
 """
 

@@ -93,6 +93,24 @@ def test_without_pinned_memory_copies_are_made_as_ever(accelerator, variables, m
             assert snapshot.value(variable).flags.writeable
 
 
+def test_memory_that_was_pinned_is_not_written_to_later(accelerator, variables, monkeypatch):
+    """A further variable finds no pinned memory; the others still have theirs, read-only."""
+    snapshot = Snapshot("jax")
+    snapshot.take(variables[:2])
+    original = frameworks.to_pinned
+
+    def full_for_one(arrays):
+        if len(arrays) == 1:
+            raise pinned.NoPinnedMemory
+        return original(arrays)
+
+    monkeypatch.setattr(frameworks, "to_pinned", full_for_one)
+    for variable in variables:
+        variable.assign(np.ones((3, 4)))
+    snapshot.take(variables[:3])
+    assert [taken(snapshot, v) for v in variables[:3]] == [np.ones((3, 4)).tolist()] * 3
+
+
 def test_only_a_lack_of_memory_is_taken_for_one(variables):
     import jax
 

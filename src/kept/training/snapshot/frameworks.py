@@ -105,9 +105,13 @@ class _Jax(_InNumPy):
         return super().empty(variable)
 
     def copy(self, pairs: list[Pair]) -> list[HostBuffer]:
-        pinned = [n for n, (variable, _) in enumerate(pairs) if self._is_pinnable(variable)]
-        for n in pinned:
-            pairs[n] = pairs[n][0], None  # XLA takes new pinned memory, from what is free
+        pinned = {n for n, (variable, _) in enumerate(pairs) if self._is_pinnable(variable)}
+        for n in range(len(pairs)):  # no name may hold a buffer
+            variable = pairs[n][0]
+            if n in pinned:
+                pairs[n] = variable, None  # XLA takes new pinned memory, from what is free
+            elif not pairs[n][1].flags.writeable:  # pinned before, and there is none left now
+                pairs[n] = variable, super().empty(variable)
         try:
             copies = to_pinned([pairs[n][0].value.addressable_data(0) for n in pinned])
         except NoPinnedMemory:
