@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
-from kept.errors import InvalidInput, Unreachable
+from kept.errors import InvalidInput, StoreReplaced, Unreachable
 from kept.sync import courier as courier_module
 from kept.sync.courier import Courier, Words
 
@@ -70,3 +71,32 @@ def test_the_first_failure_is_shown_once(pauses, shown):
     [text] = shown
     assert "the mirror there" in text
     assert "here: away" in text
+
+
+def test_waiting_ends_only_when_nothing_is_sent_any_longer(shown):
+    """After a lasting failure the courier continues at once: an attempt of it holds the outbox."""
+
+    class Emptied:
+        ended = 0
+
+        def send(self, what):
+            if not self.ended:
+                courier.wake(what)
+            time.sleep(0.05)
+            self.ended += 1
+            raise StoreReplaced("was emptied")
+
+    sender = Emptied()
+    courier = Courier(sender, WORDS)
+    courier.wake("a")
+    assert courier.wait(60)
+    assert (sender.ended, courier.pending) == (2, False)
+
+
+def test_a_lasting_failure_after_a_success_is_shown_again(shown):
+    again = StoreReplaced("was emptied")
+    courier = sent_by(Sender(again, None, again), "a")
+    for _ in range(2):
+        courier.wake("a")
+        courier.wait(60)
+    assert len(shown) == 2

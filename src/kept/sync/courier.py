@@ -99,7 +99,7 @@ class Courier:
         self._thread: threading.Thread | None = None
         self._hurry = self._stopped = False
         self._reported: set[bool] = set()  # failures: one that passes, and one that does not
-        self._failures = 0
+        self._failures = 0  # that may pass
         self._error: Exception | None = None
         self._lasting: dict[str, Exception] = {}  # by key: what another attempt does not repair
 
@@ -125,7 +125,11 @@ class Courier:
                     self._thread = thread
 
     def wait(self, seconds: float) -> bool:
-        """Wait until all is sent; return whether it is. After a failure, wait for one attempt."""
+        """Wait until all is sent; return whether it is. After a failure, wait for one attempt.
+
+        A failure that lasts ends no wait: the courier continues with the next key at once, and
+        holds the claim of an outbox meanwhile.
+        """
         with self._changed:
             before, self._hurry = self._failures, True
             self._changed.notify_all()
@@ -174,7 +178,8 @@ class Courier:
             try:
                 self._sender.send(key)
                 self._error, pause = None, _FIRST_PAUSE
-                self._lasting.pop(key, None)
+                if self._lasting.pop(key, None):
+                    self._reported.discard(True)
             except _LASTING as error:
                 self._lasting[key] = error
                 self._failed(error)
@@ -196,11 +201,11 @@ class Courier:
             return key
 
     def _failed(self, error: Exception) -> None:
+        is_lasting = isinstance(error, _LASTING)
         with self._changed:
             self._error = error
-            self._failures += 1
+            self._failures += not is_lasting
             self._changed.notify_all()
-        is_lasting = isinstance(error, _LASTING)
         if is_lasting not in self._reported:
             self._reported.add(is_lasting)
             show(
