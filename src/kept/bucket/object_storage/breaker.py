@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import Unreachable
 
@@ -17,42 +17,58 @@ _breakers: dict[str, Breaker] = {}
 _lock = threading.Lock()
 
 
+class Silence(NamedTuple):
+    """That a location has answered no request for some time, although some are under way."""
+
+    location: str
+    seconds: float
+    uploaded: int  # bytes of the large uploads under way
+
+
 class Breaker:
     """Refuses requests to one location for a while after a time-out. For many threads.
 
     It does not count a time-out during which the location has answered another request.
     """
 
-    def __init__(self, location: str) -> None:
-        self._location = location
+    def __init__(self, location: str, refused: str = "request") -> None:
+        """Take a location, and what the breaker refuses, for messages."""
+        self._location, self._refused = location, refused
         self._answered = self._closed_until = float("-inf")
         self._pause = _FIRST_PAUSE
-        self._asked: dict[int, float] = {}  # requests under way, by thread: when they have begun
+        # Requests under way, by thread: when they have begun, and the bytes of a large upload.
+        self._asked: dict[int, tuple[float, int]] = {}
 
     def check(self) -> None:
         """Raise Unreachable if the location is not to be asked yet."""
         left = self._closed_until - time.monotonic()
         if left > 0:
             raise Unreachable(
-                f"{self._location}: the server did not answer in time, so kept sends no request "
-                f"for {left:.0f} more seconds. Check the network and the endpoint"
+                f"{self._location}: the server did not answer in time, so kept sends no "
+                f"{self._refused} for {left:.0f} more seconds. Check the network and the endpoint"
             )
 
     @contextlib.contextmanager
-    def asking(self) -> Iterator[float]:
-        """Count a request as being under way; yields when it has begun."""
+    def asking(self, upload: int = 0) -> Iterator[float]:
+        """Count a request as being under way; yields when it has begun.
+
+        Pass the size of a large upload.
+        """
         thread = threading.get_ident()
-        self._asked[thread] = begun = time.monotonic()
+        begun = time.monotonic()
+        self._asked[thread] = begun, upload
         try:
             yield begun
         finally:
             self._asked.pop(thread, None)
 
     @property
-    def silence(self) -> float:
-        """For how many seconds the location has answered no request, although one is under way."""
-        begun = min(list(self._asked.values()), default=float("inf"))
-        return time.monotonic() - max(begun, self._answered)
+    def silence(self) -> Silence:
+        """For how long the location has answered no request, although one is under way."""
+        asked = list(self._asked.values())
+        begun = min((begun for begun, _ in asked), default=float("inf"))
+        seconds = time.monotonic() - max(begun, self._answered)
+        return Silence(self._location, seconds, sum(upload for _, upload in asked))
 
     def answered(self) -> None:
         """Note an answer, of whatever kind."""
@@ -77,7 +93,8 @@ def breaker_of(location: str) -> Breaker:
         return _breakers.setdefault(location, Breaker(location))
 
 
-def silent_for(seconds: float) -> list[str]:
+def silent_for(seconds: float) -> list[Silence]:
     """Return the locations that a request has waited for without any answer for so long."""
     with _lock:
-        return [place for place, breaker in _breakers.items() if breaker.silence >= seconds]
+        found = [breaker.silence for breaker in _breakers.values()]
+    return [silence for silence in found if silence.seconds >= seconds]

@@ -26,8 +26,10 @@ from kept.parallel import in_threads
 try:
     import obstore
 
+    from kept.bucket.object_storage.client import open_clients
     from kept.bucket.object_storage.listing import Lists
     from kept.bucket.object_storage.requests import OutOfRange, Requests
+    from kept.bucket.object_storage.uploads import AT_ONCE, Uploads, Value
 except ImportError:
     raise InvalidInput(
         "Stores in object storage need the package obstore: pip install 'kept[s3]' (or kept[gcs], "
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from kept.bucket.transfer import Transfer
 
 READERS = 8
-WRITERS = 8  # with blobs of up to 16 MiB, 128 MiB are in memory
+WRITERS = AT_ONCE  # with blobs of up to 16 MiB, 128 MiB are in memory
 RETRIES = 6
 _MULTIPART = 64 * 1024 * 1024  # kept's own blobs are smaller; S3 takes 5 GiB in one request
 _LARGE = 1024 * 1024  # an upload that may take long
@@ -69,7 +71,8 @@ class ObjectBucket:
         self._is_safe = False
         self._lock = threading.Lock()
         self._request = Requests(self._location, RETRIES)
-        self._store, self._uploads = self._request("", lambda: _clients(self._location))
+        clients = self._request("", lambda: open_clients(self._location, RETRIES))
+        self._store, self._upload = clients.store, Uploads(clients, self._request)
         self._lists = Lists(self._store, self._request, RETRIES)
 
     def __repr__(self) -> str:
@@ -177,14 +180,17 @@ class ObjectBucket:
         options: dict[str, Any] = {"mode": mode, "use_multipart": False}
         if size_of(parts) > _MULTIPART and mode == "overwrite":
             options |= {"use_multipart": True, "chunk_size": _MULTIPART // 4, "max_concurrency": 4}
-        client = self._uploads if size_of(parts) > _LARGE else self._store
         # obstore sends the buffers without a copy.
         buffers = [memoryview(part).cast("B") for part in parts]
-        self._request(
-            key,
-            lambda: obstore.put(client, key, iter(buffers), **options),
-            creates=mode == "create",
-        )
+
+        def put(client: Any) -> None:
+            obstore.put(client, key, iter(buffers), **options)
+
+        size, creates = size_of(parts), mode == "create"
+        if size > _LARGE:
+            self._upload(Value(key, size, min(size, _MULTIPART), creates=creates), put)
+        else:
+            self._request(key, lambda: put(self._store), creates=creates)
 
     def _tag(self, key: str) -> Any:
         return self._request(key, lambda: obstore.head(self._store, key)["e_tag"])
@@ -208,7 +214,10 @@ class ObjectBucket:
                     yield piece
 
         options: dict[str, Any] = {"use_multipart": True, "chunk_size": _PART, "max_concurrency": 1}
-        self._request(key, lambda: obstore.put(self._uploads, key, pieces(), **options))
+        self._upload(
+            Value(key, size_of(parts), _PART),
+            lambda client: obstore.put(client, key, pieces(), **options),
+        )
         transfer.moved(size_of(parts) - reported)
 
     def _create(self, key: str, parts: Parts) -> None:
@@ -273,9 +282,3 @@ def _range(start: int, length: int | None) -> Any:
     if length is not None:
         return {"range": (start, start + length)}
     return {"range": {"offset": start}} if start else None
-
-
-def _clients(location: str) -> tuple[Any, Any]:
-    from kept.bucket.object_storage.client import open_clients
-
-    return open_clients(location, RETRIES)
