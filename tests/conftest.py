@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import threading
@@ -26,30 +25,11 @@ KEY_ID, SECRET = "AKIAFAKEFAKEFAKE1234", "fake/Secret+fakeSecretfakeSecretfakeSe
 def moto():
     """The endpoint of an S3 server in this process."""
     pytest.importorskip("moto.server")
-    from moto.server import ThreadedMotoServer
+    from tests.servers import s3
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    server._server.app = atomic(server._server.app)
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
+    server, endpoint = s3.start()
+    yield endpoint
     server.stop()
-
-
-def atomic(app):
-    """Have moto's conditional writes come one by one, as S3 promises of them.
-
-    moto looks whether a key is there and then writes, so of two writers at once both may win (seen
-    once, of sixteen on a busy machine: it answered 200 twice to the same record).
-    """
-    lock = threading.Lock()
-
-    def one_by_one(environ, start_response):
-        conditional = "HTTP_IF_NONE_MATCH" in environ and environ["REQUEST_METHOD"] != "GET"
-        with lock if conditional else contextlib.nullcontext():
-            return app(environ, start_response)
-
-    return one_by_one
 
 
 @pytest.fixture

@@ -33,14 +33,6 @@ if TYPE_CHECKING:
 DAMAGES = (
     "cut", "empty", "grown", "delete", "first bit", "middle bit", "last bit", "random", "swap"
 )  # fmt: skip
-SERVER = """
-import sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-sys.stdin.read()
-"""
 BUCKET = "reliability"
 
 
@@ -185,13 +177,13 @@ def main(options: list[str]) -> Tally:
     subjects.prepare()
     total = Tally("objects", is_shown=True)
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "tests.servers.moto_process"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         assert server.stdout
         os.environ |= {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.stdout.readline().strip()}",
+            "AWS_ENDPOINT_URL": server.stdout.readline().strip(),
             "AWS_ACCESS_KEY_ID": "fake", "AWS_SECRET_ACCESS_KEY": "fake", "AWS_REGION": "us-east-1",
             "AWS_DEFAULT_REGION": "us-east-1",
         }  # fmt: skip

@@ -46,7 +46,7 @@ class Server:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         assert self.process.stdout
-        self.endpoint = f"http://127.0.0.1:{self.process.stdout.readline().strip()}"
+        self.endpoint = self.process.stdout.readline().strip()
         os.environ |= {"AWS_ACCESS_KEY_ID": "fake", "AWS_SECRET_ACCESS_KEY": "fakefake",
                        "AWS_REGION": "us-east-1"}  # fmt: skip
 

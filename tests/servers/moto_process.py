@@ -1,4 +1,4 @@
-"""moto in a process of its own: `python -m tests.servers.moto_process` prints its port.
+"""moto in a process of its own: `python -m tests.servers.moto_process` prints its endpoint.
 
 It ends with its standard input. Conditional writes come one by one. `/bulk/BUCKET/PREFIX` reads
 (GET), adds (PUT) or replaces (POST) all objects below a prefix, as a pickled dict.
@@ -6,15 +6,13 @@ It ends with its standard input. Conditional writes come one by one. `/bulk/BUCK
 
 from __future__ import annotations
 
-import logging
 import pickle
 import sys
 
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
-from moto.server import ThreadedMotoServer
 
-from tests.conftest import atomic
+from tests.servers import s3
 
 
 def with_bulk(app):
@@ -48,11 +46,9 @@ def bulk(method, bucket, prefix, body):
 
 
 def main():
-    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    server._server.app = with_bulk(atomic(server._server.app))
-    print(server.get_host_and_port()[1], flush=True)
+    server, endpoint = s3.start()
+    server._server.app = with_bulk(server._server.app)
+    print(endpoint, flush=True)
     sys.stdin.read()
 
 
