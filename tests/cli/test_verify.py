@@ -16,7 +16,7 @@ def test_a_sound_store(run, store):
     assert run("verify", "mnist:best").stdout == "1 version, 1.0 kB read: no damage\n"
     assert run.json("verify") == {
         "ok": True, "versions": 3, "chunks": 3, "bytes": 3003, "blobs": 3, "skipped": 0,
-        "all_blobs": 3, "problems": [],
+        "all_blobs": 3, "problems": [], "unread": [],
     }  # fmt: skip
 
 

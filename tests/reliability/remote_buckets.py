@@ -11,7 +11,6 @@ from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
 from tests.reliability.commands import HANG, TRACEBACK, Answer
 from tests.reliability.commands import kept as command
-from tests.reliability.remote_known import is_known
 from tests.reliability.remote_operations import WAITING, called
 from tests.reliability.remote_place import Place, short_limits
 from tests.reliability.remote_store import State, Tree, files_of, given, state_of_objects
@@ -59,7 +58,7 @@ class _Judge:
 
     def note(self, outcome: str, what: str) -> None:
         text = f"{self.case}: {what}"
-        self.tally.add("known" if is_known(outcome, text) else outcome, text)
+        self.tally.add(outcome, text)
 
     def counted(self, answer: Answer) -> Answer:
         self.tally.tried += 1

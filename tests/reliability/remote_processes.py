@@ -16,7 +16,6 @@ from kept.errors import KeptError, NotFound
 from kept.sync.mirror.replicate import Sync
 from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
-from tests.reliability.remote_known import is_known
 from tests.reliability.remote_operations import SILENCE
 from tests.reliability.remote_place import Place, short_limits
 from tests.reliability.remote_store import State, files_of, given, state_of
@@ -63,7 +62,7 @@ class _Case:
 
     def note(self, outcome: str, what: str) -> None:
         text = f"{self}: {what}"
-        self.tally.add("known" if is_known(outcome, text) else outcome, text)
+        self.tally.add(outcome, text)
 
     def errors(self) -> None:
         for path in Path().glob("*.error"):

@@ -21,7 +21,7 @@ BAD = (
     "lost", "wrong", "silent", "taken along", "unclear", "misreported", "doubled", "disordered",
     "false ok", "false damage", "tracebacks", "hangs",
 )  # fmt: skip
-COLUMNS = ("cases", "tried", "survived", "refused", *BAD, "exceptions", "known", "built on")
+COLUMNS = ("cases", "tried", "survived", "refused", *BAD, "exceptions", "built on")
 
 
 class Tally:

@@ -441,9 +441,10 @@ def test_object_storage(s3, file):
                     here -= 1
 
     report = kept.Store(Watched(store.bucket)).verify()
-    assert {p.key: p.where for p in report.problems} == {
-        flip: "m:v2", gone: "m:v3", forbidden: "m:v4"
-    }  # fmt: skip
+    assert {p.key: p.where for p in report.problems} == {flip: "m:v2", gone: "m:v3"}
+    (unread,) = report.unread
+    assert (unread.where, unread.key) == ("m:v4", forbidden)
+    assert unread.message.startswith(f"{forbidden} could not be read: 403 Forbidden")
     assert report.blobs == 12
     assert 2 <= most <= 8
 

@@ -14,10 +14,12 @@ from kept.progress import progress
 from kept.units import size_text
 
 if TYPE_CHECKING:
+    from kept.store.problems import Problem
     from kept.store.scrub.report import Report
     from kept.store.store import Store
 
 _DAMAGED = 4
+_UNREAD = 1
 
 
 @click.command()
@@ -43,6 +45,9 @@ def verify(
     Prints a line for each problem, and exits with 4 if there is one. Repairs nothing. With
     --signed-by, a version without a valid signature is a problem.
 
+    What a server refuses to send is no problem, but could not be read: it has a line, too, and
+    without a problem the exit code is 1.
+
     A check of more than some seconds notes in the cache folder of the user which blobs are sound.
     If it is interrupted, --resume continues there.
     """
@@ -56,7 +61,7 @@ def verify(
     else:
         _print_report(report, signed)
     if not report.ok:
-        ctx.exit(_DAMAGED)
+        ctx.exit(_DAMAGED if report.problems else _UNREAD)
 
 
 def _checked(store: Store, ref: str | None, how: dict[str, Any]) -> Report:
@@ -72,7 +77,7 @@ def _checked(store: Store, ref: str | None, how: dict[str, Any]) -> Report:
 def _print_report(report: Report, signed: Checked | None) -> None:
     if signed:
         signed.print()
-    for problem in report.problems:
+    for problem in (*report.problems, *report.unread):
         click.echo(clean(str(problem)))
     if report.continues:
         since = local_time(report.continues)
@@ -84,12 +89,15 @@ def _print_report(report: Report, signed: Checked | None) -> None:
             f"Random sample: {report.blobs + report.skipped:,} of {report.all_blobs:,} blobs"
         )
     read = f"{counted(report.versions, 'version')}, {size_text(report.bytes)} read"
-    found = "no damage" if report.ok else counted(len(report.problems), "problem")
+    found = counted(len(report.problems), "problem") if report.problems else "no damage"
+    if report.unread:
+        keys = {problem.key for problem in report.unread}
+        found += f" in what was read; {counted(len(keys), 'key')} could not be read, and nothing is"
+        found += " known about it" if len(keys) == 1 else " known about them"
     click.secho(f"{read}: {found}", fg="green" if report.ok else "red")
 
 
 def _print_report_json(report: Report, signed: Checked | None) -> None:
-    problems = [{"where": p.where, "message": p.message, "key": p.key} for p in report.problems]
     print_json(
         {
             "ok": report.ok,
@@ -99,7 +107,12 @@ def _print_report_json(report: Report, signed: Checked | None) -> None:
             "blobs": report.blobs,
             "skipped": report.skipped,
             "all_blobs": report.all_blobs,
-            "problems": problems,
+            "problems": _shapes(report.problems),
+            "unread": _shapes(report.unread),
             **({"signatures": signed.json()} if signed else {}),
         }
     )
+
+
+def _shapes(problems: list[Problem]) -> list[dict[str, str]]:
+    return [{"where": p.where, "message": p.message, "key": p.key} for p in problems]

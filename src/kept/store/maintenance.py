@@ -80,7 +80,9 @@ class Maintenance:
 
         A check of more than some seconds notes in the user's cache folder which blobs are sound. If
         it was interrupted, the same call with resume=True skips these, unless they were stored
-        again since. Raises InvalidInput, NotFound, or RemoteError if the store does not answer.
+        again since. What the server of object storage refuses to send, twice, is in the report as
+        unread, and not as a problem. Raises InvalidInput, NotFound, or RemoteError if the store
+        does not answer, or refuses a list.
         """
         from kept.store.scrub.options import Options
         from kept.store.verify import verify

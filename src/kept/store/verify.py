@@ -1,28 +1,32 @@
 """Reads a store again and checks every byte, or a sample. Reports, never repairs.
 
 Invariant: an error of one key hides no other. So each key is read inside its own try, and only
-errors that concern all keys (no connection, no memory) end the check.
+errors that concern all keys (no connection, a refused list, no memory) end the check. A key that a
+server refuses to send is unread: no damage, and not sound either.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from kept.errors import KeptError, KeyNotFound, StoreError
+from kept.errors import KeptError, KeyNotFound, RemoteError, StoreError
 from kept.parallel import mapped
 from kept.store.format_marker import FORMAT_KEY, check_format
 from kept.store.log.fence import lists, read_list
 from kept.store.log.history import version_records
+from kept.store.log.log import Logs
 from kept.store.log.records import number_of
 from kept.store.problems import Problem
 from kept.store.receipts import damaged_receipts, lost_end, readable_receipts
 from kept.store.scrub.blobs import READ_ERRORS, reason
 from kept.store.scrub.content import ContentCheck
+from kept.store.scrub.refusals import PatientBucket
 from kept.store.scrub.report import Report
 
 if TYPE_CHECKING:
+    from kept.bucket.base import Bucket
     from kept.store.log.events import Event, Fault, Item
-    from kept.store.log.log import Log, Logs
+    from kept.store.log.log import Log
     from kept.store.receipts import Receipt
     from kept.store.scrub.affected import Named
     from kept.store.scrub.options import Options
@@ -33,9 +37,13 @@ _FOLDERS = ("blobs/", "manifests/", "new/", "signatures/")
 def verify(logs: Logs, only: Named | None, options: Options) -> Report:
     """Check one version, or everything: see Store.verify."""
     report = Report()
+    patient = PatientBucket(logs.bucket)
+    if logs.bucket.is_remote:
+        logs = Logs(cast("Bucket", patient), logs.marker)
     versions = [only] if only else StoreCheck(logs, report).run()
     what = f"{only[0]}:v{only[1].index}" if only else ""
     ContentCheck(logs, options, report).run(versions, what)
+    patient.sort_out(report)
     return report
 
 
@@ -72,8 +80,10 @@ class StoreCheck:
     def _check_marker(self) -> None:
         try:
             problem = check_format(self._bucket).problem
+        except RemoteError:
+            raise
         except (*READ_ERRORS, StoreError) as error:
-            problem = reason(self._bucket, FORMAT_KEY, error)
+            problem = reason(FORMAT_KEY, error)
         if problem:
             self._found(FORMAT_KEY, problem, FORMAT_KEY)
 
@@ -121,7 +131,7 @@ class StoreCheck:
             self._found(name, lost_end(receipt, last), self._logs.of(name).records.key(last + 1))
 
     def _cannot_read(self, key: str, error: KeptError | OSError) -> None:
-        self._found(key, reason(self._bucket, key, error), key)
+        self._found(key, reason(key, error), key)
 
     def _found(self, where: str, message: str, key: str) -> None:
         self._report.problems.append(Problem(where, message, key))
@@ -164,7 +174,7 @@ class _LogCheck:
                 self._found(f"{key} differs from the records it covers", key)
 
     def _cannot_read(self, key: str, error: KeptError | OSError) -> None:
-        self._found(reason(self._log.bucket, key, error), key)
+        self._found(reason(key, error), key)
 
     def _found(self, message: str, key: str) -> None:
         self.problems.append(Problem(self.name, message, key))

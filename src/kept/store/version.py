@@ -174,7 +174,10 @@ class Version:
         return check_signed(self.store.log(self.name), self.record, public_keys(keys))
 
     def verify(self) -> Report:
-        """Re-read and re-hash the version; return a report, or raise Damaged."""
+        """Re-read and re-hash the version; return a report, or raise Damaged.
+
+        Raises RemoteError if the server does not answer, or refuses to send a part of it.
+        """
         report = self.store.verify(self.reference)
         report.raise_if_damaged()
         return report

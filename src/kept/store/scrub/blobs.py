@@ -13,11 +13,11 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.digest import digest
-from kept.errors import BucketNotFound, Damaged, KeptError, RemoteError, Unreachable, UnsafeServer
+from kept.errors import Damaged, KeptError
 from kept.parallel import mapped
 from kept.store.blobs.blob import bases_of, blob_key, read_blob
 from kept.store.content.manifest import Chunk, take_chunk
-from kept.store.format_marker import FORMAT_KEY
+from kept.store.scrub.refusals import Unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,8 +29,7 @@ READERS = 8  # blobs in memory at once, mostly of up to 16 MiB
 _LARGE = 24 * 1024 * 1024  # raw bytes; larger blobs are read one at a time
 _PLACE = struct.Struct(">32sQQ")  # digest, offset and size of a chunk, which comes last
 _SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # of this process, not of a key
-_OF_ALL_KEYS = (Unreachable, BucketNotFound, UnsafeServer)
-READ_ERRORS = (Damaged, OSError, RemoteError)  # of which reason() says whether they concern one key
+READ_ERRORS = (Damaged, OSError)  # of which reason() says whether they concern one key
 
 
 class BlobFault(NamedTuple):
@@ -112,16 +111,11 @@ def read(bucket: Bucket, needs: Needs, blob: str) -> Read:
     return Read(blob, len(chunks), needs.size(blob), list(_faults(bucket, blob, chunks)))
 
 
-def reason(bucket: Bucket, key: str, error: KeptError | OSError) -> str:
+def reason(key: str, error: KeptError | OSError) -> str:
     """Return what an error says of a key; raise it again if it does not concern that key alone."""
     if isinstance(error, OSError):
         if error.errno in _SHORTAGES:
             raise error
-        return f"{key} cannot be read: {error}"
-    if isinstance(error, RemoteError):
-        if isinstance(error, _OF_ALL_KEYS):
-            raise error
-        bucket.get(FORMAT_KEY)  # the same error if it concerns the whole bucket
         return f"{key} cannot be read: {error}"
     return str(error)
 
@@ -137,8 +131,11 @@ def is_missing(bucket: Bucket, key: str) -> bool:
 def _faults(bucket: Bucket, blob: str, chunks: list[Chunk]) -> Iterator[BlobFault]:
     try:
         raw = read_blob(bucket, blob, lent=True)
+    except Unread as error:
+        yield BlobFault(blob, error.key, str(error))
+        return
     except READ_ERRORS as error:
-        yield _culprit(bucket, blob, reason(bucket, blob_key(blob), error))
+        yield _culprit(bucket, blob, reason(blob_key(blob), error))
         return
     for chunk in chunks:
         try:
@@ -157,7 +154,7 @@ def _culprit(bucket: Bucket, blob: str, message: str) -> BlobFault:
         try:
             read_blob(bucket, base, lent=True)
         except READ_ERRORS as error:
-            why = reason(bucket, blob_key(base), error)
+            why = reason(blob_key(base), error)
             text = f"{blob_key(blob)} is the difference to a base that cannot be read: {why}"
             return BlobFault(blob, blob_key(base), text)
     return BlobFault(blob, blob_key(blob), message)

@@ -13,6 +13,7 @@ from kept.store.problems import Problem
 from kept.store.scrub.affected import Finding, affected
 from kept.store.scrub.blobs import READ_ERRORS, Needs, is_missing, read_all, reason
 from kept.store.scrub.metered import MeteredBucket
+from kept.store.scrub.refusals import Unread
 from kept.store.scrub.resumable import Bookmark, marks
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class ContentCheck:
         try:
             existing = set(self._bucket.keys("manifests/"))
         except READ_ERRORS as error:
-            reason(self._bucket, "manifests/", error)
+            reason("manifests/", error)
             existing = set()
         return [v for v in versions if not v[1].deleted or manifest_key(v[1].manifest) in existing]
 
@@ -76,9 +77,10 @@ class ContentCheck:
         key = manifest_key(record.manifest)
         try:
             return read_manifest(self._bucket, record)
+        except Unread as error:
+            return Finding(name, record, error.key, str(error), is_missing=False)
         except READ_ERRORS as error:
-            why = reason(self._bucket, key, error)
-            return Finding(name, record, key, why, is_missing(self._bucket, key))
+            return Finding(name, record, key, reason(key, error), is_missing(self._bucket, key))
 
     def _read_blobs(self, what: str) -> dict[str, list[BlobFault]]:
         """Read the blobs that the options choose; return the faults of each that has any."""
