@@ -145,7 +145,7 @@ class _Newest(NamedTuple):
 
 def _newest(view: View) -> _Newest:
     newest: VersionRecord | None = None
-    for record in version_records(view.items()):
+    for record in version_records(view.facts()):
         newest = newest or record
         if not record.deleted:
             return _Newest(newest, record)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
+from kept.errors import Damaged
 from kept.names import parse_reference
 from kept.store.format_marker import check_format
 from kept.store.log.log import Logs
@@ -116,6 +118,8 @@ class Maintenance:
     def compact(self, name: str | None = None, *, progress: Progress | None = None) -> Compacted:
         """Store the versions of an artifact, or all, in less room; return the savings.
 
+        Records that only gcs need are folded away from what readers read.
+
         The content of versions stays the same. Any thread or process may use the store meanwhile,
         and a crash does no harm. progress is called with the versions done and in all.
 
@@ -123,6 +127,9 @@ class Maintenance:
         """
         from kept.store.compact.compactor import Compactor
 
+        for each in [name] if name else self.logs.names():
+            with contextlib.suppress(Damaged, OSError):  # readers can do without folded pages
+                self.logs.of(each).fold()
         return Compactor(self.bucket).compact_all(all_records(self.logs, name), progress)
 
     def usage(self, name: str | None = None) -> Usage:

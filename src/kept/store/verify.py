@@ -172,6 +172,15 @@ class _LogCheck:
                 continue
             if any(events.get(event["number"], event) != event for event in page):
                 self._found(f"{key} differs from the records it covers", key)
+        for number in pages.folded.numbers():
+            key = pages.folded.key(number)
+            try:
+                if not pages.folded.is_of(number, events):
+                    self._found(f"{key} is damaged, or differs from the records it covers", key)
+            except KeyNotFound:  # a later one has just replaced it
+                continue
+            except READ_ERRORS as error:
+                self._cannot_read(key, error)
 
     def _cannot_read(self, key: str, error: KeptError | OSError) -> None:
         self._found(reason(key, error), key)

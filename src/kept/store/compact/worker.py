@@ -95,7 +95,7 @@ def main(folder: str, name: str, parent: int, *, smallest: bool) -> int:
         check_format(bucket)
         log = Logs(bucket).of(name)
         while orders.next_round():
-            newest_first = live(log.view().items())
+            newest_first = live(log.view().facts())
             for _ in compactor.steps(name, list(newest_first)[::-1]):
                 orders.look()
     except _Over:

@@ -21,9 +21,6 @@ def put_manifest(bucket: Bucket, name: str, encoded: bytes) -> None:
     The second put renews the time of storing, which a gc compares, and repairs a damaged value.
     """
     key = manifest_key(name)
-    if not bucket.is_remote:  # in a folder each gc puts fences into all logs
-        bucket.put(key, [encoded])
-        return
     try:
         bucket.put_if_absent(key, [encoded])
     except KeyExists:
@@ -38,6 +35,6 @@ def shared_key(name: str) -> str:
 
 def forget_shared(bucket: Bucket, keys: Iterable[str]) -> None:
     """Remove the notes of manifests that a gc deletes next: no version needs them."""
-    noted = set(bucket.keys(SHARED)) if bucket.is_remote else set()
+    noted = set(bucket.keys(SHARED))
     for key in noted & {shared_key(key.rpartition("/")[2].removesuffix(".json")) for key in keys}:
         bucket.delete(key)

@@ -147,7 +147,7 @@ class _Run:
         for name in self._names.look():
             log = self._logs.of(name)
             view = log.view()
-            if not any(record.expires for record in live(view.items())):
+            if not any(record.expires for record in live(view.facts())):
                 continue
             if dry_run:
                 decisions = plan_prune(view, None)
@@ -238,7 +238,7 @@ class _Run:
                 self._list.remove()
 
     def _mark(self, name: str, view: View) -> None:
-        found = version_records(view.items())
+        found = version_records(view.facts())
         self._marks.add(name, (self._as_planned(name, record) for record in found))
 
     def _as_planned(self, name: str, record: VersionRecord) -> VersionRecord:

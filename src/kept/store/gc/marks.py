@@ -30,6 +30,11 @@ def deleted_by(record: VersionRecord, moment: datetime) -> bool:
     return record.deleted_at is not None and datetime.fromisoformat(record.deleted_at) <= moment
 
 
+def is_manifest(key: str) -> bool:
+    """Return whether a key has the form of a manifest's key."""
+    return bool(_MANIFEST.fullmatch(key))
+
+
 class Doomed(NamedTuple):
     """A blob or manifest that no version needs."""
 
@@ -91,7 +96,7 @@ class Marks:
 
     def unneeded(self) -> Iterator[Item]:
         """Yield the manifests and blobs that no version needs, also not as a base."""
-        manifests = [i for i in self._bucket.items("manifests/") if _MANIFEST.fullmatch(i.key)]
+        manifests = [i for i in self._bucket.items("manifests/") if is_manifest(i.key)]
         # Manifests first: undelete looks at them first, so gc deletes them first.
         yield from (item for item in manifests if item.key not in self._needed)
         blobs = [item for item in self._bucket.items("blobs/") if _BLOB.fullmatch(item.key)]
@@ -133,7 +138,7 @@ class Marks:
         A manifest without chunks stays: it cannot be stored under another name.
         """
         found = dict.fromkeys(keys, LEFT_OVER)
-        manifests = [key for key in found if _MANIFEST.fullmatch(key)]
+        manifests = list(filter(is_manifest, found))
         read = mapped(self._read_any, manifests, self._bucket.concurrency)
         for key, manifest in zip(manifests, read, strict=True):
             blobs = {blob_key(chunk.blob) for chunk in manifest.chunks()} if manifest else None

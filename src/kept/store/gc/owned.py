@@ -1,32 +1,35 @@
-"""The gc of one artifact in object storage: its cost depends on what the artifact has changed.
+"""The gc of one artifact: it neither reads nor writes the log of another one.
 
-It frees blobs that this process itself has stored, and reads the log of no other artifact. Who
-needs a blob is in the manifests: each writer stores its manifest, then lists gc/ again, and only
-then creates its record. docs/format.md ("The collector of one artifact") has the protocol and why
-it loses nothing. Everything else waits for the gc in collector.py.
+Who needs a blob is in the manifests: each writer stores its manifest, then lists gc/ again, and
+only then creates its record. docs/format.md ("The collector of one artifact") has the protocol and
+why it loses nothing. Everything else waits for the gc in collector.py.
+
+In object storage it frees only blobs that this process itself has stored, because these need no
+look at older manifests. In a folder it reads all manifests, each once, and which blobs are bases.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from kept.digest import digest
 from kept.errors import Damaged, KeptError, KeyExists, KeyNotFound
 from kept.parallel import in_threads, mapped
-from kept.store.blobs.blob import blob_key
-from kept.store.content.manifest import manifest_key
+from kept.store.blobs.blob import bases_lock, blob_key
 from kept.store.content.put_manifest import SHARED, shared_key
 from kept.store.content.read_manifest import decode_manifest
 from kept.store.encoding import MOST_VALUE, again_if_damaged, read_bounded
-from kept.store.gc.marks import FinalDeletions
+from kept.store.gc.choice import Choice
+from kept.store.gc.marks import FinalDeletions, is_manifest
 from kept.store.gc.own_list import ABANDONED, Others, OwnList
+from kept.store.gc.pinned import Bases
 from kept.store.log.fence import marked_blob, round_key, round_of
-from kept.store.log.history import version_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import timedelta
 
     from kept.store.log.log import Logs, View
@@ -34,20 +37,26 @@ if TYPE_CHECKING:
 _YOUNG = 60.0  # seconds; times of storing are cut to seconds, and a clock can be set a little
 _BATCH = 64  # deletions between two checks that the own list still exists
 
-Keys = frozenset[str]
+Keys = tuple[str, ...]
 
 
 class OwnedBlobs:
-    """The blobs that this process has stored for one artifact, and how it frees them."""
+    """The blobs that this process has stored for one artifact, and how it frees them.
+
+    In a folder also those that earlier processes have stored.
+    """
 
     def __init__(self, logs: Logs, name: str) -> None:
         self._logs, self._log, self._bucket = logs, logs.of(name), logs.bucket
         self._before: dict[str, float] | None = None  # manifests that were in place, and times
         self._blobs: set[str] = set()  # that were missing after that, and were stored then
         self._contents: dict[str, Keys] = {}  # the blobs of manifests that were read
+        self._ends: dict[str, int] = {}  # of blobs in these: the least number of raw bytes
 
     def committed(self, written: Iterable[str]) -> None:
         """Note what a commit of this process has stored; costs a listing the first time."""
+        if not self._bucket.is_remote:
+            return
         if self._before is not None:
             self._blobs.update(map(blob_key, written))
             return
@@ -62,11 +71,17 @@ class OwnedBlobs:
         Raises Damaged if a list or a manifest shows that the store cannot be understood.
         """
         final = FinalDeletions(datetime.now(UTC) - grace, by_rules_of=self._log.name)
-        if not self._blobs:
+        if self._bucket.is_remote and not self._blobs:
             return 0
         self._logs.check()
+        # No blob gets a base while the lock is held, so what blobs need stays the same.
+        with self._bucket.spending_reserve(), bases_lock(self._bucket, wait=True):
+            return self._collect(Choice(self, final))
+
+    def _collect(self, choice: Choice) -> int:
         listed = self._manifests()
-        doomed = self._chosen(self._log.view(), final, listed)
+        self._contents = {k: v for k, v in self._contents.items() if k in listed}
+        doomed = choice.of(self._log.view(), listed)
         if not doomed:
             return 0
         own = OwnList(self._bucket)
@@ -76,13 +91,11 @@ class OwnedBlobs:
             found = own.all_keys()
             others = Others(self._bucket, found, own.key, ABANDONED.total_seconds())
             number = self._begin_round(found)
-            doomed = self._still(self._fenced(own), final, listed, doomed)
-            doomed -= {blob_key(blob) for blob in map(marked_blob, found) if blob}
-            for start in range(0, len(doomed), _BATCH):
+            freed = self._still(choice, self._fenced(own), listed, found)
+            for start in range(0, len(freed), _BATCH):
                 own.check()
                 has_deleted = True
-                # Manifests last in the alphabet, first here: undelete looks at them first.
-                batch = sorted(doomed, reverse=True)[start : start + _BATCH]
+                batch = freed[start : start + _BATCH]
                 in_threads(self._bucket.delete, batch, self._bucket.concurrency)
                 self._blobs.difference_update(batch)
         except BaseException:
@@ -92,48 +105,24 @@ class OwnedBlobs:
             raise
         self._end(own, found, number)
         others.remove()
-        return len(doomed)
-
-    def _chosen(self, view: View, final: FinalDeletions, listed: dict[str, float]) -> set[str]:
-        """Return the keys that no version needs, as far as the lists and manifests say now."""
-        needed, ruled_out, own = set[str](), set[str](), set[str]()
-        for record in version_records(view.items()):
-            key = manifest_key(record.manifest)
-            own.add(key)
-            if final.include(self._log.name, record):
-                ruled_out.add(key)
-            elif key in listed:
-                needed.add(key)
-            elif not record.deleted:
-                raise Damaged(
-                    f"{self._bucket.location}: {key} of {self._log.name}:v{record.index} is "
-                    "missing, or a list is old or incomplete. So the gc deletes nothing. Run "
-                    "kept verify."
-                )
-        ruled_out = {key for key in ruled_out - needed if key in listed}
-        if not ruled_out:
-            return set()
-        before = self._before or {}
-        others = {k for k in listed.keys() - own if before.get(k) != listed[k]}
-        kept = self._blobs_of(needed | others)
-        chosen: set[str] = set()
-        for key in ruled_out:
-            blobs = (self._blobs_of([key]) & self._blobs) - kept
-            chosen |= {key, *blobs} if blobs else set()
-        return chosen
+        return len(freed)
 
     def _still(
-        self, view: View, final: FinalDeletions, listed: dict[str, float], doomed: set[str]
-    ) -> set[str]:
-        """Return which of the condemned keys no version needs, in the records before the fence."""
+        self, choice: Choice, view: View, listed: dict[str, float], lists: Iterable[str]
+    ) -> list[str]:
+        """Return which of the condemned keys no version needs, in the records before the fence.
+
+        Manifests are last in the alphabet, and first here: undelete looks at them first.
+        """
         now = self._manifests()
         noted = set(self._bucket.keys(SHARED))
-        shared = {
+        choice.spared |= {
             key
-            for key in doomed & now.keys()
+            for key in (choice.condemned or set()) & now.keys()
             if now[key] != listed[key] or shared_key(_name(key)) in noted
         }
-        return (doomed & self._chosen(view, final, now)) - shared - self._blobs_of(shared)
+        choice.damaged = {blob_key(blob) for blob in map(marked_blob, lists) if blob}
+        return sorted(choice.of(view, now), reverse=True)
 
     def _fenced(self, own: OwnList) -> View:
         """Put a fence into the artifact's own log; return the log before it."""
@@ -156,9 +145,19 @@ class OwnedBlobs:
                 self._bucket.delete(key)
 
     def _manifests(self) -> dict[str, float]:
-        return {item.key: item.stored for item in self._bucket.items("manifests/")}
+        items = self._bucket.items("manifests/")
+        return {item.key: item.stored for item in items if is_manifest(item.key)}
 
-    def _blobs_of(self, manifests: Iterable[str]) -> set[str]:
+    def may_need(self, listed: Mapping[str, float]) -> set[str]:
+        """Return the manifests that may name a blob that this process may free."""
+        before = self._before or {}
+        return {key for key in listed if before.get(key) != listed[key]}
+
+    def freeable(self, blobs: set[str]) -> set[str]:
+        """Return which blobs this process may free, if no version needs them."""
+        return blobs & self._blobs if self._bucket.is_remote else blobs
+
+    def blobs_of(self, manifests: Iterable[str]) -> set[str]:
         """Return the blobs of manifests; each is read once by this process.
 
         A manifest that is missing by now needs nothing. Raises Damaged if one cannot be read.
@@ -168,21 +167,31 @@ class OwnedBlobs:
         read = mapped(self._read, unread, self._bucket.concurrency)
         for key, blobs in zip(unread, read, strict=True):
             if blobs is not None:
-                self._contents[key] = blobs
+                self._contents[key] = tuple(map(sys.intern, blobs))
+                for blob, end in blobs.items():
+                    self._ends[blob] = max(self._ends.get(blob, 0), end)
         return {blob for key in wanted for blob in self._contents.get(key, ())}
 
-    def _read(self, key: str) -> Keys | None:
+    def bases(self) -> Bases:
+        """Return what blobs need as bases."""
+        return Bases(self._bucket, self._ends)
+
+    def _read(self, key: str) -> dict[str, int] | None:
         try:
             return again_if_damaged(lambda: self._decoded(key))
         except KeyNotFound:
             return None
 
-    def _decoded(self, key: str) -> Keys:
+    def _decoded(self, key: str) -> dict[str, int]:
+        """Return the blobs of a manifest, each with the end of its last chunk."""
         data = read_bounded(self._bucket, key, MOST_VALUE)
         if digest(data) != _name(key):
             raise Damaged(f"{key} is damaged: it has another digest than its name")
-        manifest = decode_manifest(data, key, self._bucket)
-        return frozenset(blob_key(chunk.blob) for chunk in manifest.chunks())
+        ends: dict[str, int] = {}
+        for chunk in decode_manifest(data, key, self._bucket).chunks():
+            blob = blob_key(chunk.blob)
+            ends[blob] = max(ends.get(blob, 0), chunk.offset + chunk.size)
+        return ends
 
 
 def _name(key: str) -> str:

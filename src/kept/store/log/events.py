@@ -20,7 +20,7 @@ from kept.names import is_word
 from kept.store.encoding import Json, canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 Event = dict[str, Any]
 LIMIT = 2**63  # numbers in a store are smaller
@@ -100,6 +100,19 @@ def follows(event: Event, before: Event | None, seal: str | None = None) -> bool
 def is_repaired(event: Event) -> bool:
     """Return whether a repair has written an event in the place of a lost one."""
     return "lost" in event or "replaces" in event or REPAIRED in event.get("metadata", ())
+
+
+def is_fence(event: Event) -> bool:
+    """Return whether an event says that a gc is about to delete."""
+    return event["event"] == "alias" and "gc" in event
+
+
+def certain(items: Iterable[Item]) -> Iterator[Event]:
+    """Yield events; raises Damaged at the first fault."""
+    for item in items:
+        if isinstance(item, Fault):
+            raise Damaged(refusal([item]))
+        yield item
 
 
 def check_event(event: Json, artifact: str, number: int) -> None:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, TypeVar
 from kept.digest import digest
 from kept.errors import Damaged, KeptError, KeyNotFound, StoreError
 from kept.store.encoding import MOST_VALUE, Json, again_if_damaged, canonical, parse, read_bounded
+from kept.store.log.events import is_fence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from kept.bucket.base import Bucket
-    from kept.store.log.events import Event
     from kept.store.log.log import Log, View
 
 T = TypeVar("T")
@@ -50,9 +50,8 @@ class WriteFence:
         Callers have stored the manifest before, durably: so a gc that begins later sees it. Raises
         Damaged if the log has a fault.
         """
-        is_remote = view.log.bucket.is_remote  # in a folder each gc puts fences into all logs
-        if is_remote and not self.gcs.issuperset({k for k in _below_lists(view) if _is_gc(k)}):
-            raise CommitConflict
+        if not self.gcs.issuperset(key for key in _below_lists(view) if _is_gc(key)):
+            raise CommitConflict  # a gc of another artifact puts no fence into this log
         view.check()
         for event in view.backwards():
             if event["number"] <= self.view.head:
@@ -232,8 +231,3 @@ def _read_list(bucket: Bucket, name: str) -> list[str]:
     if value.get("blake3", digest(canonical(keys))) != digest(canonical(keys)):
         raise Damaged(f"{name} is damaged: its keys do not match their checksum. Run kept repair.")
     return keys
-
-
-def is_fence(event: Event) -> bool:
-    """Return whether an event says that a gc is about to delete."""
-    return event["event"] == "alias" and "gc" in event

@@ -26,11 +26,13 @@ from kept.store.log.events import (
     Fault,
     Item,
     Wrong,
+    certain,
     follows,
     is_repaired,
     link_to,
     refusal,
 )
+from kept.store.log.folded import is_mostly_fences
 from kept.store.log.pages import Pages, page_end
 from kept.store.log.records import Records, number_of
 from kept.units import time_text
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kept.bucket.base import Bucket
+    from kept.store.log.folded import FoldedPages
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +73,29 @@ class View:
 
         A log with a fault may have had one.
         """
-        return any(isinstance(i, Fault) or i["event"] == "version" for i in self.items())
+        return any(isinstance(i, Fault) or i["event"] == "version" for i in self.facts())
 
     def backwards(self) -> Iterator[Event]:
         """Yield the events from the newest to the first; raises Damaged at the first fault."""
-        for item in self.items():
-            if isinstance(item, Fault):
-                raise Damaged(refusal([item]))
-            yield item
+        return certain(self.items())
 
     def items(self) -> Iterator[Item]:
         """Yield the events from the newest to the first, and faults in their places."""
+        return self._items(None)
+
+    def facts(self) -> Iterator[Item]:
+        """Yield the same, without the fences that are folded away: only writers need them."""
+        return self._items(self.log.pages.folded)
+
+    def _items(self, folded: FoldedPages | None) -> Iterator[Item]:
         yield from reversed(self.tail)
         number, after = self.paged, self.tail[0] if self.tail else None
         while number:
-            page = self.log.pages.remembered(number) if number == page_end(number) else None
-            if page is None:
-                newest = self.log.records.read_or_fault(number)
-                number -= 1
-            else:
-                newest = page[-1]
-                number -= len(page)
+            page = folded.cached(number) if folded else None
+            if page is None and number == page_end(number):
+                page = self.log.pages.remembered(number)
+            newest = self.log.records.read_or_fault(number) if page is None else page[-1]
+            number = page[0]["number"] - 1 if page else number - 1
             if isinstance(after, dict) and isinstance(newest, dict) and not follows(after, newest):
                 yield self.log.unlinked(after)
             yield newest
@@ -273,6 +278,11 @@ class Log:
                 return number, listed
         return 0, self.records.numbers()
 
+    def fold(self) -> None:
+        """Fold the fences away from what readers read, if that saves pages."""
+        view = self.view()
+        self.pages.folded.write(view.paged, certain(view.facts()))
+
     def _keep(self, view: View) -> None:
         """Keep the view, and write a page when enough records have come since the last."""
         end = page_end(view.head)
@@ -280,6 +290,8 @@ class Log:
             # The commit stands without its page; a later commit writes the page if this cannot.
             with contextlib.suppress(KeptError, OSError):
                 self.pages.write(end, view.backwards())
+                if is_mostly_fences(view.tail):
+                    self.pages.folded.write(end, certain(view.facts()))
                 view = View(self, end, tuple(i for i in view.tail if number_of(i) > end))
         self._view = view
 

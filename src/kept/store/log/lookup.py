@@ -36,7 +36,7 @@ def records_of(view: View, *, deleted: bool = False) -> Iterator[VersionRecord]:
     At the end a DamageWarning names each fault of the log.
     """
     faults: list[Fault] = []
-    for record in version_records(view.items(), faults):
+    for record in version_records(view.facts(), faults):
         if deleted or not record.deleted:
             yield record
     warn(view.log.name, (fault.message for fault in faults))
@@ -70,7 +70,7 @@ def _all(logs: Logs) -> Iterator[tuple[str, list[VersionRecord], list[Fault]]]:
 
     def read(name: str) -> tuple[str, list[VersionRecord], list[Fault]]:
         faults: list[Fault] = []
-        return name, list(version_records(logs.of(name).view().items(), faults)), faults
+        return name, list(version_records(logs.of(name).view().facts(), faults)), faults
 
     return mapped(read, list(logs.names()), logs.bucket.concurrency)
 
@@ -91,7 +91,7 @@ def find(view: View, wanted: Reference, *, deleted: bool = False) -> VersionReco
     newer record that cannot be read could be the newest version, or move the alias.
     """
     faults: list[Fault] = []
-    for record in version_records(view.items(), faults):
+    for record in version_records(view.facts(), faults):
         is_newest = _selector(wanted) == LATEST and not record.deleted
         if (is_newest or matches(record, wanted)) and (deleted or not record.deleted):
             if record.is_uncertain and wanted.index is None and wanted.digest is None:
@@ -116,7 +116,7 @@ def _selector(wanted: Reference) -> str:
 
 def _not_found(view: View, wanted: Reference) -> str:
     """Return the error message for a version that the artifact lacks."""
-    every = list(version_records(view.items()))[::-1]
+    every = list(version_records(view.facts()))[::-1]
     gone = [record for record in every if record.deleted and matches(record, wanted)]
     existing = [record for record in every if not record.deleted]
     selector = _selector(wanted)

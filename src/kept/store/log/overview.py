@@ -106,7 +106,7 @@ def _end(logs: Logs, name: str, record: int) -> _End | None:
 
 
 def _summary(view: View, faults: list[Fault]) -> Summary | None:
-    every = list(version_records(view.items(), faults))
+    every = list(version_records(view.facts(), faults))
     if not every and not faults:  # a gc puts its fence into other logs, too
         return None
     live = [record for record in every if not record.deleted]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from typing import TYPE_CHECKING
 
 from kept.errors import Damaged, KeyExists, KeyNotFound
@@ -20,16 +21,15 @@ from kept.store.encoding import (
     with_small_integers,
 )
 from kept.store.log.events import Event, check_event
-from kept.store.log.records import numbers_in
+from kept.store.log.folded import BIG_PAGE, PAGE, FoldedPages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from kept.bucket.base import Bucket, Buffer
 
-PAGE = 64
 _HELD = 8 * 1024 * 1024  # bytes of the pages of one log that a process remembers
-BIG_PAGE = 8 * PAGE  # parsed at once it stays in the cache: 4096 took half as long again
+_NAME = re.compile(r"[0-9]{20}\.json")
 
 
 def page_end(number: int) -> int:
@@ -44,6 +44,7 @@ class Pages:
         self._bucket, self._artifact = bucket, artifact
         self._folder = f"artifacts/{artifact}/state/"
         self._held: dict[int, bytes] = {}
+        self.folded = FoldedPages(bucket, artifact)  # those that numbers has found
 
     def key(self, number: int) -> str:
         """Return the key of the page that ends with record number."""
@@ -51,11 +52,10 @@ class Pages:
 
     def numbers(self) -> list[int]:
         """Return the numbers of the existing pages, ascending."""
-        return [
-            number
-            for number in numbers_in(self._bucket, self._folder)
-            if number == page_end(number)
-        ]
+        names = list(self._bucket.names(self._folder, f"{0:020d}.json"))
+        self.folded.look(names)
+        found = (int(name.removesuffix(".json")) for name in names if _NAME.fullmatch(name))
+        return [number for number in found if number == page_end(number)]
 
     def read(self, number: int) -> list[Event]:
         """Return the events of the page that ends at number; raises KeyNotFound or Damaged."""

@@ -7,6 +7,7 @@ no version has. If nothing is left, a record marks the place, so that no number 
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.digest import digest
@@ -263,6 +264,11 @@ class LogRepair:
             data = self._log.pages.made_of(number, by_number)
             key = self._log.pages.key(number)
             plan.steps.append(Write(key, data, why) if data else SetAside(key, "a damaged cache"))
+        folded = self._log.pages.folded
+        for number in folded.numbers():
+            with contextlib.suppress(KeyNotFound):
+                if not folded.is_of(number, by_number):
+                    plan.steps.append(SetAside(folded.key(number), "a damaged cache"))
 
 
 def _events(log: Log) -> list[Event]:

@@ -270,6 +270,6 @@ def _append(bucket: Bucket, step: Append) -> None:
             return  # an earlier repair was cut off after this step
         if event["event"] == "version":
             with contextlib.suppress(StopIteration):
-                event = event | {"index": next(version_records(view.items())).index + 1}
+                event = event | {"index": next(version_records(view.facts())).index + 1}
         if log.append_after(view, event):
             return

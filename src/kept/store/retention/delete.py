@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from kept.digest import digest
 from kept.errors import Damaged, VersionGone, VersionInUse
 from kept.names import LATEST
 from kept.parallel import mapped
@@ -40,7 +41,7 @@ def delete(log: Log, index: int, *, force: bool) -> None:
     """Delete a version that is not deleted yet; raises VersionInUse, see Store.delete."""
     with log.bucket.spending_reserve():  # a record frees no room, but the gc after it does
         for view in log.views():
-            now = next((r for r in live(view.items()) if r.index == index), None)
+            now = next((r for r in live(view.facts()) if r.index == index), None)
             if now is None:
                 return  # another writer was faster
             own = [alias for alias in now.aliases if alias != LATEST]
@@ -57,7 +58,7 @@ def undelete(log: Log, index: int) -> None:
     """Take the deletion of a version back; raises VersionGone."""
 
     def build(fence: WriteFence) -> None:
-        found = (r for r in version_records(fence.view.items()) if r.index == index)
+        found = (r for r in version_records(fence.view.facts()) if r.index == index)
         record = next(found, None)
         if record is None or not record.deleted:
             return
@@ -177,5 +178,8 @@ def _check_content(log: Log, record: VersionRecord, condemned: frozenset[str]) -
     sizes = mapped(log.bucket.size, sorted(blobs), log.bucket.concurrency)
     if blobs & condemned or None in list(sizes):
         raise gone
-    if log.bucket.is_remote:  # a gc that reads no logs sees by this who needs the content again
-        put_manifest(log.bucket, record.manifest, manifest.encode())
+    # A gc of another artifact reads no logs: it sees by this that a version needs the content.
+    encoded = manifest.encode()
+    if digest(encoded) != record.manifest:  # it has keys that this kept does not know
+        encoded = bytes(log.bucket.get(key))
+    put_manifest(log.bucket, record.manifest, encoded)

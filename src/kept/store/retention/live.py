@@ -109,7 +109,7 @@ class _Fold:
 def _read(view: View) -> _Fold:
     fold = _Fold(view.head)
     found: list[VersionRecord] = []
-    for record in version_records(view.items()):
+    for record in version_records(view.facts()):
         fold.newest = max(fold.newest, record.index)
         if not record.deleted:
             found.append(record)

@@ -132,7 +132,7 @@ class ContentCheck:
 
     def _alive(self, name: str) -> set[int]:
         """Return the versions of an artifact that are not deleted now; some were at the start."""
-        return {record.index for record in live(self._logs.of(name).view().items(), [])}
+        return {record.index for record in live(self._logs.of(name).view().facts(), [])}
 
 
 def _problem(finding: Finding) -> Problem:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kept.bucket.transfer import Transfer
 from kept.errors import ArtifactNotFound, Damaged, Diverged
-from kept.store.log.fence import WriteFence, is_fence, with_write_fence
+from kept.store.log.events import is_fence
+from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, version_records
 from kept.store.receipts import lost_end
 from kept.store.signing.signatures import copy_signatures
@@ -202,7 +203,7 @@ class Sync:
 
     def _is_deleted(self, record: VersionRecord) -> bool:
         """Return whether the source has deleted a version by now."""
-        found = version_records(self._source.log(self._name).view().items())
+        found = version_records(self._source.log(self._name).view().facts())
         return any(r.index == record.index and r.deleted for r in found)
 
     def _append(self, event: Event, view: View, fence: WriteFence | None) -> Copied:
@@ -225,7 +226,7 @@ class Sync:
         self._learn(view)
         if event["write_id"] in self._known:
             return True
-        newest = next(version_records(view.items()), None)
+        newest = next(version_records(view.facts()), None)
         following = newest.index + 1 if newest else 0
         index = event.get("index", -1)
         is_version = event["event"] == "version"
@@ -263,7 +264,7 @@ def _needed(events: Iterable[Event], view: View) -> dict[int, VersionRecord]:
     """Return the versions whose content the events make visible, except those deleted again."""
     wanted = {e["index"] for e in events if e["event"] in ("version", "undelete")}
     found = {}
-    for record in version_records(view.items()) if wanted else ():
+    for record in version_records(view.facts()) if wanted else ():
         if record.index in wanted and not record.deleted:
             found[record.index] = record
         if record.index <= min(wanted):

@@ -101,6 +101,7 @@ def _cut(store: Store, name: str, fork: int, events: list[Event]) -> None:
     for number in log.pages.numbers():  # a reader believes a page without its last record
         if number > fork:
             store.bucket.delete(log.pages.key(number))
+    log.pages.folded.remove(after=fork)
     for event in reversed(events[fork:]):
         store.bucket.delete(log.records.key(event["number"]))
     if left := log.records.numbers(fork):

@@ -1,9 +1,8 @@
 """Frees the bytes of versions that keep= deleted, on a thread beside the training.
 
 No save waits for it. It is safe for other writers, as any gc is. A writer that commits in the same
-moment stores its version once more, so the thread runs seldom and briefly. In object storage with
-more than a few artifacts it frees only what this process itself has stored, because that costs few
-requests; kept gc frees the rest.
+moment stores its version once more, so the thread runs seldom and briefly. Beside other artifacts
+it neither reads nor writes their logs; kept gc frees what this leaves.
 """
 
 from __future__ import annotations
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
 FINISH_SECONDS = 60.0  # how long the end of a fit waits for a gc
 EXIT_SECONDS = 10.0  # how long the end of a process waits; no thread of obstore may outlive it
 _NOTICE_AFTER = 1.0  # seconds of waiting before a notice
-_PAUSE = 30.0  # seconds between two runs: in a folder each run writes a record into every log
-_FEW = 2  # artifacts; with more of them in object storage, a gc frees what this process has stored
+_PAUSE = 30.0  # seconds between two runs: each run writes a record into the log
 _SHARE = 20  # a pause is also this many times as long as the last run
 _running: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
@@ -46,14 +44,13 @@ class BackgroundGC:
         self._not_before = 0.0
         self._thread: threading.Thread | None = None
         self._has_reported = False
-        self._owned: OwnedBlobs | None = None  # in object storage
+        self._owned: OwnedBlobs | None = None  # set by the first commit
 
     def committed(self, store: Store, name: str, written: frozenset[str]) -> None:
         """Note the blobs that a commit has stored; call it before the next commit begins."""
-        if store.bucket.is_remote:
-            if self._owned is None:
-                self._owned = OwnedBlobs(store.logs, name)
-            self._owned.committed(written)
+        if self._owned is None:
+            self._owned = OwnedBlobs(store.logs, name)
+        self._owned.committed(written)
 
     def wake(self, store: Store, name: str) -> None:
         """Start a gc if the last one was long enough ago; returns at once."""
@@ -68,9 +65,17 @@ class BackgroundGC:
             self._start(store, name)
             self._wait(name, end - time.monotonic())
 
-    def collect_now(self, store: Store, name: str) -> int:
-        """Free the bytes of all versions that rules deleted, without grace; return their number."""
-        return collect_ruled_out(store.logs, name, timedelta()).bytes
+    def collect_now(self, store: Store, name: str) -> bool:
+        """Free what all versions that rules deleted need, without grace; return whether it did.
+
+        On a full disk, the list of a gc of one artifact may not fit. Then the other one takes
+        several rounds.
+        """
+        if self._owned is not None and _is_shared(store):
+            with contextlib.suppress(OSError):
+                if self._owned.collect(timedelta()):
+                    return True
+        return collect_ruled_out(store.logs, name, timedelta()).bytes > 0
 
     def _wait(self, name: str, seconds: float) -> bool:
         """Wait for the thread, with a notice if it takes long; return whether it ended."""
@@ -107,7 +112,7 @@ class BackgroundGC:
         since = datetime.now(UTC) - self._grace
         deleted = {
             (name, record.index)
-            for record in version_records(store.log(name).view().items())
+            for record in version_records(store.log(name).view().facts())
             if record.delete_reason is not None and deleted_by(record, since)
         }
         if deleted - self._freed:
@@ -119,8 +124,8 @@ class BackgroundGC:
 
 
 def _is_shared(store: Store) -> bool:
-    """Return whether a store has too many artifacts for a gc of all of them."""
-    return len(list(itertools.islice(store.logs.names(), _FEW + 1))) > _FEW
+    """Return whether a store has other artifacts: a gc of all would write into their logs."""
+    return len(list(itertools.islice(store.logs.names(), 2))) > 1
 
 
 @atexit.register

@@ -56,7 +56,7 @@ class LocalFiles:
         file, too.
         """
         with self._lock:
-            newest_first = list(version_records(store.log(name).view().items()))
+            newest_first = list(version_records(store.log(name).view().facts()))
             places = self._places(name, newest_first)
             local = [record for record in reversed(newest_first) if record.index in places]
             mirrored = mirrored_up_to(store.bucket, name)

@@ -173,7 +173,7 @@ class BackgroundScrub:
         versions = [
             (name, record)
             for name in store.logs.names()
-            for record in live(store.logs.of(name).view().items(), [])
+            for record in live(store.logs.of(name).view().facts(), [])
         ]
         whose: dict[str, list[str]] = {}
         for finding in affected(store.bucket, versions, found):

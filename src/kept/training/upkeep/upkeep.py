@@ -104,7 +104,7 @@ class Upkeep:
         try:
             if self._keep is not None:
                 store.prune(artifact, self._keep)
-            return self._gc.collect_now(store, artifact) > 0
+            return self._gc.collect_now(store, artifact)
         except (KeptError, OSError):  # the save fails with the disk's own error
             return False
 
