@@ -27,6 +27,7 @@ ROWS = {
         {"location", "transfer"},
         {"base"},
         {"file_io", "memory", "object_storage", "reserve"},
+        {"reach"},
         {"local_read", "temporary"},
         {"local"},
         {"open"},

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from datetime import timedelta
 
 import pytest
 from click.testing import CliRunner
 
-import kept
 from kept.bucket.object_storage import breaker, client
 from kept.bucket.object_storage.breaker import Breaker
 from kept.bucket.object_storage.bucket import ObjectBucket
@@ -17,24 +15,9 @@ from kept.cli import waiting
 from kept.cli.main import cli
 from kept.errors import Unreachable
 from kept.parallel import mapped
-from tests.training.conftest import _own_folder, data, model, rewind
+from tests.remote.silence import SILENCE, silent
 
-__all__ = ["_own_folder", "data", "model", "rewind"]  # fixtures
-
-SILENCE = 1.5
-
-
-@pytest.fixture
-def silent(s3_environment, monkeypatch):
-    """The location of a store on a server that never answers; its limits are short."""
-    monkeypatch.setattr(client, "_SILENCE", timedelta(seconds=SILENCE))
-    monkeypatch.setattr(client, "_RETRIES_FOR", timedelta(seconds=SILENCE / 2))
-    monkeypatch.setattr(breaker, "_breakers", {})
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen(64)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
-        yield "s3://bucket/silent"
+__all__ = ["silent"]  # a fixture
 
 
 def seconds_of(call):
@@ -110,30 +93,6 @@ def test_a_stalled_connection_is_no_silent_server(proxy, s3, monkeypatch):
         return bytes(bucket.get(key))
 
     assert list(mapped(read, ["a", "b"], 2)) == [b"x", None]
-
-
-@pytest.mark.parametrize("way", ["store", "mirror"])
-@pytest.mark.usefixtures("_own_folder")
-def test_no_hook_waits(silent, way, model, data, monkeypatch):
-    monkeypatch.setattr("kept.sync.courier.NOTICE_SECONDS", 0.1)
-    checkpoint = kept.ModelCheckpoint(
-        "{epoch}.keras", monitor="loss", save_best_only=True, name="m", **{way: silent}
-    )
-    longest = {}
-    for name in ("on_train_begin", "on_epoch_begin", "on_train_batch_end", "on_epoch_end"):
-        monkeypatch.setattr(checkpoint, name, _timed(getattr(checkpoint, name), name, longest))
-    monkeypatch.setattr(breaker, "_FIRST_PAUSE", 0.0)  # so that every attempt would wait
-    model.fit(*data, epochs=2, verbose=0, callbacks=[checkpoint])
-    assert max(longest.values()) < SILENCE * 0.8, longest
-
-
-def _timed(hook, name, longest):
-    def timed(*args, **options):
-        begun = time.monotonic()
-        hook(*args, **options)
-        longest[name] = max(longest.get(name, 0.0), time.monotonic() - begun)
-
-    return timed
 
 
 def test_a_command_says_what_it_waits_for(silent, monkeypatch):

@@ -15,6 +15,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from kept.bucket.reach import PATIENCE, answers
 from kept.errors import (
     Damaged,
     Diverged,
@@ -24,19 +25,23 @@ from kept.errors import (
     Refused,
     RunEnded,
     StoreReplaced,
+    Unreachable,
     UnsafeServer,
 )
 from kept.messages import show
 from kept.progress import progress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import ExitStack
 
+    from kept.bucket.base import Bucket
     from kept.bucket.transfer import Progress
 
 FINISH_SECONDS = 300.0  # how long the end of a fit waits for a destination that answers
 EXIT_SECONDS = 30.0  # how long the end of a process waits
 NOTICE_SECONDS = 1.0  # after which a message says what the process waits for
+_ROUND = 20.0  # seconds between two looks whether the destination answers
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0  # seconds between attempts
 # Waiting does not repair these.
 _LASTING = (
@@ -77,14 +82,15 @@ class Courier:
         *,
         held: ExitStack | None = None,
         counts: bool = False,
+        buckets: Sequence[Bucket] = (),
     ) -> None:
         """Take the sender, and the words for messages.
 
         The courier closes held, which the sender may fill, as soon as nothing is left to send. Pass
-        counts if the sender calls count.
+        counts if the sender calls count. finish waits only while the buckets answer.
         """
         self._sender, self._words, self._held = sender, words, held
-        self._counts = counts
+        self._counts, self._buckets = counts, buckets
         self.reset()
         _couriers.add(self)
 
@@ -161,9 +167,24 @@ class Courier:
         with progress(f"To {self._words.destination}", "bytes" if self._counts else None) as shown:
             self._progress = shown
             try:
-                return self.wait(seconds)
+                return self._wait_while_answered(seconds)
             finally:
                 self._progress = None
+
+    def _wait_while_answered(self, seconds: float) -> bool:
+        """Wait as wait does, but only while the buckets answer; show now and then what for."""
+        begun = time.monotonic()
+        before = self._failures
+        patience = NOTICE_SECONDS if self.fails else PATIENCE
+        while all(answers(bucket, patience) for bucket in self._buckets):
+            left = seconds - (time.monotonic() - begun)
+            if self.wait(min(left, _ROUND)):
+                return True
+            if not self.pending or self._failures > before or left <= _ROUND:
+                return False
+            show(f"waiting for {self._words.destination} ({time.monotonic() - begun:.0f} s so far)")
+        self._error = self._error or Unreachable("it does not answer")
+        return False
 
     def stop(self, seconds: float) -> None:
         """End the thread: between two attempts, or after the current one."""
@@ -179,7 +200,7 @@ class Courier:
                 self._sender.send(key)
                 self._error, pause = None, _FIRST_PAUSE
                 if self._lasting.pop(key, None):
-                    self._reported.discard(True)
+                    self._reported -= {True}
             except _LASTING as error:
                 self._lasting[key] = error
                 self._failed(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from kept.bucket.reach import PATIENCE
 from kept.errors import AccessDenied, StoreReplaced, Unreachable
 from kept.messages import show
 from kept.parallel import within
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from kept.training.monitor import Metric
     from kept.training.options import Options
 
-_PATIENCE = 5.0  # seconds that the training thread waits for the store at most
+_PATIENCE = PATIENCE  # seconds that a hook waits for the store at most, except to resume
 
 
 class RemoteDestination:
@@ -44,11 +45,7 @@ class RemoteDestination:
         self._arrivals = arrivals
         self._unreachable: Unreachable | None = None
         self._has_arrived = False  # whether the store has taken a version from this run
-        try:
-            self.store = given if isinstance(given, Store) else Store(given)
-        except Unreachable as error:
-            self._unreachable = error
-            self.store = Store(given, look=False)  # type: ignore[arg-type]  # a bucket
+        self.store = given if isinstance(given, Store) else self._opened(given)
         self.location = self.store.location
         self.places = (self.location,)
         self._resumes = bool(options.resume)
@@ -57,7 +54,17 @@ class RemoteDestination:
         self._mirrors = Mirrors(self.store, options.mirror)
         later = f"the next run continues, or: kept sync --outbox {self._outbox.folder}"
         words = Words(f"the store {self.location}", self._outbox.folder, later)
-        self._courier = Courier(self, words, counts=True)
+        self._courier = Courier(self, words, counts=True, buckets=(self.store.bucket,))
+
+    def _opened(self, bucket: Bucket) -> Store:
+        """Return the store in a bucket, as it is known after a few seconds."""
+        try:
+            return within(_PATIENCE, lambda: Store(bucket))
+        except Unreachable as error:
+            self._unreachable = error
+        except TimeoutError:  # begin asks again
+            pass
+        return Store(bucket, look=False)
 
     @property
     def is_named(self) -> bool:
