@@ -41,7 +41,8 @@ class Mirror:
         self._command = f"kept sync {store.location} {self.location}"
         later = f"the next run continues, or: {self._command}"
         words = Words(f"the mirror {self.location}", store.location, later)
-        self.courier = Courier(self, words, counts=True)
+        buckets = store.bucket, self._bucket
+        self.courier = Courier(self, words, counts=True, buckets=buckets)
 
     def begin(self, artifact: str) -> None:
         """Note durably that the artifact has a mirror, and copy what an earlier run has left."""

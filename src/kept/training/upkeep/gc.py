@@ -16,6 +16,7 @@ import weakref
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from kept.bucket.reach import ends
 from kept.messages import show
 from kept.store.gc.collector import collect_ruled_out
 from kept.store.gc.marks import deleted_by
@@ -78,15 +79,16 @@ class BackgroundGC:
         return collect_ruled_out(store.logs, name, timedelta()).bytes > 0
 
     def _wait(self, name: str, seconds: float) -> bool:
-        """Wait for the thread, with a notice if it takes long; return whether it ended."""
+        """Wait for the thread while the store answers; return whether the thread has ended.
+
+        A notice says that it takes long.
+        """
         thread = self._thread
-        if thread is None:
+        if thread is None or ends(thread, min(_NOTICE_AFTER, seconds)):
             return True
-        thread.join(min(_NOTICE_AFTER, max(seconds, 0.0)))
-        if thread.is_alive() and seconds > _NOTICE_AFTER:
+        if seconds > _NOTICE_AFTER:
             show(f"freeing the deleted versions of {name} for up to {seconds:.0f} s")
-            thread.join(seconds - _NOTICE_AFTER)
-        return not thread.is_alive()
+        return ends(thread, seconds - _NOTICE_AFTER)
 
     def _start(self, store: Store, name: str) -> None:
         thread = threading.Thread(target=self._run, args=(store, name), name="kept-gc", daemon=True)
