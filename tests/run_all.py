@@ -29,8 +29,11 @@ class Part(NamedTuple):
     arguments: tuple[str, ...]
 
 
+REMOTE = ("tests/remote", "tests/reliability")
+APART = ("tests/training", *REMOTE)
 PARTS = (  # the longest first
-    Part("jax", ("tests", "--ignore=tests/training")),
+    Part("jax", REMOTE),
+    Part("jax", ("tests", *(f"--ignore={folder}" for folder in APART))),
     Part("tensorflow", OTHER_FRAMEWORK),
     Part("jax", ("tests/training",)),
     Part("torch", OTHER_FRAMEWORK),
