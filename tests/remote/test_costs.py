@@ -5,16 +5,22 @@ from __future__ import annotations
 import threading
 import time
 
+import keras
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import kept
 from kept.bucket.memory import MemoryBucket
 from kept.bucket.object_storage.bucket import ObjectBucket
+from kept.cli.main import cli
 from kept.parallel import in_threads
 from kept.store.log import overview
 from kept.store.receipts import Receipts
 from kept.sync.mirror.mirrors import Mirror
 from kept.sync.mirror.replicate import Sync
+from kept.sync.outbox.deliver import Delivery
+from kept.sync.outbox.outbox import Outbox
 
 ARTIFACTS = 200
 COMMIT = 9  # besides two for each new blob
@@ -29,6 +35,15 @@ def put_all(source, location, part=""):
     target = ObjectBucket(location)
     keys = [key for key in source.keys("") if part in key or key == "kept.json"]
     in_threads(lambda key: target.put(key, [source.get(key)]), keys, 8)
+
+
+def put_end(source, location):
+    """Store m as put_all does, but of its records only those after the newest page: it is read."""
+    log = source.log("m")
+    head, target = log.view().head, ObjectBucket(location)
+    rest = (key for key in source.bucket.keys("") if "/log/" not in key)
+    for key in (*rest, *map(log.records.key, range(max(head - head % 64, 1), head + 1))):
+        target.put(key, [source.bucket.get(key)])
 
 
 def with_artifacts(count):
@@ -75,9 +90,11 @@ class InFlight:
             self._now -= 1
 
 
-@pytest.mark.parametrize("versions", [10, 992])  # the next record after 992 ends a page
+@pytest.mark.parametrize(
+    "versions", [10, 992, pytest.param(2000, marks=pytest.mark.integration)]
+)  # the next record after 992 ends a page
 def test_a_prune_costs_what_changed(proxy, s3, versions):
-    put_all(in_a_long_log(versions).bucket, s3)
+    put_end(in_a_long_log(versions), s3)
     store, keep = kept.open_store(s3), kept.Keep(last=1)
     with proxy.counted() as first:
         assert len([d for d in store.prune("m", keep) if not d.keep]) == 0
@@ -131,9 +148,64 @@ def test_ls_of_many_artifacts(proxy, s3):
     assert flight.most >= 8
 
 
-def test_the_start_of_a_fit_with_a_mirror_that_lacks_nothing(proxy, s3, tmp_path):
+@pytest.mark.parametrize("artifacts", [12, pytest.param(ARTIFACTS, marks=pytest.mark.integration)])
+def test_the_first_ls_of_what_runs_have_written(proxy, s3, tmp_path, artifacts):
+    """Each run is a process of its own: a store, a delivery of versions, and the end of the fit."""
+    outbox = Outbox(tmp_path / "outbox")
+    for n in range(artifacts):
+        store = kept.open_store(s3)
+        delivery = Delivery(store, outbox)
+        for v in range(5 if n < 2 else 1):
+            path = tmp_path / f"{v}.h5"
+            path.write_text(f"{n} {v}")
+            info = {"type": "model", "aliases": [f"epoch_{v}"], "metadata": {}}
+            delivery.add(f"run{n:03d}", {"m.h5": str(path)}, info)
+        delivery.send()
+        with proxy.counted() as made:
+            overview.note_in_time(store.logs)
+        assert len(made) <= 3 + (n == 0), [r.method + r.path for r in made]
+    flight = InFlight(proxy)
+    with proxy.counted() as made:
+        found = dict(overview.summaries(kept.open_store(s3).logs))
+    assert (len(found), found["run000"].versions) == (artifacts, 5)
+    assert len(made) <= artifacts + 6
+    assert flight.most >= min(8, artifacts // 3)
+
+
+def test_the_end_of_a_fit_and_of_a_command_note_what_they_changed(s3, tmp_path, monkeypatch):
+    monkeypatch.setenv("KEPT_OUTBOX", str(tmp_path / "outbox"))
+    monkeypatch.chdir(tmp_path)
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    data = np.zeros((4, 2), "float32"), np.zeros((4, 1), "float32")
+    for options in ({"store": s3}, {"store": tmp_path / "here", "mirror": s3}):
+        name = f"with-{len(options)}"
+        callback = kept.ModelCheckpoint("m.keras", monitor="loss", name=name, **options)
+        model.fit(*data, callbacks=[callback], verbose=0)
+    (tmp_path / "file").write_text("x")
+    assert CliRunner().invoke(cli, ["--store", s3, "put", "mine", "file"]).exit_code == 0
+    noted = overview._remembered(kept.open_store(s3).bucket)
+    assert noted.keys() == {"with-1", "with-2", "mine"}
+    assert dict(overview.summaries(kept.open_store(s3).logs)) == {
+        name: each.summary for name, each in noted.items()
+    }
+
+
+def test_an_overview_that_cannot_be_read_or_written_ends_no_work(proxy, s3):
+    store = kept.open_store(s3)
+    store.log_artifact("m", content("1"))
+    store.bucket.put(overview.OVERVIEW, [b"?"])
+    overview.note(store.logs)
+    assert overview._remembered(store.bucket) == {}
+    store.log_artifact("m", content("2"))
+    proxy.fault = lambda _method, path: "drop" if "overview" in path else None
+    overview.note(store.logs)
+
+
+@pytest.mark.parametrize("artifacts", [12, pytest.param(ARTIFACTS, marks=pytest.mark.integration)])
+def test_the_start_of_a_fit_with_a_mirror_that_lacks_nothing(proxy, s3, tmp_path, artifacts):
     here, target = kept.open_store(tmp_path / "here"), kept.open_store(s3)
-    for n in range(12):
+    for n in range(artifacts):
         here.log_artifact(f"a{n}", content(f"{n}"))
         Sync(here, target, f"a{n}").run(Receipts(here.bucket, target.location))
     with proxy.counted() as made:
@@ -143,8 +215,9 @@ def test_the_start_of_a_fit_with_a_mirror_that_lacks_nothing(proxy, s3, tmp_path
     assert len(made) <= 10
 
 
-def test_verify_and_du_of_artifacts_run_side_by_side(proxy, s3):
-    many = with_artifacts(20)
+@pytest.mark.parametrize("artifacts", [20, pytest.param(ARTIFACTS, marks=pytest.mark.integration)])
+def test_verify_and_du_of_artifacts_run_side_by_side(proxy, s3, artifacts):
+    many = with_artifacts(artifacts)
     put_all(many.bucket, s3)
     for call in ("verify", "usage"):
         flight = InFlight(proxy)

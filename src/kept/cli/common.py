@@ -40,6 +40,11 @@ def opened(
             f"There is no store in {store.location}. Pass --store LOCATION or set KEPT_STORE. "
             "The first checkpoint, or `kept put`, creates a store."
         )
+    context = click.get_current_context(silent=True)
+    if store.bucket.is_remote and context:
+        from kept.store.log.overview import note
+
+        context.call_on_close(lambda: note(store.logs))
     return store
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kept.errors import Damaged
 from kept.names import parse_reference
 from kept.store.format_marker import check_format
+from kept.store.log.events import certain
 from kept.store.log.log import Logs
 from kept.store.log.lookup import all_records, faults_of, find, view_of
 from kept.units import parse_span
@@ -129,7 +130,8 @@ class Maintenance:
 
         for each in [name] if name else self.logs.names():
             with contextlib.suppress(Damaged, OSError):  # readers can do without folded pages
-                self.logs.of(each).fold()
+                view = self.logs.of(each).view()
+                view.log.pages.folded.write(view.paged, certain(view.facts()))
         return Compactor(self.bucket).compact_all(all_records(self.logs, name), progress)
 
     def usage(self, name: str | None = None) -> Usage:

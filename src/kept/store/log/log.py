@@ -110,6 +110,7 @@ class Logs:
         """Take the bucket, and what its kept.json says if it was opened as a store."""
         self.bucket, self.marker = bucket, marker
         self.had_gc_keys = False  # whether the last writer found keys of gcs
+        self.grown: set[str] = set()  # artifacts to whose logs this object has appended
         self._logs: dict[str, Log] = {}
 
     @property
@@ -152,6 +153,11 @@ class Log:
         self.ended_gcs: set[int] = set()  # fences whose gc has ended, by number
         self._view: View | None = None
 
+    @property
+    def known(self) -> View | None:
+        """The log as it was at the last look; costs nothing."""
+        return self._view
+
     def view(self) -> View:
         """Return the log at this moment; costs a listing and a request for each new record.
 
@@ -166,8 +172,7 @@ class Log:
         newest = view.tail[-1] if view.tail else None
         found = self.records.read_all(view.head + 1, listed, newest) if listed else []
         whole = View(self, view.paged, (*view.tail, *found))
-        # A new object each time, so that another thread never sees half an update. What follows a
-        # fault is read again, because a repair may come.
+        # A new object, so that no thread sees half an update. What follows a fault is read again.
         kept = next((n for n, item in enumerate(found) if isinstance(item, Fault)), len(found))
         self._view = View(self, view.paged, (*view.tail, *found[:kept]))
         return whole
@@ -206,6 +211,7 @@ class Log:
         if not self.records.create(event):
             return None
         self._keep(View(self, view.paged, (*view.tail, event)))
+        self.logs.grown.add(self.name)
         return event
 
     def newest(self, view: View) -> Event | None:
@@ -237,8 +243,7 @@ class Log:
     def _listed_after(self, view: View) -> list[int]:
         """Return the numbers of the records after a view.
 
-        The list begins with the newest record that is known. That costs nothing, and shows that
-        the record still exists.
+        The list begins with the newest known record: that costs nothing, and shows that it exists.
         """
         if not view.head:
             return self.records.numbers()
@@ -277,11 +282,6 @@ class Log:
             if self.pages.cached(number) is not None:
                 return number, listed
         return 0, self.records.numbers()
-
-    def fold(self) -> None:
-        """Fold the fences away from what readers read, if that saves pages."""
-        view = self.view()
-        self.pages.folded.write(view.paged, certain(view.facts()))
 
     def _keep(self, view: View) -> None:
         """Keep the view, and write a page when enough records have come since the last."""

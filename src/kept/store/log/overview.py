@@ -1,7 +1,9 @@
 """What each artifact of a store has, in few words: for a list of all artifacts.
 
-In object storage the answers are remembered in one key, the overview. It is a cache that readers
-write: an artifact whose log still ends with the same record needs one listing, and no record.
+In object storage the answers are remembered in one key, the overview. It is a cache: an artifact
+whose log still ends with the same record needs one listing, and no record. Writers add what they
+have changed at the end of their work, and readers what is missing. Two that write at the same
+moment lose an entry, which costs the next reader some requests.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import Damaged, KeptError, KeyNotFound
-from kept.parallel import mapped
+from kept.parallel import mapped, within
 from kept.store.encoding import MOST_VALUE, again_if_damaged, read_bounded, seal, unseal
 from kept.store.log.events import check_moment
 from kept.store.log.history import version_records
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from kept.store.log.log import Logs, View
 
 OVERVIEW = "overview.json"
+_PATIENCE = 5.0  # seconds that the end of a fit waits
 _DEAR = 16  # requests for logs that are not in the overview; then it is written again
 
 
@@ -80,6 +83,44 @@ def summaries(logs: Logs) -> Iterator[tuple[str, Summary]]:
             yield name, found.summary
     if bucket.is_remote and requests >= _DEAR:
         _remember(bucket, now)
+
+
+def note(logs: Logs) -> None:
+    """Add what this process has changed to the overview; no error is raised.
+
+    A writer calls it at the end of its work, because it knows the logs.
+    """
+    grown = sorted(logs.grown)
+    if not grown or not logs.bucket.is_remote:
+        return
+    with contextlib.suppress(KeptError, OSError):
+        try:
+            before = again_if_damaged(lambda: _read_overview(logs.bucket))
+        except KeyNotFound:
+            before = {}
+        read = mapped(lambda name: _look_again(logs, name), grown, logs.bucket.concurrency)
+        found = {name: each for name, each in zip(grown, read, strict=True) if each}
+        logs.grown.difference_update(grown)
+        if any(before.get(name) != each for name, each in found.items()):
+            _remember(logs.bucket, before | found)
+
+
+def note_in_time(logs: Logs, seconds: float = _PATIENCE) -> None:
+    """Call note, and leave it running if it takes longer: a fit does not wait for a server."""
+    if logs.grown and logs.bucket.is_remote:
+        with contextlib.suppress(TimeoutError):
+            within(seconds, lambda: note(logs))
+
+
+def _look_again(logs: Logs, name: str) -> _Known | None:
+    """Return what this process knows of an artifact, if its log still ends with that."""
+    view = logs.of(name).known
+    end = _end(logs, name, view.head) if view and view.head else None
+    if view is None or end is None or end.record != view.head:
+        return _look(logs, name, None).known
+    faults: list[Fault] = []
+    summary = _summary(view, faults)
+    return None if faults else _Known(end, summary)
 
 
 def _look(logs: Logs, name: str, before: _Known | None) -> _Read:

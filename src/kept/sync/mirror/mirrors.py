@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kept.errors import InvalidInput, StoreReplaced
 from kept.messages import show
+from kept.store.log.overview import note_in_time
 from kept.store.open import open_bucket
 from kept.store.receipts import Receipts
 from kept.store.store import Store
@@ -71,6 +72,11 @@ class Mirror:
             self._replaced = StoreReplaced(f"{error} To fill it again: {self._command}")
             raise self._replaced from error
 
+    def note(self) -> None:
+        """Add to the mirror's overview what this process has copied, for kept ls."""
+        if self._target is not None and self._replaced is None:
+            note_in_time(self._target.logs)
+
     def _is_confirmed(self, artifact: str, head: int) -> bool:
         receipt = self._receipts.receipt(artifact)
         return receipt is not None and receipt.record == head
@@ -118,6 +124,8 @@ class Mirrors:
     def finish(self) -> None:
         """Wait a while for mirrors that answer; report what is left."""
         finish_all([mirror.courier for mirror in self._all])
+        for mirror in self._all:
+            mirror.note()
 
 
 def _listed(where: Where | Iterable[Where] | None) -> list[Where]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kept.bucket.local import LocalBucket
 from kept.errors import KeptError, StoreReplaced
 from kept.messages import show
+from kept.store.log.overview import note_in_time
 from kept.store.version import take_written
 from kept.training.upkeep.compaction import BackgroundCompactor
 from kept.training.upkeep.gc import BackgroundGC
@@ -90,6 +91,7 @@ class Upkeep:
             self._gc.finish(store, name)
         if self._scrub is not None:
             self._scrub.finish()
+        note_in_time(store.logs)
 
     def close(self) -> None:
         """End the work beside the training."""
