@@ -50,10 +50,11 @@ def copy_artifacts(source: Store, location: str, artifact: str | None) -> StoreC
 
 def copy_artifact(source: Store, target: Store, name: str, new_name: str | None = None) -> Copied:
     """Copy an artifact, to its own or to another name; raises what Sync.run raises."""
+    from kept.store.format_marker import known_id
     from kept.store.receipts import Receipts
     from kept.sync.mirror.replicate import Sync
 
-    receipts = Receipts(source.bucket, target.location)
+    receipts = Receipts(source.bucket, target.location, known_id(source.logs.marker))
     is_mirror = new_name is None and receipts.receipt(name) is not None
     with progress(f"Copying {name}", "bytes") as moved:
         sync = Sync(source, target, name, new_name)

@@ -87,9 +87,10 @@ def _in_store(store: Store) -> list[Waiting]:
     from kept.store.receipts import receipts
 
     found = []
-    for place, name, _, newest in receipts(store.bucket):
+    for receipt in receipts(store.bucket):
+        place, name = receipt.destination, receipt.artifact
         try:
-            lacking = [v for v in store.versions(name) if v.index > newest]
+            lacking = [v for v in store.versions(name) if v.index > receipt.version]
         except ArtifactNotFound:  # registered, and nothing committed yet
             continue
         if lacking:

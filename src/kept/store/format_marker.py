@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -43,6 +44,11 @@ class Marker(NamedTuple):
     exists: bool  # False if the bucket is empty
     problem: str | None = None  # why kept.json cannot be read, if the bucket holds a store anyway
     id: str | None = None  # of the store; an earlier kept gave it none
+
+
+def known_id(marker: Marker | None) -> str:
+    """Return the id of a store by its marker, empty if it has none or does not exist yet."""
+    return (marker.id if marker else None) or ""
 
 
 def check_format(bucket: Bucket, attempts: int = _ATTEMPTS) -> Marker:
@@ -138,6 +144,14 @@ def _id_in(value: Json) -> str | None:
     if type(found) is not str or not _ID.fullmatch(found) or checksum != digest(canonical(found)):
         raise Damaged(f"{FORMAT_KEY} is damaged: the id does not match its checksum")
     return found
+
+
+def left_id(bucket: Bucket) -> str | None:
+    """Return the id in a kept.json whose other part is damaged; None if it is not whole."""
+    with contextlib.suppress(Damaged, KeyNotFound):
+        value = parse(read_bounded(bucket, FORMAT_KEY, _MOST), FORMAT_KEY)
+        return _id_in(value) if isinstance(value, dict) else None
+    return None
 
 
 def new_id() -> str:

@@ -22,11 +22,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kept.bucket.base import Bucket
+    from kept.store.encoding import Json
     from kept.store.log.log import Logs
 
 _ROOT = "outbox/"
 _KEY = re.compile(r"outbox/[0-9a-f]{16}/[A-Za-z0-9._-]+\.json")
+_CORE = ("destination", "artifact", "record", "version")
 _DESTINATION = re.compile(rb'"destination":("(?:[^"\\]|\\.)*")')
+
+
+class MirrorHead(NamedTuple):
+    """The newest record of an artifact in its mirror: it shows whether this is still the mirror."""
+
+    number: int
+    write_id: str
+    store_id: str = ""  # in the mirror's kept.json; a store of an earlier kept has none
 
 
 class Receipt(NamedTuple):
@@ -36,6 +46,10 @@ class Receipt(NamedTuple):
     artifact: str
     record: int  # of the source's log, with all before it
     version: int  # the newest one, -1 for none
+    mirror: MirrorHead | None = (
+        None  # when the destination confirmed this; no earlier kept wrote it
+    )
+    source: str | None = None  # the id of the store that is mirrored
 
     @property
     def is_located(self) -> bool:
@@ -46,9 +60,10 @@ class Receipt(NamedTuple):
 class Receipts:
     """The receipts of one destination: the location of a store, or another text that names it."""
 
-    def __init__(self, bucket: Bucket, destination: str) -> None:
+    def __init__(self, bucket: Bucket, destination: str, source: str | None = None) -> None:
+        """Take the bucket of the store that is mirrored, and the id of this store if known."""
         self._bucket = bucket
-        self._destination = destination
+        self._destination, self._source = destination, source
         self._folder = f"{_ROOT}{_id_of(destination)}/"
 
     def register(self, artifact: str) -> None:
@@ -69,9 +84,11 @@ class Receipts:
         for artifact in self.artifacts():
             self.confirm(artifact, 0, -1)
 
-    def confirm(self, artifact: str, record: int, version: int) -> None:
+    def confirm(
+        self, artifact: str, record: int, version: int, mirror: MirrorHead | None = None
+    ) -> None:
         """Record durably that the destination has all events up to a record."""
-        receipt = Receipt(self._destination, artifact, record, version)
+        receipt = Receipt(self._destination, artifact, record, version, mirror, self._source)
         self._bucket.put(self._key(artifact), [_encoded(receipt)])
 
     def receipt(self, artifact: str) -> Receipt | None:
@@ -99,12 +116,16 @@ def receipts(bucket: Bucket) -> Iterator[Receipt]:
 
     A DamageWarning names one that cannot be read; it is yielded as one that confirms nothing.
     """
-    for key in _keys(bucket):
+    return _readable(bucket, _keys(bucket))
+
+
+def _readable(bucket: Bucket, keys: Iterable[str]) -> Iterator[Receipt]:
+    for key in keys:
         try:
             yield _parsed(bucket, key)[0]
-        except KeyNotFound:
+        except KeyNotFound:  # removed since it was listed
             continue
-        except Damaged as error:
+        except Damaged as error:  # it confirms nothing
             warn(_artifact_in(key), [_unknown(error)])
             place = _destination_of(bucket, key, ()) or key.rpartition("/")[0]
             yield Receipt(place, _artifact_in(key), 0, -1)
@@ -199,11 +220,31 @@ def _is_named(key: str) -> bool:
 
 
 def _encoded(receipt: Receipt) -> bytes:
-    return canonical(receipt._asdict() | {"blake3": _checksum(receipt)})
+    """Return the stored form. An earlier kept checks the digest of the fields that it knows."""
+    ids: dict[str, Json] = {
+        "mirror": receipt.mirror and receipt.mirror._asdict(), "source": receipt.source,
+    }  # fmt: skip
+    sealed = ids | {"ids_blake3": digest(canonical(ids))} if any(ids.values()) else {}
+    return canonical(
+        dict(zip(_CORE, receipt, strict=False)) | {"blake3": _checksum(receipt)} | sealed
+    )
 
 
 def _checksum(receipt: Receipt) -> str:
-    return digest(canonical(receipt._asdict()))
+    return digest(canonical(dict(zip(_CORE, receipt, strict=False))))
+
+
+def _ids_in(value: dict[str, Any]) -> tuple[MirrorHead | None, str | None] | None:
+    """Return what a receipt says of the mirror and the source; None if that is damaged."""
+    if "ids_blake3" not in value:
+        return None, None
+    ids = {"mirror": value.get("mirror"), "source": value.get("source")}
+    with contextlib.suppress(TypeError, UnicodeError):
+        head = ids["mirror"] and MirrorHead(**ids["mirror"])
+        types = [type(field) for field in (*(head or (1, "", "")), ids["source"] or "")]
+        if types == [int, str, str, str] and value["ids_blake3"] == digest(canonical(ids)):
+            return head, ids["source"]
+    return None
 
 
 def _id_of(destination: str) -> str:
@@ -222,7 +263,7 @@ def _parsed_once(bucket: Bucket, key: str) -> tuple[Receipt, bool]:
     value = parse(read_bounded(bucket, key, MOST_RECORD), key)
     if not isinstance(value, dict):
         raise Damaged(f"{key} is damaged: it is no object")
-    fields: list[Any] = [value.get(name) for name in Receipt._fields]
+    fields: list[Any] = [value.get(name) for name in _CORE]
     receipt = Receipt(*fields)
     is_typed = list(map(type, fields)) == [str, str, int, int]
     if not is_typed or receipt.record < 0 or receipt.version < -1:
@@ -233,7 +274,9 @@ def _parsed_once(bucket: Bucket, key: str) -> tuple[Receipt, bool]:
         )
     if value.get("blake3", _checksum(receipt)) != _checksum(receipt):
         raise Damaged(f"{key} is damaged: it does not match its checksum")
-    return receipt, "blake3" in value
+    if (ids := _ids_in(value)) is None:
+        raise Damaged(f"{key} is damaged: what it says of the mirror does not match its checksum")
+    return receipt._replace(mirror=ids[0], source=ids[1]), "blake3" in value
 
 
 def _read(bucket: Bucket, key: str) -> Receipt | None:
@@ -244,20 +287,11 @@ def _read(bucket: Bucket, key: str) -> Receipt | None:
 
 
 def mirrored_up_to(bucket: Bucket, name: str) -> int | None:
-    """Return the newest version of an artifact that each of its mirrors has confirmed.
+    """Return the newest version that each mirror has confirmed, -1 for none; None without one."""
+    return min((receipt.version for receipt in receipts_of(bucket, name)), default=None)
 
-    -1 means no version; None means that the artifact has no mirror.
-    """
+
+def receipts_of(bucket: Bucket, name: str) -> list[Receipt]:
+    """Return the receipts of an artifact; see receipts for a damaged one."""
     ends = f"/{name}.json"
-    found = [_confirmed(bucket, key) for key in _keys(bucket) if key.endswith(ends)]
-    return min((version for version in found if version is not None), default=None)
-
-
-def _confirmed(bucket: Bucket, key: str) -> int | None:
-    try:
-        return _parsed(bucket, key)[0].version
-    except KeyNotFound:  # removed since it was listed
-        return None
-    except Damaged as error:  # a receipt that cannot be read confirms nothing
-        warn(_artifact_in(key), [_unknown(error)])
-        return -1
+    return list(_readable(bucket, (key for key in _keys(bucket) if key.endswith(ends))))

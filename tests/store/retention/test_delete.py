@@ -9,8 +9,10 @@ import pytest
 import kept
 from kept.errors import ArtifactNotFound, Damaged, InvalidInput, VersionGone, VersionNotFound
 from kept.store.content.manifest import manifest_key
-from kept.store.receipts import Receipts
+from kept.store.receipts import MirrorHead, Receipts
 from tests.helpers import Wrapped, tree
+
+ALIAS = {"event": "alias", "aliases": {}}
 
 
 @pytest.fixture
@@ -69,23 +71,53 @@ def test_what_is_named_while_it_is_decided_stays(five, monkeypatch):
     assert [d.record.index for d in found if not d.keep] == [0]
 
 
-def test_what_a_mirror_lacks_stays(five):
-    Receipts(five.bucket, "s3://b/one").confirm("m", 3, 4)
-    lagging = Receipts(five.bucket, "s3://b/two")
+def test_what_a_mirror_lacks_stays(five, tmp_path):
+    """The mirrors are asked before a deletion: what a receipt says can be over."""
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    head = MirrorHead(1, kept.open_store(one).log("m").append(ALIAS)["write_id"])
+    kept.open_store(two).log("m").append(ALIAS | {"write_id": head.write_id})
+    Receipts(five.bucket, one).confirm("m", 3, 4, head)
+    lagging = Receipts(five.bucket, two)
     lagging.register("m")
     Receipts(five.bucket, "s3://b/three").register("another")
     five.prune("m", kept.Keep(last=1))
     assert indexes(five) == [0, 1, 2, 3, 4]
-    lagging.confirm("m", 1, 0)
+    lagging.confirm("m", 1, 0, head)
     five.prune("m", kept.Keep(last=1))
     assert indexes(five) == [1, 2, 3, 4]
     [key] = [k for k in five.bucket.keys("outbox/") if b"two" in five.bucket.get(k)]
     five.bucket.put(key, [b"damaged"])
     five.prune("m", kept.Keep(last=1))
     assert indexes(five) == [1, 2, 3, 4]
-    lagging.confirm("m", 9, 4)
+    lagging.confirm("m", 9, 4, head)
     five.prune("m", kept.Keep(last=1))
     assert indexes(five) == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("place", "head", "why"),
+    [
+        ("there", None, "its receipt is of an earlier kept; run kept sync"),
+        ("there", MirrorHead(1, "0" * 32), "it was replaced: record 1 is another one"),
+        ("there", MirrorHead(2, "0" * 32), "it was emptied or restored: record 2 cannot be read"),
+        ("gone", MirrorHead(1, "0" * 32), "it was emptied or restored: record 1 cannot be read"),
+        ("strange://x", MirrorHead(1, "0" * 32), "A store is a folder"),
+    ],
+)
+def test_nothing_is_deleted_on_the_word_of_a_mirror_that_confirms_nothing(
+    five, tmp_path, place, head, why
+):
+    kept.open_store(tmp_path / "there").log("m").append(ALIAS)
+    place = place if ":" in place else str(tmp_path / place)
+    Receipts(five.bucket, place).confirm("m", 3, 4, head)
+    for dry_run in (True, False):
+        found = five.prune("m", kept.Keep(last=1), dry_run=dry_run)
+        assert all(decision.keep for decision in found)
+        [reason] = found[0].reasons
+        assert reason.startswith(f"not confirmed by the mirror {place}: {why}")
+    five.set_ttl("m:v0", 0)
+    five.gc(grace="0s")
+    assert indexes(five) == [0, 1, 2, 3, 4]
 
 
 def test_a_budget_reads_the_manifests(five):

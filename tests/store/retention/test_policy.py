@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import kept
 from kept.errors import InvalidInput
 from kept.store.log.history import VersionRecord
-from kept.store.retention.policy import decide
+from kept.store.retention.policy import Mirrored, decide
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -34,6 +34,10 @@ class Sizes:
 
     def of(self, record):
         return self.held[record.index]
+
+
+def as_mirrored(version):
+    return None if version is None else Mirrored(version)
 
 
 def kept_of(versions, keep, **options):
@@ -160,7 +164,7 @@ def test_named_versions_stay_and_automatic_names_do_not_count():
 
 @pytest.mark.parametrize(("mirrored", "left"), [(None, [9]), (-1, list(range(10))), (6, [7, 8, 9])])
 def test_what_is_not_mirrored_stays(mirrored, left):
-    assert kept_of(TEN, kept.Keep(last=1), mirrored=mirrored) == left
+    assert kept_of(TEN, kept.Keep(last=1), mirrored=as_mirrored(mirrored)) == left
 
 
 def test_expired_versions_go_whatever_the_rules_say_but_for_those_that_never_go():
@@ -240,7 +244,7 @@ def test_whatever_the_policy_what_must_stay_stays_and_deciding_again_changes_not
     versions = [version(n, value=v, aliases=a, expires=e)
                 for n, (v, a, e) in enumerate(given_versions)]  # fmt: skip
     held = {version.index: {f"c{version.index % 5}": 10} for version in versions}
-    options = {"mirrored": mirrored, "sizes": Sizes(held)}
+    options = {"mirrored": as_mirrored(mirrored), "sizes": Sizes(held)}
     left = kept_of(versions, keep, **options)
     assert all(d.reasons for d in decide(versions, keep, NOW, **options))
     must = {e.index for e in versions if {"prod", "best"} & set(e.aliases)}

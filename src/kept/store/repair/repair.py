@@ -26,6 +26,7 @@ from kept.store.format_marker import (
     PARTS_FORMAT,
     check_format,
     encoded_marker,
+    left_id,
     new_id,
 )
 from kept.store.gc.own_list import ABANDONED
@@ -71,8 +72,9 @@ def plan_repair(
     plan_content(bucket, versions, sources, plan, progress)
     if check_format(bucket).problem:
         number = _format_of(bucket, versions)
-        why = f"the store holds format {number}"
-        plan.steps.insert(0, Write(FORMAT_KEY, encoded_marker(number, new_id()), why))
+        store_id = _id_of(bucket, mirrors)
+        why = f"the store holds format {number}{'' if store_id else ', and gets a new id'}"
+        plan.steps.insert(0, Write(FORMAT_KEY, encoded_marker(number, store_id or new_id()), why))
     _plan_lists(bucket, plan)
     _plan_receipts(bucket, [mirror.location for mirror in mirrors], plan)
     return plan, sources
@@ -86,6 +88,19 @@ def _format_of(bucket: Bucket, versions: Iterable[Named]) -> int:
             if decode_parts(read_bounded(bucket, key, MOST_VALUE), key):
                 return PARTS_FORMAT
     return FORMAT
+
+
+def _id_of(bucket: Bucket, mirrors: Iterable[Bucket]) -> str | None:
+    """Return the id that a store had, as far as kept.json or receipts agree on it.
+
+    The receipts of its mirrors name it, and those of a store that it mirrors.
+    """
+    found = {receipt.source for receipt in proved_receipts(bucket)}
+    for receipt in (r for mirror in mirrors for r in proved_receipts(mirror)):
+        if receipt.mirror and receipt.destination == bucket.location:
+            found.add(receipt.mirror.store_id)
+    ids = list(filter(None, found))
+    return left_id(bucket) or (ids[0] if len(ids) == 1 else None)
 
 
 def carry_out(bucket: Bucket, plan: Plan, sources: Sources) -> None:

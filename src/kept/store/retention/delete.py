@@ -6,7 +6,6 @@ gc deletes the bytes later, so each deletion can be undone until then.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -20,9 +19,9 @@ from kept.store.content.put_manifest import put_manifest
 from kept.store.content.read_manifest import read_manifest
 from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, live, version_records
-from kept.store.receipts import mirrored_up_to
+from kept.store.receipts import receipts_of
 from kept.store.retention.live import LiveVersions
-from kept.store.retention.policy import Decision, decide
+from kept.store.retention.mirrored import decide_now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from kept.store.log.events import Event
     from kept.store.log.log import Log, View
     from kept.store.retention.keep import Keep
+    from kept.store.retention.policy import Decision
 
 _MOST_FAILURES = 50  # attempts in a row in which other writers are faster
 _BUSY = "other writers were faster: prune again to delete it"
@@ -119,14 +119,14 @@ def _still_doomed(
 def plan_prune(view: View, keep: Keep | None) -> list[Decision]:
     """Decide for each version, oldest first, by keep, or without it by expiry alone.
 
-    The first decision about a log reads all of it, later ones in this process read what is new.
+    The first decision about a log reads all of it, later ones in this process read what is new. If
+    a version would be deleted, the mirrors are asked whether they still have what they confirmed.
     Raises Damaged if a budget needs a manifest that cannot be read.
     """
     log = view.log
     known = _known.setdefault(log, _Known())
-    mirrored = mirrored_up_to(log.bucket, log.name)
     sizes = ChunkSizes(log.bucket, known.sizes)
-    decisions = decide(known.live.at(view), keep, datetime.now(UTC), mirrored, sizes)
+    decisions = decide_now(known.live.at(view), keep, receipts_of(log.bucket, log.name), sizes)
     known.sizes = sizes.used if sum(map(len, sizes.used.values())) <= _MOST_CHUNKS else {}
     return decisions
 
@@ -141,7 +141,7 @@ class ChunkSizes:
 
     def of(self, record: VersionRecord) -> Mapping[str, int]:
         """Return the chunks of a version and their sizes in bytes; raises Damaged."""
-        found = self._known.get(record.manifest)
+        found = self.used.get(record.manifest, self._known.get(record.manifest))
         if found is None:
             found = {c.digest: c.size for c in read_manifest(self._bucket, record).chunks()}
         self.used[record.manifest] = found

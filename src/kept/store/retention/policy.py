@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from kept.names import is_automatic
 
@@ -31,6 +31,13 @@ class Decision:
     reasons: tuple[str, ...]
 
 
+class Mirrored(NamedTuple):
+    """The newest version of an artifact that every mirror has."""
+
+    version: int  # -1 for none
+    why: str = "not mirrored yet"  # the later versions must stay
+
+
 class Sizes(Protocol):
     """Looks up the bytes of versions, for a budget; versions may share parts."""
 
@@ -42,14 +49,13 @@ def decide(
     versions: Sequence[VersionRecord],
     keep: Keep | None,
     now: datetime,
-    mirrored: int | None = None,
+    mirrored: Mirrored | None = None,
     sizes: Sizes | None = None,
 ) -> list[Decision]:
     """Decide for each version of an artifact, oldest first, whether it is kept.
 
-    Without keep only expired versions are deleted. mirrored is the number of the newest version
-    that every mirror has confirmed; None means that the artifact has no mirror. A budget of bytes
-    looks up versions in sizes.
+    Without keep only expired versions are deleted. mirrored is the newest version that every mirror
+    has; None means that the artifact has no mirror. A budget of bytes looks up versions in sizes.
     """
     protected = _protected(versions, mirrored)
     expired = [r for r in versions if r.index not in protected and _is_expired(r, now)]
@@ -68,7 +74,7 @@ def decide(
     return found
 
 
-def _protected(versions: Sequence[VersionRecord], mirrored: int | None) -> Reasons:
+def _protected(versions: Sequence[VersionRecord], mirrored: Mirrored | None) -> Reasons:
     """Return the versions that are never deleted, and why."""
     found: Reasons = {}
     if versions:
@@ -82,8 +88,8 @@ def _protected(versions: Sequence[VersionRecord], mirrored: int | None) -> Reaso
             found.setdefault(record.index, []).append(f"alias {', '.join(named)}")
         if record.undeleted:
             found.setdefault(record.index, []).append("undeleted")
-        if mirrored is not None and record.index > mirrored:
-            found.setdefault(record.index, []).append("not mirrored yet")
+        if mirrored is not None and record.index > mirrored.version:
+            found.setdefault(record.index, []).append(mirrored.why)
     return found
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from kept.errors import InvalidInput, StoreReplaced
 from kept.messages import show
 from kept.store.log.overview import note_in_time
+from kept.store.format_marker import known_id
 from kept.store.open import open_bucket
 from kept.store.receipts import Receipts
 from kept.store.store import Store
@@ -34,16 +35,19 @@ class Mirror:
         self.location = self._bucket.location
         if self.location == store.location:
             raise InvalidInput(f"A store cannot be its own mirror. Received: {self.location!r}")
-        self._receipts = Receipts(store.bucket, self.location)
+        self._replaced: StoreReplaced | None = None
         self._target: Store | None = None
         self._syncs: dict[str, Sync] = {}
         self._begun: set[str] = set()  # artifacts that this process logs to
-        self._replaced: StoreReplaced | None = None
         self._command = f"kept sync {store.location} {self.location}"
         later = f"the next run continues, or: {self._command}"
         words = Words(f"the mirror {self.location}", store.location, later)
         buckets = store.bucket, self._bucket
         self.courier = Courier(self, words, counts=True, buckets=buckets)
+
+    @property
+    def _receipts(self) -> Receipts:
+        return Receipts(self._store.bucket, self.location, known_id(self._store.logs.marker))
 
     def begin(self, artifact: str) -> None:
         """Note durably that the artifact has a mirror, and copy what an earlier run has left."""
@@ -57,12 +61,12 @@ class Mirror:
         """Copy what the mirror lacks of an artifact; raises what Sync.run raises.
 
         If the mirror was emptied, replaced or restored, it confirms nothing any longer, and gets
-        nothing more in this run: the user decides. Raises StoreReplaced then.
+        nothing more until the user fills it by kept sync. Raises StoreReplaced then.
         """
         head = self._store.log(what).view().head
         if not head or (what not in self._begun and self._is_confirmed(what, head)):
             return  # nothing committed yet, or the mirror has it
-        if self._replaced is not None:
+        if self._replaced is not None and not self._is_filled(what):
             raise self._replaced
         try:
             self._copy(what)
@@ -81,15 +85,43 @@ class Mirror:
         receipt = self._receipts.receipt(artifact)
         return receipt is not None and receipt.record == head
 
+    def _is_filled(self, artifact: str) -> bool:
+        """Return whether the user has filled a replaced mirror since; open it again then.
+
+        kept sync confirms what it copies, and the receipt had been revoked. So this asks only the
+        own store.
+        """
+        receipt = self._receipts.receipt(artifact)
+        if receipt is None or not receipt.record:
+            return False
+        self._target, self._replaced = None, None
+        self._syncs.clear()
+        show(f"the mirror {self.location} was filled again; sending continues")
+        self.courier.wake(*self._receipts.artifacts())
+        return True
+
     def _copy(self, what: str) -> None:
         if self._target is None:
-            self._target = Store(self._bucket)
-            if not self._target.exists:
+            target = Store(self._bucket)
+            self._check_id(what, target)
+            self._target = target
+            if not target.exists:
                 self._notice_loss()
         sync = self._syncs.setdefault(what, Sync(self._store, self._target, what))
         copied = sync.run(self._receipts, self.courier.count)
         for note in copied.notes:
             show(f"{what}: {note}")
+
+    def _check_id(self, artifact: str, target: Store) -> None:
+        """Raise StoreReplaced if a mirror is another store than the one that has confirmed."""
+        receipt = self._receipts.receipt(artifact)
+        before = receipt.mirror.store_id if receipt and receipt.mirror else ""
+        found = known_id(target.logs.marker)
+        if before and found and before != found:
+            raise StoreReplaced(
+                f"{self.location} holds another store than before: expected the id {before}, found "
+                f"{found}."
+            )
 
     def _notice_loss(self) -> None:
         """Revoke what a mirror has confirmed that no longer exists, and have it copied again."""

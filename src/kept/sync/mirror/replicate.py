@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kept.bucket.transfer import Transfer
 from kept.errors import ArtifactNotFound, Damaged, Diverged
+from kept.store.format_marker import known_id
 from kept.store.log.events import is_fence
 from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, version_records
-from kept.store.receipts import lost_end
+from kept.store.receipts import MirrorHead, lost_end
 from kept.store.signing.signatures import copy_signatures
 from kept.sync.mirror.copy_content import ContentCopy
 from kept.sync.mirror.merge import Merge, blank, facts, without
@@ -75,6 +76,7 @@ class Sync:
         self._version = -1  # the newest version up to that record
         self._known: set[str] = set()  # write_ids in the target's log
         self._known_head = 0
+        self._newest: Event | None = None  # in the target's log
         self._merge = Merge(source.location, target.location)
         self._notes: dict[Fact, str] = {}  # of this run
         self._signatures: set[str] = set()  # keys of those that the target has
@@ -114,7 +116,7 @@ class Sync:
             if event["event"] == "version":
                 self._version = event["index"]
             if receipts and (replay is not None or self._done == view.head):
-                receipts.confirm(self._name, self._done, self._version)
+                receipts.confirm(self._name, self._done, self._version, self._head())
         self._copy_signatures()
         return replace(copied, notes=(*lost, *self._notes.values()))
 
@@ -134,12 +136,22 @@ class Sync:
         confirmed = receipts.receipt(self._name)
         until = confirmed.record if confirmed else 0
         lost = sum(e["number"] <= until and e["write_id"] in missing for e in events)
-        if not lost:
+        place, found = self._target.location, known_id(self._target.logs.marker)
+        before = confirmed.mirror.store_id if confirmed and confirmed.mirror else ""
+        if lost:
+            note = f"{place} had lost {lost} of {until} records; they are copied again"
+        elif before and found and before != found:
+            note = f"{place} holds another store than before, with the id {found}, not {before}"
+        else:
             return ()
         receipts.revoke()
-        return (
-            f"{self._target.location} had lost {lost} of {until} records; they are copied again",
-        )
+        return (note,)
+
+    def _head(self) -> MirrorHead | None:
+        if self._newest is None:
+            return None
+        store_id = known_id(self._target.logs.marker)
+        return MirrorHead(self._newest["number"], self._newest["write_id"], store_id)
 
     def _copy_signatures(self) -> None:
         if self._copy == self._name:  # a signature names the artifact
@@ -154,6 +166,7 @@ class Sync:
         new = itertools.takewhile(lambda e: e["number"] > self._known_head, view.backwards())
         events = list(new)
         self._known.update(event["write_id"] for event in events)
+        self._newest = next(iter(events), self._newest)
         self._merge.learn(events)
         if any(map(is_fence, events)):
             self._content.forget()
@@ -215,7 +228,8 @@ class Sync:
             if self._has(event, newest):
                 return Copied()
             settled = self._merge.settle(event)
-            if log.append_after(newest, settled.event):
+            if recorded := log.append_after(newest, settled.event):
+                self._newest = recorded
                 break
         self._notes |= {note.subject: note.text for note in settled.notes}
         is_version = event["event"] == "version"

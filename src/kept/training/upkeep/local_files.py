@@ -10,15 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from kept.digest import digest
 from kept.errors import Damaged, InvalidCheckpoint
 from kept.store.content.read_manifest import read_manifest
 from kept.store.log.history import version_records
-from kept.store.receipts import mirrored_up_to
-from kept.store.retention.policy import decide
+from kept.store.receipts import receipts_of
+from kept.store.retention.mirrored import decide_now
 from kept.training.save import checkpoint_files
 
 if TYPE_CHECKING:
@@ -59,8 +58,8 @@ class LocalFiles:
             newest_first = list(version_records(store.log(name).view().facts()))
             places = self._places(name, newest_first)
             local = [record for record in reversed(newest_first) if record.index in places]
-            mirrored = mirrored_up_to(store.bucket, name)
-            for decision in decide(local, self._keep, datetime.now(UTC), mirrored, _FileSizes()):
+            receipts = receipts_of(store.bucket, name)
+            for decision in decide_now(local, self._keep, receipts, _FileSizes()):
                 record, place = decision.record, places[decision.record.index]
                 own = self._own.get(place)
                 if not decision.keep:

@@ -5,23 +5,20 @@ Nothing here can fail a save: the checkpoint is durable already, and the next co
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from kept.bucket.local import LocalBucket
-from kept.errors import KeptError, StoreReplaced
-from kept.messages import show
+from kept.errors import KeptError
 from kept.store.log.overview import note_in_time
 from kept.store.version import take_written
 from kept.training.upkeep.compaction import BackgroundCompactor
 from kept.training.upkeep.gc import BackgroundGC
 from kept.training.upkeep.local_files import LocalFiles
+from kept.training.upkeep.retention import Retention, reported
 from kept.training.upkeep.scrub import BackgroundScrub
 from kept.units import parse_span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from kept.store.store import Store
     from kept.store.version import Version
     from kept.training.options import Options
@@ -42,6 +39,7 @@ class Upkeep:
         self._gc = BackgroundGC(parse_span(options.gc or 0, "gc")) if frees else None
         rule = options.local_rule
         self._local = LocalFiles(path, rule) if rule else None
+        self._retention = Retention(options.keep, self._local)
         self._compactor = BackgroundCompactor(options.compression)
         share = options.share_scrubbed
         self._scrub = BackgroundScrub(share) if share else None
@@ -61,10 +59,11 @@ class Upkeep:
     def saved(self, result: SaveResult) -> None:
         """Do the work that follows a save."""
         try:
-            with _reported("the work after a save failed"):
+            with reported("the work after a save failed"):
                 if result.version is not None:
                     self._committed(result.version)
                     self._published(result.version, result.file)
+                    self._retain(result.version)
         finally:
             self._compactor.save_ends()
             if self._scrub is not None:
@@ -72,9 +71,9 @@ class Upkeep:
 
     def arrived(self, version: Version) -> None:
         """Do the work that follows when a version has reached object storage."""
-        with _reported("the work after an upload failed"):
+        with reported("the work after an upload failed"):
             self._committed(version)
-            self._tidy(version.store, version.name)  # the file was published before
+            self._retain(version)  # the file was published before
 
     def finish_compaction(self) -> str | None:
         """Wait a while for the compactor; return a report of what it did."""
@@ -85,8 +84,7 @@ class Upkeep:
         if not self.versions:
             return
         store, name = self.versions[-1].store, self.versions[-1].name
-        self._prune(store, name)
-        self._tidy(store, name)
+        self._retention.finish(store, name)
         if self._gc is not None:
             self._gc.finish(store, name)
         if self._scrub is not None:
@@ -118,33 +116,13 @@ class Upkeep:
         if self._scrub is not None:
             self._scrub.committed(version, written)
         self._compactor.committed(version)
-        self._prune(version.store, version.name)
-        if self._gc is not None:
-            self._gc.wake(version.store, version.name)
 
     def _published(self, version: Version, file: str | None) -> None:
         if self._local is not None and file is not None:
-            with _reported(f"{file} is missing"):
+            with reported(f"{file} is missing"):
                 self._local.published(file, version)
-            self._tidy(version.store, version.name)
 
-    def _prune(self, store: Store, name: str) -> None:
-        if self._keep is not None:
-            with _reported(f"old versions of {name} could not be deleted, they stay"):
-                store.prune(name, self._keep)
-
-    def _tidy(self, store: Store, name: str) -> None:
-        if self._local is not None:
-            with _reported(f"old files of {name} could not be removed, they stay"):
-                self._local.tidy(store, name)
-
-
-@contextlib.contextmanager
-def _reported(what: str) -> Iterator[None]:
-    """Print an error of the block as a message."""
-    try:
-        yield
-    except StoreReplaced:  # the save, or what sends to the store, reports it
-        pass
-    except Exception as error:  # noqa: BLE001 - the checkpoint itself is safe
-        show(f"{what}: {error}")
+    def _retain(self, version: Version) -> None:
+        self._retention.apply(version.store, version.name)
+        if self._gc is not None:
+            self._gc.wake(version.store, version.name)
