@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from kept.errors import InvalidInput, StoreReplaced
 from kept.messages import show
-from kept.store.log.overview import note_in_time
 from kept.store.format_marker import known_id
+from kept.store.log.overview import note_in_time
 from kept.store.open import open_bucket
 from kept.store.receipts import Receipts
 from kept.store.store import Store
