@@ -313,6 +313,96 @@ def test_retention_deletes_nothing_on_the_word_of_an_emptied_mirror(source, plac
     assert_equal(source, place, tmp_path)
 
 
+@pytest.mark.parametrize("harm", HARMS)
+def test_retention_asks_a_mirror_that_got_nothing_since(source, place, tmp_path, harm):
+    """Between the loss and the next send, the receipts still confirm everything."""
+    mirror = Mirror(source, place)
+    mirror.begin("m")
+    copy = {}
+    for n in range(4):
+        log(source, tmp_path, n)
+        mirror.courier.wake("m")
+        mirror.courier.wait(60)
+        copy = copy or values(place)
+    HARMS[harm](place, copy, tmp_path)
+    assert mirrored_up_to(source.bucket, "m") == 3
+    found = source.prune("m", kept.Keep(last=1))
+    assert all(decision.keep for decision in found)
+    assert place in found[0].reasons[0]
+    prune = ["--store", source.location, "prune", "m", "--keep-last", "1", "--yes"]
+    assert "0 versions of 0 B deleted" in CliRunner().invoke(cli, prune).output
+    if harm == "replaced":
+        empty(place)
+    assert CliRunner().invoke(cli, ["sync", source.location, place]).exit_code == 0
+    assert_equal(source, place, tmp_path)
+    source.prune("m", kept.Keep(last=1))
+    assert [v.index for v in source.versions("m")] == [3]
+
+
+@pytest.mark.parametrize("harm", ["emptied", "restored"])
+def test_a_mirror_that_was_filled_again_gets_what_follows(source, place, tmp_path, shown, harm):
+    mirror = Mirror(source, place)
+    mirror.begin("m")
+    copy = {}
+    for n in range(6):
+        log(source, tmp_path, n)
+        mirror.courier.wake("m")
+        mirror.courier.wait(60)
+        copy = copy or values(place)
+        if n == 1:
+            HARMS[harm](place, copy, tmp_path)
+        if n == 3:
+            assert mirrored_up_to(source.bucket, "m") == -1
+            assert CliRunner().invoke(cli, ["sync", source.location, place]).exit_code == 0
+        if n > 3:
+            assert mirrored_up_to(source.bucket, "m") == n
+    mirror.courier.finish()
+    assert [text for text in shown if "was filled again; sending continues" in text]
+    assert not [text for text in shown if "not everything" in text]
+    assert_equal(source, place, tmp_path)
+
+
+def test_a_mirror_that_is_another_store_than_before_gets_nothing(source, place, tmp_path, shown):
+    mirror = Mirror(source, place)
+    mirror.begin("m")
+    log(source, tmp_path, 0)
+    mirror.courier.wake("m")
+    mirror.courier.finish()
+    empty(place)
+    log(kept.open_store(place), tmp_path, 9, "other")
+    before = values(place)
+    mirror = Mirror(source, place)
+    mirror.begin("m")
+    mirror.courier.finish()
+    assert "holds another store than before: expected the id" in shown[0]
+    assert values(place) == before
+    assert mirrored_up_to(source.bucket, "m") == -1
+
+
+def test_an_alias_set_at_the_mirror_protects_from_the_retention_of_the_source(
+    source, place, tmp_path
+):
+    for n in range(4):
+        path = write(tmp_path / "in" / "model", b"%d" % n)
+        source.log_artifact("m", path)
+    Receipts(source.bucket, place).register("m")
+    both_ways = [source.location, place], [place, source.location]
+    for way in both_ways:
+        assert CliRunner().invoke(cli, ["sync", *way]).exit_code == 0
+    kept.open_store(place).set_alias("m:v1", "prod")
+    source.prune("m", kept.Keep(last=1))
+    assert [v.index for v in source.versions("m")] == [3]
+    outputs = [CliRunner().invoke(cli, ["sync", *way]).output for way in both_ways]
+    assert f"v1 was deleted in {source.location} and stays in {place}: the alias prod" in outputs[0]
+    there = kept.open_store(place)
+    assert [(v.index, v.aliases) for v in there.versions("m")] == [
+        (1, ("prod",)), (3, ("latest",))
+    ]  # fmt: skip
+    there.gc(grace="0s")
+    assert there.verify().problems == []
+    assert (there["m:prod"].download(tmp_path / "out") / "model").read_bytes() == b"1"
+
+
 class Emptied(keras.callbacks.Callback):
     """Empties the place when it has two versions, and waits until that is noticed."""
 

@@ -17,6 +17,8 @@ from kept.store.format_marker import (
     make_store,
     raise_format,
 )
+from kept.store.receipts import Receipts
+from kept.sync.mirror.replicate import Sync
 from tests.helpers import write
 
 
@@ -68,6 +70,29 @@ def test_a_damaged_id(bucket, tmp_path, wrong):
     damaged.repair()
     assert check_format(bucket).id is not None
     log(kept.Store(bucket), tmp_path, "1")
+
+
+@pytest.mark.parametrize("lost", ["source", "mirror"])
+def test_a_repair_takes_back_the_id_that_receipts_name(tmp_path, lost):
+    stores = {name: kept.open_store(tmp_path / name) for name in ("source", "mirror")}
+    log(stores["source"], tmp_path, "0")
+    receipts = Receipts(
+        stores["source"].bucket, stores["mirror"].location, stores["source"].logs.marker.id
+    )
+    Sync(stores["source"], stores["mirror"], "m").run(receipts)
+    bucket = stores[lost].bucket
+    store_id = check_format(bucket).id
+    bucket.delete(FORMAT_KEY)
+    kept.open_store(tmp_path / lost).repair([tmp_path / "source"] if lost == "mirror" else [])
+    assert check_format(bucket).id == store_id
+
+
+def test_a_repair_keeps_the_id_beside_a_damaged_format(bucket, tmp_path):
+    log(kept.Store(bucket), tmp_path, "0")
+    store_id = check_format(bucket).id
+    bucket.put(FORMAT_KEY, [bytes(bucket.get(FORMAT_KEY)).replace(b'"format":1', b'"format":2')])
+    kept.Store(bucket).repair()
+    assert check_format(bucket) == (True, None, store_id)
 
 
 def test_a_repaired_record_is_no_other_store(bucket, tmp_path):

@@ -4,8 +4,17 @@ import json
 
 import pytest
 
+from kept.digest import digest
 from kept.errors import DamageWarning
-from kept.store.receipts import Receipts, damaged_receipts, mirrored_up_to, receipts, unconfirmed
+from kept.store.encoding import canonical
+from kept.store.receipts import (
+    MirrorHead,
+    Receipts,
+    damaged_receipts,
+    mirrored_up_to,
+    receipts,
+    unconfirmed,
+)
 
 
 @pytest.fixture
@@ -116,6 +125,36 @@ def test_a_receipt_of_an_earlier_kept_has_no_checksum(bucket):
     del value["blake3"]
     bucket.put(key, [json.dumps(value).encode()])
     assert Receipts(bucket, "/mirror/one").receipt("a").version == 3
+
+
+HEAD = MirrorHead(9, "a" * 32, "b" * 32)
+
+
+def test_a_receipt_names_the_mirror_and_the_source(store):
+    """An earlier kept reads the four keys and their checksum."""
+    store.create()
+    Receipts(store.bucket, "/mirror", "c" * 32).confirm("a", 7, 3, HEAD)
+    [receipt] = receipts(store.bucket)
+    assert receipt == ("/mirror", "a", 7, 3, HEAD, "c" * 32)
+    value = json.loads(bytes(store.bucket.get(key_of(store.bucket, "/mirror", "a"))))
+    core = {key: value[key] for key in ("destination", "artifact", "record", "version")}
+    assert value["blake3"] == digest(canonical(core))
+
+
+WRONG_IDS = [{"mirror": None}, {"mirror": {"number": 9}}, {"mirror": []}, {"ids_blake3": 1},
+             {"mirror": {"number": "9", "write_id": "a", "store_id": ""}}, {"source": "d" * 32},
+             {"mirror": {"number": 9, "write_id": "a" * 32, "store_id": "\ud800"}}]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG_IDS)
+def test_damaged_ids(store, wrong):
+    store.create()
+    Receipts(store.bucket, "/mirror", "c" * 32).confirm("a", 7, 3, HEAD)
+    key = key_of(store.bucket, "/mirror", "a")
+    value = json.loads(bytes(store.bucket.get(key))) | wrong
+    store.bucket.put(key, [json.dumps(value).encode()])
+    with pytest.warns(DamageWarning, match=key):
+        assert mirrored_up_to(store.bucket, "a") == -1
 
 
 def test_strange_files_are_ignored(bucket):
