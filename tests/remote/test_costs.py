@@ -111,6 +111,19 @@ def test_a_prune_costs_what_changed(proxy, s3, versions):
     assert len(made) == 1  # the history of the log: its end is listed, and nothing is read again
 
 
+def test_a_prune_asks_a_mirror_once(proxy, s3, tmp_path):
+    """Only if it deletes something, however many versions it deletes."""
+    here, target = kept.open_store(tmp_path / "here"), kept.open_store(s3)
+    for n in range(5):
+        here.log_artifact("m", content(f"{n}"))
+    Sync(here, target, "m").run(Receipts(here.bucket, target.location))
+    for last, requests in ((5, 0), (2, 1), (2, 0)):
+        with proxy.counted() as made:
+            here.prune("m", kept.Keep(last=last))
+        assert len(made) == requests
+    assert len(here.versions("m")) == 2
+
+
 def test_a_budget_reads_each_manifest_once(proxy, s3):
     store, keep = kept.open_store(s3), kept.Keep(bytes=100)
     for n in range(12):
