@@ -53,9 +53,12 @@ COLLECTOR = """
 import sys, kept
 from datetime import timedelta
 from kept.store.gc.collector import collect_ruled_out
+from kept.store.gc.owned import OwnedBlobs
 store, grace = kept.open_store(sys.argv[1]), timedelta(seconds=float(sys.argv[2]))
+owned = OwnedBlobs(store.logs, "shared")
 print("ready", flush=True)
 while True:
+    owned.collect(grace)
     collect_ruled_out(store.logs, "shared", grace)
     print(store.gc(grace=grace).bytes, flush=True)
 """

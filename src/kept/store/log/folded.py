@@ -68,9 +68,9 @@ class FoldedPages:
         return found
 
     def is_of(self, number: int, events: Mapping[int, Event]) -> bool:
-        """Return whether a page can be read and has the events of a log by number, but for fences.
+        """Return whether a page has all events of a log in its range, except fences.
 
-        Raises KeyNotFound.
+        The events are given by number. Raises KeyNotFound.
         """
         try:
             page = {event["number"]: event for event in self.read(number)}
