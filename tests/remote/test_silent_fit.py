@@ -11,6 +11,7 @@ import kept
 from kept.bucket import reach
 from kept.bucket.object_storage import breaker
 from kept.errors import Unreachable
+from kept.store.open import open_bucket
 from kept.sync import courier
 from kept.training.destinations import remote_store
 from tests.remote.silence import SILENCE, short_limits, silent
@@ -106,3 +107,11 @@ def test_a_server_that_falls_silent(way, s3, s3_environment, timed, model, data,
         model.fit(*data, epochs=3, verbose=0, callbacks=[falls, checkpoint])
         assert max(longest.values()) < 2 * LONGEST, longest
         proxy.over.set()
+
+
+def test_what_is_silent_already_needs_no_wait(silent):
+    bucket = open_bucket(silent)
+    assert not reach.answers(bucket, PATIENCE)  # its request stays under way
+    begun = time.monotonic()
+    assert not reach.answers(bucket, PATIENCE)
+    assert time.monotonic() - begun < PATIENCE / 2

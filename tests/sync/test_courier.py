@@ -100,3 +100,19 @@ def test_a_lasting_failure_after_a_success_is_shown_again(shown):
         courier.wake("a")
         courier.wait(60)
     assert len(shown) == 2
+
+
+def test_an_end_of_a_fit_says_again_what_it_waits_for(shown, monkeypatch):
+    monkeypatch.setattr(courier_module, "_ROUND", 0.05)
+    over = threading.Event()
+
+    class Slow:
+        def send(self, what):
+            over.wait(30)
+
+    waits = Courier(Slow(), WORDS)
+    waits.wake("m")
+    waits.finish(0.3)
+    over.set()
+    assert sum("waiting for the mirror there (" in line for line in shown) >= 2
+    assert "not everything is in the mirror there yet" in shown[-1]

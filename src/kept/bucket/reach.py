@@ -22,10 +22,14 @@ _ASKED = "kept.json"  # a small value that every store has
 def answers(bucket: Bucket, seconds: float = PATIENCE) -> bool:
     """Return whether a bucket answers a small request in time, be it with an error.
 
-    After a time-out that is known at once. A bucket on this machine needs no request.
+    After a time-out, or if another request waits for so long already, that is known at once. A
+    bucket on this machine needs no request.
     """
     if not bucket.is_remote:
         return True
+    silent = [s for s in silent_for(seconds) if not s.uploaded]  # an upload may take long
+    if bucket.location in (silence.location for silence in silent):
+        return False
     try:
         within(seconds, lambda: bucket.size(_ASKED))
     except (TimeoutError, Unreachable):
