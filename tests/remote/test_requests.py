@@ -7,11 +7,11 @@ import pytest
 
 import kept
 from kept.bucket.memory import MemoryBucket
-from kept.bucket.object_storage.bucket import ObjectBucket
 from kept.sync.mirror.replicate import Sync
 from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
 from tests.helpers import hdf5, write
+from tests.servers.s3 import fill
 
 CHANGED = (1, 4, 8)
 
@@ -43,9 +43,8 @@ def in_a_long_log(path, length, location):
         log.append(made | {"index": head})
     last = [log.records.key(number) for number in range(length - 63, length + 1)]
     folders = ("artifacts/m/state/", "blobs/", "manifests/")
-    target = ObjectBucket(location)
-    for key in ["kept.json", *(k for f in folders for k in source.bucket.keys(f)), *last]:
-        target.put(key, [source.bucket.get(key)])
+    keys = ["kept.json", *(k for f in folders for k in source.bucket.keys(f)), *last]
+    fill(location, {key: source.bucket.get(key) for key in keys})
 
 
 @pytest.mark.parametrize("length", [1, 1000])

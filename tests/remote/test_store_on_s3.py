@@ -17,6 +17,7 @@ from kept.errors import AccessDenied, KeptError, Unreachable
 from tests.conftest import KEY_ID, SECRET
 from tests.helpers import arrays, finish, hdf5, keras, start, tree, write
 from tests.servers.proxy import FirstTime
+from tests.servers.s3 import fill
 
 
 def test_everything_that_works_in_a_folder_works_on_s3(s3, tmp_path):
@@ -244,13 +245,13 @@ def test_what_listing_costs_does_not_grow_with_the_artifact(proxy, s3, tmp_path)
     version = source.log_artifact("m", write(tmp_path / "f", b"x"))
     made = {"event": "version", "type": "model", "digest": version.digest, "size": 1}
     made |= {"manifest": version.record.manifest, "aliases": [], "metadata": {}}
-    target, log, costs = ObjectBucket(s3), source.log("m"), []
+    log, costs = source.log("m"), []
     for length in (100, 612, 1124):  # each 36 records after a page
         while (head := log.view().head) < length:
             log.append(made | {"index": head})
         last = [log.records.key(number) for number in range(length - 35, length + 1)]
-        for key in ["kept.json", *source.bucket.keys("artifacts/m/state/"), *last]:
-            target.put(key, [source.bucket.get(key)])
+        keys = ["kept.json", *source.bucket.keys("artifacts/m/state/"), *last]
+        fill(s3, {key: source.bucket.get(key) for key in keys})
         with proxy.counted() as newest:
             assert kept.open_store(s3)["m"].index == length - 1
         with proxy.counted() as every:

@@ -9,9 +9,6 @@ from __future__ import annotations
 import pickle
 import sys
 
-from moto.core import DEFAULT_ACCOUNT_ID
-from moto.s3.models import s3_backends
-
 from tests.servers import s3
 
 
@@ -32,7 +29,7 @@ def with_bulk(app):
 
 
 def bulk(method, bucket, prefix, body):
-    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    backend = s3.backend()
     keys = backend.buckets[bucket].keys
     found = [key for key in list(keys) if key.startswith(prefix)]
     if method == "GET":

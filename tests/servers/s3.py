@@ -13,6 +13,8 @@ import threading
 
 os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"  # read by moto's import
 
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer, create_backend_app
 
 
@@ -40,3 +42,15 @@ def atomic(app):
             return app(environ, start_response)
 
     return one_by_one
+
+
+def backend():
+    """Return moto's own table of buckets, for what would take many requests."""
+    return s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+
+
+def fill(location, values):
+    """Put objects into a bucket of this process's server, without requests."""
+    bucket, _, prefix = location.removeprefix("s3://").partition("/")
+    for key, value in values.items():
+        backend().put_object(bucket, f"{prefix}/{key}", bytes(value))
