@@ -19,6 +19,7 @@ from kept.errors import (
     KeyExists,
     KeyNotFound,
     RemoteError,
+    Unreachable,
     UnsafeServer,
 )
 from kept.parallel import in_threads
@@ -127,6 +128,14 @@ class ObjectBucket:
             return self._request(key, lambda: int(obstore.head(self._store, key)["size"]))
         except KeyNotFound:
             return None
+        except RemoteError as error:
+            if isinstance(error, Unreachable):
+                raise
+            refused = error
+        # The answer to a HEAD has no text, so its cause is that of a GET.
+        with contextlib.suppress(KeyNotFound):
+            self.get(key, 0, 1)
+        raise refused
 
     def keys(self, prefix: str, after: str = "") -> Iterator[str]:
         return (item.key for item in self.items(prefix, after))
