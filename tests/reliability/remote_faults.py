@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.reliability import subjects
+from tests.reliability import remote_keep, subjects
 from tests.reliability.commands import HANG, TRACEBACK, Answer
 from tests.reliability.remote_operations import OPERATIONS, SILENCE
 from tests.reliability.remote_place import Place, short_limits
@@ -96,8 +96,12 @@ def cases(profiles: dict[str, dict[str, int]]) -> Iterator[Case]:
             if is_kind and target.removeprefix("GET of ") not in KINDS:
                 continue
             faults = (*WRONG_BYTES, "html", "404") if is_kind else FAULTS[target]
+            faults += remote_keep.FAULTS if (name, target) == ("keep", "LIST") else ()
             every = target == "LIST" or is_kind
-            numbers = range(1, min(count, 12) + 1) if every else {1, (count + 1) // 2, count}
+            first = max(1, count - 11) if name == "keep" else 1  # its gc runs at the end
+            numbers = (
+                range(first, min(count, first + 11) + 1) if every else {1, (count + 1) // 2, count}
+            )
             for fault in faults:
                 yield from (Case(name, target, fault, when) for when in (0, *sorted(numbers)))
 

@@ -14,6 +14,7 @@ from kept.errors import KeptError
 from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
 from tests.helpers import tree
+from tests.reliability import remote_keep
 from tests.reliability.cases import Hang, limited
 from tests.reliability.commands import HANG, TRACEBACK, Answer
 from tests.reliability.commands import kept as command
@@ -184,6 +185,8 @@ OPERATIONS = {
                   lambda answer, _: "" if answer.out == "m:v7" else f"it is {answer.out}",
                   reads=True),
         Operation("deliver", _deliver, _has("m", *WAITING), WAITING),
+        Operation("keep", lambda location: called(lambda: remote_keep.run(location)),
+                  lambda _, state: remote_keep.done(state)),
         Operation("put beside gc", _put("m", 1, "m"), _has("m", files_of("m", 1)),
                   (files_of("m", 1),), variant="condemned"),
     )

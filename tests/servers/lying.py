@@ -40,6 +40,8 @@ class LyingProxy(Proxy):
     flip     a bit of the answer is wrong    other    the value of another key, from `others`
     html     an HTML page, status 200        blank    an empty body, status 200
     empty    a list without keys             stale    a list without its last key and last folder
+    missing  a list without the key in its middle
+    truncated  the first half of a list, as if that were all
     slow     waits for `seconds`             hang     gives no answer
     """
 
@@ -124,6 +126,19 @@ class _LyingHandler(_Handler):
         names = (b"Contents", b"CommonPrefixes")
         found = [b"<%s>(?!.*<%s>).*?</%s>" % (name, name, name) for name in names]
         return self._without(body, b"|".join(found))
+
+    def _do_truncated(self, body):
+        return self._without_some(body, lambda count: range((count + 1) // 2, count))
+
+    def _do_missing(self, body):
+        return self._without_some(body, lambda count: [count // 2])
+
+    def _without_some(self, body, choose):
+        status, headers, data = self._forward(body)
+        found = list(re.finditer(rb"<(Contents|CommonPrefixes)>.*?</\1>", data, re.DOTALL))
+        for number in sorted(choose(len(found)) if found else (), reverse=True):
+            data = data[: found[number].start()] + data[found[number].end() :]
+        return self._answer(status, headers, data)
 
     def _without(self, body, pattern):
         status, headers, data = self._forward(body)

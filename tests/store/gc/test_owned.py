@@ -337,3 +337,51 @@ def test_a_callback_beside_other_artifacts_in_a_folder_writes_into_its_own_log(t
         store.undelete("m:v0")
     assert len(list(store.bucket.keys("manifests/"))) == 3
     assert store.verify().problems == []
+
+
+class OldLists(Wrapped):
+    """Lists of manifests come from a cache: they have only the keys that it has seen."""
+
+    seen = frozenset()
+
+    def items(self, prefix, after=""):
+        found = self.inner.items(prefix, after)
+        return (i for i in found if prefix != "manifests/" or not self.seen or i.key in self.seen)
+
+
+def test_an_old_list_of_manifests(log):
+    """It lacks the manifest of another artifact, which needs C: nothing is deleted."""
+    bucket = Remote()
+    store, seen = kept.Store(bucket), OldLists(bucket)
+    owned = OwnedBlobs(kept.Store(seen).logs, "m")
+    for words in (["A"], ["C", "D"], ["E"]):
+        owned.committed(take_written(log(store, *words)))
+    seen.seen = frozenset(bucket.keys("manifests/"))
+    log(store, "C", name="other")
+    store.prune("m", kept.Keep(last=1))
+    with pytest.raises(Damaged, match="old or incomplete"):
+        owned.collect(timedelta())
+    seen.seen = frozenset()
+    assert kept.Store(bucket).verify().ok
+    assert owned.collect(timedelta())
+    report = kept.Store(bucket).verify()
+    assert (report.ok, report.versions) == (True, 2)
+    assert not [key for key in bucket.keys("manifests/") if "z-" in key]
+
+
+def test_a_list_without_the_note_of_a_shared_manifest(log):
+    """Two artifacts have the same content; the list of such notes is cut off."""
+
+    class Cut(Wrapped):
+        def keys(self, prefix, after=""):
+            return iter(()) if prefix == "shared/" else self.inner.keys(prefix, after)
+
+    bucket = Remote()
+    store = kept.Store(bucket)
+    owned = OwnedBlobs(kept.Store(Cut(bucket)).logs, "m")
+    for words in (["A"], ["C", "D"], ["E"]):
+        owned.committed(take_written(log(store, *words)))
+    log(store, "C", "D", name="other")
+    store.prune("m", kept.Keep(last=1))
+    owned.collect(timedelta())
+    assert kept.Store(bucket).verify().ok

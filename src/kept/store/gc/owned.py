@@ -11,6 +11,7 @@ look at older manifests. In a folder it reads all manifests, each once, and whic
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from kept.digest import digest
 from kept.errors import Damaged, KeptError, KeyExists, KeyNotFound
 from kept.parallel import in_threads, mapped
 from kept.store.blobs.blob import bases_lock, blob_key
-from kept.store.content.put_manifest import SHARED, shared_key
+from kept.store.content.put_manifest import shared_key
 from kept.store.content.read_manifest import decode_manifest
 from kept.store.encoding import MOST_VALUE, again_if_damaged, read_bounded
 from kept.store.gc.choice import Choice
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from kept.store.log.log import Logs, View
 
 _YOUNG = 60.0  # seconds; times of storing are cut to seconds, and a clock can be set a little
+END = "manifests/z-"  # and a random name: the last key of a list of manifests
 _BATCH = 64  # deletions between two checks that the own list still exists
 
 Keys = tuple[str, ...]
@@ -114,12 +116,13 @@ class OwnedBlobs:
 
         Manifests are last in the alphabet, and first here: undelete looks at them first.
         """
-        now = self._manifests()
-        noted = set(self._bucket.keys(SHARED))
+        now = self._manifests_for_certain()
+        mine = sorted((choice.condemned or set()) & now.keys())
+        noted = mapped(self._is_shared, mine, self._bucket.concurrency)
         choice.spared |= {
             key
-            for key in (choice.condemned or set()) & now.keys()
-            if now[key] != listed[key] or shared_key(_name(key)) in noted
+            for key, is_shared in zip(mine, noted, strict=True)
+            if is_shared or now[key] != listed[key]
         }
         choice.damaged = {blob_key(blob) for blob in map(marked_blob, lists) if blob}
         return sorted(choice.of(view, now), reverse=True)
@@ -147,6 +150,36 @@ class OwnedBlobs:
     def _manifests(self) -> dict[str, float]:
         items = self._bucket.items("manifests/")
         return {item.key: item.stored for item in items if is_manifest(item.key)}
+
+    def _manifests_for_certain(self) -> dict[str, float]:
+        """Return the manifests; raises Damaged if their list is old, or ends too early.
+
+        Servers and caches send such lists. A list that has the key that was stored just before it,
+        and that comes last in it, is neither.
+        """
+        if not self._bucket.is_remote:
+            return self._manifests()
+        key = f"{END}{os.urandom(16).hex()}"
+        self._bucket.put(key, [b""])
+        try:
+            found = {item.key: item.stored for item in self._bucket.items("manifests/")}
+        finally:
+            with contextlib.suppress(OSError, KeptError):
+                self._bucket.delete(key)
+        if key not in found:
+            raise Damaged(
+                f"{self._bucket.location}: a list of the keys below manifests/ lacks {key}, which "
+                "this gc has just stored. Lists of this place are old or incomplete, so the gc "
+                "deletes nothing. If that repeats, look for a cache before the bucket."
+            )
+        for left, at in found.items():  # by a process that was killed
+            if left.startswith(END) and at < found[key] - ABANDONED.total_seconds():
+                self._bucket.delete(left)
+        return {each: at for each, at in found.items() if is_manifest(each)}
+
+    def _is_shared(self, manifest: str) -> bool:
+        """Return whether a manifest was stored more than once; asked by its key, not by a list."""
+        return self._bucket.size(shared_key(_name(manifest))) is not None
 
     def may_need(self, listed: Mapping[str, float]) -> set[str]:
         """Return the manifests that may name a blob that this process may free."""
