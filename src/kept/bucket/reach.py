@@ -27,8 +27,7 @@ def answers(bucket: Bucket, seconds: float = PATIENCE) -> bool:
     """
     if not bucket.is_remote:
         return True
-    silent = [s for s in silent_for(seconds) if not s.uploaded]  # an upload may take long
-    if bucket.location in (silence.location for silence in silent):
+    if is_silent(bucket, seconds):
         return False
     try:
         within(seconds, lambda: bucket.size(_ASKED))
@@ -37,6 +36,15 @@ def answers(bucket: Bucket, seconds: float = PATIENCE) -> bool:
     except RemoteError:
         pass
     return True
+
+
+def is_silent(bucket: Bucket, seconds: float = PATIENCE) -> bool:
+    """Return whether a request to a bucket waits for so long that it must be silent.
+
+    A large upload may take long, so it says nothing about that.
+    """
+    silent = [silence for silence in silent_for(seconds) if not silence.uploaded]
+    return bucket.location in (silence.location for silence in silent)
 
 
 def ends(thread: threading.Thread, seconds: float) -> bool:

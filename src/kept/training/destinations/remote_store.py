@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from kept.bucket.reach import PATIENCE
+from kept.bucket.reach import PATIENCE, is_silent
 from kept.errors import AccessDenied, StoreReplaced, Unreachable
 from kept.messages import show
 from kept.parallel import within
@@ -79,13 +79,9 @@ class RemoteDestination:
         """Find out whether the store can be written, and send what an earlier run left."""
         if self._unreachable is None:
             try:
-                within(_PATIENCE, self.store.create)
+                self._create()
             except Unreachable as error:
                 self._unreachable = error
-            except TimeoutError:
-                self._unreachable = Unreachable(
-                    f"{self.location} has not answered for {_PATIENCE:.0f} s."
-                )
         if self._resumes:  # the version to resume from may wait in the outbox
             self._delivery.send(everything=True)
             self._resumes = False
@@ -96,6 +92,17 @@ class RemoteDestination:
             )
         if self._delivery.left():
             self._courier.wake(self.location)
+
+    def _create(self) -> None:
+        """Create the store; raises Unreachable if it has not answered for some seconds."""
+        is_late = is_silent(self.store.bucket, _PATIENCE)
+        if not is_late:
+            try:
+                within(_PATIENCE, self.store.create)
+            except TimeoutError:
+                is_late = True
+        if is_late:
+            raise Unreachable(f"{self.location} has not answered for {_PATIENCE:.0f} s.")
 
     def submit(self, checkpoint: Checkpoint) -> Submitted:
         """Put the checkpoint into the outbox, durably, and have the courier send it."""
