@@ -119,5 +119,5 @@ def test_a_command_repeats_what_it_waits_for(lying, s3, tmp_path, monkeypatch):
     assert result.exit_code == 1
     lines = [line for line in result.stderr.splitlines() if line.startswith(f"waiting for {s3} (")]
     assert len(lines) >= 2
-    assert any(line.endswith("s so far, an upload of 1.5 MB)") for line in lines)
+    assert any(line.endswith("s so far, uploading 1.5 MB)") for line in lines)
     assert "did not answer in time to an upload" in result.stderr

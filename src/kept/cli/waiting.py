@@ -49,5 +49,5 @@ def _watch(ended: threading.Event) -> None:
 
 
 def _line(silence: Silence) -> str:
-    upload = f", an upload of {silence.uploaded / 1e6:.1f} MB" if silence.uploaded else ""
+    upload = f", uploading {silence.uploaded / 1e6:.1f} MB" if silence.uploaded else ""
     return f"waiting for {silence.location} ({silence.seconds:.0f} s so far{upload})"
