@@ -25,11 +25,12 @@ def lying(s3, s3_environment):
 def test_lists_and_values(lying):
     proxy, client, bucket = lying
     keys = {}
-    for lie in (None, "stale", "empty"):
+    for lie in (None, "stale", "empty", "truncated", "missing"):
         proxy.lie = lambda asked, lie=lie: lie
         listed = client.list_objects_v2(Bucket=bucket).get("Contents", [])
         keys[lie] = [item["Key"] for item in listed]
-    assert keys == {None: ["a", "b"], "stale": ["a"], "empty": []}
+    assert keys.pop(None) == ["a", "b"]
+    assert keys == {"stale": ["a"], "empty": [], "truncated": ["a"], "missing": ["a"]}
     proxy.others = {"a": b"value of b"}
     values = {}
     for lie in ("flip", "cut", "other"):
@@ -38,7 +39,7 @@ def test_lists_and_values(lying):
     assert values["flip"] != b"value of a"
     assert len(values["flip"]) == 10
     assert (values["cut"], values["other"]) == (b"value", b"value of b")
-    assert [asked.kind for asked, _ in proxy.asked] == ["PUT"] * 2 + ["LIST"] * 3 + ["GET"] * 3
+    assert [asked.kind for asked, _ in proxy.asked] == ["PUT"] * 2 + ["LIST"] * 5 + ["GET"] * 3
 
 
 def test_a_refusal_with_and_without_an_effect(lying):
