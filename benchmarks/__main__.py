@@ -61,7 +61,9 @@ def _run(name: str, framework: str, *, quick: bool) -> dict[str, Any]:
     )
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} on {framework} failed:\n{done.stderr[-4000:]}")
-    outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    # At its end a process may print that a mirror did not answer.
+    printed = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    outcome: dict[str, Any] = json.loads(printed[-1])
     print(f"  {time.perf_counter() - start:.0f} s")
     return outcome
 
