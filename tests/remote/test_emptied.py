@@ -15,6 +15,7 @@ import kept
 from kept.bucket.object_storage.bucket import ObjectBucket
 from kept.cli.main import cli
 from kept.errors import StoreReplaced
+from kept.store.log.records import Records
 from kept.store.open import open_bucket
 from kept.store.receipts import Receipts, mirrored_up_to
 from kept.sync import courier
@@ -166,6 +167,30 @@ def test_emptied_while_a_version_is_written(s3, tmp_path, monkeypatch):
     assert not again.exists
     log(again, tmp_path, 1)
     assert again.verify().problems == []
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_emptied_between_the_last_look_and_the_record(s3, tmp_path, monkeypatch, is_own):
+    """The record is all that is left then: it must not hide that the rest is gone."""
+    store, create = kept.open_store(s3), Records.create
+    for n in range(3):
+        log(store, tmp_path, n)
+    adding = Delivery(store, Outbox(tmp_path / "outbox"))
+    file = write(tmp_path / "model", b"last")
+    adding.add("m", {"model": str(file)}, {"type": "model", "aliases": [], "metadata": {}})
+
+    def emptied(self, event):
+        empty(s3)
+        return create(self, event)
+
+    delivery = adding if is_own else Delivery(store, adding.outbox)
+    with monkeypatch.context() as patch:
+        patch.setattr(Records, "create", emptied)
+        with pytest.raises(StoreReplaced, match="Nothing is written there"):
+            delivery.send()
+    assert len(delivery.left()) == 1
+    with pytest.raises(StoreReplaced, match="Nothing is written there"):
+        log(store, tmp_path, 9)
 
 
 def test_the_outbox_keeps_what_an_emptied_store_does_not_get(place, tmp_path):

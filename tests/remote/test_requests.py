@@ -72,7 +72,7 @@ def test_of_a_checkpoint_from_the_outbox(proxy, s3, tensors, tmp_path):
         path.unlink()
         with proxy.counted() as made:
             delivery.send()
-        assert not number or len(made) == 2 * changed + COMMIT - 1
+        assert not number or len(made) == 2 * changed + COMMIT
 
 
 def test_of_a_mirrored_version(proxy, s3, tensors, tmp_path):

@@ -243,15 +243,15 @@ class Log:
     def _listed_after(self, view: View) -> list[int]:
         """Return the numbers of the records after a view.
 
-        The list begins with the newest known record: that costs nothing, and shows that it exists.
+        The list begins with two known records: that costs nothing, and shows that they exist. The
+        newest is all that is left of a store that was emptied while this process created it.
         """
-        if not view.head:
-            return self.records.numbers()
-        listed = self.records.numbers(view.head - 1)
-        if listed[:1] == [view.head]:
-            return listed[1:]
-        self.newest(view)  # a page can have it; a list can be wrong
-        return listed
+        known = [number_of(item) for item in view.tail[-2:]] or [view.head][: view.head]
+        listed = self.records.numbers(known[0] - 1 if known else 0)
+        if listed[: len(known)] != known:  # a page can have it; a list can be wrong
+            for end in range(len(view.tail), len(view.tail) - len(known), -1):
+                self.newest(View(self, view.paged, view.tail[:end]) if end else view)
+        return [number for number in listed if number > view.head]
 
     def _replaced(self, view: View, found: str) -> StoreReplaced:
         """Return the error for a record that this process has read; raises one that says more."""

@@ -153,6 +153,8 @@ class Delivery:
         if entry.write_id in self._own:
             self._report(entry.artifact, index, committed)
             del self._own[entry.write_id]
+        elif committed:
+            self._look(entry.artifact)
         note_later(rejected, entry)
         self.outbox.confirm(entry)
 
@@ -211,6 +213,15 @@ class Delivery:
         if self._arrivals is not None:
             version = self.store.logged(artifact, index)
             self._arrivals.arrived(after_commit(version, committed) if committed else version)
+        elif committed:
+            self._look(artifact)
+
+    def _look(self, artifact: str) -> None:
+        """Raise StoreReplaced if the store was emptied while it took the newest version.
+
+        Call it before the entry leaves the outbox. logged looks in the same way.
+        """
+        self.store.log(artifact).view()
 
 
 def _index(event: Event) -> int:
