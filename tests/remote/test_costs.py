@@ -161,7 +161,7 @@ def test_ls_of_many_artifacts(proxy, s3):
     assert flight.most >= 8
 
 
-@pytest.mark.parametrize("artifacts", [12, pytest.param(ARTIFACTS, marks=pytest.mark.integration)])
+@pytest.mark.parametrize("artifacts", [12, pytest.param(60, marks=pytest.mark.integration)])
 def test_the_first_ls_of_what_runs_have_written(proxy, s3, tmp_path, artifacts):
     """Each run is a process of its own: a store, a delivery of versions, and the end of the fit."""
     outbox = Outbox(tmp_path / "outbox")

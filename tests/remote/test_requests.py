@@ -47,7 +47,7 @@ def in_a_long_log(path, length, location):
     fill(location, {key: source.bucket.get(key) for key in keys})
 
 
-@pytest.mark.parametrize("length", [1, 1000])
+@pytest.mark.parametrize("length", [1, 1000, pytest.param(2000, marks=pytest.mark.integration)])
 def test_of_a_version_in_a_short_and_in_a_long_log(proxy, s3, tensors, tmp_path, length):
     path = write(tmp_path / "model.h5", hdf5(tensors))
     in_a_long_log(path, max(length, 64), s3)

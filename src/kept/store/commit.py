@@ -18,7 +18,7 @@ from kept.store.content.packing import Packer
 from kept.store.content.put_manifest import put_manifest
 from kept.store.content.read_manifest import read_manifest
 from kept.store.format_marker import raise_format
-from kept.store.log.fence import WriteFence, with_write_fence
+from kept.store.log.fence import CommitConflict, WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, version_of, version_records
 from kept.store.metadata import MeasuredMetadata
 
@@ -90,6 +90,8 @@ def _commit(
     _check_type(newest.any, info.type)
     previous = _previous(log.bucket, newest.live)
     stored = _store(log.bucket, sources, previous, fence, transfer)
+    is_repeated = newest.live is not None and newest.live.manifest == stored.key_digest
+    put_manifest(log.bucket, stored.key_digest, stored.encoded, is_repeated=is_repeated)
     event: Event = {
         "type": info.type,
         "manifest": stored.key_digest,
@@ -109,6 +111,7 @@ def _commit(
 class _Stored(NamedTuple):
     manifest: Manifest
     key_digest: str  # names the manifest's key
+    encoded: bytes  # the manifest
     bytes_new: int
     written: frozenset[str]
 
@@ -120,7 +123,7 @@ def _store(
     fence: WriteFence,
     transfer: Transfer | None = None,
 ) -> _Stored:
-    """Store blobs and manifest, none of them under a condemned key."""
+    """Store blobs, and return the manifest, none of them with a condemned key."""
     packer = Packer(bucket, previous, fence, transfer)
     bucket.put_many(packer.blobs(sources), transfer)
     manifest = packer.manifest()
@@ -134,8 +137,7 @@ def _store(
     if manifest_key(name) in fence.condemned and blobs:
         # Blobs of other names make a manifest of another name.
         return _store(bucket, sources, None, replace(fence, condemned=fence.condemned | blobs))
-    put_manifest(bucket, name, encoded)
-    return _Stored(manifest, name, packer.bytes_new, frozenset(packer.written))
+    return _Stored(manifest, name, encoded, packer.bytes_new, frozenset(packer.written))
 
 
 class _Newest(NamedTuple):
@@ -175,6 +177,8 @@ def _log_version(
                 return _repeated(newest.live, version), False
         else:
             _check_type(newest.any, version["type"])
+            if before is not None and before.manifest == version["manifest"]:
+                raise CommitConflict  # no longer a repetition: the manifest needs a note
             index = newest.any.index + 1 if newest.any else 0
             recorded = log.append_after(view, {"event": "version", "index": index} | version)
             if recorded:

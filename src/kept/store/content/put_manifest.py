@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 SHARED = "shared/"  # manifests that were stored more than once
 
 
-def put_manifest(bucket: Bucket, name: str, encoded: bytes) -> None:
+def put_manifest(bucket: Bucket, name: str, encoded: bytes, *, is_repeated: bool = False) -> None:
     """Store a manifest; if it exists, note that another version may need it, and store it again.
 
-    The second put renews the time of storing, which a gc compares, and repairs a damaged value.
+    Pass is_repeated for the content of the newest version: it needs no note. The second put renews
+    the time of storing, which a gc compares, and repairs a damaged value.
     """
     key = manifest_key(name)
     try:
         bucket.put_if_absent(key, [encoded])
     except KeyExists:
-        bucket.put(shared_key(name), [b""])
+        if not is_repeated:
+            bucket.put(shared_key(name), [b""])
         bucket.put(key, [encoded])
 
 
