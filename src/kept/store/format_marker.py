@@ -154,6 +154,11 @@ def left_id(bucket: Bucket) -> str | None:
     return None
 
 
+def is_id(text: str) -> bool:
+    """Return whether a text has the form of an id."""
+    return _ID.fullmatch(text) is not None
+
+
 def new_id() -> str:
     """Return the id of a new store."""
     return os.urandom(16).hex()

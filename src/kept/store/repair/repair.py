@@ -26,6 +26,7 @@ from kept.store.format_marker import (
     PARTS_FORMAT,
     check_format,
     encoded_marker,
+    is_id,
     left_id,
     new_id,
 )
@@ -99,7 +100,7 @@ def _id_of(bucket: Bucket, mirrors: Iterable[Bucket]) -> str | None:
     for receipt in (r for mirror in mirrors for r in proved_receipts(mirror)):
         if receipt.mirror and receipt.destination == bucket.location:
             found.add(receipt.mirror.store_id)
-    ids = list(filter(None, found))
+    ids = [store_id for store_id in found if store_id and is_id(store_id)]
     return left_id(bucket) or (ids[0] if len(ids) == 1 else None)
 
 
