@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import pytest
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 
 import kept
 from kept.cli.main import cli
-from kept.store.receipts import Receipts
+from kept.store.receipts import Receipts, receipts
 from tests.conftest import KEY_ID, SECRET
 from tests.helpers import write
 
@@ -217,3 +218,25 @@ class TestOutbox:
         assert "2 checkpoints for W&B p/" in out
         assert "left: another process is sending them" in out
         assert "2 checkpoints (1.0 kB) sent" in out
+
+
+def test_a_mirror_that_will_not_come_back_is_forgotten(tmp_path):
+    store = kept.open_store(tmp_path / "here")
+    gone, other = str(tmp_path / "gone"), str(tmp_path / "other")
+    for name in ("a", "b"):
+        store.log_artifact(name, kept.MemoryFile("f", [name.encode()]))
+        for place in (gone, other):
+            Receipts(store.bucket, kept.open_store(place).location).register(name)
+    here = ["--store", store.location, "sync"]
+    call = functools.partial(CliRunner().invoke, cli)
+    found = call([*here, "--forget", str(tmp_path / "never")])
+    assert found.exit_code == 3
+    assert f"no such mirror. Received: {tmp_path / 'never'}. Known: {gone}, {other}" in found.output
+    found = call([*here, "--forget", f"{gone}/", "--artifact", "a", "--json"])
+    assert json.loads(found.output) == {"mirror": gone, "artifacts": ["a"]}
+    assert [r.artifact for r in receipts(store.bucket) if r.destination == gone] == ["b"]
+    assert call([*here, "--forget", gone]).exit_code == 0
+    assert {r.destination for r in receipts(store.bucket)} == {other}
+    assert call(here).exit_code == 0
+    assert not (tmp_path / "gone" / "kept.json").exists()
+    assert call([*here, "--status", "--forget", other]).exit_code == 2

@@ -38,7 +38,8 @@ If both stores have committed versions of an artifact, it has diverged, and noth
 With --ours and --theirs, the versions that NAME had are renamed first: to NAME-2, or the name that
 --as gives. Nothing is deleted. No process may write to NAME there meanwhile.
 
-After an interruption, the next sync continues.
+After an interruption, the next sync continues. --forget MIRROR ends that this store waits for a
+mirror that will not come back: nothing is sent there, and retention asks it no longer.
 """
 
 
@@ -51,6 +52,7 @@ class _Options(NamedTuple):
     new_name: str | None
     ours: bool
     theirs: bool
+    forgotten: str | None
 
     @property
     def resolves(self) -> bool:
@@ -79,6 +81,9 @@ class _Options(NamedTuple):
 )  # fmt: skip
 @click.option("--ours", is_flag=True, help="If the stores diverged, continue with SOURCE's.")
 @click.option("--theirs", is_flag=True, help="If the stores diverged, continue with TARGET's.")
+@click.option(
+    "--forget", "forgotten", metavar="MIRROR", help="Do not count MIRROR as a mirror any longer."
+)
 @json_option
 @click.pass_obj
 def sync(
@@ -86,15 +91,21 @@ def sync(
 ) -> None:
     """Send what has not arrived yet, or copy from one store to another."""
     options = _Options(**given)
-    if len(locations) > 2 or bool(locations) + options.status + options.drop > 1:
+    forgets = options.forgotten is not None
+    if len(locations) > 2 or bool(locations) + options.status + options.drop + forgets > 1:
         raise click.UsageError(
-            "Write `kept sync [[SOURCE] TARGET]`, `kept sync --status`, or `kept sync "
-            "--drop-refused`."
+            "Write `kept sync [[SOURCE] TARGET]`, `kept sync --status`, `kept sync "
+            "--drop-refused`, or `kept sync --forget MIRROR`."
         )
     _check_resolving(options, locations)
     if locations:
         source = locations[0] if len(locations) == 2 else location
         _copy(source, locations[-1], options, as_json=as_json)
+    elif options.forgotten is not None:
+        from kept.cli.sync_forget import forget
+
+        name, yes = options.artifact, options.yes
+        forget(location, options.forgotten, name, yes=yes, as_json=as_json)
     elif options.drop:
         from kept.cli.sync_status import drop_rejected
 

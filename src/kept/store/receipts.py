@@ -46,9 +46,7 @@ class Receipt(NamedTuple):
     artifact: str
     record: int  # of the source's log, with all before it
     version: int  # the newest one, -1 for none
-    mirror: MirrorHead | None = (
-        None  # when the destination confirmed this; no earlier kept wrote it
-    )
+    mirror: MirrorHead | None = None  # when it confirmed this; no earlier kept wrote it
     source: str | None = None  # the id of the store that is mirrored
 
     @property
@@ -90,6 +88,10 @@ class Receipts:
         """Record durably that the destination has all events up to a record."""
         receipt = Receipt(self._destination, artifact, record, version, mirror, self._source)
         self._bucket.put(self._key(artifact), [_encoded(receipt)])
+
+    def forget(self, artifact: str) -> None:
+        """Remove the receipt of an artifact: the destination mirrors it no longer."""
+        self._bucket.delete(self._key(artifact))
 
     def receipt(self, artifact: str) -> Receipt | None:
         """Return the receipt of an artifact, or None if the destination does not mirror it.
