@@ -13,6 +13,7 @@ import pytest
 import kept
 from kept.errors import ArtifactNotFound
 from kept.store.gc import collector
+from kept.store.log.fence import round_of
 from tests.helpers import finish, start, tree, write
 
 # Each version is a few words, so what one writer deletes another one stores again all the time.
@@ -87,7 +88,7 @@ def nothing_else_exists(store, monkeypatch):
             needed |= {f"blobs/{c.blob[:2]}/{c.blob}" for c in version.manifest.chunks()}
             needed.add(f"manifests/{version.record.manifest[:2]}/{version.record.manifest}.json")
     assert {i.key for top in ("blobs/", "manifests/") for i in store.bucket.items(top)} == needed
-    assert list(store.bucket.keys("gc/")) == []
+    assert [key for key in store.bucket.keys("gc/") if round_of(key) is None] == []
 
 
 def run(location, tmp_path, monkeypatch, seconds, writers=8, most_killed=0.4):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from kept.errors import Damaged
 from kept.store.content.manifest import manifest_key
-from kept.store.log.history import version_records
+from kept.store.log.history import is_deleted, version_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -71,7 +71,7 @@ class Choice:
                 continue
             if key in listed:
                 needed.add(key)
-            elif not record.deleted:
+            elif not record.deleted and not is_deleted(view.log.view().facts(), record.index):
                 raise Damaged(
                     f"{view.log.bucket.location}: {key} of {view.log.name}:v{record.index} is "
                     "missing, or a list is old or incomplete. So the gc deletes nothing. Run "

@@ -81,9 +81,10 @@ class OwnedBlobs:
             return self._collect(Choice(self, final))
 
     def _collect(self, choice: Choice) -> int:
+        view = self._log.view()  # before the list, which so has the manifests of its versions
         listed = self._manifests()
         self._contents = {k: v for k, v in self._contents.items() if k in listed}
-        doomed = choice.of(self._log.view(), listed)
+        doomed = choice.of(view, listed)
         if not doomed:
             return 0
         own = OwnList(self._bucket)

@@ -170,6 +170,11 @@ def live(
     return (record for record in version_records(newest_first, faults) if not record.deleted)
 
 
+def is_deleted(items: Iterable[Item], index: int) -> bool:
+    """Return whether a version is deleted, by the items of its log from the newest on."""
+    return any(r.index == index and r.deleted for r in version_records(items))
+
+
 def version_of(event: Event) -> VersionRecord:
     """Return the version that an event commits, as if no later event existed."""
     record = _Fold().add(event, is_uncertain=False)

@@ -19,7 +19,7 @@ from kept.errors import ArtifactNotFound, Damaged, Diverged
 from kept.store.format_marker import known_id
 from kept.store.log.events import is_fence
 from kept.store.log.fence import WriteFence, with_write_fence
-from kept.store.log.history import VersionRecord, version_records
+from kept.store.log.history import VersionRecord, is_deleted, version_records
 from kept.store.receipts import MirrorHead, lost_end
 from kept.store.signing.signatures import copy_signatures
 from kept.sync.mirror.copy_content import ContentCopy
@@ -207,17 +207,13 @@ class Sync:
             try:
                 blobs, size = self._content.copy(record, fence.condemned, transfer)
             except Damaged:
-                if not self._is_deleted(record):
+                now = self._source.log(self._name).view()
+                if not is_deleted(now.facts(), record.index):
                     raise
                 return self._append(_without_content(event), fence.view, fence)
             return Copied(blobs=blobs, bytes=size) + self._append(event, fence.view, fence)
 
         return with_write_fence(self._log(), build)
-
-    def _is_deleted(self, record: VersionRecord) -> bool:
-        """Return whether the source has deleted a version by now."""
-        found = version_records(self._source.log(self._name).view().facts())
-        return any(r.index == record.index and r.deleted for r in found)
 
     def _append(self, event: Event, view: View, fence: WriteFence | None) -> Copied:
         """Append what applies of the event, unless another process has appended it."""
