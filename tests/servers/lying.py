@@ -72,8 +72,6 @@ def asked(method: str, path: str, headers) -> Asked:
 
 
 class _LyingHandler(_Handler):
-    disable_nagle_algorithm = True
-
     def _handle(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.now = asked(self.command, self.path, self.headers)

@@ -608,6 +608,7 @@ def test_the_base_of_a_blob_that_the_disk_cannot_read_stays(pruned, monkeypatch)
 
 def test_a_gc_taken_for_dead_stops(prepared, monkeypatch):
     monkeypatch.setattr(collector, "_BATCH", 1)
+    monkeypatch.setattr(own_list, "_PAUSE", 0)
     inner = prepared()
 
     def take_for_dead():

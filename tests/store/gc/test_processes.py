@@ -147,7 +147,7 @@ def test_gc_beside_eight_writers_for_some_seconds(tmp_path, monkeypatch):
 
 
 def test_gc_beside_writers_on_s3(s3, tmp_path, monkeypatch):
-    run(s3, tmp_path, monkeypatch, seconds=4, writers=3, most_killed=2)
+    run(s3, tmp_path, monkeypatch, seconds=1, writers=3, most_killed=1)
 
 
 @pytest.mark.integration

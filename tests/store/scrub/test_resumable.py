@@ -186,10 +186,10 @@ def test_without_a_cache_folder_the_check_works(cache, store, monkeypatch):
 
 
 def test_a_short_check_has_no_bookmark(cache, store, monkeypatch):
-    monkeypatch.setattr(content, "LONG", 10)
+    monkeypatch.setattr(content, "LONG", 0.1)
     assert interrupt(store) == []
     assert not cache.exists()
-    interrupt(store, limit_rate=100)  # a slow one has
+    interrupt(store, limit_rate=30_000)  # a slow one has
     assert len(list(cache.iterdir())) == 1
 
 

@@ -39,8 +39,8 @@ def test_nothing_happens(train):
     ("number", "call", "nth"),
     [
         (signal.SIGKILL, "upload", 2),
-        (signal.SIGTERM, "upload", 2),
-        (signal.SIGKILL, "commitArtifact", 1),
+        pytest.param(signal.SIGTERM, "upload", 2, marks=pytest.mark.integration),
+        pytest.param(signal.SIGKILL, "commitArtifact", 1, marks=pytest.mark.integration),
     ],
 )
 def test_killed_in_the_midst_of_an_upload(wandb_server, train, number, call, nth):
@@ -48,6 +48,7 @@ def test_killed_in_the_midst_of_an_upload(wandb_server, train, number, call, nth
     killed_in_the_midst_of_an_upload(wandb_server, train(), number, begun, release)
 
 
+@pytest.mark.integration
 def test_killed_again_during_kept_sync(wandb_server, train, tmp_path):
     begun, release = stuck(wandb_server, "upload", 0)
     training = train()
@@ -72,7 +73,7 @@ def test_the_server_away_for_the_whole_run(wandb_server, train):
     trained_while_the_server_is_away(wandb_server, train)
 
 
-@pytest.mark.parametrize("stands_still", [False, True])
+@pytest.mark.parametrize("stands_still", [pytest.param(False, marks=pytest.mark.integration), True])
 def test_sigterm_between_batches(wandb_server, train, stands_still):
     """The run is saved once more; that checkpoint is on W&B too, if need be by kept sync."""
     begun, release = stuck(wandb_server, "upload" if stands_still else "nothing", 0)
@@ -102,7 +103,7 @@ def test_sigterm_between_batches(wandb_server, train, stands_still):
     assert training.outbox.entries() == []
 
 
-@pytest.mark.parametrize("end", ["finish", "raise"])
+@pytest.mark.parametrize("end", [pytest.param("finish", marks=pytest.mark.integration), "raise"])
 def test_other_ends(train, end):
     training = train(end=end)
     training.end(1 if end == "raise" else 0)
