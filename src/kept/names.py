@@ -44,9 +44,14 @@ def is_word(text: object) -> bool:
     return isinstance(text, str) and _NAME.fullmatch(text) is not None
 
 
+def is_name(text: object) -> bool:
+    """Return whether a value has the form of an artifact's name."""
+    return isinstance(text, str) and is_word(text) and bool(text.strip("."))
+
+
 def check_name(name: str, what: str = "An artifact name") -> str:
     """Return a valid artifact name, or another word of the same form, or raise InvalidName."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.strip("."):
+    if not is_name(name):
         raise InvalidName(
             f"{what} has 1 to 128 characters out of A-Z a-z 0-9 . _ - and not only dots. "
             f"Received: {name!r}"

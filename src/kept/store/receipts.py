@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.digest import digest
 from kept.errors import Damaged, KeyNotFound
-from kept.names import is_word
+from kept.names import is_name
 from kept.store.encoding import MOST_RECORD, again_if_damaged, canonical, parse, read_bounded
 from kept.store.problems import warn
 
@@ -213,12 +213,9 @@ def _artifact_in(key: str) -> str:
 
 
 def _keys(bucket: Bucket, folder: str = _ROOT) -> Iterator[str]:
-    return (key for key in bucket.keys(folder) if _KEY.fullmatch(key) and _is_named(key))
-
-
-def _is_named(key: str) -> bool:
-    name = _artifact_in(key)
-    return is_word(name) and bool(name.strip("."))
+    return (
+        key for key in bucket.keys(folder) if _KEY.fullmatch(key) and is_name(_artifact_in(key))
+    )
 
 
 def _encoded(receipt: Receipt) -> bytes:

@@ -322,3 +322,25 @@ def test_a_record_that_is_stored_is_committed_even_if_the_disk_fails_from_then_o
     with pytest.warns(DamageWarning, match="is committed, but the disk reported an error"):
         assert Logs(Failing(bucket)).of("m").append(CHANGE)["number"] == 1
     assert numbers(Logs(bucket).of("m")) == [1]
+
+
+@pytest.mark.parametrize("known", [0, 3, PAGE + 3])
+def test_a_list_that_stays_old_stops_no_writer(bucket, known):
+    """An endless loop once."""
+
+    class Old(Wrapped):
+        def names(self, prefix, after=""):
+            found = self.inner.names(prefix, after)
+            return (name for name in found if f"{prefix}{name}" in before)
+
+    fill(bucket, known)
+    before = set(bucket.keys(""))
+    log, other = Logs(Old(bucket)).of("m"), Logs(bucket).of("m")
+    assert log.view().head == known
+    for _ in range(3):
+        other.append(CHANGE)
+    assert log.append(CHANGE)["number"] == known + 4
+    assert log.append(CHANGE)["number"] == known + 5
+    other.append(CHANGE)
+    assert log.append(CHANGE)["number"] == known + 7
+    assert [event["number"] for event in other.view().backwards()] == [*range(known + 7, 0, -1)]

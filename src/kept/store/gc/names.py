@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kept.errors import Damaged
-from kept.names import is_word
+from kept.names import is_name
 from kept.store.log.fence import PENDING
 
 if TYPE_CHECKING:
@@ -47,4 +47,4 @@ def _is_pending(item: Item) -> bool:
     name = item.key.removeprefix(PENDING)
     # Programs that show folders leave files with these names; the keys of kept are empty.
     is_stray = item.size > 0 and (name in _STRAYS or name.startswith("._"))
-    return is_word(name) and bool(name.strip(".")) and not is_stray
+    return is_name(name) and not is_stray

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from kept.errors import Damaged, KeptError, StoreReplaced
-from kept.names import check_name, is_word
+from kept.names import check_name, is_name
 from kept.store.format_marker import Marker, check_identity
 from kept.store.log.events import (
     Event,
@@ -134,7 +134,7 @@ class Logs:
 
     def names(self) -> Iterator[str]:
         """Yield the names of the artifacts that have a log."""
-        return (name for name in self.bucket.folders("artifacts/") if _is_artifact(name))
+        return (name for name in self.bucket.folders("artifacts/") if is_name(name))
 
     def with_versions(self) -> Iterator[str]:
         """Yield the artifacts that have had a version; a gc puts its fence into others, too."""
@@ -158,10 +158,11 @@ class Log:
         """The log as it was at the last look; costs nothing."""
         return self._view
 
-    def view(self) -> View:
+    def view(self, taken: int = 0) -> View:
         """Return the log at this moment; costs a listing and a request for each new record.
 
-        Raises StoreReplaced if the newest record of the last view is missing.
+        Pass the number of a record that exists, though an old list may lack it. Raises
+        StoreReplaced if the newest record of the last view is missing.
         """
         view = self._view
         if view is None:
@@ -169,10 +170,12 @@ class Log:
             view = View(self, paged, ())
         else:
             listed = self._listed_after(view)
+        if taken > max(listed, default=view.head) and self.records.exists(taken):
+            listed = [*listed, taken]
         newest = view.tail[-1] if view.tail else None
         found = self.records.read_all(view.head + 1, listed, newest) if listed else []
         whole = View(self, view.paged, (*view.tail, *found))
-        # A new object, so that no thread sees half an update. What follows a fault is read again.
+        # A new object: no thread sees half an update. What follows a fault is read again.
         kept = next((n for n, item in enumerate(found) if isinstance(item, Fault)), len(found))
         self._view = View(self, view.paged, (*view.tail, *found[:kept]))
         return whole
@@ -180,13 +183,13 @@ class Log:
     def views(self, first: View | None = None) -> Iterator[View]:
         """Yield the log as it is for each attempt to append, without an end.
 
-        The first view is the given one, if any: that saves a request. If it is outdated, the
-        attempt fails because the number is taken.
+        The first is the given one, if any: that saves a request. An attempt fails because its
+        number is taken, so the next view has that record, whatever a list says.
         """
-        if first is not None:
-            yield first
+        view = first or self.view()
         while True:
-            yield self.view()
+            yield view
+            view = self.view(taken=view.head + 1)
 
     def append(self, event: Event) -> Event:
         """Commit an event after whatever other writers commit; return it as it is recorded."""
@@ -294,7 +297,3 @@ class Log:
                     self.pages.folded.write(end, certain(view.facts()))
                 view = View(self, end, tuple(i for i in view.tail if number_of(i) > end))
         self._view = view
-
-
-def _is_artifact(name: str) -> bool:
-    return is_word(name) and bool(name.strip("."))

@@ -59,6 +59,10 @@ class Records:
         """Return the numbers of the existing records that are greater than after, ascending."""
         return list(numbers_in(self._bucket, self.folder, after))
 
+    def exists(self, number: int) -> bool:
+        """Return whether record number exists, whatever a list says."""
+        return self._bucket.size(self.key(number)) is not None
+
     def read(self, number: int) -> Event:
         """Return record number; raises Damaged, also if it is missing."""
         try:
