@@ -240,3 +240,34 @@ def test_a_mirror_that_will_not_come_back_is_forgotten(tmp_path):
     assert call(here).exit_code == 0
     assert not (tmp_path / "gone" / "kept.json").exists()
     assert call([*here, "--status", "--forget", other]).exit_code == 2
+
+
+@pytest.fixture
+def hidden(here, tmp_path):
+    """The location of a mirror whose only receipt is damaged, and the key of this receipt."""
+    mirror = str(tmp_path / "mirror")
+    Receipts(here.bucket, mirror).register("m")
+    (key,) = here.bucket.keys("outbox/")
+    here.bucket.put(key, [b"?"])
+    return mirror, key
+
+
+@pytest.mark.parametrize("name", ["the location", "the folder", "a relative path"])
+def test_a_mirror_is_forgotten_whose_receipt_is_damaged(here, hidden, name):
+    mirror, key = hidden
+    folder = key.rpartition("/")[0]
+    named = {"the location": mirror, "the folder": f"{folder}/", "a relative path": "mirror"}[name]
+    out = run("--store", here.location, "sync", "--forget", named)
+    assert out.startswith(f"{folder if name == 'the folder' else mirror} is no mirror of m any")
+    assert "A run that still mirrors there counts it again" in out
+    assert list(here.bucket.keys("outbox/")) == []
+
+
+@pytest.mark.parametrize("named", ["outbox/0123456789abcdef", "outbox/0", "outbox"])
+def test_nothing_is_forgotten_without_a_receipt(here, hidden, named):
+    out = run("--store", here.location, "sync", "--forget", named, code=3)
+    assert f"no such mirror. Received: {named}. Known: outbox/" in out
+    folder = hidden[1].rpartition("/")[0]
+    out = run("--store", here.location, "sync", "--forget", folder, "--artifact", "o", code=3)
+    assert f"no such mirror of o. Received: {folder}. Known: none" in out
+    assert list(here.bucket.keys("outbox/")) == [hidden[1]]

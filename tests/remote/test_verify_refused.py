@@ -139,3 +139,46 @@ def test_a_key_that_exists_and_is_not_sent(server, store):
     server.lie = lambda asked: "404" if asked.key.endswith(key) else None
     report = store.verify()
     assert ([p.key for p in report.problems], report.unread) == ([key], [])
+
+
+def damaged(store, key):
+    data = bytes(store.bucket.get(key))
+    store.bucket.put(key, [data[:100] + bytes([data[100] ^ 1]) + data[101:]])
+
+
+@pytest.mark.parametrize("what", ["blobs/", "manifests/", "/log/00000000000000000002.json"])
+def test_damage_of_a_key_whose_length_is_refused(server, store, s3, what):
+    """GET works, and shows the damage."""
+    (key, *_) = (key for key in store.bucket.keys("") if what in key)
+    damaged(store, key)
+    server.lie = Refusing("403", key, kind="HEAD")
+    report = store.verify()
+    assert ({p.key for p in report.problems}, report.unread) == ({key}, [])
+    assert kept_verify(s3).exit_code == 4
+
+
+def test_a_refused_length_is_no_refused_value(server, store):
+    server.lie = Refusing("403", "", kind="HEAD")
+    assert store.verify().ok
+
+
+def test_damage_of_a_blob_that_is_refused_later(server, store):
+    """It is read and found damaged; what looks for the reason is refused."""
+    key = blob_of(store, "m:v1")
+    damaged(store, key)
+    gets = []
+    server.lie = lambda asked: (
+        "403" if asked.key.endswith(key) and (gets.append(asked) or len(gets) > 2) else None
+    )
+    report = store.verify()
+    assert ([(p.where, p.key) for p in report.problems], report.unread) == ([("m:v1", key)], [])
+    assert len(gets) > 2
+
+
+def test_a_refused_folded_page(server, store):
+    key = store.logs.of("m").pages.folded.key(2)
+    store.bucket.put(key, [b"?"])
+    assert [p.key for p in store.verify().problems] == [key]
+    server.lie = Refusing("403", key)
+    report = store.verify()
+    assert (report.problems, [p.key for p in report.unread]) == ([], [key])

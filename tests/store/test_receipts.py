@@ -52,7 +52,7 @@ def test_a_damaged_receipt(bucket, harm):
     assert sorted(Receipts(bucket, "/mirror/one").artifacts()) == ["a", "b"]
     assert mirrored_up_to(bucket, "a") == -1
     assert mirrored_up_to(bucket, "b") == 3
-    assert list(damaged_receipts(bucket)) == [key]
+    assert [k for k, _ in damaged_receipts(bucket)] == [key]
     bucket.put(key, [unconfirmed(bucket, key, [])])
     assert Receipts(bucket, "/mirror/one").receipt("a").version == -1
     assert list(damaged_receipts(bucket)) == []
@@ -116,7 +116,7 @@ def test_a_mirror_that_lost_versions_confirms_nothing(bucket):
 def test_a_receipt_in_the_place_of_another_one(bucket, other):
     key = key_of(bucket, "/mirror/one", "a")
     bucket.put(key, [bucket.get(key_of(bucket, *other))])
-    assert list(damaged_receipts(bucket)) == [key]
+    assert [k for k, _ in damaged_receipts(bucket)] == [key]
 
 
 def test_a_receipt_of_an_earlier_kept_has_no_checksum(bucket):

@@ -315,6 +315,26 @@ def test_a_damaged_base_is_named_beside_the_blob(store, coded, is_missing):
     assert all(base in p.message for p in named)
 
 
+def test_a_damaged_blob_whose_base_is_refused_later(store, coded):
+    blob, base = coded
+    data = bytes(store.bucket.get(blob))
+    put(store, blob, data[:-9] + flipped(data[-9:]))
+    [message, *_] = [p.message for p in store.verify().problems if p.key == blob]
+    reads = Counter()
+
+    class Refusing(Wrapped):
+        is_remote, concurrency = True, 1
+
+        def get(self, key, *args):
+            reads[key] += 1
+            if key == base and reads[blob] > 2:  # twice, then the search for the culprit
+                raise AccessDenied("not now")
+            return self.inner.get(key, *args)
+
+    report = kept.Store(Refusing(store.bucket)).verify()
+    assert message in [p.message for p in report.problems if p.key == blob]
+
+
 def test_a_blob_is_read_once(store, keys, file):
     """Also by a check of many versions; the store reads no more than that."""
     for n in range(3):

@@ -39,7 +39,8 @@ With --ours and --theirs, the versions that NAME had are renamed first: to NAME-
 --as gives. Nothing is deleted. No process may write to NAME there meanwhile.
 
 After an interruption, the next sync continues. --forget MIRROR ends that this store waits for a
-mirror that will not come back: nothing is sent there, and retention asks it no longer.
+mirror that will not come back: nothing is sent there, and retention asks it no longer. End runs
+that mirror there first: a running fit counts the mirror again with its next save.
 """
 
 

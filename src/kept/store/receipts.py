@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from kept.store.log.log import Logs
 
 _ROOT = "outbox/"
-_KEY = re.compile(r"outbox/[0-9a-f]{16}/[A-Za-z0-9._-]+\.json")
+_FOLDER = re.compile(r"outbox/[0-9a-f]{16}")
+_KEY = re.compile(_FOLDER.pattern + r"/[A-Za-z0-9._-]+\.json")
 _CORE = ("destination", "artifact", "record", "version")
 _DESTINATION = re.compile(rb'"destination":("(?:[^"\\]|\\.)*")')
 
@@ -56,13 +57,14 @@ class Receipt(NamedTuple):
 
 
 class Receipts:
-    """The receipts of one destination: the location of a store, or another text that names it."""
+    """The receipts of one destination: its location or name, or their folder if that is hidden."""
 
     def __init__(self, bucket: Bucket, destination: str, source: str | None = None) -> None:
         """Take the bucket of the store that is mirrored, and the id of this store if known."""
         self._bucket = bucket
         self._destination, self._source = destination, source
-        self._folder = f"{_ROOT}{_id_of(destination)}/"
+        is_folder = _FOLDER.fullmatch(destination)
+        self._folder = f"{destination if is_folder else _ROOT + _id_of(destination)}/"
 
     def register(self, artifact: str) -> None:
         """Record durably that the destination mirrors an artifact.
@@ -165,15 +167,15 @@ def lost_end(receipt: Receipt, head: int) -> str:
     )
 
 
-def damaged_receipts(bucket: Bucket) -> Iterator[str]:
-    """Yield the keys of receipts that exist and cannot be read."""
+def damaged_receipts(bucket: Bucket) -> Iterator[tuple[str, Damaged]]:
+    """Yield the keys of receipts that exist and cannot be read, with the reason."""
     for key in _keys(bucket):
         try:
             _parsed(bucket, key)
         except KeyNotFound:
             continue
-        except Damaged:
-            yield key
+        except Damaged as error:
+            yield key, error
 
 
 def unconfirmed(bucket: Bucket, key: str, locations: Iterable[str]) -> bytes | None:

@@ -110,8 +110,8 @@ class StoreCheck:
 
     def _check_receipts(self) -> list[Receipt]:
         try:
-            for key in damaged_receipts(self._bucket):
-                self._found(key, f"{key} is damaged: the receipt of a mirror cannot be read", key)
+            for key, error in damaged_receipts(self._bucket):
+                self._found(key, f"the receipt of a mirror cannot be read: {error}", key)
             return list(readable_receipts(self._bucket))
         except READ_ERRORS as error:
             self._cannot_read("outbox/", error)
@@ -176,7 +176,8 @@ class _LogCheck:
             key = pages.folded.key(number)
             try:
                 if not pages.folded.is_of(number, events):
-                    self._found(f"{key} is damaged, or differs from the records it covers", key)
+                    pages.folded.read(number)  # raises the reason if the page cannot be read
+                    self._found(f"{key} differs from the records it covers", key)
             except KeyNotFound:  # a later one has just replaced it
                 continue
             except READ_ERRORS as error:

@@ -205,7 +205,7 @@ def _plan_lists(bucket: Bucket, plan: Plan) -> None:
 
 def _plan_receipts(bucket: Bucket, locations: Sequence[str], plan: Plan) -> None:
     """Write damaged receipts again, so that they confirm nothing and name their mirror."""
-    for key in damaged_receipts(bucket):
+    for key, _ in damaged_receipts(bucket):
         data = unconfirmed(bucket, key, locations)
         if data is not None:
             plan.steps.append(Write(key, data, "its mirror will confirm again what it has"))

@@ -153,6 +153,8 @@ def _culprit(bucket: Bucket, blob: str, message: str) -> BlobFault:
     for base in reversed(bases):
         try:
             read_blob(bucket, base, lent=True)
+        except Unread:  # nothing is known about this base, and the blob is damaged
+            continue
         except READ_ERRORS as error:
             why = reason(blob_key(base), error)
             text = f"{blob_key(blob)} is the difference to a base that cannot be read: {why}"

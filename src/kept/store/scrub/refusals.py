@@ -47,7 +47,7 @@ class PatientBucket:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        self._refused: dict[str, str] = {}  # key -> why it could not be read
+        self._refused: dict[str, str] = {}  # key -> the message of each Unread about it
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bucket, name)
@@ -97,13 +97,21 @@ class PatientBucket:
         return iter(_twice(lambda: list(self._bucket.folders(prefix))))
 
     def sort_out(self, report: Report) -> None:
-        """Move what was refused from the problems of a report to what is unread."""
-        found = [p for p in report.problems if p.key in self._refused]
-        report.problems = [p for p in report.problems if p.key not in self._refused]
-        named = {problem.key for problem in found}
+        """Move what was refused from the problems of a report to what is unread.
+
+        A value can be read and damaged although another request for its key was refused. So only
+        a problem whose message repeats the refusal moves.
+        """
+        named = {problem.key for problem in report.problems}
+        found = [p for p in report.problems if self._is_refusal(p)]
+        report.problems = [p for p in report.problems if not self._is_refusal(p)]
         found += [Problem(key, "", key) for key in sorted(self._refused.keys() - named)]
         unread = (replace(problem, message=self._refused[problem.key]) for problem in found)
         report.unread = list(dict.fromkeys(unread))
+
+    def _is_refusal(self, problem: Problem) -> bool:
+        refusal = self._refused.get(problem.key)
+        return refusal is not None and refusal in problem.message
 
     def _noted(self, key: str, error: RemoteError) -> Unread:
         """Return the error of a refused key; raise one that concerns the whole bucket."""
@@ -111,8 +119,7 @@ class PatientBucket:
             raise error
         with contextlib.suppress(KeyNotFound):
             _twice(lambda: self._bucket.get(FORMAT_KEY))
-        self._refused[key] = f"{key} could not be read: {error}"
-        return Unread(self._refused[key], key)
+        return Unread(self._refused.setdefault(key, f"{key} could not be read: {error}"), key)
 
 
 def _twice(request: Callable[[], T]) -> T:
