@@ -128,11 +128,12 @@ class Maintenance:
         """
         from kept.store.compact.compactor import Compactor
 
+        artifacts = all_records(self.logs, name)  # first: it raises ArtifactNotFound
         for each in [name] if name else self.logs.names():
             with contextlib.suppress(Damaged, OSError):  # readers can do without folded pages
                 view = self.logs.of(each).view()
                 view.log.pages.folded.write(view.paged, certain(view.facts()))
-        return Compactor(self.bucket).compact_all(all_records(self.logs, name), progress)
+        return Compactor(self.bucket).compact_all(artifacts, progress)
 
     def usage(self, name: str | None = None) -> Usage:
         """Return the bytes that an artifact, or the whole store, takes; raises ArtifactNotFound."""

@@ -57,9 +57,10 @@ class FoldedPages:
 
     def cached(self, number: int) -> list[Event] | None:
         """Return the same, read once; None if there is none that can be read."""
-        if number not in self._known:
+        try:
+            found = self._known[number]
+        except KeyError:  # also if another thread has just removed it
             return None
-        found = self._known[number]
         if found is None:
             try:
                 found = self._known[number] = self.read(number)
@@ -85,14 +86,14 @@ class FoldedPages:
         newest_first are the events from the newest on; they are read as far as the page goes.
         """
         events = _folded(event for event in newest_first if event["number"] <= end)
-        first = events[0]["number"] if events else end
-        if 2 * len(events) > end - first + 1:
+        if not events or 2 * len(events) > end - events[0]["number"] + 1:
             return
         data = seal(with_small_integers({"events": events}))
         if len(data) > MOST_VALUE:
             return
         self._bucket.put(self.key(end), [data])
-        covered = [number for number in self._known if first <= number < end]
+        known = list(self._known)  # a copy: other threads remove numbers meanwhile
+        covered = [number for number in known if events[0]["number"] <= number < end]
         self._known[end] = events
         for number in covered:
             self._known.pop(number, None)

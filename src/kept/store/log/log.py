@@ -27,13 +27,13 @@ from kept.store.log.events import (
     Item,
     Wrong,
     certain,
-    follows,
     is_repaired,
     link_to,
     refusal,
 )
 from kept.store.log.folded import is_mostly_fences
 from kept.store.log.pages import Pages, page_end
+from kept.store.log.reader import Reader
 from kept.store.log.records import Records, number_of
 from kept.units import time_text
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kept.bucket.base import Bucket
-    from kept.store.log.folded import FoldedPages
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +80,16 @@ class View:
 
     def items(self) -> Iterator[Item]:
         """Yield the events from the newest to the first, and faults in their places."""
-        return self._items(None)
+        return self._items(folded=False)
 
     def facts(self) -> Iterator[Item]:
         """Yield the same, without the fences that are folded away: only writers need them."""
-        return self._items(self.log.pages.folded)
+        return self._items(folded=True)
 
-    def _items(self, folded: FoldedPages | None) -> Iterator[Item]:
+    def _items(self, *, folded: bool) -> Iterator[Item]:
         yield from reversed(self.tail)
-        number, after = self.paged, self.tail[0] if self.tail else None
-        while number:
-            page = folded.cached(number) if folded else None
-            if page is None and number == page_end(number):
-                page = self.log.pages.remembered(number)
-            newest = self.log.records.read_or_fault(number) if page is None else page[-1]
-            number = page[0]["number"] - 1 if page else number - 1
-            if isinstance(after, dict) and isinstance(newest, dict) and not follows(after, newest):
-                yield self.log.unlinked(after)
-            yield newest
-            yield from reversed(page[:-1] if page else ())
-            after = page[0] if page else newest
+        after = self.tail[0] if self.tail else None
+        yield from self.log.reader.backwards(self.paged, after, folded=folded)
 
 
 class Logs:
@@ -150,6 +139,7 @@ class Log:
     def __init__(self, logs: Logs, name: str) -> None:
         self.logs, self.bucket, self.name = logs, logs.bucket, name
         self.records, self.pages = Records(logs.bucket, name), Pages(logs.bucket, name)
+        self.reader = Reader(self.records, self.pages)
         self.ended_gcs: set[int] = set()  # fences whose gc has ended, by number
         self._view: View | None = None
 
@@ -226,10 +216,7 @@ class Log:
         if not view.head:
             self.logs.check_identity()
             return None
-        found = self.records.read_or_fault(view.head)
-        if isinstance(found, Fault) and not view.tail:
-            page = self.pages.cached(view.head)
-            found = page[-1] if page else found
+        found = self.reader.record(view.head)
         if isinstance(found, Fault):
             if found.wrong is Wrong.MISSING:
                 raise self._replaced(view, "is missing, although this process has read it")
@@ -265,11 +252,6 @@ class Log:
             f"{self.records.key(view.head)} {found}. Nothing is written there until it is opened "
             "again."
         )
-
-    def unlinked(self, event: Event) -> Fault:
-        """Return the fault of an event that does not follow the record before it."""
-        key = self.records.key(event["number"])
-        return Fault(event["number"], f"{key} does not follow the record before it", Wrong.FOREIGN)
 
     def _newest_page(self) -> tuple[int, list[int]]:
         """Return the number of the newest page, and the numbers of the records after it.

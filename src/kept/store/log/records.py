@@ -151,6 +151,11 @@ class Records:
         key = self.key(number)
         return Fault(number, f"{key} is missing: the log has a gap", Wrong.MISSING)
 
+    def unlinked(self, event: Event) -> Fault:
+        """Return the fault of an event that does not follow the record before it."""
+        key = self.key(event["number"])
+        return Fault(event["number"], f"{key} does not follow the record before it", Wrong.FOREIGN)
+
     def _expected(self, first: int, listed: Sequence[int]) -> Iterator[int]:
         """Yield the numbers from first on; of a long gap only its beginning."""
         for number in listed:
