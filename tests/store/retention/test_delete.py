@@ -7,8 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import kept
+from kept.digest import digest
 from kept.errors import ArtifactNotFound, Damaged, InvalidInput, VersionGone, VersionNotFound
+from kept.store.blobs.blob import blob_key
 from kept.store.content.manifest import manifest_key
+from kept.store.encoding import canonical, parse
 from kept.store.receipts import MirrorHead, Receipts
 from tests.helpers import Wrapped, tree
 
@@ -228,6 +231,44 @@ def test_undelete_of_what_is_gone_says_so(five, what):
     with pytest.raises(VersionGone, match=r"m:v2 was deleted on 2.*gc has removed its content"):
         five.undelete("m:v2")
     assert indexes(five) == [0, 1, 3, 4]
+
+
+class Vanishes(Wrapped):
+    """A gc deletes a manifest, and some blobs, as soon as the manifest has been read."""
+
+    def __init__(self, inner, *keys):
+        super().__init__(inner)
+        self.gone = keys
+
+    def get(self, key, *args):
+        data = bytes(self.inner.get(key, *args))
+        if key in self.gone[:1]:
+            for each in self.gone:
+                self.inner.delete(each)
+            self.gone = ()
+        return data
+
+
+@pytest.mark.parametrize("blobs_too", [False, True])
+def test_undelete_while_a_gc_deletes_a_manifest_with_unknown_keys(five, blobs_too):
+    version = five.delete("m:v2", force=True)
+    [blob] = {blob_key(chunk.blob) for chunk in version.manifest.chunks()}
+    known = bytes(five.bucket.get(manifest_key(version.record.manifest)))
+    data = canonical(parse(known, "m") | {"zzz": 1})
+    key = manifest_key(digest(data))
+    five.bucket.put(key, [data])
+    five.log("m").append({
+        "event": "version", "index": 5, "type": "model", "manifest": digest(data),
+        "digest": version.digest, "size": version.size, "aliases": [], "metadata": {},
+    })  # fmt: skip
+    five.delete("m:v5", force=True)
+    store = kept.Store(Vanishes(five.bucket, key, *([blob] if blobs_too else [])))
+    if blobs_too:
+        with pytest.raises(VersionGone):
+            store.undelete("m:v5")
+    else:
+        assert store.undelete("m:v5").verify().ok
+        assert bytes(five.bucket.get(key)) == data
 
 
 def test_undelete_of_damaged_content_names_the_damage(five):

@@ -36,6 +36,11 @@ _READ_AHEAD = 4  # blobs; few, because they take memory
 
 def read_manifest(bucket: Bucket, record: VersionRecord) -> Manifest:
     """Return a version's manifest, checked; raises Damaged."""
+    return read_with_bytes(bucket, record)[0]
+
+
+def read_with_bytes(bucket: Bucket, record: VersionRecord) -> tuple[Manifest, Buffer]:
+    """Return the same and its stored bytes, which can have keys that this kept does not know."""
     key = manifest_key(record.manifest)
     try:
         data = again_if_damaged(
@@ -49,7 +54,7 @@ def read_manifest(bucket: Bucket, record: VersionRecord) -> Manifest:
             f"{key} does not match the log: expected digest {record.digest} and {record.size} "
             f"bytes, found {manifest.digest} and {manifest.size}"
         )
-    return manifest
+    return manifest, data
 
 
 def _stored(bucket: Bucket, key: str, name: str) -> Buffer:

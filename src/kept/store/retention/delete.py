@@ -9,14 +9,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from kept.digest import digest
 from kept.errors import Damaged, VersionGone, VersionInUse
 from kept.names import LATEST
 from kept.parallel import mapped
 from kept.store.blobs.blob import blob_key
 from kept.store.content.manifest import manifest_key
 from kept.store.content.put_manifest import put_manifest
-from kept.store.content.read_manifest import read_manifest
+from kept.store.content.read_manifest import read_manifest, read_with_bytes
 from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, live, version_records
 from kept.store.receipts import receipts_of
@@ -169,7 +168,7 @@ def _check_content(log: Log, record: VersionRecord, condemned: frozenset[str]) -
     if key in condemned or log.bucket.size(key) is None:
         raise gone
     try:
-        manifest = read_manifest(log.bucket, record)
+        manifest, stored = read_with_bytes(log.bucket, record)
         blobs = {blob_key(chunk.blob) for chunk in manifest.chunks()}
     except Damaged:
         if log.bucket.size(key) is None:  # a gc is deleting right now
@@ -179,7 +178,4 @@ def _check_content(log: Log, record: VersionRecord, condemned: frozenset[str]) -
     if blobs & condemned or None in list(sizes):
         raise gone
     # A gc of another artifact reads no logs: it sees by this that a version needs the content.
-    encoded = manifest.encode()
-    if digest(encoded) != record.manifest:  # it has keys that this kept does not know
-        encoded = bytes(log.bucket.get(key))
-    put_manifest(log.bucket, record.manifest, encoded)
+    put_manifest(log.bucket, record.manifest, bytes(stored))
