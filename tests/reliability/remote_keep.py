@@ -29,7 +29,8 @@ def run(location: str) -> str:
     store, others = kept.open_store(location), kept.open_store(location)
     owned = OwnedBlobs(store.logs, "k")
     for n, files in enumerate(VERSIONS):
-        owned.committed(take_written(store.log_artifact("k", given(Path("k"), files))))
+        version = store.log_artifact("k", given(Path("k"), files))
+        owned.committed(version.record.manifest, take_written(version))
         if n == 1:
             others.log_artifact("s", given(Path("s"), SHARING))
         if n == 2:

@@ -36,7 +36,7 @@ def test_depends_on_what_the_run_has_changed(proxy, s3, count, monkeypatch):
     for _ in range(3):
         for _ in range(4):
             version = store.log_artifact("mine", [MemoryFile("f", [os.urandom(SIZE)])])
-            gc.committed(store, "mine", take_written(version))
+            gc.committed(version, take_written(version))
         store.prune("mine", kept.Keep(last=1))
         before = set(store.bucket.keys("blobs/"))
         with proxy.counted() as made:

@@ -81,7 +81,7 @@ def prepared(log, place):
         seen = wrap(bucket)
         found = OwnedBlobs(kept.Store(seen).logs, "m")
         for words in (["A", "B", "x"], ["C", "D", "y"], ["C", "D", "z"], ["E"]):
-            found.committed(take_written(log(store, *words)))
+            note(found, log(store, *words))
         store.prune("m", kept.Keep(last=1))
         return bucket, seen, found
 
@@ -115,6 +115,10 @@ ALL = pytest.mark.parametrize(
     [*((Remote, w) for w in WORKS), *((MemoryBucket, w) for w in IN_A_FOLDER)],
     indirect=["place"],
 )
+
+
+def note(found, version):
+    found.committed(version.record.manifest, take_written(version))
 
 
 def free(found):
@@ -156,19 +160,63 @@ def test_what_this_process_has_stored_goes_and_nothing_else(prepared, tmp_path):
     assert holds(store.undelete("other:v0") and store, "other:v0", "A", "x", tmp_path=tmp_path)
 
 
-@pytest.mark.parametrize("place", [MemoryBucket], indirect=True)
-def test_in_a_folder_what_earlier_processes_have_stored_goes_too(prepared, tmp_path):
-    bucket, _, _ = prepared()
-    store = kept.Store(bucket)
-    heads, before = store.log("other").view().head, set(data(store))
-    assert free(OwnedBlobs(store.logs, "m")) == 3 + 5  # manifests; B, C, D, packs; not A, x
-    assert len(before - set(data(store))) == 8
-    assert store.log("other").view().head == heads
-    for reference in ("m:v0", "m:v1"):
-        with pytest.raises(VersionGone):
-            store.undelete(reference)
-    assert holds(store.undelete("other:v0") and store, "other:v0", "A", "x", tmp_path=tmp_path)
+def test_in_a_folder_what_earlier_processes_have_stored_goes_by_the_other_gc(log, tmp_path):
+    store, gc = kept.open_store(tmp_path / "store"), BackgroundGC(timedelta())
+    for name, words in (("other", ["A"]), ("m", ["B"]), ("m", ["C"])):
+        log(store, *words, name=name)
+    heads = []
+    for word in "DEFGH":  # a new process: B, C and D, its first one, need a gc of all artifacts
+        version = log(store, word)
+        gc.committed(version, take_written(version))
+        store.prune("m", kept.Keep(last=1))
+        gc._free(store, "m")
+        heads.append(store.log("other").view().head)
+        assert len(list(store.bucket.keys("manifests/"))) == 2
+    assert heads == [2, 3, 3, 3, 3]
     assert store.verify().problems == []
+
+
+def again(bucket, log, name="other"):
+    """A writer of another artifact stores m:v1, C D y, once more, after it was freed."""
+    log(kept.Store(bucket), "C", "D", "y", name=name)
+
+
+@pytest.mark.parametrize("collects", ["twice", "by kept gc", "by another of the artifact"])
+def test_what_another_artifact_has_stored_again_is_not_owned(prepared, log, tmp_path, collects):
+    """The log of m names a manifest that was freed, and that another artifact has stored since."""
+    bucket, _, found = prepared()
+    if collects == "by kept gc":
+        kept.Store(bucket).gc(grace=0)
+    else:
+        by = found if collects == "twice" else OwnedBlobs(kept.Store(bucket).logs, "m")
+        if by is not found:
+            by._before, by._blobs, by._mine = {}, set(found._blobs), set(found._mine)
+            by._seen = found._seen
+        assert free(by) == 6
+    again(bucket, log)
+    store = kept.Store(bucket)
+    note(found, log(store, "I"))
+    store.prune("m", kept.Keep(last=1))
+    free(found)
+    assert holds(store, "other:v2", "C", "D", "y", tmp_path=tmp_path)
+    assert kept.Store(bucket).verify().problems == []
+
+
+def test_versions_of_an_earlier_kept_have_no_notes(prepared, place, log, tmp_path):
+    """Two artifacts share manifests without a key below shared/: nothing of them goes."""
+    bucket = place()
+    store = kept.Store(bucket)
+    for name in ("m", "other"):
+        log(store, "C", "D", "y", name=name)
+    for key in list(bucket.keys("shared/")):
+        bucket.delete(key)
+    found = OwnedBlobs(kept.Store(bucket).logs, "m")
+    for words in (["C", "D", "y"], ["E"], ["F"]):
+        note(found, log(store, *words))
+    store.prune("m", kept.Keep(last=1))
+    assert free(found) > 0  # of E
+    assert holds(store, "other:v0", "C", "D", "y", tmp_path=tmp_path)
+    assert kept.Store(bucket).verify().problems == []
 
 
 def test_a_later_gc_has_the_next_round_and_removes_the_one_before(prepared, log):
@@ -176,7 +224,7 @@ def test_a_later_gc_has_the_next_round_and_removes_the_one_before(prepared, log)
     free(found)
     store = kept.Store(bucket)
     for words in (["G"], ["H"]):
-        found.committed(take_written(log(store, *words)))
+        note(found, log(store, *words))
     store.prune("m", kept.Keep(last=1))
     assert free(found) >= 4  # of E and G
     assert list(bucket.keys(LISTS)) == [f"{LISTS}round-{2:020d}.json"]
@@ -305,9 +353,8 @@ def test_a_version_waits_as_long_as_a_blob_of_it_is_the_base_of_one_that_stays(
     store = kept.Store(bucket)
     before = set(data(store))
     [stays] = {chunk.blob for chunk in store["m"].manifest.chunks()}
-    base = next(c.blob for c in store.logged("m", 0).manifest.chunks() if c.size >= 100)
-    base = next(c.blob for c in store.logged("m", 1).manifest.chunks() if c.blob != base)
-    monkeypatch.setattr(pinned, "stored_size", lambda _end: -1)
+    one, two = ({c.blob for c in store.logged("m", n).manifest.chunks()} for n in (1, 2))
+    [base] = one - two
     monkeypatch.setattr(
         pinned, "bases_of", lambda _bucket, name, **_: (base,) if name == stays else ()
     )
@@ -315,8 +362,9 @@ def test_a_version_waits_as_long_as_a_blob_of_it_is_the_base_of_one_that_stays(
     gone = before - set(data(store))
     assert blob_key(base) not in gone
     assert manifest_key(store.logged("m", 1).record.manifest) not in gone
-    assert manifest_key(store.logged("m", 0).record.manifest) in gone
+    assert manifest_key(store.logged("m", 2).record.manifest) in gone
     monkeypatch.undo()
+    found._bases._known.clear()
     monkeypatch.setattr(own_list, "_PAUSE", 0.0)
     free(found)
     assert blob_key(base) not in data(store)
@@ -328,14 +376,16 @@ def test_a_callback_beside_other_artifacts_in_a_folder_writes_into_its_own_log(t
     for name in ("a", "b"):
         log(store, name.upper(), "F", name=name)
     heads = [store.log(name).view().head for name in ("a", "b")]
-    for words in (["U", "F"], ["V", "F"], ["W", "F"]):
-        gc.committed(store, "m", take_written(log(store, *words)))
+    for words in (["T", "F"], ["U", "F"], ["V", "F"], ["W", "F"]):
+        version = log(store, *words)
+        gc.committed(version, take_written(version))
+    store.set_alias("m:v0", "pinned")
     store.prune("m", kept.Keep(last=1))
     gc._free(store, "m")
     assert [store.log(name).view().head for name in ("a", "b")] == heads
     with pytest.raises(VersionGone):
-        store.undelete("m:v0")
-    assert len(list(store.bucket.keys("manifests/"))) == 3
+        store.undelete("m:v1")
+    assert len(list(store.bucket.keys("manifests/"))) == 4
     assert store.verify().problems == []
 
 
@@ -355,7 +405,7 @@ def test_an_old_list_of_manifests(log):
     store, seen = kept.Store(bucket), OldLists(bucket)
     owned = OwnedBlobs(kept.Store(seen).logs, "m")
     for words in (["A"], ["C", "D"], ["E"]):
-        owned.committed(take_written(log(store, *words)))
+        note(owned, log(store, *words))
     seen.seen = frozenset(bucket.keys("manifests/"))
     log(store, "C", name="other")
     store.prune("m", kept.Keep(last=1))
@@ -380,7 +430,7 @@ def test_a_list_without_the_note_of_a_shared_manifest(log):
     store = kept.Store(bucket)
     owned = OwnedBlobs(kept.Store(Cut(bucket)).logs, "m")
     for words in (["A"], ["C", "D"], ["E"]):
-        owned.committed(take_written(log(store, *words)))
+        note(owned, log(store, *words))
     log(store, "C", "D", name="other")
     store.prune("m", kept.Keep(last=1))
     owned.collect(timedelta())

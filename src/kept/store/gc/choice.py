@@ -22,8 +22,8 @@ class Contents(Protocol):
     def may_need(self, listed: Mapping[str, float]) -> set[str]:
         """Return which of the listed manifests may name a blob that this process may free."""
 
-    def freeable(self, blobs: set[str]) -> set[str]:
-        """Return which blobs this process may free, if no version needs them."""
+    def owned(self, keys: set[str]) -> set[str]:
+        """Return which blobs and manifests this process may free, if no version needs them."""
 
     def blobs_of(self, manifests: Iterable[str]) -> set[str]:
         """Return the blobs of manifests; raises Damaged."""
@@ -37,7 +37,6 @@ class Choice:
 
     def __init__(self, contents: Contents, final: FinalDeletions) -> None:
         self._contents, self._final = contents, final
-        self._bases: Bases | None = None
         self.condemned: set[str] | None = None
         self.spared: set[str] = set()  # manifests that another version may need
         self.damaged: set[str] = set()  # blobs that are marked as damaged
@@ -45,13 +44,14 @@ class Choice:
     def of(self, view: View, listed: Mapping[str, float]) -> set[str]:
         """Return the keys that no version needs, as far as the lists and manifests say now."""
         own, needed = self._own(view, listed)
-        ruled_out = {key for key in own - needed - self.spared if self._may_go(key, listed)}
-        candidates = self._contents.freeable(self._contents.blobs_of(ruled_out))
+        mine = self._contents.owned(own) - needed - self.spared
+        ruled_out = {key for key in mine if self._may_go(key, listed)}
+        candidates = self._contents.owned(self._contents.blobs_of(ruled_out))
         if self.condemned is not None:
             candidates &= self.condemned
         if not candidates:
             return set()
-        others = self._contents.may_need(listed) - own
+        others = self._contents.may_need(listed) - ruled_out
         stay = self._contents.blobs_of(needed | self.spared | others) | self.damaged
         free = candidates - stay
         versions = {key: self._contents.blobs_of([key]) & free for key in ruled_out}
@@ -84,7 +84,7 @@ class Choice:
 
         Their manifests stay, too: a later gc finds by them whose the blobs are.
         """
-        bases = self._bases = self._bases or self._contents.bases()
+        bases = self._contents.bases()
         while True:
             doomed = set(versions).union(*versions.values())
             pinned = bases.below(doomed)

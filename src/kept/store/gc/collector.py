@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import timedelta
 
-    from kept.bucket.base import Item
+    from kept.bucket.base import Bucket, Item
     from kept.store.log.history import VersionRecord
     from kept.store.log.log import Logs, View
 
@@ -53,6 +53,7 @@ class Collection:
     expired: tuple[str, ...]  # references of versions that were deleted because they had expired
     young: int  # bytes that no version needs, but younger than the grace
     waiting: int  # versions deleted within the grace, which keep their bytes
+    gc: str = ""  # the id in the fences
 
     @property
     def bytes(self) -> int:
@@ -72,8 +73,11 @@ def collect(logs: Logs, grace: timedelta, *, dry_run: bool) -> Collection:
     """Delete the blobs and manifests that no version needs; see Store.gc."""
     if not _is_store(logs):
         return _NOTHING
-    with _run(logs, dry_run=dry_run) as run:
-        expired = tuple(run.expire(dry_run=dry_run))
+    if not dry_run:
+        logs.check()
+    run = _Run(logs)
+    expired = tuple(run.expire(dry_run=dry_run))  # before the lock: it may wait for mirrors
+    with _running(run, logs.bucket, dry_run=dry_run):
         doomed, young = run.plan(grace)
         if doomed and not dry_run:
             doomed = run.carry_out(doomed)
@@ -88,12 +92,14 @@ def collect_ruled_out(logs: Logs, name: str, grace: timedelta) -> Collection:
     """
     if not _is_store(logs):
         return _NOTHING
-    with _run(logs) as run:
+    logs.check()
+    run = _Run(logs)
+    with _running(run, logs.bucket):
         doomed, _ = run.plan_ruled_out(name, grace)
         if doomed:
             doomed = run.carry_out(doomed)
         waiting = run.waiting
-    return Collection(tuple(doomed), (), 0, waiting)
+    return Collection(tuple(doomed), (), 0, waiting, run.id)
 
 
 _NOTHING = Collection((), (), 0, 0)
@@ -105,17 +111,15 @@ def _is_store(logs: Logs) -> bool:
 
 
 @contextlib.contextmanager
-def _run(logs: Logs, *, dry_run: bool = False) -> Iterator[_Run]:
+def _running(run: _Run, bucket: Bucket, *, dry_run: bool = False) -> Iterator[None]:
     if dry_run:  # it writes nothing, no lock either: the store may be read-only
-        yield _Run(logs)
+        yield
         return
-    logs.check()
     # No blob gets a base while the lock is held, so the needs of versions stay the same.
-    with logs.bucket.spending_reserve(), bases_lock(logs.bucket, wait=True):
-        run = _Run(logs)
+    with bucket.spending_reserve(), bases_lock(bucket, wait=True):
         try:
             run.begin()
-            yield run
+            yield
         except BaseException:
             run.leave()
             raise
@@ -196,6 +200,11 @@ class _Run:
         why = self._marks.attribute(sizes)
         doomed = [Doomed(key, sizes[key], why[key]) for key in sizes if key in why]
         return doomed, sum(item.size for item in stay)
+
+    @property
+    def id(self) -> str:
+        """The id of this gc."""
+        return self._list.id
 
     @property
     def waiting(self) -> int:

@@ -4,13 +4,15 @@ Who needs a blob is in the manifests: each writer stores its manifest, then list
 only then creates its record. docs/format.md ("The collector of one artifact") has the protocol and
 why it loses nothing. Everything else waits for the gc in collector.py.
 
-In object storage it frees only blobs that this process itself has stored, because these need no
-look at older manifests. In a folder it reads all manifests, each once, and which blobs are bases.
+It frees only what this process itself has stored, because that needs no look at older manifests,
+and nothing any more once another gc has put a fence into the log of the artifact: what that one has
+freed may have been stored again by a writer of another artifact.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ from kept.digest import digest
 from kept.errors import Damaged, KeptError, KeyExists, KeyNotFound
 from kept.parallel import in_threads, mapped
 from kept.store.blobs.blob import bases_lock, blob_key
+from kept.store.content.manifest import manifest_key
 from kept.store.content.put_manifest import shared_key
 from kept.store.content.read_manifest import decode_manifest
 from kept.store.encoding import MOST_VALUE, again_if_damaged, read_bounded
@@ -27,6 +30,7 @@ from kept.store.gc.choice import Choice
 from kept.store.gc.marks import FinalDeletions, is_manifest
 from kept.store.gc.own_list import ABANDONED, Others, OwnList
 from kept.store.gc.pinned import Bases
+from kept.store.log.events import is_fence
 from kept.store.log.fence import marked_blob, round_key, round_of
 
 if TYPE_CHECKING:
@@ -43,29 +47,38 @@ Keys = tuple[str, ...]
 
 
 class OwnedBlobs:
-    """The blobs that this process has stored for one artifact, and how it frees them.
-
-    In a folder also those that earlier processes have stored.
-    """
+    """The blobs that this process has stored for one artifact, and how it frees them."""
 
     def __init__(self, logs: Logs, name: str) -> None:
         self._logs, self._log, self._bucket = logs, logs.of(name), logs.bucket
         self._before: dict[str, float] | None = None  # manifests that were in place, and times
         self._blobs: set[str] = set()  # that were missing after that, and were stored then
+        self._mine: set[str] = set()  # manifests of the versions that were committed after that
+        self._seen = 0  # the record of the artifact up to which no fence of another gc counts
+        self._gcs: set[str] = set()  # of this process
         self._contents: dict[str, Keys] = {}  # the blobs of manifests that were read
-        self._ends: dict[str, int] = {}  # of blobs in these: the least number of raw bytes
+        self._bases = Bases(self._bucket)
 
-    def committed(self, written: Iterable[str]) -> None:
+    def committed(self, manifest: str, written: Iterable[str]) -> None:
         """Note what a commit of this process has stored; costs a listing the first time."""
-        if not self._bucket.is_remote:
-            return
         if self._before is not None:
             self._blobs.update(map(blob_key, written))
+            self._mine.add(manifest_key(manifest))
             return
         with contextlib.suppress(OSError, KeptError):  # the next commit tries again
+            self._seen = (self._log.known or self._log.view()).head
             found = self._manifests()
             newest = max(found.values(), default=0.0)
             self._before = {k: at for k, at in found.items() if at < newest - _YOUNG}
+
+    def owns(self, manifests: Iterable[str]) -> bool:
+        """Return whether this process has committed all these manifests."""
+        return self._mine.issuperset(map(manifest_key, manifests))
+
+    def freed(self, gc: str, keys: Iterable[str]) -> None:
+        """Note what another kind of gc of this process has deleted."""
+        self._gcs.add(gc)
+        self._forget(keys)
 
     def collect(self, grace: timedelta) -> int:
         """Free the versions that rules have deleted at least grace ago; return the deleted keys.
@@ -73,7 +86,7 @@ class OwnedBlobs:
         Raises Damaged if a list or a manifest shows that the store cannot be understood.
         """
         final = FinalDeletions(datetime.now(UTC) - grace, by_rules_of=self._log.name)
-        if self._bucket.is_remote and not self._blobs:
+        if not self._blobs:
             return 0
         self._logs.check()
         # No blob gets a base while the lock is held, so what blobs need stays the same.
@@ -82,6 +95,8 @@ class OwnedBlobs:
 
     def _collect(self, choice: Choice) -> int:
         view = self._log.view()  # before the list, which so has the manifests of its versions
+        if self._is_fenced(view):
+            return 0
         listed = self._manifests()
         self._contents = {k: v for k, v in self._contents.items() if k in listed}
         doomed = choice.of(view, listed)
@@ -91,16 +106,18 @@ class OwnedBlobs:
         has_deleted = False
         try:
             own.write(doomed)
+            self._gcs.add(own.id)
             found = own.all_keys()
             others = Others(self._bucket, found, own.key, ABANDONED.total_seconds())
             number = self._begin_round(found)
-            freed = self._still(choice, self._fenced(own), listed, found)
+            view = self._fenced(own)
+            freed = [] if self._is_fenced(view) else self._still(choice, view, listed, found)
             for start in range(0, len(freed), _BATCH):
                 own.check()
                 has_deleted = True
                 batch = freed[start : start + _BATCH]
                 in_threads(self._bucket.delete, batch, self._bucket.concurrency)
-                self._blobs.difference_update(batch)
+                self._forget(batch)
         except BaseException:
             if not has_deleted:
                 with contextlib.suppress(OSError, KeptError):
@@ -127,6 +144,22 @@ class OwnedBlobs:
         }
         choice.damaged = {blob_key(blob) for blob in map(marked_blob, lists) if blob}
         return sorted(choice.of(view, now), reverse=True)
+
+    def _is_fenced(self, view: View) -> bool:
+        """Return whether the log has a new fence of another gc; then this process owns nothing."""
+        new = itertools.takewhile(lambda event: event["number"] > self._seen, view.backwards())
+        gcs = {event["gc"] for event in new if is_fence(event)}
+        self._seen = view.head
+        if gcs <= self._gcs:
+            return False
+        self._before = None
+        self._blobs.clear()
+        self._mine.clear()
+        return True
+
+    def _forget(self, keys: Iterable[str]) -> None:
+        self._blobs.difference_update(keys)
+        self._mine.difference_update(keys)
 
     def _fenced(self, own: OwnList) -> View:
         """Put a fence into the artifact's own log; return the log before it."""
@@ -187,9 +220,9 @@ class OwnedBlobs:
         before = self._before or {}
         return {key for key in listed if before.get(key) != listed[key]}
 
-    def freeable(self, blobs: set[str]) -> set[str]:
-        """Return which blobs this process may free, if no version needs them."""
-        return blobs & self._blobs if self._bucket.is_remote else blobs
+    def owned(self, keys: set[str]) -> set[str]:
+        """Return which blobs and manifests this process may free, if no version needs them."""
+        return keys & (self._blobs | self._mine)
 
     def blobs_of(self, manifests: Iterable[str]) -> set[str]:
         """Return the blobs of manifests; each is read once by this process.
@@ -201,31 +234,26 @@ class OwnedBlobs:
         read = mapped(self._read, unread, self._bucket.concurrency)
         for key, blobs in zip(unread, read, strict=True):
             if blobs is not None:
-                self._contents[key] = tuple(map(sys.intern, blobs))
-                for blob, end in blobs.items():
-                    self._ends[blob] = max(self._ends.get(blob, 0), end)
+                self._contents[key] = blobs
         return {blob for key in wanted for blob in self._contents.get(key, ())}
 
     def bases(self) -> Bases:
         """Return what blobs need as bases."""
-        return Bases(self._bucket, self._ends)
+        return self._bases
 
-    def _read(self, key: str) -> dict[str, int] | None:
+    def _read(self, key: str) -> Keys | None:
         try:
             return again_if_damaged(lambda: self._decoded(key))
         except KeyNotFound:
             return None
 
-    def _decoded(self, key: str) -> dict[str, int]:
-        """Return the blobs of a manifest, each with the end of its last chunk."""
+    def _decoded(self, key: str) -> Keys:
+        """Return the blobs of a manifest."""
         data = read_bounded(self._bucket, key, MOST_VALUE)
         if digest(data) != _name(key):
             raise Damaged(f"{key} is damaged: it has another digest than its name")
-        ends: dict[str, int] = {}
-        for chunk in decode_manifest(data, key, self._bucket).chunks():
-            blob = blob_key(chunk.blob)
-            ends[blob] = max(ends.get(blob, 0), chunk.offset + chunk.size)
-        return ends
+        chunks = decode_manifest(data, key, self._bucket).chunks()
+        return tuple({sys.intern(blob_key(chunk.blob)) for chunk in chunks})
 
 
 def _name(key: str) -> str:

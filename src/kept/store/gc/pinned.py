@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from kept.store.blobs.blob import bases_of, blob_key, stored_size
+from kept.store.blobs.blob import bases_of, blob_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from kept.bucket.base import Bucket, Item
 
-    from kept.bucket.base import Bucket
+
+class _Read(NamedTuple):
+    """A blob as it was when its header was read; compaction may write it again."""
+
+    size: int
+    stored: float
+    bases: tuple[str, ...]
 
 
 class Bases:
-    """The bases of all blobs of a bucket. Hold bases_lock from the first call to the last one."""
+    """The bases of all blobs of a bucket; the header of each is read once."""
 
-    def __init__(self, bucket: Bucket, ends: Mapping[str, int]) -> None:
-        """Take the number of raw bytes of the blobs that are known, by key: these cost no read."""
-        self._bucket, self._ends = bucket, ends
-        self._of: dict[str, tuple[str, ...]] | None = None
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._known: dict[str, _Read] = {}
 
     def below(self, doomed: set[str]) -> set[str]:
-        """Return what the blobs that are not doomed need as bases; raises Unreadable."""
+        """Return what the blobs that are not doomed need as bases; raises Unreadable.
+
+        Hold bases_lock from this call to the end of the deletions.
+        """
         if self._bucket.is_remote or not doomed:
             return set()
-        if self._of is None:
-            self._of = self._read()
-        return {base for key, bases in self._of.items() if key not in doomed for base in bases}
+        self._known = {item.key: self._read(item) for item in self._bucket.items("blobs/")}
+        stay = (read for key, read in self._known.items() if key not in doomed)
+        return {base for read in stay for base in read.bases}
 
-    def _read(self) -> dict[str, tuple[str, ...]]:
-        found: dict[str, tuple[str, ...]] = {}
-        for item in self._bucket.items("blobs/"):
-            # A blob of this length is raw (coded forms are shorter), so it has no base.
-            if item.size != stored_size(self._ends.get(item.key, -1)):
-                bases = bases_of(self._bucket, item.key.rpartition("/")[2], strict=True)
-                if bases:
-                    found[item.key] = tuple(map(blob_key, bases))
-        return found
+    def _read(self, item: Item) -> _Read:
+        known = self._known.get(item.key)
+        if known is not None and (known.size, known.stored) == (item.size, item.stored):
+            return known
+        bases = bases_of(self._bucket, item.key.rpartition("/")[2], strict=True)
+        return _Read(item.size, item.stored, tuple(map(blob_key, bases)))

@@ -1,8 +1,9 @@
 """Frees the bytes of versions that keep= deleted, on a thread beside the training.
 
 No save waits for it. It is safe for other writers, as any gc is. A writer that commits in the same
-moment stores its version once more, so the thread runs seldom and briefly. Beside other artifacts
-it neither reads nor writes their logs; kept gc frees what this leaves.
+moment stores its version once more, so the thread runs seldom and briefly. What this process has
+stored costs no look into the logs of other artifacts. For what earlier processes have stored, a
+folder gets a gc of all artifacts; in object storage that would cost too much, so kept gc frees it.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from kept.training.save.writer import yield_to_training
 
 if TYPE_CHECKING:
     from kept.store.store import Store
+    from kept.store.version import Version
 
 FINISH_SECONDS = 60.0  # how long the end of a fit waits for a gc
 EXIT_SECONDS = 10.0  # how long the end of a process waits; no thread of obstore may outlive it
 _NOTICE_AFTER = 1.0  # seconds of waiting before a notice
-_PAUSE = 30.0  # seconds between two runs: each run writes a record into the log
+_PAUSE = 30.0  # seconds between two runs: each run writes a record into the log, or into all
 _SHARE = 20  # a pause is also this many times as long as the last run
 _running: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
@@ -47,11 +49,11 @@ class BackgroundGC:
         self._has_reported = False
         self._owned: OwnedBlobs | None = None  # set by the first commit
 
-    def committed(self, store: Store, name: str, written: frozenset[str]) -> None:
+    def committed(self, version: Version, written: frozenset[str]) -> None:
         """Note the blobs that a commit has stored; call it before the next commit begins."""
         if self._owned is None:
-            self._owned = OwnedBlobs(store.logs, name)
-        self._owned.committed(written)
+            self._owned = OwnedBlobs(version.store.logs, version.name)
+        self._owned.committed(version.record.manifest, written)
 
     def wake(self, store: Store, name: str) -> None:
         """Start a gc if the last one was long enough ago; returns at once."""
@@ -76,7 +78,7 @@ class BackgroundGC:
             with contextlib.suppress(OSError):
                 if self._owned.collect(timedelta()):
                     return True
-        return collect_ruled_out(store.logs, name, timedelta()).bytes > 0
+        return self._collect_all(store, name, timedelta()) > 0
 
     def _wait(self, name: str, seconds: float) -> bool:
         """Wait for the thread while the store answers; return whether the thread has ended.
@@ -113,16 +115,26 @@ class BackgroundGC:
     def _free(self, store: Store, name: str) -> None:
         since = datetime.now(UTC) - self._grace
         deleted = {
-            (name, record.index)
+            (name, record.index): record.manifest
             for record in version_records(store.log(name).view().facts())
             if record.delete_reason is not None and deleted_by(record, since)
         }
-        if deleted - self._freed:
-            if self._owned is not None and _is_shared(store):
-                self._owned.collect(self._grace)
-            else:
-                collect_ruled_out(store.logs, name, self._grace)
-            self._freed |= deleted
+        new = deleted.keys() - self._freed
+        if not new:
+            return
+        owned = self._owned if _is_shared(store) else None
+        if owned and (store.bucket.is_remote or owned.owns(deleted[each] for each in new)):
+            owned.collect(self._grace)
+        else:
+            self._collect_all(store, name, self._grace)
+        self._freed |= new
+
+    def _collect_all(self, store: Store, name: str, grace: timedelta) -> int:
+        """Run the gc that puts a fence into the log of every artifact; return the bytes freed."""
+        found = collect_ruled_out(store.logs, name, grace)
+        if self._owned is not None:
+            self._owned.freed(found.gc, (doomed.key for doomed in found.doomed))
+        return found.bytes
 
 
 def _is_shared(store: Store) -> bool:

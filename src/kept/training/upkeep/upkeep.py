@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kept.bucket.local import LocalBucket
 from kept.errors import KeptError
 from kept.store.log.overview import note_in_time
+from kept.store.retention.delete import prune
 from kept.store.version import take_written
 from kept.training.upkeep.compaction import BackgroundCompactor
 from kept.training.upkeep.gc import BackgroundGC
@@ -84,12 +85,13 @@ class Upkeep:
         if not self.versions:
             return
         store, name = self.versions[-1].store, self.versions[-1].name
-        self._retention.finish(store, name)
-        if self._gc is not None:
-            self._gc.finish(store, name)
-        if self._scrub is not None:
-            self._scrub.finish()
-        note_in_time(store.logs)
+        with reported("the work at the end of the fit failed"):
+            self._retention.finish(store, name)
+            if self._gc is not None:
+                self._gc.finish(store, name)
+            if self._scrub is not None:
+                self._scrub.finish()
+            note_in_time(store.logs)
 
     def close(self) -> None:
         """End the work beside the training."""
@@ -98,12 +100,16 @@ class Upkeep:
             self._scrub.close()
 
     def make_room(self, store: Store | None, artifact: str) -> bool:
-        """Free at once what keep= deletes, on a full disk; return whether that freed any bytes."""
+        """Free at once what keep= deletes, on a full disk; return whether that freed any bytes.
+
+        The save waits for this, so no mirror in object storage is asked: if the artifact has one,
+        this deletes no further version, and frees the bytes of those that are deleted already.
+        """
         if self._gc is None or store is None or not isinstance(store.bucket, LocalBucket):
             return False
         try:
             if self._keep is not None:
-                store.prune(artifact, self._keep)
+                prune(store.log(artifact), self._keep, waits=False)
             return self._gc.collect_now(store, artifact)
         except (KeptError, OSError):  # the save fails with the disk's own error
             return False
@@ -112,7 +118,7 @@ class Upkeep:
         self.versions.append(version)
         written = take_written(version)
         if self._gc is not None:
-            self._gc.committed(version.store, version.name, written)
+            self._gc.committed(version, written)
         if self._scrub is not None:
             self._scrub.committed(version, written)
         self._compactor.committed(version)
