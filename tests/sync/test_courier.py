@@ -116,3 +116,30 @@ def test_an_end_of_a_fit_says_again_what_it_waits_for(shown, monkeypatch):
     over.set()
     assert sum("waiting for the mirror there (" in line for line in shown) >= 2
     assert "not everything is in the mirror there yet" in shown[-1]
+
+
+def test_silent_places_are_waited_for_at_the_same_time(shown, monkeypatch):
+    monkeypatch.setattr(courier_module, "PATIENCE", 0.4)
+    monkeypatch.setattr(courier_module, "NOTICE_SECONDS", 0.1)
+    over, asked = threading.Event(), []
+
+    class Silent:
+        def send(self, what):
+            over.wait(30)
+
+    def answers(bucket, seconds):
+        asked.append(seconds)
+        over.wait(seconds)
+        return False
+
+    monkeypatch.setattr(courier_module, "answers", answers)
+    couriers = [Courier(Silent(), WORDS, buckets=[None]) for _ in range(6)]
+    for each in couriers:
+        each.wake("m")
+    begun = time.monotonic()
+    courier_module.finish_all(couriers)
+    took = time.monotonic() - begun
+    over.set()
+    assert took < 1.5  # one after the other: 6 * 0.4
+    assert asked == pytest.approx([0.3] * 6)
+    assert sum("yet (it does not answer)" in line for line in shown) == 6

@@ -29,6 +29,7 @@ from kept.errors import (
     UnsafeServer,
 )
 from kept.messages import show
+from kept.parallel import mapped
 from kept.progress import progress
 
 if TYPE_CHECKING:
@@ -145,10 +146,26 @@ class Courier:
 
     def finish(self, seconds: float = FINISH_SECONDS) -> None:
         """Wait while the destination answers, up to some seconds; report what is left."""
+        finish_all([self], seconds)
+
+    def is_answered(self) -> bool:
+        """Return whether all buckets answer in time; that is known at once if nothing is sent."""
+        patience = NOTICE_SECONDS if self.fails else PATIENCE - NOTICE_SECONDS
+        return not self.pending or all(answers(bucket, patience) for bucket in self._buckets)
+
+    def wait_briefly(self, seconds: float) -> None:
+        """Wait until all is sent, if that may take only a moment; otherwise print a notice."""
+        if self.pending and not self.fails and not self.wait(seconds):
+            show(f"the last versions are on their way to {self._words.destination}")
+
+    def wait_and_report(self, seconds: float, *, answered: bool) -> None:
+        """Wait while the destination answers, if it has just answered; report what is left."""
         words = self._words
-        if self.pending and not self.fails and not self.wait(min(NOTICE_SECONDS, seconds)):
-            show(f"the last versions are on their way to {words.destination}")
-        is_left = (self.pending or self._keys) and not self._wait_with_progress(seconds)
+        is_left = self.pending or bool(self._keys)
+        if is_left and answered:
+            is_left = not self._wait_with_progress(seconds)
+        elif is_left:
+            self._error = self._error or Unreachable("it does not answer")
         if is_left and not self._lasting:
             why = f" ({self._error})" if self._error else ""
             show(
@@ -175,16 +192,16 @@ class Courier:
         """Wait as wait does, but only while the buckets answer; show now and then what for."""
         begun = time.monotonic()
         before = self._failures
-        patience = NOTICE_SECONDS if self.fails else PATIENCE
-        while all(answers(bucket, patience) for bucket in self._buckets):
+        while True:
             left = seconds - (time.monotonic() - begun)
             if self.wait(min(left, _ROUND)):
                 return True
             if not self.pending or self._failures > before or left <= _ROUND:
                 return False
+            if not self.is_answered():
+                self._error = self._error or Unreachable("it does not answer")
+                return False
             show(f"waiting for {self._words.destination} ({time.monotonic() - begun:.0f} s so far)")
-        self._error = self._error or Unreachable("it does not answer")
-        return False
 
     def stop(self, seconds: float) -> None:
         """End the thread: between two attempts, or after the current one."""
@@ -240,11 +257,19 @@ class Courier:
             self._changed.wait_for(lambda: self._hurry or self._stopped, seconds)
 
 
-def finish_all(couriers: list[Courier]) -> None:
-    """Finish several couriers; they work at the same time, so they share the seconds."""
-    end = time.monotonic() + FINISH_SECONDS
+def finish_all(couriers: Sequence[Courier], seconds: float = FINISH_SECONDS) -> None:
+    """Finish several couriers; they work at the same time, so they share the seconds.
+
+    Their places are asked at the same time, too: several silent ones cost no more than one.
+    """
+    begun, briefly = time.monotonic(), min(NOTICE_SECONDS, seconds)
     for courier in couriers:
-        courier.finish(max(end - time.monotonic(), NOTICE_SECONDS))
+        left = begun + briefly - time.monotonic()
+        courier.wait_briefly(max(left, 0.0))
+    answered = list(mapped(Courier.is_answered, couriers, len(couriers)))
+    for courier, is_answered in zip(couriers, answered, strict=True):
+        left = max(begun + seconds - time.monotonic(), briefly)
+        courier.wait_and_report(left, answered=is_answered)
 
 
 def _reset_all() -> None:

@@ -9,10 +9,11 @@ import pytest
 import kept
 from kept.digest import digest
 from kept.errors import ArtifactNotFound, Damaged, InvalidInput, VersionGone, VersionNotFound
-from kept.store.blobs.blob import blob_key
+from kept.store.blobs.blob import bases_lock, blob_key
 from kept.store.content.manifest import manifest_key
 from kept.store.encoding import canonical, parse
 from kept.store.receipts import MirrorHead, Receipts
+from kept.store.retention import delete, mirrored
 from tests.helpers import Wrapped, tree
 
 ALIAS = {"event": "alias", "aliases": {}}
@@ -58,12 +59,10 @@ def test_other_artifacts_are_not_touched(five, file):
 
 def test_what_is_named_while_it_is_decided_stays(five, monkeypatch):
     """Between the decision and the deletion a person puts an alias on what is to go."""
-    from kept.store.retention import delete
-
     plan, named = delete.plan_prune, []
 
-    def slow(*args):
-        decisions = plan(*args)
+    def slow(*args, **options):
+        decisions = plan(*args, **options)
         if not named:
             named.append(kept.Store(five.bucket).set_alias("m:v2", "prod"))
         return decisions
@@ -121,6 +120,28 @@ def test_nothing_is_deleted_on_the_word_of_a_mirror_that_confirms_nothing(
     five.set_ttl("m:v0", 0)
     five.gc(grace="0s")
     assert indexes(five) == [0, 1, 2, 3, 4]
+
+
+def test_a_caller_that_may_not_wait_asks_no_server(five, monkeypatch):
+    Receipts(five.bucket, "s3://b/silent").confirm("m", 3, 4, MirrorHead(1, "0" * 32))
+    monkeypatch.setattr(mirrored, "_problem", None)
+    found = delete.prune(five.log("m"), kept.Keep(last=1), waits=False)
+    assert all(decision.keep for decision in found)
+    assert "a mirror has to confirm it, and was not asked" in found[0].reasons
+
+
+def test_gc_holds_no_lock_while_a_mirror_is_asked(five, monkeypatch):
+    Receipts(five.bucket, "s3://b/silent").confirm("m", 3, 4, MirrorHead(1, "0" * 32))
+    five.set_ttl("m:v0", 0)
+    free = []
+
+    def problem(_):
+        with bases_lock(five.bucket) as held:
+            free.append(held)
+
+    monkeypatch.setattr(mirrored, "_problem", problem)
+    assert five.gc(grace=0).expired == ("m:v0",)
+    assert free == [True]
 
 
 def test_a_budget_reads_the_manifests(five):
@@ -304,12 +325,10 @@ def test_prune_ends_however_fast_others_write(five, monkeypatch):
 
 
 def test_what_another_process_deletes_meanwhile_is_in_no_decision(five, monkeypatch):
-    from kept.store.retention import delete
-
     plan, gone = delete.plan_prune, []
 
-    def slow(*args):
-        decisions = plan(*args)
+    def slow(*args, **options):
+        decisions = plan(*args, **options)
         if not gone:
             gone.append(kept.Store(five.bucket).delete("m:v2", force=True))
         return decisions

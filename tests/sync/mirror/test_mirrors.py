@@ -50,6 +50,17 @@ def test_versions_arrive(store, tmp_path, monkeypatch, shown):
     assert (receipt.artifact, receipt.record, receipt.version) == ("m", 5, 4)
 
 
+def test_retention_asks_a_mirror_in_memory(store, tmp_path):
+    mirror = Mirror(store, kept.Store(MemoryBucket()))
+    mirror.begin("m")
+    for n in range(3):
+        log(store, tmp_path, n)
+    mirror.courier.wake("m")
+    mirror.courier.finish()
+    store.prune("m", kept.Keep(last=1))
+    assert [v.index for v in store.versions("m")] == [2]
+
+
 def test_what_an_earlier_run_left_is_copied_by_the_next(store, tmp_path):
     log(store, tmp_path, 1)
     log(store, tmp_path, 2, "other")

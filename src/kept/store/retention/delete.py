@@ -70,15 +70,17 @@ def undelete(log: Log, index: int) -> None:
     with_write_fence(log, build)
 
 
-def prune(log: Log, keep: Keep | None, view: View | None = None) -> list[Decision]:
+def prune(
+    log: Log, keep: Keep | None, view: View | None = None, *, waits: bool = True
+) -> list[Decision]:
     """Delete the versions that plan_prune decides to delete; return all decisions.
 
     It decides once, on the given view or the log as it is now. If another writer changes the
     artifact meanwhile, it looks again, and only drops deletions: so a version that just got an
-    alias stays, and the call ends however fast others write.
+    alias stays, and the call ends however fast others write. See decide_now for waits.
     """
     view = view or log.view()
-    decided = {d.record.index: d for d in plan_prune(view, keep)}
+    decided = {d.record.index: d for d in plan_prune(view, keep, waits=waits)}
     doomed = [index for index, decision in decided.items() if not decision.keep]
     failures = 0
     with log.bucket.spending_reserve():  # a record frees no room, but the gc after it does
@@ -91,7 +93,7 @@ def prune(log: Log, keep: Keep | None, view: View | None = None) -> list[Decisio
                 failures += 1
             view = log.view() if doomed else view
             if doomed and view.head != head:
-                doomed = _still_doomed(doomed, decided, plan_prune(view, keep))
+                doomed = _still_doomed(doomed, decided, plan_prune(view, keep, waits=waits))
     for index in doomed:
         decided[index] = replace(decided[index], keep=True, reasons=(_BUSY,))
     return list(decided.values())
@@ -115,17 +117,18 @@ def _still_doomed(
     return [index for index in doomed if index in now and not now[index].keep]
 
 
-def plan_prune(view: View, keep: Keep | None) -> list[Decision]:
+def plan_prune(view: View, keep: Keep | None, *, waits: bool = True) -> list[Decision]:
     """Decide for each version, oldest first, by keep, or without it by expiry alone.
 
     The first decision about a log reads all of it, later ones in this process read what is new. If
-    a version would be deleted, the mirrors are asked whether they still have what they confirmed.
-    Raises Damaged if a budget needs a manifest that cannot be read.
+    a version would be deleted, the mirrors are asked whether they still have what they confirmed;
+    see decide_now for waits. Raises Damaged if a budget needs a manifest that cannot be read.
     """
     log = view.log
     known = _known.setdefault(log, _Known())
     sizes = ChunkSizes(log.bucket, known.sizes)
-    decisions = decide_now(known.live.at(view), keep, receipts_of(log.bucket, log.name), sizes)
+    receipts = receipts_of(log.bucket, log.name)
+    decisions = decide_now(known.live.at(view), keep, receipts, sizes, waits=waits)
     known.sizes = sizes.used if sum(map(len, sizes.used.values())) <= _MOST_CHUNKS else {}
     return decisions
 

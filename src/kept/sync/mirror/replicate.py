@@ -21,6 +21,7 @@ from kept.store.log.events import is_fence
 from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, is_deleted, version_records
 from kept.store.receipts import MirrorHead, lost_end
+from kept.store.retention.mirrored import remember_mirror
 from kept.store.signing.signatures import copy_signatures
 from kept.sync.mirror.copy_content import ContentCopy
 from kept.sync.mirror.merge import Merge, blank, facts, without
@@ -98,6 +99,7 @@ class Sync:
         """
         view = self._source_view(receipts)
         self._target.create()
+        remember_mirror(self._target.bucket)
         self._learn(self._log().view())
         new = itertools.takewhile(lambda e: e["number"] > self._done, view.backwards())
         events = list(new)[::-1]

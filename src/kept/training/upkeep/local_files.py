@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from typing import TYPE_CHECKING, Any
 
 from kept.digest import digest
@@ -18,6 +17,7 @@ from kept.store.content.read_manifest import read_manifest
 from kept.store.log.history import version_records
 from kept.store.receipts import receipts_of
 from kept.store.retention.mirrored import decide_now
+from kept.training.keras_api.fork_safe_lock import fork_safe_lock
 from kept.training.save import checkpoint_files
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class LocalFiles:
         self._own: dict[str, tuple[int, Fingerprint]] = {}  # place -> its version, as published
         self._held: dict[tuple[str, int], Mapping[str, File]] = {}  # version -> its files
         self._gone: set[tuple[str, int]] = set()  # versions whose local file is missing
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
 
     def published(self, place: str, version: Version) -> None:
         """Note that the file at a place is that of a committed version."""
@@ -52,16 +52,20 @@ class LocalFiles:
         """Remove the files of an artifact that the rule does not keep; raises OSError, KeptError.
 
         Rules count only versions that have a file. A version that no retention may delete keeps its
-        file, too.
+        file, too. The lock is not held while mirrors are asked: one may be silent.
         """
+        newest_first = list(version_records(store.log(name).view().facts()))
         with self._lock:
-            newest_first = list(version_records(store.log(name).view().facts()))
             places = self._places(name, newest_first)
-            local = [record for record in reversed(newest_first) if record.index in places]
-            receipts = receipts_of(store.bucket, name)
-            for decision in decide_now(local, self._keep, receipts, _FileSizes()):
+        local = [record for record in reversed(newest_first) if record.index in places]
+        receipts = receipts_of(store.bucket, name)
+        decisions = decide_now(local, self._keep, receipts, _FileSizes())
+        with self._lock:
+            for decision in decisions:
                 record, place = decision.record, places[decision.record.index]
                 own = self._own.get(place)
+                if not checkpoint_files.exists(place):
+                    continue  # another thread has removed it meanwhile
                 if not decision.keep:
                     self._remove(store.bucket, name, record, place)
                 elif own is None or own[0] != record.index:

@@ -1,7 +1,8 @@
 """Deletes the versions and files that the rules of a callback do not keep.
 
 Before a deletion the mirrors are asked whether they still have what they confirmed. A mirror may be
-away or hang, so a thread does this: neither training nor the writer waits for a mirror.
+away or hang, so a thread does this: neither training nor the writer waits for a mirror. On a
+full disk the writer has to free bytes at once; it asks no server then, see Upkeep.make_room.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import threading
 from typing import TYPE_CHECKING
 
 from kept.bucket.reach import ends
-from kept.errors import StoreReplaced
+from kept.errors import KeptError, StoreReplaced
 from kept.messages import show
-from kept.store.receipts import mirrored_up_to
+from kept.store.receipts import receipts_of
+from kept.training.keras_api.fork_safe_lock import fork_safe_lock
 from kept.training.save.writer import yield_to_training
 
 if TYPE_CHECKING:
@@ -27,11 +29,11 @@ FINISH_SECONDS = 30.0  # how long the end of a fit waits for mirrors
 
 
 class Retention:
-    """Applies keep= and keep_local= of a callback."""
+    """Applies keep= and keep_local= of a callback; a forked child can use it, too."""
 
     def __init__(self, keep: Keep | None, local: LocalFiles | None) -> None:
         self._keep, self._local = keep, local
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._due: tuple[Store, str] | None = None
         self._thread: threading.Thread | None = None
 
@@ -40,23 +42,28 @@ class Retention:
 
         For a store in object storage, the calling thread is that of a courier, which may wait.
         """
-        if store.bucket.is_remote or not self._has_mirror(store, name):
+        if store.bucket.is_remote or not self._may_ask(store, name):
             self._apply(store, name)
         else:
             self._start(store, name)
 
     def finish(self, store: Store, name: str) -> None:
         """Apply the rules once more, and wait a while for that, if all servers answer."""
-        if not (store.bucket.is_remote or self._has_mirror(store, name)):
+        if not (store.bucket.is_remote or self._may_ask(store, name)):
             self._apply(store, name)
             return
         thread = self._start(store, name)
         if thread is not None:
             ends(thread, FINISH_SECONDS)
 
-    def _has_mirror(self, store: Store, name: str) -> bool:
-        has_rules = self._keep is not None or self._local is not None
-        return has_rules and mirrored_up_to(store.bucket, name) is not None
+    def _may_ask(self, store: Store, name: str) -> bool:
+        """Return whether the rules may ask a mirror, or it is not known whether there is one."""
+        if self._keep is None and self._local is None:
+            return False
+        try:
+            return bool(receipts_of(store.bucket, name))
+        except (KeptError, OSError):  # the rules fail by the same error, and report it
+            return True
 
     def _start(self, store: Store, name: str) -> threading.Thread | None:
         with self._lock:
