@@ -53,6 +53,7 @@ class Collection:
     expired: tuple[str, ...]  # references of versions that were deleted because they had expired
     young: int  # bytes that no version needs, but younger than the grace
     waiting: int  # versions deleted within the grace, which keep their bytes
+    gc: str = ""  # the id in the fences
 
     @property
     def bytes(self) -> int:
@@ -98,7 +99,7 @@ def collect_ruled_out(logs: Logs, name: str, grace: timedelta) -> Collection:
         if doomed:
             doomed = run.carry_out(doomed)
         waiting = run.waiting
-    return Collection(tuple(doomed), (), 0, waiting)
+    return Collection(tuple(doomed), (), 0, waiting, run.id)
 
 
 _NOTHING = Collection((), (), 0, 0)
@@ -199,6 +200,11 @@ class _Run:
         why = self._marks.attribute(sizes)
         doomed = [Doomed(key, sizes[key], why[key]) for key in sizes if key in why]
         return doomed, sum(item.size for item in stay)
+
+    @property
+    def id(self) -> str:
+        """The id of this gc."""
+        return self._list.id
 
     @property
     def waiting(self) -> int:

@@ -118,7 +118,7 @@ class Upkeep:
         self.versions.append(version)
         written = take_written(version)
         if self._gc is not None:
-            self._gc.committed(version.store, version.name, written)
+            self._gc.committed(version, written)
         if self._scrub is not None:
             self._scrub.committed(version, written)
         self._compactor.committed(version)
