@@ -6,10 +6,13 @@ import keras
 import pytest
 
 import kept
+from kept.store.receipts import MirrorHead, Receipts
+from kept.store.retention import mirrored
 from kept.training.save import write_checkpoint
 from kept.training.save.writer import Writer
 from kept.training.snapshot.pool import SnapshotPool
 from kept.training.upkeep.upkeep import Upkeep
+from tests.helpers import write
 from tests.training.helpers import begin, make_model
 
 pytestmark = pytest.mark.any_framework
@@ -138,6 +141,18 @@ def test_room_on_a_disk_is_made_in_silence(capsys):
     store = callback.store
     assert callback._controller.parts.upkeep.make_room(store, "m") is False, "no version exists yet"
     assert "could not be deleted" not in capsys.readouterr().out
+
+
+def test_room_on_a_disk_is_made_without_a_wait_for_a_mirror(monkeypatch, tmp_path):
+    callback = started(keep=kept.Keep(last=1))
+    store = callback.store
+    for n in range(2):
+        store.log_artifact("m", write(tmp_path / "f", b"%d" % n))
+    Receipts(store.bucket, "s3://b/silent").confirm("m", 2, 1, MirrorHead(2, "0" * 32))
+    asked = []
+    monkeypatch.setattr(mirrored, "_problem", asked.append)
+    assert callback._controller.parts.upkeep.make_room(store, "m") is False
+    assert (asked, len(store.versions("m"))) == ([], 2)
 
 
 def test_an_unexpected_error_of_the_upkeep_fails_no_save(results, monkeypatch, capsys):
