@@ -165,14 +165,18 @@ def test_in_a_folder_what_earlier_processes_have_stored_goes_by_the_other_gc(log
     for name, words in (("other", ["A"]), ("m", ["B"]), ("m", ["C"])):
         log(store, *words, name=name)
     heads = []
-    for word in "DEFGH":  # a new process: B, C and D, its first one, need a gc of all artifacts
+    for word in "DEFGHIJKL":  # a new process: B, C and D, its first one, need a gc of all artifacts
+        if word == "H":  # so does what it stored before another gc, G and H, and I after it
+            log(store, "X", name="x")
+            store.delete("x:v0")
+            store.gc(grace=0)
         version = log(store, word)
         gc.committed(version, take_written(version))
         store.prune("m", kept.Keep(last=1))
         gc._free(store, "m")
         heads.append(store.log("other").view().head)
-        assert len(list(store.bucket.keys("manifests/"))) == 2
-    assert heads == [2, 3, 3, 3, 3]
+        assert len(list(store.bucket.keys("manifests/"))) == 2  # of other, and the newest
+    assert heads == [2, 3, 3, 3, 5, 6, 7, 7, 7]
     assert store.verify().problems == []
 
 

@@ -72,8 +72,8 @@ class OwnedBlobs:
             self._before = {k: at for k, at in found.items() if at < newest - _YOUNG}
 
     def owns(self, manifests: Iterable[str]) -> bool:
-        """Return whether this process has committed all these manifests."""
-        return self._mine.issuperset(map(manifest_key, manifests))
+        """Return whether this process has committed all these manifests, and no other gc came."""
+        return not self._is_fenced(self._log.view()) and self._mine.issuperset(map(manifest_key, manifests))
 
     def freed(self, gc: str, keys: Iterable[str]) -> None:
         """Note what another kind of gc of this process has deleted."""
