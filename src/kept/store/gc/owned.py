@@ -73,7 +73,9 @@ class OwnedBlobs:
 
     def owns(self, manifests: Iterable[str]) -> bool:
         """Return whether this process has committed all these manifests, and no other gc came."""
-        return not self._is_fenced(self._log.view()) and self._mine.issuperset(map(manifest_key, manifests))
+        if self._is_fenced(self._log.view()):
+            return False
+        return self._mine.issuperset(map(manifest_key, manifests))
 
     def freed(self, gc: str, keys: Iterable[str]) -> None:
         """Note what another kind of gc of this process has deleted."""
