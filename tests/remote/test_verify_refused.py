@@ -18,7 +18,7 @@ REFUSALS = ["403", "412", "html", "200err", "blank"]
 
 
 class Refusing:
-    """Answers requests for keys with a text in them by a fault: so many of them, 0 for all."""
+    """A fault for requests whose key has a text in it: the first count of them, or all."""
 
     def __init__(self, fault, text, count=0, kind="GET"):
         self.fault, self.text, self.count, self.kind, self.hits = fault, text, count, kind, 0

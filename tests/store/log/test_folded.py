@@ -131,7 +131,7 @@ def cut_by_an_earlier_kept(store, fork):
 
 
 def versions_by_an_earlier_kept(store, length):
-    """Commit versions until the log has so many records; return the number of versions."""
+    """Commit versions until the log has this many records; return the number of versions."""
     log = Logs(store.bucket).of("m")
     [first] = facts(log.logs)
     committed = {k: first[k] for k in ("event", "type", "manifest", "digest", "size", "metadata")}
