@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kept.bucket.memory import MemoryBucket
+from kept.bucket.open import bucket_at
 from kept.errors import Damaged
 from kept.names import Reference, check_alias, check_aliases, check_name, parse_reference
 from kept.store.format_marker import Marker, check_format, make_store
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from kept.store.content.find_files import Storable
     from kept.store.content.manifest import Manifest
     from kept.store.encoding import Json
-    from kept.store.signing.keys import Keys
+    from kept.store.signing.keys import Keys, PublicKey
 
 
 class Store(Maintenance):
@@ -48,6 +50,16 @@ class Store(Maintenance):
 
     def __repr__(self) -> str:
         return f"<kept.Store {self.location}>"
+
+    def __deepcopy__(self, memo: object) -> Store:
+        """Return the store itself: a copy of what holds a store uses the same one."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the location and the keys; another process opens the store there."""
+        if isinstance(self.bucket, MemoryBucket):
+            raise TypeError("A store in memory cannot be pickled: it ends with its process.")
+        return _store_at, (self.location, self.required_keys)
 
     @property
     def location(self) -> str:
@@ -226,3 +238,7 @@ class Store(Maintenance):
         except (Damaged, OSError) as error:
             warn(version.reference, [f"it was changed, but cannot be read again: {error}"])
             return version
+
+
+def _store_at(location: str, keys: tuple[PublicKey, ...]) -> Store:
+    return Store(bucket_at(location), require_signed=keys or None)

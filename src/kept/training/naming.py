@@ -56,6 +56,17 @@ class ArtifactName:
         _in_use.discard(self)
 
 
+def fit_id(callback: Any) -> object:
+    """Return an object that the callbacks of one fit share.
+
+    Keras hands the same params dict to each of them. A loop that the user wrote may set none; two
+    such loops with one model may log to the same named artifact, one after the other.
+    """
+    if callback.params is not None:
+        return callback.params
+    return callback if callback.name is not None else callback.model
+
+
 def default_artifact_name() -> str:
     """Return run_<run id>_model, as W&B's callback names its artifact."""
     return artifact_name_of(run_id())

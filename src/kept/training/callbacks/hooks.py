@@ -2,10 +2,16 @@
 
 CheckpointHooks comes before Keras's ModelCheckpoint among the bases of a callback. So its hooks
 come first, and none of Keras's hooks that save is called.
+
+Invariant: a copy (copy.copy, copy.deepcopy, pickle) has the attributes of the callback, also those
+that were set later, and nothing of its fit: no model, thread or memory. It makes a Controller of
+its own in its first use.
 """
 
 from __future__ import annotations
 
+import copy
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kept.training.decide.controller import Controller
@@ -28,26 +34,43 @@ if TYPE_CHECKING:
 
     Logs = Mapping[str, Any]
 
+# Attributes of Keras's callbacks that belong to a fit; a copy has None instead.
+_OF_A_FIT = ("_model", "model", "params", "validation_data")
+
 
 class CheckpointHooks:
     """Passes the hooks of a fit on to a Controller."""
 
     options_type: type[Options] = Options
-    _controller: Controller
+    _setup: tuple[KerasAdapter, PathTemplate, Options]  # what the controller is made from
 
     def _set_up(self, adapter: KerasAdapter, path: PathTemplate, options: Options) -> None:
         """Open the destination and make the controller; the last step of a constructor.
 
         Raises InvalidCheckpoint, or what opening the destination raises.
         """
-        initial = vars(self).pop("best", None)  # from Keras's constructor
+        self._setup = (adapter, path, options)
+        _ = self._controller
+
+    @cached_property
+    def _controller(self) -> Controller:
+        """The controller of this callback; a copy makes it in its first use."""
+        adapter, path, options = self._setup
+        path = copy.copy(path)  # it follows the attribute filepath of this callback alone
         upkeep = Upkeep(path, options)
         destination = self._open_destination(options, upkeep)
         is_named = options.name is not None or destination.is_named
         resuming = self._make_resuming(options, is_named=is_named)
         parts = Parts(adapter, path, options, destination, upkeep, resuming, is_named)
-        self._controller = Controller(self, parts)
-        self.best = initial
+        controller = Controller(self, parts)
+        controller.best.value = vars(self).pop("best", None)  # from Keras's constructor, or a copy
+        return controller
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes of a copy."""
+        own = {name: value for name, value in vars(self).items() if name != "_controller"}
+        before = {name: None for name in _OF_A_FIT if name in own}
+        return {**own, **before, "best": self.best}
 
     def _open_destination(self, options: Any, arrivals: Arrivals) -> Destination:
         """Return where the checkpoints go; arrivals gets versions that arrive there later."""
@@ -67,7 +90,7 @@ class CheckpointHooks:
     @best.setter
     def best(self, value: float | None) -> None:
         if "_controller" not in vars(self):
-            vars(self)["best"] = value
+            vars(self)["best"] = value  # _controller takes it over
         else:
             self._controller.best.value = value
 

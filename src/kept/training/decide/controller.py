@@ -25,7 +25,7 @@ from kept.training.decide.report import not_saved, save_begins
 from kept.training.decide.results import SaveResults
 from kept.training.decide.schedule import SaveSchedule
 from kept.training.monitor import Metric, as_text
-from kept.training.naming import ArtifactName
+from kept.training.naming import ArtifactName, fit_id
 from kept.training.save.failure_policy import FailurePolicy
 from kept.training.save.saver import Saver
 from kept.training.save.write_checkpoint import CheckpointWriter
@@ -53,10 +53,8 @@ class Controller:
         checkpoints = CheckpointWriter(
             destination, path, parts.upkeep, keep_local=options.leaves_files
         )
-        why = path.cannot_snapshot
-        background = options.background and why is None
-        self.saver = Saver(checkpoints, parts.adapter.framework, self, background=background)
-        self._why_live = why if options.background else None
+        framework, background = parts.adapter.framework, parts.saves_snapshots
+        self.saver = Saver(checkpoints, framework, self, background=background)
         self._failures = FailurePolicy(self.saver.writer, options.on_error)
         self._results = SaveResults(self.best)
         self._resume = path.check_resume(options.resume)
@@ -64,18 +62,25 @@ class Controller:
         self._preemption = Preemption(options.grace_seconds)
         self._forecast = DiskForecast(owner, path.template, options, destination)
         self._mode: str | None = None  # "min" or "max" once the first batch has shown the metrics
+        self._has_begun = False
 
     # --- hooks of the fit -------------------------------------------------------------------------
 
     def train_begin(self) -> None:
         """Choose the artifact's name, and find out whether the store can be written."""
+        self._begin()
+        self._preemption.listen()
+
+    def _begin(self) -> None:
+        """Begin a fit. A loop that the user wrote may lack the hook, so the next one begins it."""
+        self._has_begun = True
+        self._follow_filepath()
         self._results.settle()
         self._failures.begin()
-        if self._why_live is not None:
-            show_once(f"files are written on the training thread: {self._why_live}")
-        # Keras hands the same params dict to every callback of one fit.
+        if self.parts.options.background and (why := self.parts.path.cannot_snapshot):
+            show_once(f"files are written on the training thread: {why}")
         default = self.parts.destination.default_name()
-        name = self.name.begin(self._owner.params, self.parts.destination.places, default)
+        name = self.name.begin(fit_id(self._owner), self.parts.destination.places, default)
         self.parts.destination.begin(name)
         self._mode = None
         if self._resume and self.parts.destination.store is not None:
@@ -85,19 +90,18 @@ class Controller:
         self.parts.resuming.begin()
         self._schedule.begin_fit()
         self.parts.upkeep.begin()
-        self._preemption.listen()
         self._forecast.begin()
 
     def epoch_begin(self, epoch: int) -> None:
         """Note the epoch, for saves after batches."""
-        self._report()
+        self._ready()
         self._schedule.begin_epoch(epoch)
         self._forecast.check(epoch)
         self.parts.resuming.epoch_begin(epoch)
 
     def batch_end(self, batch: int, logs: Logs) -> None:
         """Save if save_freq, save_every or SIGTERM ask for it."""
-        self._report()
+        self._ready()
         if self.parts.resuming.passes(batch):
             self._schedule.skip_batch(batch)
             if self._preemption.is_due:  # nothing is new since the version that the fit resumes
@@ -114,7 +118,7 @@ class Controller:
 
     def epoch_end(self, epoch: int, logs: Logs) -> None:
         """Save with save_freq="epoch"."""
-        self._report()
+        self._ready()
         self.parts.resuming.epoch_end()
         self._forecast.epoch_over()
         self._first_batch_done()
@@ -126,6 +130,7 @@ class Controller:
 
     def train_end(self) -> None:
         """Wait until every checkpoint is durable, and a while for mirrors that answer."""
+        self._has_begun = False
         self.name.end()
         self.parts.resuming.end()
         with self._failures.applied():
@@ -187,6 +192,20 @@ class Controller:
             self._results.add(result)
 
     # --- decisions --------------------------------------------------------------------------------
+
+    def _ready(self) -> None:
+        if not self._has_begun:
+            self._begin()
+        self._report()
+        self._follow_filepath()
+
+    def _follow_filepath(self) -> None:
+        """Take over a filepath that was set after construction; raises InvalidCheckpoint."""
+        if changed := self.parts.changed_path(self._owner):
+            with self._failures.applied():
+                self.saver.finish()  # what waits has the old format
+            self.parts.path.become(changed)
+            self.saver.background = self.parts.saves_snapshots
 
     def _first_batch_done(self) -> None:
         """Do what needs the metrics and the optimizer's variables, once in a fit."""

@@ -18,8 +18,10 @@ def find_mode(callback: Any, adapter: KerasAdapter) -> str:
     """Return "min" or "max" for the callback's metric; raises InvalidCheckpoint.
 
     With mode="auto" a loss goes down. Keras knows the direction of other metrics, from the first
-    batch on.
+    batch on. An attribute monitor_op that the user set decides alone, as in Keras.
     """
+    if getattr(callback, "monitor_op", None) is not None:
+        return str(adapter.direction(callback))
     if callback.mode in ("min", "max"):
         return str(callback.mode)
     if callback.monitor.removeprefix("val_") == "loss":

@@ -31,6 +31,18 @@ class Parts:
     resuming: Resuming
     is_named: bool  # whether an earlier process can have begun the artifact
 
+    @property
+    def saves_snapshots(self) -> bool:
+        """Whether files are written from snapshots, and not on the training thread."""
+        return self.options.background and self.path.cannot_snapshot is None
+
+    def changed_path(self, callback: Any) -> PathTemplate | None:
+        """Return the path for a filepath that was set since; raises InvalidCheckpoint."""
+        changed = self.path.changed(callback)
+        if changed is not None:
+            changed.check_resume(self.options.resume)
+        return changed
+
     def request(
         self, model: Any, artifact: str, moment: Moment, metric: Metric, path: str
     ) -> SaveRequest:

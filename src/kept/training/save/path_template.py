@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class PathTemplate:
     """A path with format options such as {epoch:02d} and {val_loss:.2f}.
 
-    epoch and batch count from 1, as Keras's callback fills them in.
+    epoch and batch count from 1, as Keras's callback fills them in. Each controller has a template
+    of its own, which follows the attribute filepath of the callback.
     """
 
     def __init__(
@@ -48,13 +49,38 @@ class PathTemplate:
                 f"Received: filepath={self.template!r}"
             )
         self._adapter, self._options = adapter, options
-        self.weights_only = weights_only
+        self.weights_only, self._has_batch = weights_only, has_batch
         self.format = choose_format(
             self.template, adapter.package, adapter.framework, weights_only=weights_only
         )
         check_options(options, self.format)
         self._check_options(has_batch=has_batch)
         self._check_place()
+
+    def changed(self, callback: Any) -> PathTemplate | None:
+        """Return the template for what the user set since, or None if that is nothing.
+
+        Reads filepath, save_weights_only and save_freq. Raises InvalidCheckpoint.
+        """
+        filepath, weights_only = callback.filepath, bool(callback.save_weights_only)
+        has_batch = callback.save_freq != "epoch"
+        if (filepath, weights_only, has_batch) == (
+            self.template,
+            self.weights_only,
+            self._has_batch,
+        ):
+            return None
+        return PathTemplate(
+            filepath,
+            self._adapter,
+            self._options,
+            weights_only=weights_only,
+            has_batch=has_batch,
+        )
+
+    def become(self, other: PathTemplate) -> None:
+        """Take over another template; for the training thread, while no checkpoint is written."""
+        vars(self).update(vars(other))
 
     @property
     def cannot_snapshot(self) -> str | None:

@@ -52,7 +52,7 @@ class Saver:
         self._checkpoints = checkpoints
         self._framework = framework
         self._results = results
-        self._background = background
+        self.background = background  # whether files are written from snapshots
         self._pool = SnapshotPool(framework)
         self._pace = SavePace()
         self._queue: deque[SaveRequest] = deque()  # the writer thread has not begun these
@@ -62,7 +62,7 @@ class Saver:
         """Make memory for a snapshot, the slow part of it in the background."""
         self._pace.begin()
         if self._is_live(model):
-            if self._background:
+            if self.background:
                 show_once(f"files are written on the training thread: {cannot_snapshot(model)}")
         else:
             self._pool.reserve(variables_of(model))
@@ -93,7 +93,7 @@ class Saver:
 
     def _is_live(self, model: keras.Model) -> bool:
         """Return whether files are written on the training thread."""
-        return not self._background or cannot_snapshot(model) is not None
+        return not self.background or cannot_snapshot(model) is not None
 
     def _save_live(self, request: SaveRequest) -> None:
         with self._reporting(request):
