@@ -65,7 +65,7 @@ def test_the_best_value_in_a_store(tmp_path):
 def test_texts():
     assert (as_text(None), as_text(0.123456)) == ("None", "0.12346")
     given = {"a": np.float32(0.5), "b": "x", "c": [1]}
-    assert metrics_as_json(given) == {"a": 0.5, "b": "x", "c": "[1]"}
+    assert metrics_as_json(given) == {"a": 0.5, "b": "x", "c": [1]}
 
 
 def callback(monitor="val_loss", mode="auto", save_best_only=True):

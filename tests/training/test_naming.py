@@ -115,7 +115,7 @@ class TestMetadata:
         play([callback], [logs], model=model)
         metadata = callback.versions[0].metadata
         assert metadata["value"] == "nan"
-        assert metadata["metrics"] == {"val_loss": "nan", "text": "fine", "shape": "[1, 2]"}
+        assert metadata["metrics"] == {"val_loss": "nan", "text": "fine", "shape": [1, 2]}
 
     def test_snapshot_bytes_are_those_of_the_state(self, data, model):
         callback = checkpoint()

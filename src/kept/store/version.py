@@ -183,6 +183,13 @@ class Version:
         return report
 
 
+def as_of(version: Version, record: VersionRecord) -> Version:
+    """Return a version as another record of it states it; what its commit did stays."""
+    found = Version(version.store, version.name, record)
+    vars(found).update(is_new=version.is_new, bytes_new=version.bytes_new)
+    return found
+
+
 def after_commit(version: Version, committed: Committed) -> Version:
     """Return the version with what its commit did."""
     _, is_new, bytes_new, written = committed

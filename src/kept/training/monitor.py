@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kept.errors import NotFound
+from kept.store.encoding import canonical
+from kept.store.metadata import check_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kept.store.store import Store
+
+_MOST_ITEMS = 1000  # of an array of the logs in the metadata
+_MOST_BYTES = 16 * 1024  # of JSON
+_LEFT_OUT = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +60,15 @@ class Metric:
 
 
 def scalar(value: Any) -> float | None:
-    """Return a metric as a float, or None if it is no single number."""
-    if value is None or isinstance(value, str):
+    """Return a metric as a float, or None if it is no single number.
+
+    Logs may hold any object, so any error of a conversion means that it is no number.
+    """
+    if value is None or isinstance(value, (str, bytes)):
         return None
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - of the object's own code
         return None
 
 
@@ -64,11 +77,30 @@ def as_text(value: float | None) -> str:
     return "None" if value is None else f"{value:.5f}"
 
 
-def metrics_as_json(logs: Mapping[str, Any]) -> dict[str, float | str]:
-    """Return the metrics of the logs as JSON can hold them: numbers, or texts."""
-    return {name: _as_json(metric) for name, metric in logs.items()}
+def metrics_as_json(logs: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the metrics of the logs as JSON can hold them; a warning names once what cannot."""
+    found = {name: _as_json(name, metric) for name, metric in logs.items()}
+    for name in (name for name, metric in found.items() if metric is _LEFT_OUT):
+        _warn(repr(name), type(logs[name]).__name__)
+    return {name: metric for name, metric in found.items() if metric is not _LEFT_OUT}
 
 
-def _as_json(metric: Any) -> float | str:
-    value = scalar(metric)
-    return str(metric) if value is None else value
+def _as_json(name: Any, metric: Any) -> Any:
+    number = scalar(metric)
+    value = metric if number is None else number
+    if isinstance(value, np.ndarray) and value.size > _MOST_ITEMS:
+        return _LEFT_OUT
+    try:
+        plain = check_metadata({name: value})
+        return plain[name] if len(canonical(plain)) <= _MOST_BYTES else _LEFT_OUT
+    except Exception:  # noqa: BLE001 - as in scalar
+        return _LEFT_OUT
+
+
+@functools.cache
+def _warn(name: str, kind: str) -> None:
+    warnings.warn(
+        f"The metric {name} of the logs is left out of the metadata of versions: a {kind} is no "
+        "number, short text or small list. Training and files are not affected",
+        stacklevel=2,
+    )

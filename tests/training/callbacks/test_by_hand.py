@@ -125,11 +125,11 @@ class TestSetLater:
         assert "stall_seconds" in callback.versions[1].metadata
         assert "snapshot_bytes" in callback.versions[1].metadata
 
-    @pytest.mark.parametrize("bad", ["a.kears", "", "a-{batch}.keras", "s3://b/a.keras", None])
+    @pytest.mark.parametrize("bad", ["a.kears", "", "a-{batch}.keras", "s3://b/a.keras"])
     def test_a_bad_filepath_is_an_error_of_the_next_hook(self, model, bad):
         callback = kept.ModelCheckpoint("a-{epoch}.keras", name="m")
         callback.filepath = bad
-        with pytest.raises((InvalidCheckpoint, TypeError), match="filepath|str"):
+        with pytest.raises(InvalidCheckpoint, match="filepath"):
             play([callback], losses(0.5), model=model)
         callback.filepath = "b-{epoch}.keras"
         play([callback], losses(0.5), model=model)

@@ -209,7 +209,9 @@ class TestFiles:
         np.testing.assert_array_equal(read_state(tmp_path).seeds[0], value(seeds_of(model)[0]))
 
     def test_a_state_that_cannot_be_written_is_named(self, owner, model, tmp_path):
-        state = recorder_of(owner, Bad(), owner).capture(0, None, {})
+        recorder = recorder_of(owner, Bad(), owner)
+        recorder.is_required = True  # the user has asked to resume
+        state = recorder.capture(0, None, {})
         with pytest.raises(InvalidCheckpoint, match="cannot write the state of Bad"):
             write_state(state, model, str(tmp_path), None)
 

@@ -106,11 +106,11 @@ class CheckpointHooks:
 
     @property
     def versions(self) -> list[Version]:
-        """The versions that this callback committed, oldest first.
+        """The versions that this callback committed, oldest first, with their aliases of now.
 
         In object storage a checkpoint becomes a version when it arrives there.
         """
-        return list(self._controller.parts.upkeep.versions)
+        return self._controller.parts.upkeep.versions_now()
 
     @property
     def skipped(self) -> int:

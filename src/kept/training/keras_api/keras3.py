@@ -29,15 +29,15 @@ class Keras3:
         return isinstance(model, keras.Model)
 
     def direction(self, callback: Any) -> str | None:
-        if callback.monitor_op is not None:  # the user has set it
-            return "min" if callback.monitor_op(0.0, 1.0) else "max"
+        given = callback.monitor_op  # of the user, or None
         try:
-            callback._set_monitor_op()  # noqa: SLF001 - Keras's own rule, which asks the metric
+            if given is None:
+                callback._set_monitor_op()  # noqa: SLF001 - Keras's own rule asks the metric
             return "min" if callback.monitor_op(0.0, 1.0) else "max"
         except ValueError:
             return None
         finally:
-            callback.monitor_op = None  # the next fit may have another monitor
+            callback.monitor_op = given  # the next fit may have another monitor
 
     def write(self, model: Any, path: str, format: Format, options: Any) -> None:
         if format is SAVED_MODEL:

@@ -36,6 +36,7 @@ class Resumer:
 
         Raises NotFound, Damaged or CannotResume.
         """
+        self._recorder.is_required = True
         found = load_version.find(store, reference)
         if found is not None:
             self._resumption = Resumption(self._owner, found)

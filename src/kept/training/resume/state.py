@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from kept.errors import InvalidCheckpoint
+from kept.messages import show_once
 from kept.training.data import data_state
 from kept.training.data.running_fit import Fit
 from kept.training.resume import callback_state, rng
@@ -53,6 +54,8 @@ class State:
     framework: str = field(default_factory=keras.backend.backend)
     keras_version: str = keras.__version__
     data: dict[str, Any] = field(default_factory=dict)  # what data_metadata returns
+    # Whether the user asked to resume, so that a callback's state must not be left out.
+    is_required: bool = False
     # read_state sets the following; write_state takes them from the model.
     model: list[Any] = field(default_factory=list)  # [path, shape, type] of the weights
     optimizer: list[Any] = field(default_factory=list)  # of its variables, its class first
@@ -76,6 +79,7 @@ class Recorder:
         self._random_at_epoch: dict[str, Any] | None = None
         self._data_at_epoch: dict[str, Any] = {}
         self._first_epoch: int | None = None
+        self.is_required = state_of is not None  # whether the user asked to resume
 
     @property
     def callbacks(self) -> dict[str, Any]:
@@ -114,11 +118,23 @@ class Recorder:
             logs=dict(logs),
             random=rng.capture(),
             random_at_epoch=None if batch is None else self._random_at_epoch,
-            callbacks={name: callback_state.get_state(one) for name, one in known.items()},
+            callbacks=self._states(known),
             unfinished=[name for name, one in known.items() if any(one is c for c in later)],
             stopped=bool(getattr(self._owner.model, "stop_training", False)),
             data=self._data_metadata(epoch, ended=batch is None),
+            is_required=self.is_required,
         )
+
+    def _states(self, known: Mapping[str, Any]) -> dict[str, Any]:
+        states = {}
+        for name, callback in known.items():
+            try:
+                states[name] = callback_state.get_state(callback)
+            except Exception as error:
+                if self.is_required:
+                    raise
+                _leave_out(name, f"{type(error).__name__}: {error}")
+        return states
 
     def _data_metadata(self, epoch: int, *, ended: bool) -> dict[str, Any]:
         own = data_state.own_state(self._fit) if ended else self._data_at_epoch
@@ -175,7 +191,7 @@ def write_state(
         "logs": encode(_plain_logs(state.logs), arrays),
         "random": encode(state.random, arrays),
         "random_at_epoch": encode(state.random_at_epoch, arrays),
-        "callbacks": [_encode_callback(n, s, arrays) for n, s in state.callbacks.items()],
+        "callbacks": _encode_callbacks(state, arrays),
         "unfinished": state.unfinished,
         "stopped": state.stopped,
         "data": encode(state.data, arrays),
@@ -187,6 +203,9 @@ def write_state(
     try:
         check_size(text)  # else no run could resume from it
     except ValueError as error:
+        if not state.is_required:
+            _leave_out("the callbacks", str(error))
+            return write_state(replace(state, callbacks={}), model, folder, snapshot)
         raise InvalidCheckpoint(f"kept cannot write the state of the callbacks: {error}") from None
     with open(paths[0], "xb") as file:
         file.write(text)
@@ -223,14 +242,37 @@ def _value(variable: Variable, snapshot: Snapshot | None) -> np.ndarray[Any, Any
     return np.array(keras.ops.convert_to_numpy(variable.value if copy is None else copy))
 
 
-def _encode_callback(name: str, state: Any, arrays: Arrays) -> list[Any]:
-    try:
-        return [name, encode(state, arrays)]
-    except Unsupported as error:
-        raise InvalidCheckpoint(
-            f"kept cannot write the state of {name}: {error}. Its get_state() may return plain "
-            "values, lists, tuples, dicts and arrays."
-        ) from None
+def _encode_callbacks(state: State, arrays: Arrays) -> list[list[Any]]:
+    """Return [name, state] of each callback.
+
+    A state that cannot be written is an error only if the user asked to resume. Otherwise it is
+    left out; of History, which records whatever is in the logs, only such metrics are.
+    """
+    found = []
+    for name, value in state.callbacks.items():
+        plain = value
+        if not state.is_required and name.startswith("History") and isinstance(value, dict):
+            plain = {**value, "history": _plain_logs(value.get("history") or {})}
+        count = len(arrays)
+        try:
+            found.append([name, encode(plain, arrays)])
+        except Unsupported as error:
+            if state.is_required:
+                raise InvalidCheckpoint(
+                    f"kept cannot write the state of {name}: {error}. Its get_state() may return "
+                    "plain values, lists, tuples, dicts and arrays."
+                ) from None
+            _leave_out(name, str(error))
+            for extra in list(arrays)[count:]:
+                del arrays[extra]
+    return found
+
+
+def _leave_out(name: str, reason: str) -> None:
+    show_once(
+        f"versions do not hold the state of {name}, so a run that resumes from them begins it "
+        f"anew: {reason}"
+    )
 
 
 def _plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
@@ -240,6 +282,6 @@ def _plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
 def _is_encodable(value: Any) -> bool:
     try:
         encode(value, {})
-    except Unsupported:
+    except Exception:  # noqa: BLE001 - logs may hold any object, and its own code may fail
         return False
     return True

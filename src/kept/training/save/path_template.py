@@ -116,7 +116,8 @@ class PathTemplate:
 
         Raises InvalidCheckpoint if the path needs a metric that the logs lack.
         """
-        values = {"epoch": epoch + 1} | ({} if batch is None else {"batch": batch + 1}) | dict(logs)
+        own = {"epoch": epoch + 1} | ({} if batch is None else {"batch": batch + 1})
+        values = own | {name: value for name, value in logs.items() if isinstance(name, str)}
         try:
             return self.template.format(**values)
         except (KeyError, ValueError, TypeError) as error:

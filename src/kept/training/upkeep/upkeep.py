@@ -5,13 +5,18 @@ Nothing here can fail a save: the checkpoint is durable already, and the next co
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kept.bucket.local import LocalBucket
+from kept.bucket.reach import PATIENCE as _PATIENCE
 from kept.errors import KeptError
+from kept.parallel import within
+from kept.store.log.history import version_records
 from kept.store.log.overview import note_in_time
 from kept.store.retention.delete import prune
-from kept.store.version import take_written
+from kept.store.version import as_of, take_written
 from kept.training.upkeep.compaction import BackgroundCompactor
 from kept.training.upkeep.gc import BackgroundGC
 from kept.training.upkeep.local_files import LocalFiles
@@ -20,6 +25,7 @@ from kept.training.upkeep.scrub import BackgroundScrub
 from kept.units import parse_span
 
 if TYPE_CHECKING:
+    from kept.store.log.history import VersionRecord
     from kept.store.store import Store
     from kept.store.version import Version
     from kept.training.options import Options
@@ -44,6 +50,19 @@ class Upkeep:
         self._compactor = BackgroundCompactor(options.compression)
         share = options.share_scrubbed
         self._scrub = BackgroundScrub(share) if share else None
+
+    def versions_now(self) -> list[Version]:
+        """Return the versions with what their log says now; if it cannot be read, as before."""
+        if not self.versions:
+            return []
+        # A callback logs to one store; two fits without a name may have used two artifacts.
+        store, names = self.versions[0].store, {version.name for version in self.versions}
+        found: dict[tuple[str, int], VersionRecord] = {}
+        with contextlib.suppress(KeptError, OSError, TimeoutError):
+            for name in names:
+                for record in within(_PATIENCE, partial(_records, store, name)):
+                    found[name, record.index] = record
+        return [as_of(v, found.get((v.name, v.index), v.record)) for v in self.versions]
 
     def begin(self) -> None:
         """Note that a fit begins."""
@@ -132,3 +151,7 @@ class Upkeep:
         self._retention.apply(version.store, version.name)
         if self._gc is not None:
             self._gc.wake(version.store, version.name)
+
+
+def _records(store: Store, name: str) -> list[VersionRecord]:
+    return list(version_records(store.log(name).view().facts()))
