@@ -255,7 +255,7 @@ def _encode_callbacks(state: State, arrays: Arrays) -> list[list[Any]]:
             plain = {**value, "history": _plain_logs(value.get("history") or {})}
         count = len(arrays)
         try:
-            found.append([name, encode(plain, arrays)])
+            found.append([name, _encoded(plain, arrays)])
         except Unsupported as error:
             if state.is_required:
                 raise InvalidCheckpoint(
@@ -265,6 +265,16 @@ def _encode_callbacks(state: State, arrays: Arrays) -> list[list[Any]]:
             _leave_out(name, str(error))
             for extra in list(arrays)[count:]:
                 del arrays[extra]
+    return found
+
+
+def _encoded(value: Any, arrays: Arrays) -> Any:
+    """Return encode(value, arrays); raises Unsupported also for what no JSON file can hold."""
+    found = encode(value, arrays)
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except ValueError as error:  # a number of too many digits, or half of a surrogate pair
+        raise Unsupported(str(error)) from None
     return found
 
 
@@ -281,7 +291,7 @@ def _plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_encodable(value: Any) -> bool:
     try:
-        encode(value, {})
+        _encoded(value, {})
     except Exception:  # noqa: BLE001 - logs may hold any object, and its own code may fail
         return False
     return True
