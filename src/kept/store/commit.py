@@ -18,6 +18,7 @@ from kept.store.content.packing import Packer
 from kept.store.content.put_manifest import put_manifest
 from kept.store.content.read_manifest import read_manifest
 from kept.store.format_marker import raise_format
+from kept.store.log.best import BEST, becomes_best
 from kept.store.log.fence import CommitConflict, WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, version_of, version_records
 from kept.store.metadata import MeasuredMetadata
@@ -48,6 +49,11 @@ class VersionInfo:
         if isinstance(self.metadata, MeasuredMetadata):
             return self.metadata.complete(bytes_new)
         return dict(self.metadata)
+
+    @property
+    def contends(self) -> bool:
+        """Whether the version becomes the best one if its metric is better."""
+        return isinstance(self.metadata, MeasuredMetadata) and self.metadata.contends
 
 
 class Committed(NamedTuple):
@@ -104,7 +110,7 @@ def _commit(
         event["expires"] = info.expires
     if info.write_id is not None:
         event["write_id"] = info.write_id
-    record, is_new = _log_version(log, fence, event, newest.live)
+    record, is_new = _log_version(log, fence, event, newest.live, contends=info.contends)
     return Committed(record, is_new, stored.bytes_new, stored.written)
 
 
@@ -162,18 +168,22 @@ def _previous(bucket: Bucket, record: VersionRecord | None) -> Manifest | None:
 
 
 def _log_version(
-    log: Log, fence: WriteFence, version: Event, before: VersionRecord | None
+    log: Log, fence: WriteFence, event: Event, before: VersionRecord | None, *, contends: bool
 ) -> tuple[VersionRecord, bool]:
     """Append the record of a version; return the version, and whether it is a new one.
+
+    A version that contends is compared with the best one again in each attempt: the alias best is
+    right for the log in which its record appears.
 
     The version is made from the event, because a look at the log could fail after the commit.
     """
     for view in log.views(fence.view):
         fence.check(view)
         newest = _newest(view)
+        version = _as_best(event) if contends and becomes_best(view, event["metadata"]) else event
         if newest.live is not None and _is_repeated(newest.live, version, before):
-            event = _repetition(newest.live.index, version)
-            if log.newest(view) if event is None else log.append_after(view, event):
+            repetition = _repetition(newest.live.index, version)
+            if log.newest(view) if repetition is None else log.append_after(view, repetition):
                 return _repeated(newest.live, version), False
         else:
             _check_type(newest.any, version["type"])
@@ -184,6 +194,11 @@ def _log_version(
             if recorded:
                 return version_of(recorded), True
     raise AssertionError("views has no end")
+
+
+def _as_best(version: Event) -> Event:
+    aliases = dict.fromkeys([*version["aliases"], BEST])
+    return version | {"aliases": list(aliases)}
 
 
 def _repeated(record: VersionRecord, version: Event) -> VersionRecord:

@@ -20,12 +20,14 @@ class MeasuredMetadata:
 
     A value in values takes precedence over a measured one of that name.
     started is the time.perf_counter() at which the writing of the version began; the seconds since
-    then are stored under each name in seconds.
+    then are stored under each name in seconds. A version that contends gets the alias best if its
+    metric beats that of the best version (see log/best.py).
     """
 
     values: Mapping[str, Any]
     started: float = 0.0
     seconds: tuple[str, ...] = ()
+    contends: bool = False
 
     def complete(self, bytes_new: int | None) -> dict[str, Any]:
         """Return the metadata at this moment; bytes_new is left out if it is not known."""

@@ -75,7 +75,7 @@ class Delivery:
     ) -> None:
         """Put a checkpoint in the outbox, durably; see Outbox.add.
 
-        info has the type, aliases and metadata of the version.
+        info has the type, aliases and metadata of the version, and whether it contends for best.
         """
         added = {"artifact": artifact, **info}
         entry = self.outbox.add(self.store.location, files, added, beside)
@@ -170,7 +170,7 @@ class Delivery:
         version_info = VersionInfo(
             info["type"],
             tuple(aliases_of(entry)),
-            MeasuredMetadata(info["metadata"]),
+            MeasuredMetadata(info["metadata"], contends=info.get("contends") is True),
             write_id=entry.write_id,
         )
         self.store.create()

@@ -1,0 +1,98 @@
+"""Which version is the best one: the rule of the alias best.
+
+The rule: a new version takes the alias if the metric in its metadata (`monitor`, `mode`, `value`)
+beats that of the version that has the alias. If no version has it, or one with another metric, the
+new version competes with all versions of its own metric. The writer applies the rule to the log
+after which it puts the record, so it does not matter which process writes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kept.store.log.events import Event, Fault, Item
+from kept.store.log.history import live
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kept.store.log.log import View
+
+BEST = "best"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The value of a monitored metric, and which direction is better."""
+
+    monitor: str
+    mode: str  # "min" or "max"
+    value: float
+
+    def beats(self, other: Score | None) -> bool:
+        """Return whether this value is better than another one of the same metric."""
+        return other is None or is_better(self.value, other.value, self.mode)
+
+    def is_same_metric(self, other: Score | None) -> bool:
+        """Return whether both are values of one metric."""
+        return other is not None and (self.monitor, self.mode) == (other.monitor, other.mode)
+
+
+def is_better(value: float | None, best: float | None, mode: str | None) -> bool:
+    """Return whether a value beats the best so far; NaN and infinities never do."""
+    if value is None or not math.isfinite(value):
+        return False
+    if best is None or math.isnan(best):
+        return True
+    return value < best if mode == "min" else value > best
+
+
+def score_of(metadata: Mapping[str, Any]) -> Score | None:
+    """Return the metric of a version's metadata; None if there is none, or if it is not finite."""
+    match metadata:
+        case {
+            "monitor": str(monitor),
+            "mode": "min" | "max" as mode,
+            "value": int() | float() as v,
+        }:
+            if not isinstance(v, bool) and math.isfinite(v):
+                return Score(monitor, mode, float(v))
+    return None
+
+
+def becomes_best(view: View, metadata: Mapping[str, Any]) -> bool:
+    """Return whether a version with this metadata takes the alias best, as the log is in a view."""
+    score = score_of(metadata)
+    return score is not None and score.beats(_to_beat(view, score))
+
+
+def _to_beat(view: View, score: Score) -> Score | None:
+    """Return the score of the best version of the same metric, None if there is none."""
+    mentions: list[Event] = []
+    best: Score | None = None
+    for record in live(_noting(view.facts(), mentions), faults=[]):
+        found = score_of(record.metadata)
+        if BEST in record.aliases:
+            found = _repeated(mentions, record.index) or found
+            if score.is_same_metric(found):
+                return found
+        if found is not None and score.is_same_metric(found) and found.beats(best):
+            best = found
+    return best
+
+
+def _noting(items: Iterator[Item], mentions: list[Event]) -> Iterator[Item]:
+    """Yield the items, and note the newest event that gives the alias to an older version."""
+    for item in items:
+        if not isinstance(item, Fault) and not mentions and item["event"] == "alias":
+            mentions.extend([item] if BEST in item["aliases"] else [])
+        yield item
+
+
+def _repeated(mentions: list[Event], index: int) -> Score | None:
+    """Return the score with which a version's content was logged again and became the best."""
+    if not mentions or mentions[0]["aliases"][BEST] != index:
+        return None
+    return score_of(mentions[0].get("metadata") or {})
