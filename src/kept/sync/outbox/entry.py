@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from kept.digest import DIGEST, file_digest
 from kept.errors import Damaged, InvalidPath
 from kept.names import check_paths, is_word
 from kept.store.encoding import MOST_RECORD, unseal
@@ -31,6 +32,18 @@ class EntryFile(NamedTuple):
     file: str  # on the disk
     size: int
     modified: int  # nanoseconds
+    digest: str | None = None  # of the bytes; None in entries of earlier versions of kept
+
+    def is_as_added(self) -> bool:
+        """Return whether the bytes are those that were added; raises OSError.
+
+        A copy of an outbox has other times, so only the bytes count then. They are read only if
+        the time has changed.
+        """
+        found = os.stat(self.file)
+        if found.st_size != self.size:
+            return False
+        return found.st_mtime_ns == self.modified or self.digest == file_digest(self.file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +72,18 @@ class Entry:
         """Raise DamagedEntry if the bytes are not those that were added."""
         for file in self.files:
             try:
-                found = os.stat(file.file)
+                is_as_added = file.is_as_added()
             except OSError as error:
-                raise DamagedEntry(f"{file.path} in {self.folder} is missing: {error}") from None
-            if (found.st_size, found.st_mtime_ns) != (file.size, file.modified):
+                raise DamagedEntry(
+                    f"{file.path} in {self.folder} is missing: {error}. If the outbox was copied "
+                    f"from another machine, copy it again with its links followed: cp -rL, tar -h "
+                    f"or rsync -L."
+                ) from None
+            if not is_as_added:
                 raise DamagedEntry(
                     f"{file.path} in {self.folder} was changed in place after it was saved, so it "
-                    f"is not sent: expected {file.size} bytes of {file.modified} ns, found "
-                    f"{found.st_size} bytes of {found.st_mtime_ns} ns."
+                    f"is not sent: expected {file.size} bytes with the digest {file.digest}, "
+                    f"found others."
                 )
 
 
@@ -102,8 +119,8 @@ def entry_of(number: int, folder: str, record: Json) -> Entry:
         destination=record["destination"],
         time=record["time"],
         files=tuple(
-            EntryFile(path, place, size, modified)
-            for (path, size, modified), place in zip(record["files"], places, strict=False)
+            EntryFile(path, place, *facts)
+            for (path, *facts), place in zip(record["files"], places, strict=False)
         ),
         info=record["content"],
         folder=folder,
@@ -125,9 +142,11 @@ def _check(record: Json) -> None:
     for key in _TEXTS:
         _expect(type(record[key]) is str, key)
     check_moment(record["time"])
-    for name, size, modified in record["files"]:
+    for name, size, modified, *digests in record["files"]:
         is_typed = type(name) is str and type(size) is int and type(modified) is int
         _expect(is_typed and size >= 0, "files")
+        _expect(len(digests) <= 1, "files")
+        _expect(all(type(d) is str and DIGEST.fullmatch(d) for d in digests), "files")
     check_paths(name for name, *_ in record["files"])
     info = record["content"]
     _expect(type(info) is dict and is_word(info["artifact"]), "artifact")

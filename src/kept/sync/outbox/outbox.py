@@ -12,6 +12,9 @@ and tmp- folders that can be removed. An empty outbox is removed with its folder
 
 If the bytes are on another file system than the outbox, `files` is a symbolic link to a folder
 there with the hard links. The bytes are copied only if the file system has no hard links.
+
+A folder of an outbox can be copied to another machine if links are followed: an entry is what its
+bytes are, whatever their times and inodes, see EntryFile.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from kept.bucket.file_io import sync_file, sync_folder
-from kept.digest import digest
+from kept.digest import digest, file_digest
 from kept.errors import Damaged, DamageWarning
 from kept.names import check_paths
 from kept.store.encoding import seal
@@ -194,8 +197,8 @@ def _readable(number: int, folder: str) -> Entry | None:
 
 def _link_all(
     files: Mapping[str, str | os.PathLike[str]], folder: str, elsewhere: str
-) -> list[tuple[str, int, int]]:
-    """Link files into a folder, durably; return the path, size and time of each."""
+) -> list[tuple[str, int, int, str]]:
+    """Link files into a folder, durably; return the path, size, time and digest of each."""
     ordered = sorted((path, os.fspath(file)) for path, file in files.items())
     inside = os.path.join(folder, _FILES)
     if ordered and os.stat(ordered[0][1]).st_dev != os.stat(folder).st_dev:
@@ -210,7 +213,7 @@ def _link_all(
         _link(file, target)
         sync_file(target)
         found = os.stat(target)
-        linked.append((path, found.st_size, found.st_mtime_ns))
+        linked.append((path, found.st_size, found.st_mtime_ns, file_digest(target)))
     sync_folder(inside)
     return linked
 
