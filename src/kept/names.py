@@ -24,6 +24,7 @@ _DIGEST_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for n in range(10)}
 _NEVER = re.compile(r"[\x00-\x1f\\:]")
 _RESERVED_BY_WINDOWS = re.compile(r'[<>"|?*]')
+_UNFIT_IN_NAME = re.compile(r'[\x00-\x1f\\/:<>"|?*]')
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories of Unicode
 _MAX_PATH = 1024
 _MAX_PART = 255
@@ -138,6 +139,19 @@ def check_path(path: str) -> str:
     if problem:
         raise InvalidPath(f"A path in a version {problem}. Received: {path!r}")
     return path
+
+
+def portable_name(name: str) -> str:
+    """Return a file's name as every system can hold it; a name that check_path takes stays."""
+    if not (_path_problem(name) or _unfit(name)):
+        return name
+    text = name.encode(errors="replace").decode()
+    kept = (c if c.isprintable() and not _UNFIT_IN_NAME.match(c) else "_" for c in text)
+    changed = re.sub(r"[. ]$", "_", "".join(kept)) or "_"
+    changed = changed if _part_problem(changed) is None else f"_{changed}"
+    while len(changed.encode()) > _MAX_PART:
+        changed = changed[1:]
+    return changed
 
 
 def check_paths(paths: Iterable[str], *, stored: bool = False) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kept.store.content.manifest import File
 
 _WEIGHTS = ".weights.h5"
-_MODELS = (".keras", ".h5")
+_MODELS = (".keras", ".h5", ".hdf5")
 _SAVED_MODEL = "saved_model.pb"
 _INDEX = ".index"  # of a TensorFlow checkpoint
 _OF_KERAS_2 = "keras_metadata.pb"  # only Keras 2 writes it into a SavedModel

@@ -57,6 +57,7 @@ class Parts:
                 **(self.options.metadata or {}),
                 **moment.metadata(self.adapter.step(model), metric),
                 **self.path.metadata,
+                **self.path.name_metadata(path),
                 **({"parent": parent} if parent else {}),
             },
             label=moment.label,

@@ -77,11 +77,13 @@ def _ending(template: str) -> str:
 
 
 def _of_model(template: str, ending: str, package: str, framework: str) -> Format:
+    if package == "tf_keras" and template.endswith(".hdf5"):
+        return H5
     known = {".keras": KERAS, ".h5": H5}
     if ending in known and not template.endswith(".weights.h5"):
         return known[ending]
     is_legacy = package == "tf_keras"
-    if ending == "" or (is_legacy and ending in (*_TF_ENDINGS, ".tf")):
+    if ending == "" or (is_legacy and not template.endswith(".weights.h5")):
         return _saved_model(template, framework)
     raise InvalidCheckpoint(
         "The filepath provided must end in .keras (or .h5), or in nothing for a SavedModel; with "
@@ -106,8 +108,8 @@ def _saved_model(template: str, framework: str) -> Format:
 def _of_weights(template: str, ending: str, package: str, framework: str) -> Format:
     if template.endswith(".weights.h5"):
         return WEIGHTS
-    if package == "tf_keras" and ending == ".h5":
-        return H5_WEIGHTS
+    if package == "tf_keras":  # any name is taken, and these endings mean HDF5
+        return H5_WEIGHTS if template.endswith((".h5", ".hdf5", ".keras")) else TF_CHECKPOINT
     if framework == "tensorflow" and ending in _TF_ENDINGS:
         return TF_CHECKPOINT
     also = hint = ""

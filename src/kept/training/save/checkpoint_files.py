@@ -7,11 +7,15 @@ last, because it makes the other files a checkpoint.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import glob
 import os
+import stat
 
 from kept.bucket.file_io import sync_file, sync_folder
 from kept.errors import InvalidPath
+from kept.names import portable_name
 from kept.workspace import workspace
 
 _SIGN = "saved_model.pb"  # the file that makes a folder a SavedModel
@@ -43,8 +47,14 @@ def files_of(written: str) -> dict[str, str]:
 
 
 def own_files_of(path: str) -> dict[str, str]:
-    """Return the files of a checkpoint, except the file that checkpoints in one folder share."""
-    return {name: file for name, file in files_of(path).items() if name != _STATE}
+    """Return the files of a checkpoint: path in the version -> file at its final name.
+
+    The file that checkpoints in one folder share is left out.
+    """
+    real = os.path.basename(path)
+    stored = portable_name(real)
+    found = {name: file for name, file in files_of(path).items() if name != _STATE}
+    return {stored + name.removeprefix(real): file for name, file in found.items()}
 
 
 def exists(path: str) -> bool:
@@ -54,6 +64,7 @@ def exists(path: str) -> bool:
 
 def remove(path: str) -> None:
     """Remove a checkpoint from its final name, where no half of one is ever visible."""
+    path = os.path.realpath(path)  # a link stays, as it does when a file is written there
     if os.path.isfile(path):
         os.unlink(path)
     elif os.path.isdir(path):
@@ -75,16 +86,58 @@ def sync(written: str) -> None:
 
 
 def move(written: str, path: str) -> None:
-    """Move a checkpoint to its final name; raises InvalidPath for a folder of other files."""
+    """Move a checkpoint to its final name; raises InvalidPath for a folder of other files.
+
+    As open(path, "w") does, it follows a symbolic link at path, and the permissions and the owner
+    of what it replaces stay. Another hard link keeps the older file, because the new one is another
+    file.
+    """
     if os.path.isfile(written):
-        os.replace(written, path)
+        _replace(written, path)
     elif os.path.isdir(written):
+        path = os.path.realpath(path)
+        _keep_attributes(written, path)
         _move_folder(written, path)
     else:
         for piece in paths_of(written):
             ending = piece.removeprefix(written)
-            state = os.path.join(os.path.dirname(path), _STATE)
-            os.replace(piece, state if os.path.basename(piece) == _STATE else path + ending)
+            if os.path.basename(piece) == _STATE:
+                _rename_in_state(piece, os.path.basename(written), os.path.basename(path))
+                _replace(piece, os.path.join(os.path.dirname(path), _STATE))
+            else:
+                _replace(piece, path + ending)
+
+
+def _replace(written: str, path: str) -> None:
+    path = os.path.realpath(path)
+    _keep_attributes(written, path)
+    os.replace(written, path)
+
+
+def _keep_attributes(written: str, path: str) -> None:
+    """Give a new file or folder the permissions and the owner of the one that it replaces."""
+    try:
+        before = os.stat(path)
+    except FileNotFoundError:
+        return
+    if stat.S_ISREG(before.st_mode) and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, "the file there is read-only", path)
+    new = os.stat(written)
+    if (new.st_uid, new.st_gid) != (before.st_uid, before.st_gid):
+        with contextlib.suppress(OSError):  # only root may give a file away
+            os.chown(written, before.st_uid, before.st_gid)
+    os.chmod(written, stat.S_IMODE(before.st_mode))
+
+
+def _rename_in_state(file: str, written: str, name: str) -> None:
+    """Make the file that names the newest TensorFlow checkpoint name it as it is published."""
+    if written != name:
+        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+        with open(file, "r+", encoding="utf-8") as state:
+            text = state.read().replace(f'"{written}"', f'"{escaped}"')
+            state.seek(0)
+            state.truncate()
+            state.write(text)
 
 
 def _move_folder(written: str, path: str) -> None:

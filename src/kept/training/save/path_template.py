@@ -7,7 +7,7 @@ import string
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint, InvalidPath
-from kept.names import check_path
+from kept.names import portable_name
 from kept.training.keras_api.formats import check_options, choose_format
 from kept.training.save import checkpoint_files
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kept.training.keras_api.adapter import KerasAdapter
+
+_MOST_BYTES = 255  # of a file's name, on the file systems of Linux and macOS
 
 
 class PathTemplate:
@@ -38,7 +40,7 @@ class PathTemplate:
         options is Keras's argument of that name. has_batch says whether each checkpoint has a
         batch number.
         """
-        self.template = os.fspath(filepath)
+        self.template = without_slash(os.fspath(filepath))
         if not isinstance(self.template, str) or not self.template:
             raise InvalidCheckpoint(
                 f"filepath is a text or a path, and not empty. Received: filepath={filepath!r}"
@@ -62,7 +64,7 @@ class PathTemplate:
 
         Reads filepath, save_weights_only and save_freq. Raises InvalidCheckpoint.
         """
-        filepath, weights_only = callback.filepath, bool(callback.save_weights_only)
+        filepath, weights_only = without_slash(callback.filepath), bool(callback.save_weights_only)
         has_batch = callback.save_freq != "epoch"
         if (filepath, weights_only, has_batch) == (
             self.template,
@@ -98,6 +100,13 @@ class PathTemplate:
             "keras_version": self._adapter.version,
         }
 
+    def name_metadata(self, path: str) -> dict[str, str]:
+        """Return what the metadata say about a file that has another name in its version."""
+        name = os.path.basename(path)
+        if portable_name(name) == name:
+            return {}
+        return {"file_name": os.fsencode(name).decode(errors="backslashreplace")}
+
     def write(self, model: Any, path: str) -> None:
         """Save the live model to a path that fill returned, or to one beside it."""
         self._adapter.write(model, path, self.format, self._options)
@@ -125,6 +134,13 @@ class PathTemplate:
                 f"filepath cannot be filled in ({type(error).__name__}: {error}). "
                 f"Available: {', '.join(sorted(values))}. Received: filepath={self.template!r}"
             ) from None
+
+    @property
+    def fixed(self) -> str | None:
+        """The path of every checkpoint, or None if format options make different ones."""
+        parts = list(string.Formatter().parse(self.template))
+        is_fixed = all(field is None for _, field, _, _ in parts)
+        return "".join(literal for literal, _, _, _ in parts) if is_fixed else None
 
     def plain(self) -> str:
         """Return a path in the same folder, with the same ending and without format options."""
@@ -158,10 +174,11 @@ class PathTemplate:
         return text
 
     def _check_place(self) -> None:
-        try:
-            check_path(os.path.basename(self._example()))
-        except InvalidPath as error:
-            raise self._bad(str(error)) from None
+        name = os.path.basename(self._example())
+        if len(os.fsencode(name)) > _MOST_BYTES or not name.strip(".") or "\0" in name:
+            raise self._bad(f"a file's name has 1 to {_MOST_BYTES} bytes, and not only dots")
+        if os.path.isfile(self.template) and not os.access(self.template, os.W_OK):
+            raise self._bad("the file there is read-only")
         if os.path.isdir(self.template):
             if not self.format.is_folder:
                 raise self._bad("it is a folder; name a file in it")
@@ -180,3 +197,8 @@ class PathTemplate:
         return InvalidCheckpoint(
             f"filepath cannot be used: {reason}. Received: filepath={self.template!r}"
         )
+
+
+def without_slash(filepath: Any) -> Any:
+    """Return a path without the slash at its end, which names the same folder."""
+    return (filepath.rstrip("/") or filepath) if isinstance(filepath, str) else filepath

@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from kept.bucket.file_io import sync_folder, write_file
+from kept.names import portable_name
 from kept.training.save import checkpoint_files
 from kept.workspace import workspace
 
@@ -22,15 +23,17 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def workspace_beside(path: str) -> Iterator[str]:
-    """Yield a path to write to, with the same file name, in a new folder beside path.
+    """Yield a path to write to, in a new folder beside path.
 
+    Its name is the one that the file has in a version: that of path, as every system can hold it.
     The folder and what remains in it are removed at the end, or by a later process if this one is
     killed.
     """
-    folder = os.path.dirname(os.path.abspath(path))
+    name, path = os.path.basename(path), os.path.realpath(path)
+    folder = os.path.dirname(path)
     os.makedirs(folder, exist_ok=True)
     with workspace(folder) as place:
-        yield os.path.join(place, os.path.basename(path))
+        yield os.path.join(place, portable_name(name))
 
 
 def bring_to_disk(file: MemoryFile | str, place: str) -> None:
@@ -48,4 +51,4 @@ def publish(file: MemoryFile | str, place: str, path: str) -> None:
     """
     bring_to_disk(file, place)
     checkpoint_files.move(place, path)
-    sync_folder(os.path.dirname(os.path.abspath(path)))
+    sync_folder(os.path.dirname(os.path.realpath(path)))
