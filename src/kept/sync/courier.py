@@ -34,7 +34,6 @@ from kept.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import ExitStack
 
     from kept.bucket.base import Bucket
     from kept.bucket.transfer import Progress
@@ -81,16 +80,14 @@ class Courier:
         sender: Sends,
         words: Words,
         *,
-        held: ExitStack | None = None,
         counts: bool = False,
         buckets: Sequence[Bucket] = (),
     ) -> None:
         """Take the sender, and the words for messages.
 
-        The courier closes held, which the sender may fill, as soon as nothing is left to send. Pass
-        counts if the sender calls count. finish waits only while the buckets answer.
+        Pass counts if the sender calls count. finish waits only while the buckets answer.
         """
-        self._sender, self._words, self._held = sender, words, held
+        self._sender, self._words = sender, words
         self._counts, self._buckets = counts, buckets
         self.reset()
         _couriers.add(self)
@@ -230,8 +227,6 @@ class Courier:
         with self._changed:
             key = None if self._stopped else next(iter(self._keys), None)
             if key is None:
-                if self._held is not None:
-                    self._held.close()
                 self._thread = None
                 self._changed.notify_all()
             else:

@@ -14,9 +14,7 @@ These facts were observed with wandb 0.31 and 0.19.11:
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import tempfile
 import threading
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
@@ -26,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from kept.errors import InvalidInput, KeptError, NoActiveRun, Refused, RunEnded, UploadFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from kept.store.encoding import Json
     from kept.sync.outbox.entry import Entry
@@ -36,8 +34,10 @@ _BEST_SECONDS = 20.0  # how long best waits: the SDK retries without a limit
 _WRITE_ID = "write_id"  # in the metadata of a version
 # The SDK's texts for a missing artifact; it has no error class for that.
 _NOT_FOUND = re.compile(r"not found in|Unable to parse 'Artifacts' response")
-# After all retries; or an HTTP status about the server, the user or the rate.
-_MAY_PASS = re.compile(r"giving up after \d+ attempt|(HTTP|error) (401|407|408|429|5\d\d)\b")
+# After all retries; or an HTTP status about the server, the account (also its quota) or the rate.
+_MAY_PASS = re.compile(
+    r"giving up after \d+ attempt|(HTTP|error|status:?) (401|402|403|407|408|429|5\d\d)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Place:
 
 def active_run() -> Any:
     """Return the run of wandb.init; raises NoActiveRun, or InvalidInput without the SDK."""
-    run = _wandb().run
+    run = package().run
     if run is None:
         raise NoActiveRun(
             "No W&B run is active. Call wandb.init() before training, or use kept.ModelCheckpoint, "
@@ -88,6 +88,21 @@ def place_of(run: Any) -> Place | None:
     return Place(base_url, run.entity or "", run.project or "uncategorized", str(run.id))
 
 
+def note_use(run: Any) -> None:
+    """Note in the run's telemetry, as W&B's callback does, that it has a checkpoint callback."""
+    from wandb.sdk.lib import telemetry
+
+    with telemetry.context(run=run) as noted:
+        noted.feature.keras_model_checkpoint = True
+
+
+def before_end(run: Any, call: Callable[[], None]) -> None:
+    """Have the SDK call something once, before the run ends, also because of an exception."""
+    from wandb.sdk.wandb_run import TeardownHook, TeardownStage
+
+    run._teardown_hooks.append(TeardownHook(call, TeardownStage.EARLY))  # noqa: SLF001 - no public way
+
+
 def log(run: Any, entry: Entry, aliases: list[str]) -> None:
     """Log an entry as a version of an artifact, and wait until W&B has it.
 
@@ -98,7 +113,7 @@ def log(run: Any, entry: Entry, aliases: list[str]) -> None:
     try:
         artifact = _artifact(entry)
         run.log_artifact(artifact, aliases=aliases)
-    except _wandb().errors.UsageError as error:
+    except package().errors.UsageError as error:
         raise RunEnded(str(error)) from None
     except (ValueError, TypeError) as error:  # a name, a type, metadata: not sent
         raise Refused(f"W&B rejected this checkpoint: {error}") from error
@@ -116,7 +131,7 @@ def may_pass(error: BaseException) -> bool:
 
 def _artifact(entry: Entry) -> Any:
     info = entry.info
-    artifact = _wandb().Artifact(
+    artifact = package().Artifact(
         entry.artifact,
         type=info["type"],
         description=info["description"],
@@ -137,8 +152,8 @@ def known(place: Place, artifact: str, type: str) -> set[str]:
     Raises UploadFailed if the server does not answer. Api.artifact_collection_exists would return
     False then, and kept would send the versions a second time.
     """
-    with _upload_failed():
-        api = _wandb().Api(overrides={"base_url": place.base_url})
+    with upload_failed():
+        api = package().Api(overrides={"base_url": place.base_url})
         try:
             found = [
                 version.metadata for version in api.artifacts(type, _path(api, place, artifact))
@@ -159,8 +174,8 @@ def best(place: Place, artifact: str) -> dict[str, Any] | None:
     question = threading.Thread(
         target=_answer_best, args=(answer, place, artifact), name="kept-wandb", daemon=True
     )
-    with _upload_failed():
-        _wandb()  # raises InvalidInput here, not in the thread
+    with upload_failed():
+        package()  # raises InvalidInput here, not in the thread
         question.start()
         return answer.result(_BEST_SECONDS)
 
@@ -173,7 +188,7 @@ def _answer_best(answer: Future[dict[str, Any] | None], place: Place, artifact: 
 
 
 def _best(place: Place, artifact: str) -> dict[str, Any] | None:
-    wandb = _wandb()
+    wandb = package()
     api = wandb.Api(overrides={"base_url": place.base_url})
     try:
         return dict(api.artifact(f"{_path(api, place, artifact)}:best").metadata)
@@ -187,54 +202,6 @@ def _path(api: Any, place: Place, artifact: str) -> str:
     return f"{place.entity or api.default_entity}/{place.project}/{artifact}"
 
 
-@contextlib.contextmanager
-def resumed(place: Place) -> Iterator[Any]:
-    """Yield the run of an earlier process, only to log artifacts to it.
-
-    Afterwards the run has its earlier state again; a run that never ended has failed. If the server
-    does not know the run yet, because it was offline, this creates it. Raises UploadFailed.
-    """
-    wandb = _wandb()
-    quiet = wandb.Settings(
-        base_url=place.base_url,
-        console="off",
-        silent=True,
-        disable_git=True,
-        disable_code=True,
-        x_disable_stats=True,
-        x_disable_meta=True,
-    )
-    with _temporary_folder() as folder:
-        with _upload_failed():
-            succeeded = _state(place) in (None, "finished")
-            run = wandb.init(
-                id=place.run,
-                project=place.project,
-                entity=place.entity or None,
-                dir=folder,
-                mode="online",
-                resume="allow",
-                settings=quiet,
-            )
-        try:
-            yield run
-        finally:
-            run.finish(exit_code=0 if succeeded else 1)
-
-
-def _state(place: Place) -> str | None:
-    """Return the state of a run, or None if the server does not know it."""
-    wandb = _wandb()
-    api = wandb.Api(overrides={"base_url": place.base_url})
-    path = f"{place.entity or api.default_entity}/{place.project}/{place.run}"
-    try:
-        return str(api.run(path).state)
-    except (ValueError, wandb.errors.CommError) as error:
-        if "not find" in str(error) or "not found" in str(error):
-            return None
-        raise
-
-
 def _settle_aliases(artifact: Any, aliases: list[str]) -> None:
     """Set the aliases again: wandb drops them if an earlier version has the same content."""
     missing = [alias for alias in aliases if alias not in (*artifact.aliases, "latest")]
@@ -244,22 +211,8 @@ def _settle_aliases(artifact: Any, aliases: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _temporary_folder() -> Iterator[str]:
-    """Yield a folder for the local files of a resumed run, which nothing needs later."""
-    before = os.environ.get("WANDB_DIR")
-    with tempfile.TemporaryDirectory(prefix="kept-wandb-") as folder:
-        os.environ["WANDB_DIR"] = folder
-        try:
-            yield folder
-        finally:
-            if before is None:
-                del os.environ["WANDB_DIR"]
-            else:
-                os.environ["WANDB_DIR"] = before
-
-
-@contextlib.contextmanager
-def _upload_failed() -> Iterator[None]:
+def upload_failed() -> Iterator[None]:
+    """Raise what the SDK raises as UploadFailed."""
     try:
         yield
     except KeptError:
@@ -268,7 +221,7 @@ def _upload_failed() -> Iterator[None]:
         raise UploadFailed(f"W&B: {error or type(error).__name__}") from error
 
 
-def _wandb() -> Any:
+def package() -> Any:
     """Return the SDK; raises InvalidInput if it is missing or too old."""
     try:
         import wandb

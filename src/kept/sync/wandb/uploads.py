@@ -8,6 +8,8 @@ twice, wherever a process dies.
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 import weakref
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,16 +17,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kept.errors import Unreachable, UploadFailed
 from kept.messages import show
 from kept.store.metadata import check_metadata
-from kept.sync.courier import Courier, Words
+from kept.sync.courier import EXIT_SECONDS, Courier, Words
 from kept.sync.outbox.outbox import Outbox
 from kept.sync.outbox.rejected import rejection_of
 from kept.sync.wandb import sdk
 from kept.sync.wandb.ping import answers
+from kept.sync.wandb.resumed import resumed
 from kept.sync.wandb.sender import Sender, place_of_entry
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from kept.store.encoding import Json
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 
 _BEST = "best"  # the alias
+_Mark = tuple[int, int, int]  # inode, bytes and time: a file that is moved keeps them
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +87,46 @@ class WandbUploads:
         self._sender = Sender(run, place) if place else None  # None: the run is disabled
         self._offline = bool(run.offline)
         self._best: dict[str, Mapping[str, Any]] = {}  # artifact -> metadata of its best version
+        self._best_files: dict[str, dict[str, _Mark]] = {}  # artifact -> files of that version
         self._claim = contextlib.ExitStack()
-        self._has_claim = False  # on the run, while entries are left
+        self._has_claim = False  # on the run, while it lives and entries are left
+        self._claiming = threading.Lock()
+        self._has_ended = False
+        self._is_unreported = False  # whether entries were added since the last report
+        self._writers: list[weakref.WeakMethod[Callable[[float], Any]]] = []
         label = place.label if place else "disabled"
         self._destination = f"the W&B run {label}"
         self._later = f"to send it: kept sync --outbox {self._outbox.folder}"
         words = _UploadWords(self._destination, self._outbox.folder, self._later, self)
-        self._courier = Courier(self, words, held=self._claim)
+        self._courier = Courier(self, words)
+        if place:
+            sdk.note_use(run)
+            sdk.before_end(run, _calling(self._before_end))
+
+    def wait_for(self, writer: Callable[[float], Any]) -> None:
+        """Before the run ends, call a method that waits for checkpoints, for some seconds."""
+        self._writers.append(weakref.WeakMethod(writer))
+
+    def _before_end(self) -> None:
+        """Send what is left while the run still takes it, for a bounded time; report the rest.
+
+        This matters if an exception ends the run: no callback is called then.
+        """
+        for reference in self._writers:
+            with contextlib.suppress(Exception):  # the fit has ended, and its errors are known
+                if writer := reference():
+                    writer(EXIT_SECONDS)
+        if self._courier.pending or (self._is_unreported and self._left()):
+            self.finish()
+        with self._claiming:
+            self._has_ended = True
+            self._claim.close()
 
     def begin(self) -> None:
         """Send the entries that an earlier process has left for this run."""
         if not self._offline and self._left():
+            with self._claiming:
+                self._hold()
             self._courier.wake(self._destination)
 
     def add(
@@ -111,9 +143,14 @@ class WandbUploads:
         if self._sender is None:
             return None
         destination = self._sender.place.destination
-        entry = self._outbox.add(destination, files, info.as_json(self._sender.place), beside)
+        with self._claiming:  # before the entry exists, or `kept sync` would resume the run
+            if not self._offline and not self._has_ended:
+                self._hold()
+            entry = self._outbox.add(destination, files, info.as_json(self._sender.place), beside)
+        self._is_unreported = True
         if _BEST in info.aliases:
             self._best[info.name] = entry.info["metadata"]
+            self._best_files[info.name] = {name: _mark(path) for name, path in files.items()}
         if not self._offline:
             self._sender.is_new(entry)
             self._courier.wake(self._destination)
@@ -137,8 +174,14 @@ class WandbUploads:
             self._best[artifact] = found[-1]
         return self._best[artifact]
 
+    def is_newest_best(self, artifact: str, files: Mapping[str, str]) -> bool:
+        """Return whether these files are those of the best checkpoint, which this process added."""
+        marks = {name: _mark(path) for name, path in files.items()}
+        return bool(marks) and self._best_files.get(artifact) == marks
+
     def finish(self) -> None:
         """Wait while W&B answers, for a bounded time, and report what is left."""
+        self._is_unreported = False
         if not self._offline:
             self._courier.finish()
         if not self._courier.pending and self._left():  # else the courier has reported it
@@ -171,20 +214,46 @@ class WandbUploads:
         """
         if self._sender is None:
             return
-        if not self._has_claim:
+        with self._claiming:
+            if not self._hold():
+                raise UploadFailed(f"another process is sending to {what}")
+        try:
+            for entry in self._sender.send_all(self._left()):
+                self._outbox.confirm(entry)
+        finally:
+            with self._claiming:
+                if self._has_ended or not self._left():
+                    self._claim.close()
+
+    def _hold(self) -> bool:
+        """Claim the run, so that `kept sync` leaves it alone; return whether that is done."""
+        if not self._has_claim and self._sender is not None:
             claim = self._outbox.draining(self._sender.place.destination)
             self._has_claim = self._claim.enter_context(claim)
             self._claim.callback(self._lose_claim)
-        if not self._has_claim:
-            raise UploadFailed(f"another process is sending to {what}")
-        for entry in self._sender.send_all(self._left()):
-            self._outbox.confirm(entry)
+        return self._has_claim
 
     def _lose_claim(self) -> None:
         self._has_claim = False
 
 
+def _calling(method: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that calls the method while its object exists, and does not hold it."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if found := reference():
+            found()
+
+    return call
+
+
 _uploads: weakref.WeakValueDictionary[tuple[int, str], WandbUploads] = weakref.WeakValueDictionary()
+
+
+def _mark(path: str | os.PathLike[str]) -> _Mark:
+    found = os.stat(path)
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def uploads_of(run: Any) -> WandbUploads:
@@ -225,7 +294,7 @@ def _by_place(entries: list[Entry]) -> dict[Place, list[Entry]]:
 def _send_group(outbox: Outbox, place: Place, entries: list[Entry]) -> Iterator[Entry]:
     if not answers(place):
         raise Unreachable(f"{place.base_url} does not answer")
-    with sdk.resumed(place) as run:
+    with resumed(place) as run:
         for entry in Sender(run, place).send_all(entries):
             outbox.confirm(entry)
             yield entry

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kept.training.callbacks.signature import documented
 from kept.training.callbacks.tf_model_checkpoint import ModelCheckpoint
-from kept.training.callbacks.wandb_hooks import WandbHooks
+from kept.training.callbacks.wandb_hooks import WandbHooks, told_apart
 
 if TYPE_CHECKING:
     import os
@@ -42,7 +42,7 @@ class WandbModelCheckpoint(WandbHooks, ModelCheckpoint):
         mode: "min", "max" or "auto".
         save_freq: "epoch", or a number of batches.
         options: A tf.train.CheckpointOptions or tf.saved_model.SaveOptions, for the formats that
-            take one.
+            take one. A number here is initial_value_threshold, as W&B's callback has it since 0.31.
         initial_value_threshold: The value that the metric must beat to be the first best.
         period: The number of epochs between two saves, with save_freq="epoch".
         load_weights_on_restart: Load the newest file at filepath when fit begins.
@@ -66,6 +66,7 @@ class WandbModelCheckpoint(WandbHooks, ModelCheckpoint):
         initial_value_threshold: float | None = None,
         **kwargs: Any,
     ) -> None:
+        options, initial_value_threshold = told_apart(options, initial_value_threshold)
         super().__init__(
             filepath,
             monitor,

@@ -30,5 +30,21 @@ class WandbHooks:
         destination = self._controller.parts.destination
         return list(destination.logged) if isinstance(destination, WandbDestination) else []
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Begin as a ModelCheckpoint; before the run ends, its checkpoints are waited for."""
+        super().on_train_begin(logs)  # type: ignore[misc]  # the next base
+        destination = self._controller.parts.destination
+        if isinstance(destination, WandbDestination):
+            destination.wait_for(self._controller.wait)
+
     def _open_destination(self, options: Any, arrivals: Arrivals) -> Destination:
         return WandbDestination(options, arrivals)
+
+
+def told_apart(options: Any, threshold: float | None) -> tuple[Any, float | None]:
+    """Return Keras's options, and the initial value of the metric.
+
+    The eighth argument of W&B's callback is one or the other, by its version; the type tells.
+    """
+    is_number = isinstance(options, (int, float)) and not isinstance(options, bool)
+    return (None, options) if is_number and threshold is None else (options, threshold)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from kept.training.callbacks.model_checkpoint import ModelCheckpoint
 from kept.training.callbacks.signature import documented
-from kept.training.callbacks.wandb_hooks import WandbHooks
+from kept.training.callbacks.wandb_hooks import WandbHooks, told_apart
 
 if TYPE_CHECKING:
     import os
@@ -43,7 +43,7 @@ class WandbModelCheckpoint(WandbHooks, ModelCheckpoint):
         mode: "min", "max" or "auto".
         save_freq: "epoch", or a number of batches.
         options: A tf.train.CheckpointOptions or tf.saved_model.SaveOptions, for the formats that
-            take one.
+            take one. A number here is initial_value_threshold, as W&B's callback has it since 0.31.
         initial_value_threshold: The value that the metric must beat to be the first best.
         {options}
 
@@ -65,6 +65,7 @@ class WandbModelCheckpoint(WandbHooks, ModelCheckpoint):
         initial_value_threshold: float | None = None,
         **kwargs: Unpack[WandbCheckpointOptions],
     ) -> None:
+        options, initial_value_threshold = told_apart(options, initial_value_threshold)
         super().__init__(
             filepath,
             monitor,

@@ -21,7 +21,7 @@ from kept.training.destinations.store import StoreDestination
 from kept.training.naming import artifact_name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import timedelta
 
     from kept.store.store import Store
@@ -76,6 +76,10 @@ class WandbDestination:
         if run is not self._run:
             self._bind(run)
         return artifact_name_of(str(run.id))
+
+    def wait_for(self, writer: Callable[[float], Any]) -> None:
+        """Before the run ends, wait for the checkpoints of a writer; see WandbUploads."""
+        self._uploads.wait_for(writer)
 
     def begin(self, artifact: str) -> None:
         """See Destination."""

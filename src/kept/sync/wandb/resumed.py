@@ -1,0 +1,111 @@
+"""The run of an earlier process, resumed only to log artifacts to it.
+
+Invariant: the run afterwards says what it said before. What the shell and its folder say about
+runs (WANDB_NAME, WANDB_RUN_GROUP, config-defaults.yaml) does not reach it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+from kept.sync.wandb import sdk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kept.sync.wandb.sdk import Place
+
+# Variables of the shell that say how to reach W&B; all others would change the resumed run.
+_OF_THE_ACCOUNT = re.compile(
+    r"WANDB_(API_KEY|BASE_URL|IDENTITY_TOKEN_FILE|CREDENTIALS_FILE|(DATA|CACHE|CONFIG|ARTIFACT)_DIR"
+    r"|SERVICE\w*|HTTP_TIMEOUT|INIT_TIMEOUT|ERROR_REPORTING|SILENT|CONSOLE|_?X_\w+|DEBUG|INSECURE\w*)"
+)
+
+
+@contextlib.contextmanager
+def resumed(place: Place) -> Iterator[Any]:
+    """Yield the run of an earlier process, only to log artifacts to it.
+
+    Afterwards the run has its earlier state again; a run that never ended has failed. If the server
+    does not know the run yet, because it was offline, this creates it. Raises UploadFailed.
+    """
+    wandb = sdk.package()
+    quiet = wandb.Settings(
+        base_url=place.base_url,
+        console="off",
+        silent=True,
+        disable_git=True,
+        disable_code=True,
+        x_disable_stats=True,
+        x_disable_meta=True,
+    )
+    with _temporary_folder() as folder, _no_settings_of_the_shell(folder):
+        with sdk.upload_failed():
+            succeeded = _state(place) in (None, "finished")
+            run = wandb.init(
+                id=place.run,
+                project=place.project,
+                entity=place.entity or None,
+                dir=folder,
+                mode="online",
+                resume="allow",
+                settings=quiet,
+            )
+        try:
+            yield run
+        finally:
+            run.finish(exit_code=0 if succeeded else 1)
+
+
+def _state(place: Place) -> str | None:
+    """Return the state of a run, or None if the server does not know it."""
+    wandb = sdk.package()
+    api = wandb.Api(overrides={"base_url": place.base_url})
+    path = f"{place.entity or api.default_entity}/{place.project}/{place.run}"
+    try:
+        return str(api.run(path).state)
+    except (ValueError, wandb.errors.CommError) as error:
+        if "not find" in str(error) or "not found" in str(error):
+            return None
+        raise
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[str]:
+    """Yield a folder for the local files of a resumed run, which nothing needs later."""
+    before = os.environ.get("WANDB_DIR")
+    with tempfile.TemporaryDirectory(prefix="kept-wandb-") as folder:
+        os.environ["WANDB_DIR"] = folder
+        try:
+            yield folder
+        finally:
+            if before is None:
+                del os.environ["WANDB_DIR"]
+            else:
+                os.environ["WANDB_DIR"] = before
+
+
+@contextlib.contextmanager
+def _no_settings_of_the_shell(folder: str) -> Iterator[None]:
+    """Hide what the shell says about runs: WANDB_NAME, config-defaults.yaml and the like.
+
+    wandb reads both in init, and would give them to the resumed run.
+    """
+    hidden = {
+        name: os.environ.pop(name)
+        for name in list(os.environ)
+        if name.startswith("WANDB_") and not _OF_THE_ACCOUNT.fullmatch(name)
+    }
+    before = os.getcwd()
+    os.environ["WANDB_DIR"] = folder
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        os.environ.pop("WANDB_DIR", None)
+        os.environ.update(hidden)
