@@ -28,6 +28,13 @@ pytestmark = pytest.mark.any_framework
         ("m.ckpt", "tf_keras", "tensorflow", False, formats.SAVED_MODEL),
         ("m.ckpt", "keras", "tensorflow", True, formats.TF_CHECKPOINT),
         ("m", "tf_keras", "tensorflow", True, formats.TF_CHECKPOINT),
+        ("m.hdf5", "tf_keras", "tensorflow", False, formats.H5),
+        ("m.hdf5", "tf_keras", "tensorflow", True, formats.H5_WEIGHTS),
+        ("m.keras", "tf_keras", "tensorflow", True, formats.H5_WEIGHTS),
+        ("weights.{epoch:02d}", "tf_keras", "tensorflow", True, formats.TF_CHECKPOINT),
+        ("run-lr0.01-{epoch}", "tf_keras", "tensorflow", True, formats.TF_CHECKPOINT),
+        ("run-lr0.01-{epoch}", "tf_keras", "tensorflow", False, formats.SAVED_MODEL),
+        ("m.model", "tf_keras", "tensorflow", False, formats.SAVED_MODEL),
     ],
 )
 def test_the_ending_chooses(template, package, framework, weights_only, expected):

@@ -65,11 +65,17 @@ def check_model(file: Path) -> None:
 def check_weights(file: Path) -> None:
     """Raise InvalidInput for a .keras or .h5 file whose weights Keras must not read."""
     size = file.stat().st_size
-    if file.suffix != ".keras":
+    if file.suffix != ".keras" or _is_hdf5(file):
         check_hdf5(file, size)
         return
     with _archive(file) as archive, _member(archive, _WEIGHTS) as weights:
         check_hdf5(weights, size)
+
+
+def _is_hdf5(file: Path) -> bool:
+    """Return whether tf_keras reads a .keras file as HDF5: it writes weights of that name so."""
+    with open(file, "rb") as opened:
+        return opened.read(8) == b"\x89HDF\r\n\x1a\n" and not zipfile.is_zipfile(file)
 
 
 @contextlib.contextmanager
