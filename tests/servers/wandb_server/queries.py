@@ -104,7 +104,7 @@ class Queries:
             "tags": run.fields.get("tags") or [],
             "state": run.state,
             "config": run.fields.get("config"),
-            "summaryMetrics": run.fields.get("summaryMetrics") or "{}",
+            "summaryMetrics": (run.lines.get("wandb-summary.json") or ["{}"])[-1],
             "sweepName": None,
             "project": self.project(run.project),
             "projectId": run.project.number,

@@ -14,6 +14,7 @@ import pytest
 from kept.errors import Damaged, DamageWarning, InvalidMetadata, InvalidPath
 from kept.store.encoding import seal, unseal
 from kept.sync.outbox import outbox as outbox_module
+from kept.sync.outbox.entry import DamagedEntry
 from kept.sync.outbox.outbox import Outbox, default_folder
 from tests.helpers import finish, start, tree, write
 
@@ -263,3 +264,18 @@ def test_looking_makes_nothing(outbox):
     assert outbox.entries() == []
     outbox.tidy()
     assert not os.path.exists(outbox.folder)
+
+
+def test_a_copied_outbox_is_what_it_was(tmp_path):
+    """As by cp -rL, scp -r, tar -h or zip: other times, other inodes, no links."""
+    write(tmp_path / "m.keras", b"content")
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.add("wherever", {"m.keras": tmp_path / "m.keras"}, {"artifact": "a"})
+    shutil.copytree(outbox.folder, tmp_path / "copy", copy_function=shutil.copyfile)
+    [entry] = Outbox(tmp_path / "copy").entries()
+    os.utime(entry.files[0].file, (1, 1))
+    entry.check()
+    write(tmp_path / "other", b"changed").replace(entry.files[0].file)
+    os.utime(entry.files[0].file, (1, 1))
+    with pytest.raises(DamagedEntry, match="changed in place"):
+        entry.check()

@@ -42,10 +42,13 @@ def resumed(place: Place) -> Iterator[Any]:
         disable_code=True,
         x_disable_stats=True,
         x_disable_meta=True,
+        host="",
+        program="",
     )
     with _temporary_folder() as folder, _no_settings_of_the_shell(folder):
         with sdk.upload_failed():
-            succeeded = _state(place) in (None, "finished")
+            before = _found(place)
+            succeeded = before is None or before.state == "finished"
             run = wandb.init(
                 id=place.run,
                 project=place.project,
@@ -59,19 +62,24 @@ def resumed(place: Place) -> Iterator[Any]:
             yield run
         finally:
             run.finish(exit_code=0 if succeeded else 1)
+            if before is not None:  # init has replaced a part of config and summary
+                with sdk.upload_failed():
+                    before.update()
 
 
-def _state(place: Place) -> str | None:
-    """Return the state of a run, or None if the server does not know it."""
+def _found(place: Place) -> Any:
+    """Return a run as the server knows it, with its config, or None if it does not know it."""
     wandb = sdk.package()
     api = wandb.Api(overrides={"base_url": place.base_url})
     path = f"{place.entity or api.default_entity}/{place.project}/{place.run}"
     try:
-        return str(api.run(path).state)
+        run = api.run(path)
     except (ValueError, wandb.errors.CommError) as error:
         if "not find" in str(error) or "not found" in str(error):
             return None
         raise
+    _ = run.rawconfig, run.summary  # loads what update needs
+    return run
 
 
 @contextlib.contextmanager

@@ -103,13 +103,18 @@ def before_end(run: Any, call: Callable[[], None]) -> None:
     run._teardown_hooks.append(TeardownHook(call, TeardownStage.EARLY))  # noqa: SLF001 - no public way
 
 
-def log(run: Any, entry: Entry, aliases: list[str]) -> None:
+def log(run: Any, entry: Entry, aliases: list[str], *, is_overtaken: bool = False) -> None:
     """Log an entry as a version of an artifact, and wait until W&B has it.
 
     It hashes the files and blocks without a limit, so the training thread must not call it. Raises
     RunEnded, Refused for an entry that the SDK does not accept, or what wandb raises otherwise. In
     the last case the server may have the version or not, see known.
     """
+    with _same_latest(run, entry) if is_overtaken else contextlib.nullcontext():
+        _log(run, entry, aliases)
+
+
+def _log(run: Any, entry: Entry, aliases: list[str]) -> None:
     try:
         artifact = _artifact(entry)
         run.log_artifact(artifact, aliases=aliases)
@@ -119,6 +124,19 @@ def log(run: Any, entry: Entry, aliases: list[str]) -> None:
         raise Refused(f"W&B rejected this checkpoint: {error}") from error
     artifact.wait()
     _settle_aliases(artifact, aliases)
+
+
+@contextlib.contextmanager
+def _same_latest(run: Any, entry: Entry) -> Iterator[None]:
+    """Give latest back to the version that has it: W&B gives it to each new version."""
+    api = package().Api(overrides={"base_url": run.settings.base_url})
+    path = f"{run.entity}/{run.project}/{entry.artifact}"
+    newest = api.artifact(f"{path}:latest").version
+    yield
+    version = api.artifact(f"{path}:{newest}")
+    if "latest" not in version.aliases:
+        version.aliases.append("latest")
+        version.save()
 
 
 def may_pass(error: BaseException) -> bool:

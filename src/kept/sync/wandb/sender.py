@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import Damaged, KeptError, Refused, RunEnded, Unreachable, UploadFailed
-from kept.sync.outbox.rejected import aliases_of, note_later, reject
+from kept.sync.outbox.rejected import aliases_of, is_overtaken, note_later, reject
 from kept.sync.wandb import sdk
 from kept.sync.wandb.ping import answers
 from kept.sync.wandb.sdk import Place
@@ -139,7 +139,8 @@ class _Attempt:
 
     def _log(self) -> None:
         try:
-            sdk.log(self._run, self.entry, aliases_of(self.entry))
+            aliases, late = aliases_of(self.entry), is_overtaken(self.entry)
+            sdk.log(self._run, self.entry, aliases, is_overtaken=late)
         except BaseException as error:  # noqa: BLE001 - raised by send
             self.error = error
         finally:

@@ -1,0 +1,152 @@
+"""The runs of users: what ends them, what runs beside them, and what must not change them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+
+import pytest
+
+from kept.errors import Refused
+from kept.sync import courier
+from kept.sync.wandb import sdk, sender
+from kept.sync.wandb.uploads import send_left
+from kept.training.callbacks.wandb_hooks import told_apart
+from tests.sync.wandb.trainer import Trainer
+from tests.sync.wandb.training import KEPT
+
+wandb = pytest.importorskip("wandb")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(courier, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(courier, "FINISH_SECONDS", 60)
+    monkeypatch.setattr(sender, "_ASK_SECONDS", 0.2)
+    monkeypatch.setattr(sender, "_PAUSES", (0.05, 0.1))
+
+
+def test_an_exception_in_the_run_loses_nothing(wandb_server, tmp_path):
+    """W&B's own callback uploads all of them; no hook of a callback is called then."""
+    trainer = Trainer(tmp_path)
+
+    def train():
+        with trainer.run:
+            for n in range(3):
+                trainer.save(b"%d" % n)
+            raise RuntimeError("out of data")
+
+    with pytest.raises(RuntimeError, match="out of data"):
+        train()
+    trainer.is_on(wandb_server)
+    assert wandb_server.run(trainer.run.id).state == "failed"
+
+
+def test_what_a_run_leaves_at_its_end_is_said(wandb_server, tmp_path, shown):
+    trainer = Trainer(tmp_path)
+    wandb_server.faults.fault = lambda name: "403" if name == "createArtifact" else None
+    trainer.save(b"0")
+    trainer.run.finish()
+    assert any(f"kept sync --outbox {trainer.outbox.folder}" in text for text in shown)
+
+
+def test_a_run_that_lives_is_left_alone(wandb_server, tmp_path, monkeypatch):
+    """Though only rejected checkpoints are left: resuming the run would end it for the server."""
+    trainer = Trainer(tmp_path)
+
+    def rejected(*_, **__):
+        raise Refused("its name")
+
+    monkeypatch.setattr(sdk, "log", rejected)
+    trainer.save(b"0")
+    trainer.uploads.finish()
+    assert not trainer.uploads._courier.pending
+    [entry] = trainer.outbox.entries()
+    calls = len(wandb_server.faults.calls)
+    assert list(send_left(trainer.outbox, entry.destination)) == []
+    assert "upsertBucket" not in wandb_server.faults.calls[calls:]
+    assert wandb_server.run(trainer.run.id).state == "running"
+
+
+@pytest.mark.parametrize("status", ["402", "403"])
+def test_a_refusal_of_the_account_changes_no_order(wandb_server, tmp_path, status):
+    trainer = Trainer(tmp_path)
+    faults = [status] * 3
+
+    def fault(name):
+        return faults.pop() if faults and name == "createArtifact" else None
+
+    wandb_server.faults.fault = fault
+    for n in range(3):
+        trainer.save(b"%d" % n)
+    arrived = [trainer.uploads._courier.wait(30) for _ in range(5)]  # each may end with a failure
+    assert arrived[-1]
+    assert faults == []
+    trainer.is_on(wandb_server)
+
+
+def test_latest_never_goes_back(wandb_server, tmp_path, monkeypatch):
+    trainer = Trainer(tmp_path)
+    log, refused = sdk.log, []
+
+    def rejected_once(run, entry, aliases, **more):
+        if not refused:
+            refused.append(entry)
+            raise Refused("its name")
+        log(run, entry, aliases, **more)
+
+    monkeypatch.setattr(sdk, "log", rejected_once)
+    trainer.save(b"0")
+    trainer.save(b"1")
+    trainer.uploads.finish()
+    wandb.finish()
+    [entry] = trainer.outbox.entries()
+    assert list(send_left(trainer.outbox, entry.destination)) == [entry]
+    second, first = wandb_server.versions(trainer.name)
+    assert set(second.aliases) == {"latest", "epoch_1"}
+    assert first.aliases == ["epoch_0"]
+
+
+def _facts(run):
+    fields = {key: value for key, value in run.fields.items() if key != "id" and value != ""}
+    config = {key: found["value"] for key, found in json.loads(fields.pop("config")).items()}
+    lines = {name: [json.loads(line) for line in found] for name, found in run.lines.items()}
+    return copy.deepcopy((run.state, run.exit_code, fields, config, lines, run.files))
+
+
+@pytest.mark.integration
+def test_kept_sync_changes_nothing_of_a_run(wandb_server, tmp_path):
+    trainer = Trainer(
+        tmp_path, name="mine", group="g", notes="n", tags=["t"], job_type="train", config={"a": 1}
+    )
+    trainer.run.define_metric("loss", summary="min")
+    trainer.run.log({"loss": 0.5})
+    trainer.run.finish()
+    trainer.save(b"0")
+    trainer.uploads.finish()
+    before = _facts(wandb_server.run(trainer.run.id))
+    (tmp_path / "config-defaults.yaml").write_text("a:\n  value: 2\n")
+    shell = {
+        "WANDB_NAME": "x", "WANDB_RUN_GROUP": "x", "WANDB_NOTES": "x", "WANDB_TAGS": "x",
+        "WANDB_JOB_TYPE": "x", "WANDB_RUN_ID": "x", "WANDB_HOST": "x", "WANDB_RESUME": "never",
+        "WANDB_MODE": "offline", "WANDB_PROJECT": "x",
+    }  # fmt: skip
+    subprocess.run(
+        [*KEPT, "sync", "--outbox", trainer.outbox.folder],
+        cwd=tmp_path,
+        env=os.environ | shell,
+        check=True,
+    )
+    trainer.is_on(wandb_server)
+    assert _facts(wandb_server.run(trainer.run.id)) == before
+
+
+def test_the_eighth_argument_is_told_apart_by_its_type():
+    assert told_apart(0.5, None) == (None, 0.5)
+    assert told_apart(1, None) == (None, 1)
+    options = object()
+    assert told_apart(options, 0.5) == (options, 0.5)
+    assert told_apart(None, None) == (None, None)
