@@ -21,7 +21,7 @@ from kept.errors import CannotResume, InvalidInput
 from kept.store.open import open_store
 from kept.training.callbacks.model_checkpoint import ModelCheckpoint
 from kept.training.resume import rng
-from kept.training.resume.state import metrics_of, seeds_of
+from kept.training.snapshot.variables import metrics_of, seeds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -29,6 +29,7 @@ from kept.training.naming import ArtifactName, fit_id
 from kept.training.save.failure_policy import FailurePolicy
 from kept.training.save.saver import Saver
 from kept.training.save.write_checkpoint import CheckpointWriter
+from kept.training.save.writer import wait_for_all
 from kept.training.upkeep.compaction import check_can_compact
 
 if TYPE_CHECKING:
@@ -85,8 +86,8 @@ class Controller:
         self._mode = None
         if self._resume and self.parts.destination.store is not None:
             reference = self._resume if isinstance(self._resume, str) else name
+            wait_for_all()  # a fit that failed in this process may have saves that are not done
             self.parts.resuming.prepare(self.parts.destination.store, reference)
-            self._resume = False  # a second fit continues the first one
         self.parts.resuming.begin()
         self._schedule.begin_fit()
         self.parts.upkeep.begin()
@@ -133,6 +134,7 @@ class Controller:
         self._has_begun = False
         self.name.end()
         self.parts.resuming.end()
+        self._resume = False  # this fit ended normally, so the next one continues it
         with self._failures.applied():
             self.saver.finish()
         self._report()

@@ -120,3 +120,38 @@ def tensorflow_seeds() -> random.Random | None:
         generator: random.Random | None = context.context()._rng
         return generator
     return None
+
+
+def hidden_random_operations(model: keras.Model) -> list[str]:
+    """Return TensorFlow's random operations in the training step whose state nobody can read.
+
+    `tf.random.normal` and the like count inside the graph. Those of keras.random and of a
+    tf.random.Generator take their state from a variable. Empty on other frameworks, and without a
+    graph.
+    """
+    with contextlib.suppress(AttributeError, ImportError):
+        from tensorflow.python.framework import op_def_registry
+
+        names: set[str] = set()
+        for function in _traced(model.train_function):
+            graph = function.graph.as_graph_def()
+            nodes = [graph.node, *(one.node_def for one in graph.library.function)]
+            names |= {node.op for some in nodes for node in some}
+        found = [(name, op_def_registry.get(name)) for name in sorted(names)]
+        return [
+            name
+            for name, definition in found
+            if definition is not None and any(one.name == "seed2" for one in definition.attr)
+            if definition.is_stateful and "Dataset" not in name
+        ]
+    return []
+
+
+def _traced(function: Any, depth: int = 4) -> list[Any]:
+    """Return the traced functions in a function of Keras, which holds them in its closure."""
+    if hasattr(function, "_list_all_concrete_functions"):
+        return list(function._list_all_concrete_functions())
+    if not depth:
+        return []
+    cells = getattr(function, "__closure__", None) or ()
+    return [one for cell in cells for one in _traced(cell.cell_contents, depth - 1)]

@@ -31,6 +31,8 @@ _ATTRIBUTES: dict[type, dict[str, str]] = {
         "best_weights": "array*?",
     },
     callbacks.ReduceLROnPlateau: {"wait": "count", "cooldown_counter": "number", "best": "number?"},
+    # Whether the model holds the averages, and the optimizer the weights that are trained.
+    callbacks.SwapEMAWeights: {"_ema_weights_in_model": "flag"},
     callbacks.History: {"history": "lists", "epoch": "count*"},
     callbacks.ModelCheckpoint: {
         "best": "number?",

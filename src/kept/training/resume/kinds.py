@@ -64,7 +64,12 @@ def _is_lists(value: Any) -> bool:
     )
 
 
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
 _KINDS = {
+    "flag": _is_flag,
     "count": is_count,
     "number": is_number,
     "text": _is_text,

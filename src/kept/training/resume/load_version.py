@@ -15,6 +15,7 @@ from kept.names import parse_reference
 from kept.store.loading import model_file
 from kept.training.resume import state as states
 from kept.training.resume.read_state import read_state
+from kept.training.snapshot.variables import all_optimizers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from kept.training.snapshot.frameworks import Variable
 
 _WEIGHTS = ".weights.h5"
-_ENDINGS = (".keras", ".h5")
+_ENDINGS = (".keras", ".h5", ".hdf5")
 _NOT_LOADED = (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile)
 
 
@@ -76,9 +77,7 @@ def load(found: Found, model: keras.Model) -> None:
             "The model is not built, so it has no variables for the weights. Build it with "
             f"model.build(input_shape) or call it on a batch first. Received: {model.name}"
         )
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is not None and not optimizer.built:
-        optimizer.build(model.trainable_variables)
+    _build_optimizers(found.state, model)
     if found.state is not None:
         _check_fits(found, model)
     _load_weights(found, model)
@@ -124,6 +123,27 @@ def _path_of_checkpoint(version: Version) -> str:
             f"{elsewhere[0]}, and the checkpoint is {found[0]}. Put them into one folder"
         )
     return found[0]
+
+
+def _build_optimizers(state: State | None, model: keras.Model) -> None:
+    """Build the optimizers that were built in the saved run, each with the weights it trained.
+
+    An optimizer that was not built stays so, because it trains nothing. A version without this
+    list has one optimizer, that of compile, for all weights.
+    """
+    optimizers = all_optimizers(model)
+    trained = None if state is None else state.optimizers
+    if state is None or trained is None or len(trained) != len(optimizers):
+        optimizer = getattr(model, "optimizer", None)
+        if optimizer is not None and not optimizer.built:
+            optimizer.build(model.trainable_variables)
+        return
+    weights = model.weights
+    if len(weights) != len(state.model):
+        return  # _check_fits names the difference
+    for optimizer, indices in zip(optimizers, trained, strict=True):
+        if indices is not None and not optimizer.built:
+            optimizer.build([weights[index] for index in indices])
 
 
 def _check_fits(found: Found, model: keras.Model) -> None:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 _NOT_A_STATE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError)
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,100}")  # it is printed
-_ENCODED = ("logs", "random", "random_at_epoch", "seeds", "metrics", "data")
+_ENCODED = ("logs", "random", "random_at_epoch", "seeds", "metrics", "data", "untracked")
+_OF_MODEL = ("model", "optimizer", "optimizers")
+_NEW = ("data", "untracked")  # which older states lack
 _PLAIN = ("epoch", "batch", "framework", "keras_version", "unfinished", "stopped")
 
 
@@ -39,8 +41,8 @@ def read_state(folder: Path) -> State | None:
         arrays = read_arrays((folder / ARRAYS_FILE).read_bytes())
         # The first versions of kept did not write data, model and optimizer.
         state = {name: content[name] for name in _PLAIN}
-        state |= {name: content[name] for name in ("model", "optimizer") if name in content}
-        state |= {n: decode(content[n], arrays) for n in _ENCODED if n in content or n != "data"}
+        state |= {name: content[name] for name in _OF_MODEL if name in content}
+        state |= {n: decode(content[n], arrays) for n in _ENCODED if n in content or n not in _NEW}
         callbacks = content["callbacks"]
         check(callbacks, "callbacks", isinstance(callbacks, list))
         pairs = [(name, decode(one, arrays)) for name, one in callbacks]
@@ -75,11 +77,20 @@ def _check_model(state: State) -> None:
     check(optimizer, "optimizer", isinstance(optimizer, list))
     check(optimizer, "optimizer", not optimizer or is_printable(optimizer[0]))
     check(state.model, "model", isinstance(state.model, list))
+    optimizers = state.optimizers
+    check(optimizers, "optimizers", optimizers is None or isinstance(optimizers, list))
     for variable in (*state.model, *optimizer[1:]):
         path, shape, dtype = variable
         is_shape = isinstance(shape, list) and all(is_count(size) for size in shape)
         check(variable, "variable", is_printable(path) and is_shape and is_printable(dtype))
-    for name, values in (("seeds", state.seeds), ("metrics", state.metrics)):
+    for trained in state.optimizers or []:
+        is_right = trained is None or (
+            isinstance(trained, list)
+            and all(is_count(one) and one < len(state.model) for one in trained)
+        )
+        check(trained, "optimizers", is_right)
+    for name in ("seeds", "metrics", "untracked"):
+        values = getattr(state, name)
         check(values, name, isinstance(values, list))
         for value in values:
             check(value, name, isinstance(value, np.ndarray) and is_numeric(value))

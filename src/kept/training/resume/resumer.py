@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from kept.errors import InvalidCheckpoint
+from kept.messages import show
 from kept.names import parse_reference
 from kept.training.data.running_fit import Fit, running_fit
 from kept.training.keras_api import private_fit
@@ -29,6 +30,7 @@ class Resumer:
         self._recorder = Recorder(owner, state_of)
         self._fit = Fit()
         self._resumption: Resumption | None = None
+        self._is_checked = False  # whether this fit draws random numbers that cannot be restored
         self.parent: dict[str, str] | None = None  # of the versions that this run saves
 
     def prepare(self, store: Store, reference: str) -> None:
@@ -37,6 +39,7 @@ class Resumer:
         Raises NotFound, Damaged or CannotResume.
         """
         self._recorder.is_required = True
+        self._resumption = None  # of a fit that failed
         found = load_version.find(store, reference)
         if found is not None:
             self._resumption = Resumption(self._owner, found)
@@ -51,6 +54,7 @@ class Resumer:
     def begin(self) -> None:
         """Begin a fit: on_train_begin calls it, from a frame of that fit."""
         self._fit = running_fit()
+        self._is_checked = False
         self._recorder.begin(self._fit, None)
         private_fit.drop_read_ahead(self._fit.adapter)
         if self._resumption is not None:
@@ -77,10 +81,28 @@ class Resumer:
         if self._resumption is not None:
             self._resumption.end()
             self._resumption = None
+        self._fit = Fit()  # it refers to the data, and so to the workers of a DataLoader
+        self._recorder.begin(self._fit, None)
 
     def capture(self, epoch: int, batch: int | None, logs: Mapping[str, Any]) -> State:
         """Return the state of this moment, for a checkpoint."""
+        if not self._is_checked:
+            self._is_checked = True
+            _report_hidden_noise(self._owner.model)
         return self._recorder.capture(epoch, batch, logs)
+
+
+def _report_hidden_noise(model: keras.Model) -> None:
+    """Print a message if a resumed run will draw other random numbers than this one."""
+    if keras.backend.backend() != "tensorflow":
+        return
+    found = private_fit.hidden_random_operations(model)
+    if found:
+        show(
+            f"the training step draws random numbers with tf.random ({', '.join(found)}), whose "
+            "state TensorFlow does not show, so a resumed run differs; use keras.random with a "
+            "keras.random.SeedGenerator, or a tf.random.Generator"
+        )
 
 
 def check_resume(resume: object, *, named: bool) -> None:

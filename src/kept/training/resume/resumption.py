@@ -18,8 +18,7 @@ from kept.messages import show
 from kept.training.data import data_state, replay_batches, seek
 from kept.training.keras_api import private_fit
 from kept.training.resume import callback_state, load_version, position, rng
-from kept.training.resume.state import metrics_of, seeds_of
-from kept.training.snapshot.variables import variables_of
+from kept.training.snapshot.variables import metrics_of, seeds_of, untracked, variables_of
 
 if TYPE_CHECKING:
     from kept.training.data.running_fit import Fit
@@ -28,6 +27,17 @@ if TYPE_CHECKING:
     from kept.training.snapshot.frameworks import Variable
 
 _WITHOUT_STATE = "random generators, callbacks, metrics and the position in the data"
+
+
+def _put_untracked(model: keras.Model, state: State) -> None:
+    """Restore variables that no list of Keras has; print a message if that is impossible."""
+    held = untracked(model)
+    if not held and not state.untracked:
+        return
+    try:
+        load_version.put(held, state.untracked, "variables outside model.variables")
+    except CannotResume as error:
+        show(f"not restored, so the results may differ: {error}")
 
 
 class Resumption:
@@ -46,6 +56,7 @@ class Resumption:
         found.folder.cleanup()
         if self.state is not None:
             load_version.put(seeds_of(owner.model), self.state.seeds, "seed generators")
+            _put_untracked(owner.model, self.state)
 
     def begin(self, recorder: Recorder, fit: Fit) -> None:
         """Set the first epoch, and print what will differ; on_train_begin calls it."""

@@ -27,6 +27,7 @@ from kept.training.resume.state_codec import (
     encode,
     write_arrays,
 )
+from kept.training.snapshot.variables import metrics_of, seeds_of, trained_weights, untracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -59,6 +60,8 @@ class State:
     # read_state sets the following; write_state takes them from the model.
     model: list[Any] = field(default_factory=list)  # [path, shape, type] of the weights
     optimizer: list[Any] = field(default_factory=list)  # of its variables, its class first
+    optimizers: list[Any] | None = None  # what each trains: indices of weights; None: unknown
+    untracked: list[Any] = field(default_factory=list)  # values of variables in no list of Keras
     seeds: list[Any] = field(default_factory=list)  # values of the layers' seed generators
     metrics: list[Any] = field(default_factory=list)  # values of the metrics' variables
 
@@ -179,15 +182,14 @@ def write_state(
     Values of variables come from the snapshot, or from the model if the snapshot lacks them.
     """
     arrays: Arrays = {}
-    seeds, metrics = seeds_of(model), metrics_of(model) if state.batch is not None else []
+    metrics = metrics_of(model) if state.batch is not None else []
     content = {
+        **_model_metadata(model),
         "format": FORMAT,
         "epoch": state.epoch,
         "batch": state.batch,
         "framework": state.framework,
         "keras_version": state.keras_version,
-        "model": variables_metadata(model.weights),
-        "optimizer": optimizer_metadata(model),
         "logs": encode(_plain_logs(state.logs), arrays),
         "random": encode(state.random, arrays),
         "random_at_epoch": encode(state.random_at_epoch, arrays),
@@ -195,7 +197,8 @@ def write_state(
         "unfinished": state.unfinished,
         "stopped": state.stopped,
         "data": encode(state.data, arrays),
-        "seeds": [encode(_value(variable, snapshot), arrays) for variable in seeds],
+        "untracked": [encode(_value(one, snapshot), arrays) for one in untracked(model)],
+        "seeds": [encode(_value(variable, snapshot), arrays) for variable in seeds_of(model)],
         "metrics": [encode(_value(variable, snapshot), arrays) for variable in metrics],
     }
     paths = [os.path.join(folder, name) for name in (JSON_FILE, ARRAYS_FILE)]
@@ -213,6 +216,14 @@ def write_state(
     return paths
 
 
+def _model_metadata(model: keras.Model) -> dict[str, Any]:
+    return {
+        "model": variables_metadata(model.weights),
+        "optimizer": optimizer_metadata(model),
+        "optimizers": trained_weights(model),
+    }
+
+
 def variables_metadata(variables: Iterable[Variable]) -> list[list[Any]]:
     """Return [path, shape, type] of each variable."""
     return [[v.path, list(v.shape), keras.backend.standardize_dtype(v.dtype)] for v in variables]
@@ -224,17 +235,6 @@ def optimizer_metadata(model: keras.Model) -> list[Any]:
     if optimizer is None:
         return []
     return [type(optimizer).__name__, *variables_metadata(optimizer.variables)]
-
-
-def seeds_of(model: keras.Model) -> list[Variable]:
-    """Return the variables of the layers' seed generators, which are in no checkpoint."""
-    weights = {id(variable) for variable in (*model.weights, *model.metrics_variables)}
-    return [variable for variable in model.variables if id(variable) not in weights]
-
-
-def metrics_of(model: keras.Model) -> list[Variable]:
-    """Return the variables of the metrics, which are in no checkpoint."""
-    return list(model.metrics_variables)
 
 
 def _value(variable: Variable, snapshot: Snapshot | None) -> np.ndarray[Any, Any]:

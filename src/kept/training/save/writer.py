@@ -112,6 +112,12 @@ class Writer:
                     return
 
 
+def wait_for_all() -> None:
+    """Wait until every writer of this process has done its jobs; raise none of their errors."""
+    for writer in [*_writers]:
+        writer.is_done()
+
+
 def yield_to_training() -> None:
     """Lower the priority of this thread and of those that it starts, in favour of the training.
 

@@ -18,9 +18,70 @@ def variables_of(model: keras.Model, extra: Iterable[Variable] = ()) -> list[Var
         *model.variables,
         *model.metrics_variables,
         *(variable for optimizer in optimizers_of(model) for variable in optimizer.variables),
+        *untracked(model),
         *extra,
     ]
     return list({id(variable): variable for variable in found}.values())
+
+
+def untracked(model: keras.Model) -> list[Variable]:
+    """Return the variables that layers hold and that no list of the model has, each once.
+
+    The states of a stateful RNN are such variables, and so is one in a tuple of the user. They are
+    in no checkpoint of Keras, so only the state of the run has them.
+    """
+    import keras
+
+    listed = (*model.variables, *model.metrics_variables)
+    known = {id(variable) for variable in listed}
+    found = {
+        id(leaf): leaf
+        for part in _layers_of(model)
+        for value in [*vars(part).values()]
+        if isinstance(value, (keras.Variable, list, tuple, dict))
+        for leaf in _leaves(value)
+        if isinstance(leaf, keras.Variable) and id(leaf) not in known
+    }
+    return list(found.values())
+
+
+def seeds_of(model: keras.Model) -> list[Variable]:
+    """Return the variables of the layers' seed generators, which are in no checkpoint."""
+    weights = {id(variable) for variable in (*model.weights, *model.metrics_variables)}
+    return [variable for variable in model.variables if id(variable) not in weights]
+
+
+def metrics_of(model: keras.Model) -> list[Variable]:
+    """Return the variables of the metrics, which are in no checkpoint."""
+    return list(model.metrics_variables)
+
+
+def _leaves(value: object, depth: int = 3) -> Iterator[object]:
+    """Yield what a container holds, down to a depth, because lists may contain themselves."""
+    if not isinstance(value, (list, tuple, dict)):
+        yield value
+    elif depth:
+        for item in [*(value.values() if isinstance(value, dict) else value)]:
+            yield from _leaves(item, depth - 1)
+
+
+def trained_weights(model: keras.Model) -> list[list[int] | None]:
+    """Return which of model.weights each optimizer was built with, as indices.
+
+    It is None for an optimizer that was not built, or that trains other variables, too.
+    """
+    index = {id(variable): n for n, variable in enumerate(model.weights)}
+    found: list[list[int] | None] = []
+    for optimizer in all_optimizers(model):
+        trained = getattr(optimizer, "_trainable_variables", None) or []
+        known = [index[id(variable)] for variable in trained if id(variable) in index]
+        found.append(known if optimizer.built and len(known) == len(trained) else None)
+    return found
+
+
+def all_optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """Return the optimizers of a model, each once."""
+    return list({id(optimizer): optimizer for optimizer in optimizers_of(model)}.values())
 
 
 def wraps_modules(model: keras.Model) -> bool:
