@@ -30,7 +30,7 @@ SAVING := $(patsubst %,tests/training/%.py,keras_api/test_private_api save/test_
 	decide/test_controller save/test_folders save/test_saver resume/test_resume_across)
 
 ## Training with the oldest supported Keras, in a separate environment.
-# The wheels of Keras 3.13 lack Keras's own tests of its callback.
+# The wheels of Keras before 3.15 may lack Keras's own tests of its callback.
 test-oldest-keras: $(VENV)-oldest-keras/done
 	KERAS_BACKEND=jax $(VENV)-oldest-keras/bin/python -m pytest tests/training --ignore tests/training/callbacks/test_keras_suite.py
 	KERAS_BACKEND=tensorflow $(VENV)-oldest-keras/bin/python -m pytest $(SAVING)

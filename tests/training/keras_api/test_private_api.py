@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import kept
-from kept.training.keras_api import fast_zip, private_api, save_file, snapshot_scope
+from kept.errors import InvalidCheckpoint
+from kept.training.keras_api import fast_zip, keras3, private_api, save_file, snapshot_scope
 from kept.training.keras_api.save_file import write_snapshot
 from kept.training.snapshot.snapshot import Snapshot
 from kept.training.snapshot.variables import variables_of
@@ -180,7 +181,7 @@ def test_a_keras_without_that_part_saves_all_the_same(monkeypatch):
         pass
 
 
-@pytest.mark.parametrize("version", ["3.12.4", "3.16.0", "4.0.0"])
+@pytest.mark.parametrize("version", ["3.9.4", "3.16.0", "4.0.0"])
 def test_an_unknown_keras_writes_the_file_itself(version, monkeypatch, tmp_path):
     monkeypatch.setattr(keras, "__version__", version)
     model = compiled_wide()
@@ -205,6 +206,17 @@ def test_a_model_that_saves_in_its_own_way_does_so(tmp_path):
 
 def test_the_installed_keras_is_known():
     assert private_api.can_compose(compiled_wide(), "m.keras")
+
+
+@pytest.mark.any_framework
+@pytest.mark.parametrize("version", ["3.9.2", "3.0.5", "2.15.0"])
+def test_an_older_keras_is_refused_before_training(version, monkeypatch):
+    monkeypatch.setattr(keras, "__version__", version)
+    monkeypatch.setattr(keras3.Keras3, "version", version)
+    with pytest.raises(InvalidCheckpoint, match=f"needs Keras 3.10 or later.*{version}"):
+        kept.ModelCheckpoint("m.keras")
+    with pytest.raises(InvalidCheckpoint, match=f"needs Keras 3.10 or later.*{version}"):
+        kept.resume(compiled_wide(), "m:v0")
 
 
 def test_the_oldest_keras_that_is_tested_is_the_one_that_is_asked_for():

@@ -94,6 +94,10 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
             save_freq=save_freq,
             initial_value_threshold=initial_value_threshold,
         )
+        # Keras 3.10 lacks mode, decides by the metric's name alone, and begins with an infinity.
+        self.mode = mode if mode in {"min", "max"} else "auto"
+        self.monitor_op = None
+        self.best = initial_value_threshold
         self.filepath = path.template
         self._set_up(adapter, path, checked)
 

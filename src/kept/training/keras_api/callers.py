@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 # Package -> oldest and newest minor version that the names below were checked with.
-CHECKED = {"keras": ((3, 13), (3, 15)), "tf_keras": ((2, 21), (2, 21))}
+CHECKED = {"keras": ((3, 10), (3, 15)), "tf_keras": ((2, 21), (2, 21))}
 _EPOCHS = "epoch_iterator"  # in fit of Keras 3
 _IN_FIT = {_EPOCHS, "data_handler"}  # in fit of Keras 3, of tf_keras
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from kept.errors import InvalidCheckpoint
 from kept.training.keras_api.formats import SAVED_MODEL, TF_CHECKPOINT, WEIGHTS
 from kept.training.keras_api.private_api import tensorflow_not_imported
 from kept.training.keras_api.save_file import write_checkpoint
@@ -14,12 +15,28 @@ if TYPE_CHECKING:
     from kept.training.keras_api.formats import Format
 
 
+OLDEST = (3, 10)  # as in pyproject.toml
+
+
+def check_version(version: str) -> None:
+    """Raise InvalidCheckpoint for a Keras that is older than kept supports."""
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        raise InvalidCheckpoint(
+            f"kept needs Keras {'.'.join(map(str, OLDEST))} or later, and found Keras {version}. "
+            "Install a newer one: pip install --upgrade keras"
+        )
+
+
 class Keras3:
     """See KerasAdapter."""
 
     package = "keras"
+    saves_unmeasured = True
     cannot_snapshot: str | None = None
     version: str = keras.__version__
+
+    def __init__(self) -> None:
+        check_version(self.version)
 
     @property
     def framework(self) -> str:
@@ -29,15 +46,17 @@ class Keras3:
         return isinstance(model, keras.Model)
 
     def direction(self, callback: Any) -> str | None:
-        given = callback.monitor_op  # of the user, or None
+        better = callback.monitor_op  # of the user, or None
         try:
-            if given is None:
-                callback._set_monitor_op()  # noqa: SLF001 - Keras's own rule asks the metric
-            return "min" if callback.monitor_op(0.0, 1.0) else "max"
+            if better is None:
+                # Keras's own rule, which asks the metric. ModelCheckpoint has it since Keras 3.12.
+                rule = keras.callbacks.EarlyStopping(callback.monitor, mode=callback.mode)
+                rule.set_model(callback.model)
+                rule._set_monitor_op()  # noqa: SLF001
+                better = rule.monitor_op
+            return "min" if better(0.0, 1.0) else "max"
         except ValueError:
             return None
-        finally:
-            callback.monitor_op = given  # the next fit may have another monitor
 
     def write(self, model: Any, path: str, format: Format, options: Any) -> None:
         if format is SAVED_MODEL:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kept.bucket.base import Buffer
     from kept.training.keras_api.snapshot_scope import SnapshotScope
 
-KNOWN = ((3, 13), (3, 15))  # oldest and newest minor version that has this code
+KNOWN = ((3, 10), (3, 15))  # oldest and newest minor version that has this code
 _replacing = fork_safe_lock()  # held while a part of Keras is replaced
 _SAVEABLES = ("Operation", "Layer", "Functional", "Sequential", "Metric", "Optimizer", "Loss")
 
@@ -61,7 +61,7 @@ def fill_saving_cache() -> None:
 
     Two reasons. Keras makes a temporary Optimizer to find these attributes, and inside a
     StatelessScope its variables cannot be created. Also, Keras stores the result under one name
-    and looks it up under another (seen in Keras 3.13 to 3.15), so it repeats the work for every
+    and looks it up under another (seen in Keras 3.10 to 3.15), so it repeats the work for every
     layer.
     """
     with contextlib.suppress(ImportError, AttributeError):
@@ -70,7 +70,9 @@ def fill_saving_cache() -> None:
 
         for kind in _SAVEABLES:
             found = f"saving_attr_skiplist_{kind}"
-            if global_state.get_global_attribute(found) is None:
+            if global_state.get_global_attribute(found) is not None:
+                continue
+            with contextlib.suppress(ValueError):  # Keras 3.10 does not know "Operation"
                 global_state.set_global_attribute(found, saving_lib.get_attr_skipset(kind))
 
 

@@ -10,6 +10,7 @@ import keras
 from kept.errors import ArtifactNotFound
 from kept.store.open import open_store
 from kept.store.store import Store
+from kept.training.keras_api.keras3 import check_version
 from kept.training.resume.resumer import Resumer
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def resume(
     If reference names the newest version and that is damaged, it takes the newest undamaged one
     and prints a message. Raises ArtifactNotFound, VersionNotFound, CannotResume or Damaged.
     """
+    check_version(keras.__version__)
     place = store if isinstance(store, Store) else open_store(store)
     callback = Resume(callbacks)
     callback.set_model(model)
