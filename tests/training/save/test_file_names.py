@@ -76,6 +76,14 @@ def test_a_name_that_no_file_can_have(name):
         kept.ModelCheckpoint(name)
 
 
+def test_a_folder_that_ends_in_a_slash(model):
+    if keras.backend.backend() == "torch":
+        pytest.skip("Keras has no SavedModel there")
+    callback = kept.ModelCheckpoint("models/", name="m")
+    play([callback], losses(0.5), model=model)
+    assert os.path.isfile("models/saved_model.pb")
+
+
 class TestWhatStandsAtThePath:
     @pytest.mark.parametrize("exists", [True, False])
     def test_a_link_is_followed(self, model, tmp_path, exists):

@@ -7,15 +7,34 @@ import string
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint, InvalidPath
-from kept.names import portable_name
+from kept.names import portable_name, suggestion
 from kept.training.keras_api.formats import check_options, choose_format
 from kept.training.save import checkpoint_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from kept.training.keras_api.adapter import KerasAdapter
 
+_MISSPELLED = frozenset(
+    {
+        "epcoh",
+        "epohc",
+        "eopch",
+        "peoch",
+        "epoc",
+        "epch",
+        "ep0ch",
+        "Epoch",
+        "bacth",
+        "btach",
+        "bathc",
+        "abtch",
+        "batc",
+        "bach",
+        "Batch",
+    }
+)
 _MOST_BYTES = 255  # of a file's name, on the file systems of Linux and macOS
 
 
@@ -50,6 +69,7 @@ class PathTemplate:
                 "filepath is a path on this machine; store says where versions are kept. "
                 f"Received: filepath={self.template!r}"
             )
+        self.template = self.template.rstrip("/") or self.template  # a folder may end in a slash
         self._adapter, self._options = adapter, options
         self.weights_only, self._has_batch = weights_only, has_batch
         self.format = choose_format(
@@ -66,7 +86,8 @@ class PathTemplate:
         """
         filepath, weights_only = without_slash(callback.filepath), bool(callback.save_weights_only)
         has_batch = callback.save_freq != "epoch"
-        if (filepath, weights_only, has_batch) == (
+        path = filepath.rstrip("/") if isinstance(filepath, str) else filepath
+        if (path, weights_only, has_batch) == (
             self.template,
             self.weights_only,
             self._has_batch,
@@ -132,15 +153,22 @@ class PathTemplate:
         except (KeyError, ValueError, TypeError) as error:
             raise InvalidCheckpoint(
                 f"filepath cannot be filled in ({type(error).__name__}: {error}). "
-                f"Available: {', '.join(sorted(values))}. Received: filepath={self.template!r}"
+                f"Available: {', '.join(sorted(values))}{self._suggestions(values)}. "
+                f"Received: filepath={self.template!r}"
             ) from None
+
+    def _suggestions(self, known: Iterable[str]) -> str:
+        return "".join(suggestion(n, known).rstrip("?") for n in sorted(self.names - {*known}))
+
+    @property
+    def names(self) -> set[str]:
+        """The names of the format options."""
+        return {f for _, f, _, _ in string.Formatter().parse(self.template) if f is not None}
 
     @property
     def fixed(self) -> str | None:
         """The path of every checkpoint, or None if format options make different ones."""
-        parts = list(string.Formatter().parse(self.template))
-        is_fixed = all(field is None for _, field, _, _ in parts)
-        return "".join(literal for literal, _, _, _ in parts) if is_fixed else None
+        return None if self.names else str(self.template.format())
 
     def plain(self) -> str:
         """Return a path in the same folder, with the same ending and without format options."""
@@ -160,6 +188,8 @@ class PathTemplate:
                 raise self._bad("an option needs a name, such as {epoch} or {val_loss}")
             if field == "batch" and not has_batch:
                 raise self._bad("{batch} is known only with an integer save_freq")
+            if field in _MISSPELLED:
+                raise self._bad(f"{{{field}}} is unknown{suggestion(field, ('epoch', 'batch'))}")
             try:
                 format(1 if field in ("epoch", "batch") else 1.0, spec or "")
             except ValueError as error:
