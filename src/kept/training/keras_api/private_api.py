@@ -10,7 +10,9 @@ Any other version writes its file itself, which is slower.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
 
     from kept.bucket.base import Buffer
     from kept.training.keras_api.snapshot_scope import SnapshotScope
+    from kept.training.snapshot.python_part import PythonPart
 
-KNOWN = ((3, 10), (3, 15))  # oldest and newest minor version that has this code
+KNOWN = ((3, 13), (3, 15))  # oldest and newest minor version that has this code
 _replacing = fork_safe_lock()  # held while a part of Keras is replaced
 _SAVEABLES = ("Operation", "Layer", "Functional", "Sequential", "Metric", "Optimizer", "Loss")
 
@@ -43,17 +46,40 @@ def compose_model(model: keras.Model, name: str, scope: SnapshotScope) -> Memory
     """Make a .keras file from a snapshot, in its scope."""
     from keras.src.saving import saving_lib as lib
 
-    config, metadata = lib._serialize_model_as_json(model)
+    config = scope.python.config
+    if config is None:
+        config = serialize_config(model)
+    _, metadata = lib._serialize_model_as_json(None)  # the version of Keras, and the time
     file = ComposedFile(LastingMemory())  # the parts of the HDF5 file do not change
     with zipfile.ZipFile(file, "w") as archive:
         for member, text in ((lib._METADATA_FILENAME, metadata), (lib._CONFIG_FILENAME, config)):
             with archive.open(member, "w") as out:
                 out.write(text.encode())
-        with _assets(lib, archive) as assets:
+        saved = _Saved(scope.python)
+        with _assets(lib, archive, saved) as assets:
             weights = ComposedFile(scope)
-            _write_state(lib, model, weights, assets, scope)
+            _write_state(model, weights, assets, scope, saved)
             _add(archive, lib._VARS_FNAME_H5, weights.parts())
     return MemoryFile(name, file.parts())
+
+
+def can_write_weights(model: keras.Model, path: str) -> bool:
+    """Return whether write_weights makes the file that Keras would write to path."""
+    is_plain = type(model).save_weights is keras.Model.save_weights
+    known = is_plain and model.built and _is_known(keras.__version__)
+    return path.endswith(".weights.h5") and known
+
+
+def write_weights(model: keras.Model, path: str, scope: SnapshotScope) -> None:
+    """Write a .weights.h5 file from a snapshot, in its scope."""
+    _write_state(model, path, None, scope, _Saved(scope.python))
+
+
+def serialize_config(model: keras.Model) -> str:
+    """Return the config.json of a model."""
+    from keras.src.saving import saving_lib as lib
+
+    return str(lib._serialize_model_as_json(model)[0])
 
 
 def fill_saving_cache() -> None:
@@ -121,24 +147,64 @@ def _is_known(version: str) -> bool:
 
 
 @contextlib.contextmanager
-def _assets(lib: Any, archive: ZipFile) -> Iterator[Any]:
+def _assets(lib: Any, archive: ZipFile, saved: _Saved) -> Iterator[Any]:
     """Yield the store for assets of layers, such as vocabularies; it adds them at the end."""
-    assets = lib.DiskIOStore(lib._ASSETS_DIRNAME, archive=archive, mode="w")
-    try:
-        yield assets
-    finally:
-        assets.close()
+
+    class Store(lib.DiskIOStore):  # type: ignore[misc]  # Keras is untyped
+        def make(self, path: str) -> str:
+            folder = str(super().make(path))
+            files = saved.part.assets.get(saved.asked)
+            if files is None:
+                return folder
+            for name, content in files.items():
+                os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
+                with open(os.path.join(folder, name), "wb") as file:
+                    file.write(content)
+            return unused  # where the layer writes those of now
+
+    with tempfile.TemporaryDirectory(prefix="kept-") as unused:
+        assets = Store(lib._ASSETS_DIRNAME, archive=archive, mode="w")
+        try:
+            yield assets
+        finally:
+            assets.close()
+
+
+class _Saved(set[int]):
+    """The objects that Keras has saved; before it saves one, it asks whether it is one of them.
+
+    So this knows whose turn it is, and what that object had saved at the moment of the snapshot.
+    """
+
+    def __init__(self, part: PythonPart) -> None:
+        super().__init__()
+        self.part = part
+        self.asked = 0  # the id of the object whose turn it is
+
+    def __contains__(self, which: object) -> bool:
+        self.asked = int(str(which))
+        return super().__contains__(which)
 
 
 def _write_state(
-    lib: Any, model: keras.Model, file: ComposedFile, assets: Any, scope: SnapshotScope
+    model: keras.Model, file: ComposedFile | str, assets: Any, scope: SnapshotScope, saved: _Saved
 ) -> None:
     """Write the HDF5 file of all variables."""
     import h5py
+    from keras.src.saving import saving_lib as lib
 
     class Store(lib.H5IOStore):  # type: ignore[misc]  # Keras is untyped
         def _get_h5_file(self, *_: Any, **__: Any) -> h5py.File:
             return h5py.File(file, "w")
+
+        def make(self, *args: Any, **options: Any) -> Any:
+            made = super().make(*args, **options)
+            own = saved.part.own.get(saved.asked)
+            if own is None:
+                return made
+            for key, value in own.items():
+                made[key] = value
+            return {}  # where the layer writes what it has now
 
         def __setitem__(self, key: str, value: Any) -> None:
             array = scope.array(value)
@@ -157,7 +223,7 @@ def _write_state(
             weights_store=store,
             assets_store=assets,
             inner_path="",
-            visited_saveables=set(),
+            visited_saveables=saved,
         )
     finally:
         store.close()

@@ -68,13 +68,18 @@ def write_snapshot(
     from kept.training.keras_api import private_api
     from kept.training.keras_api.snapshot_scope import SnapshotScope
 
+    if snapshot.python.error is not None:
+        raise snapshot.python.error
     private_api.fill_saving_cache()
     with private_api.tensorflow_not_imported(), SnapshotScope(snapshot) as scope:
         if not weights_only and private_api.can_compose(model, path):
             with _saving:
                 file = private_api.compose_model(model, os.path.basename(path), scope)
             return Written(file, scope.missing)
-        write_checkpoint(model, path, weights_only=weights_only)
+        if weights_only and private_api.can_write_weights(model, path):
+            private_api.write_weights(model, path, scope)
+        else:
+            write_checkpoint(model, path, weights_only=weights_only)
         return Written(path, scope.missing)
 
 

@@ -23,11 +23,13 @@ class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is unt
     def __init__(self, snapshot: Snapshot) -> None:
         super().__init__(initialize_variables=False)
         self._snapshot = snapshot
+        self.python = snapshot.python
         self._last_read: Variable | None = None
         self.missing: list[Variable] = []
+        self.read: dict[int, Variable] = {}
 
     def get_current_value(self, variable: Variable) -> HostBuffer | Any | None:
-        self._last_read = variable
+        self._last_read = self.read[id(variable)] = variable
         value = self._snapshot.value(variable)
         if value is None:
             value = super().get_current_value(variable)

@@ -90,6 +90,7 @@ class Saver:
             self.writer.wait()
         finally:
             self._pool = SnapshotPool(self._framework)
+            self._checkpoints.python_parts.forget()
 
     def _is_live(self, model: keras.Model) -> bool:
         """Return whether files are written on the training thread."""
@@ -129,6 +130,7 @@ class Saver:
     def _take(self, snapshot: Snapshot, request: SaveRequest) -> None:
         try:
             snapshot.take(variables_of(request.model, self._checkpoints.extra_variables))
+            snapshot.python = self._checkpoints.python_parts.take(request.model, snapshot)
             self._make_memory(request.model, snapshot.size)
         except BaseException:
             self._pool.give_back(snapshot)

@@ -21,6 +21,7 @@ from kept.training.request import SaveResult
 from kept.training.save.checkpoint_files import files_of, paths_of
 from kept.training.save.disk_full import advice, is_full
 from kept.training.save.publish import bring_to_disk, publish, workspace_beside
+from kept.training.save.python_part import PythonParts
 from kept.training.snapshot.variables import variables_of
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class CheckpointWriter:
         # Variables that Keras saves although no list of the model has them: later snapshots
         # include them.
         self.extra_variables: list[Variable] = []
+        self.python_parts = PythonParts(weights_only=path.weights_only)
 
     def write(
         self,

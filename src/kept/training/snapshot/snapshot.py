@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from kept.training.snapshot.frameworks import framework
+from kept.training.snapshot.python_part import PythonPart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +30,7 @@ class Snapshot:
         self._framework = framework(framework_name)
         # The variable is kept beside its copy, so that no other object can get its id.
         self._values: dict[int, tuple[Variable, HostBuffer]] = {}
+        self.python = PythonPart()  # of the same moment
         self._cold: list[HostBuffer] = []  # buffers whose memory was never touched
         self._touching = threading.Lock()  # held while a thread touches one
 

@@ -1,0 +1,123 @@
+"""Whether the Python state that Keras serializes with a model has changed since an earlier look.
+
+Invariant: a look lists every object that Keras's own classes read when they serialize the model,
+each with its children at that time. If every listed object still has the same children, nothing
+has changed. Objects are compared by identity, because a changed value is another object; the
+listed ones are kept, so that no other object can get their place in memory.
+"""
+
+from __future__ import annotations
+
+import operator
+import types
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import keras
+
+_ATOMS = (int, float, complex, str, bytes, bool, type(None))
+_CONTAINERS = (list, tuple, set, frozenset, dict)
+# What training changes in every step, and what Keras does not serialize.
+_VOLATILE = frozenset(
+    (
+        *("_losses", "_loss_ids", "_losses_override", "_tracker", "_called", "_parameters"),
+        *("train_function", "test_function", "predict_function", "training", "history"),
+        *("_jax_state", "_jax_state_synced", "stop_training", "_initial_epoch"),
+        *("_epoch_iterator", "_eval_epoch_iterator", "_inbound_nodes", "_outbound_nodes"),
+        *("_lock", "_keras_api_names", "_call_context", "_compiled_trainable_state"),
+    )
+)
+_UNCHANGING = frozenset(("Variable", "KerasVariable", "KerasTensor", "Node", "Tracker", "Callback"))
+
+
+class Look:
+    """The Python state of a model at one time."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._seen: dict[int, Any] = {}
+        self._listed: list[tuple[Any, tuple[Any, ...]]] = []
+        waiting: list[Any] = [model]
+        while waiting:
+            one = waiting.pop()
+            if id(one) not in self._seen:
+                self._seen[id(one)] = one
+                if _has_children(one):
+                    children = _children(one)
+                    self._listed.append((one, children))
+                    waiting += children
+
+    @property
+    def is_sure(self) -> bool:
+        """Return whether same children mean the same state: arrays change in place."""
+        return not any(_changes_in_place(one) for one in self._seen.values())
+
+    def is_still_true(self, model: keras.Model) -> bool:
+        """Return whether the model is the same one, and nothing of it has changed."""
+        return model is self._model and all(
+            _are_same(_children(one), before) for one, before in self._listed
+        )
+
+    def objects(self) -> Iterable[Any]:
+        """Return every object of the state."""
+        return self._seen.values()
+
+
+def is_of_keras(what: Any) -> bool:
+    """Return whether a class or a function is one of Keras itself."""
+    return str(getattr(what, "__module__", "")).partition(".")[0] == "keras"
+
+
+def _has_children(one: Any) -> bool:
+    kind = type(one)
+    if kind in _ATOMS or isinstance(one, type):
+        return False
+    if isinstance(one, _CONTAINERS):
+        return True
+    if isinstance(one, types.FunctionType):
+        return one.__name__ == "<lambda>"  # Keras saves what it has from outside
+    names = {base.__name__ for base in kind.__mro__ if is_of_keras(base)}
+    return bool(names or hasattr(one, "get_config")) and not names & _UNCHANGING
+
+
+def _children(one: Any) -> tuple[Any, ...]:
+    if isinstance(one, dict):
+        return (*one.keys(), *one.values())
+    if isinstance(one, _CONTAINERS):
+        return tuple(one)
+    if isinstance(one, types.FunctionType):
+        return (one.__code__, one.__defaults__, *(one.__closure__ or ()))
+    attributes = getattr(one, "__dict__", {})
+    own = [name for name in attributes if name not in _VOLATILE]
+    return (*own, *(attributes[name] for name in own))
+
+
+def _are_same(now: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
+    if len(now) != len(before):
+        return False
+    return all(map(operator.is_, now, before)) or all(map(_is_same, now, before))
+
+
+def _is_same(now: Any, before: Any) -> bool:
+    # repr, because 1 == True and 0.0 == -0.0, and Keras writes each in its own way.
+    is_atom = type(now) is type(before) and type(now) in _ATOMS
+    return now is before or (is_atom and repr(now) == repr(before))
+
+
+def _changes_in_place(one: Any) -> bool:
+    """Return whether an object may change without another child, and Keras may read it."""
+    kind = type(one)
+    if kind in _ATOMS or isinstance(one, (type, types.FunctionType, *_CONTAINERS)):
+        return isinstance(one, types.FunctionType) and bool(
+            one.__name__ == "<lambda>" and one.__closure__
+        )
+    if kind.__module__.partition(".")[0] in ("numpy", "torch"):
+        return hasattr(one, "tolist") and not any(
+            base.__name__ == "Parameter" for base in kind.__mro__
+        )
+    reads = ("get_config", "get_build_config", "get_compile_config")
+    return any(
+        not is_of_keras(getattr(kind, name, None) or Look) for name in reads if hasattr(kind, name)
+    )

@@ -1,0 +1,22 @@
+"""The part of a checkpoint that is no variable: configuration, and what layers save themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class PythonPart:
+    """What Keras serializes of a model beside its variables, at the moment of a save."""
+
+    config: str | None = None  # of the whole model as JSON; None if the file has none
+    # By the id of the layer, for layers that save in their own way.
+    own: dict[int, Arrays] = field(default_factory=dict)
+    assets: dict[int, dict[str, bytes]] = field(default_factory=dict)  # by path in its folder
+    error: Exception | None = None  # why it could not be taken

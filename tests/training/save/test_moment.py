@@ -1,0 +1,160 @@
+"""A checkpoint is the model at the moment of its save: its Python state, too.
+
+The writer is held until the end, when callbacks have changed the live model.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import kept
+from kept.training.keras_api import private_api
+from tests.training.helpers import AtTheEnd, LiveSave, content, content_of, play
+
+pytestmark = pytest.mark.any_framework
+
+
+@keras.saving.register_keras_serializable("kept_tests")
+class Counted(layers.Layer):
+    """Has Python state in each of the ways that Keras offers."""
+
+    count = 0
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), name="scale")
+
+    def call(self, x):
+        return x * self.scale
+
+    def save_own_variables(self, store):
+        store["scale"] = self.scale
+        store["count"] = np.array([self.count])
+
+    def save_assets(self, folder):
+        with open(f"{folder}/count.txt", "w") as file:
+            file.write(str(self.count))
+
+    def get_config(self):
+        return {**super().get_config(), "count": self.count}
+
+    def get_build_config(self):
+        return {**super().get_build_config(), "count": self.count}
+
+
+def rate(model, epoch):
+    model.layers[0].rate = 0.5 - epoch / 10
+
+
+def trainable(model, epoch):
+    model.layers[1].trainable = epoch % 2 == 0
+
+
+def clipnorm(model, epoch):
+    model.optimizer.clipnorm = 1.0 + epoch
+
+
+def learning_rate(model, epoch):
+    model.optimizer.learning_rate = 1.0 / (2 + epoch)
+
+
+def counted(model, epoch):
+    model.layers[2].count = epoch
+
+
+def regularizer(model, epoch):
+    model.layers[1].kernel_regularizer.l2 = 0.5 * epoch
+
+
+def rate_in_an_inner_model(model, epoch):
+    model.layers[3].layers[0].rate = 0.1 * epoch
+
+
+CHANGES = [
+    *(rate, trainable, clipnorm, learning_rate, counted, regularizer),
+    *(rate_in_an_inner_model),
+]
+
+
+def make():
+    regularized = layers.Dense(3, kernel_regularizer=keras.regularizers.L2(0.1))
+    inner = keras.Sequential([keras.Input((3,)), layers.Dropout(0.9), layers.Dense(1)])
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Dropout(0.5), regularized, Counted(), inner]
+    )
+    model.compile(keras.optimizers.Adam(), "mse")
+    return model
+
+
+def parts(path):
+    """Return all of a .keras file but the time at which it was made."""
+    with zipfile.ZipFile(path) as archive:
+        names = [n for n in archive.namelist() if n not in ("metadata.json", "model.weights.h5")]
+        return {name: archive.read(name) for name in names} | {"weights": content(path)}
+
+
+def saved(gate, tmp_path, change, ending, model):
+    callback = kept.ModelCheckpoint(f"out/m{ending}", save_weights_only="weights" in ending)
+    live = LiveSave(tmp_path / "live", ending, each="epoch")
+    changing = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: change(model, epoch)
+    )
+    play([changing, AtTheEnd(gate.open), live, callback], [{}] * 2, model=model)
+    return callback, live
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_is_of_the_moment(change, gate, tmp_path):
+    callback, live = saved(gate, tmp_path, change, ".keras", make())
+    assert len(callback.versions) == 2
+    for version, path in zip(callback.versions, live.paths, strict=True):
+        assert content_of(version, tmp_path / "kept") == content(path)
+        (file,) = (tmp_path / "kept").rglob("*.keras")
+        ours, theirs = parts(file), parts(path)
+        shutil.rmtree(tmp_path / "kept")
+        assert json.loads(ours.pop("config.json")) == json.loads(theirs.pop("config.json"))
+        assert ours == theirs
+
+
+def test_weights_alone_are_of_the_moment(gate, tmp_path):
+    callback, live = saved(gate, tmp_path, counted, ".weights.h5", make())
+    for version, path in zip(callback.versions, live.paths, strict=True):
+        assert content_of(version, tmp_path / "kept") == content(path)
+
+
+def test_what_has_not_changed_is_not_serialized_again(gate, tmp_path, monkeypatch):
+    real, calls = private_api.serialize_config, []
+    monkeypatch.setattr(
+        private_api, "serialize_config", lambda model: calls.append(model) or real(model)
+    )
+    model = keras.Sequential([keras.Input((4,)), layers.Dropout(0.5), layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    saved(gate, tmp_path, lambda *_: None, ".keras", model)
+    assert len(calls) == 1
+
+
+def test_a_fit_alone_is_no_change(gate, tmp_path, monkeypatch):
+    """What a fit changes in every step is not what Keras serializes."""
+    real, calls = private_api.serialize_config, []
+    monkeypatch.setattr(
+        private_api, "serialize_config", lambda model: calls.append(model) or real(model)
+    )
+    model = keras.Sequential([keras.Input((4,)), layers.Dropout(0.5), layers.Dense(1)])
+    model.compile("adam", "mse", metrics=["mae"])
+    gate.open()
+    x, y = np.ones((8, 4)), np.ones((8, 1))
+    model.fit(
+        *(x, y),
+        epochs=4,
+        verbose=0,
+        validation_data=(x, y),
+        callbacks=[kept.ModelCheckpoint("m.keras", name="m")],
+    )
+    assert len(calls) <= 2
