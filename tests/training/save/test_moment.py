@@ -78,7 +78,7 @@ def rate_in_an_inner_model(model, epoch):
 
 CHANGES = [
     *(rate, trainable, clipnorm, learning_rate, counted, regularizer),
-    *(rate_in_an_inner_model),
+    rate_in_an_inner_model,
 ]
 
 

@@ -48,11 +48,8 @@ class Look:
                     children = _children(one)
                     self._listed.append((one, children))
                     waiting += children
-
-    @property
-    def is_sure(self) -> bool:
-        """Return whether same children mean the same state: arrays change in place."""
-        return not any(_changes_in_place(one) for one in self._seen.values())
+        # Whether same children mean the same state: arrays, for example, change in place.
+        self.is_sure = not any(_changes_in_place(one) for one in self._seen.values())
 
     def is_still_true(self, model: keras.Model) -> bool:
         """Return whether the model is the same one, and nothing of it has changed."""
