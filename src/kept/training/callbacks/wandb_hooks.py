@@ -44,7 +44,7 @@ class WandbHooks:
 def told_apart(options: Any, threshold: float | None) -> tuple[Any, float | None]:
     """Return Keras's options, and the initial value of the metric.
 
-    The eighth argument of W&B's callback is one or the other, by its version; the type tells.
+    The eighth argument of W&B's callback is one or the other, by its version; the type shows which.
     """
     is_number = isinstance(options, (int, float)) and not isinstance(options, bool)
     return (None, options) if is_number and threshold is None else (options, threshold)
