@@ -5,6 +5,7 @@ All rules about names are here; writers and readers of a store use the same ones
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -243,3 +244,9 @@ def _part_problem(part: str) -> str | None:
     if part.split(".", maxsplit=1)[0].lower() in _RESERVED:
         return "cannot contain a device name of Windows (con, nul, com1, …)"
     return None
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return a question that asks for the known name close to a wrong one, or nothing."""
+    close = difflib.get_close_matches(name, known, 1, 0.75)
+    return f". Did you mean {close[0]!r}?" if close else ""

@@ -6,7 +6,8 @@ import pytest
 
 import kept
 from kept.errors import InvalidCheckpoint
-from kept.training.decide.metric_mode import find_mode, monitored
+from kept.training.decide.best import BestTracker
+from kept.training.decide.metric_mode import find_mode, monitored, saves_unmeasured
 from kept.training.monitor import Metric, as_text, metrics_as_json, scalar
 
 pytestmark = pytest.mark.any_framework
@@ -91,10 +92,17 @@ def test_a_mode_that_cannot_be_found():
 
 
 def test_a_missing_metric_is_warned_of_with_save_best_only():
-    with pytest.warns(UserWarning, match="val_loss, which is not available.*Available: loss"):
-        assert monitored(callback(), "min", {"loss": 1.0}) == Metric("val_loss", "min", None)
-    with pytest.warns(UserWarning, match="is not a single number"):
-        monitored(callback(), "min", {"val_loss": [1, 2]})
+    best = BestTracker()
+    keras, legacy = SimpleNamespace(saves_unmeasured=True), SimpleNamespace(saves_unmeasured=False)
+    with pytest.warns(UserWarning, match="val_loss, which is not available; saving anyway.*: loss"):
+        assert saves_unmeasured(callback(), keras, best, {"loss": 1.0})
+    with pytest.warns(UserWarning, match="is not a single number; nothing is saved"):
+        assert not saves_unmeasured(callback(), legacy, best, {"val_loss": [1, 2]})
+    with pytest.warns(UserWarning, match="val_los, which.*Did you mean 'val_loss'"):
+        saves_unmeasured(callback(monitor="val_los"), keras, best, {"loss": 1, "val_loss": 1})
+    best.value = 0.5
+    with pytest.warns(UserWarning, match="nothing is saved"):
+        assert not saves_unmeasured(callback(), keras, best, {"loss": 1.0})
     assert monitored(callback(), "min", {"val_loss": 1}) == Metric("val_loss", "min", 1.0)
     found = monitored(callback(save_best_only=False), "min", {})  # a warning would be an error
     assert found.value is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,11 @@ import numpy as np
 
 from kept.errors import NotFound
 from kept.store.encoding import canonical
+from kept.store.log.best import is_better, score_of
 from kept.store.metadata import check_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from kept.store.store import Store
 
@@ -38,18 +38,21 @@ class Metric:
         NaN and infinities never do. Keras's callback keeps a NaN of the first epoch as the best
         value, so it saves nothing after that epoch.
         """
-        if self.value is None or not math.isfinite(self.value):
-            return False
-        if best is None or math.isnan(best):
-            return True
-        return self.value < best if self.mode == "min" else self.value > best
+        return is_better(self.value, best, self.mode)
 
     def best_in(self, metadata: Mapping[str, Any]) -> float | None:
         """Return the value in a version's metadata, or None if another metric decided it."""
-        if metadata.get("monitor") != self.name or metadata.get("mode") != self.mode:
+        score = score_of(metadata)
+        if score is None or (score.monitor, score.mode) != (self.name, self.mode):
             return None
-        value = scalar(metadata.get("value"))
-        return value if value is not None and math.isfinite(value) else None
+        return score.value
+
+    def best_of(self, values: Iterable[float | None]) -> float | None:
+        """Return the best of some values of this metric, None if there is none."""
+        best: float | None = None
+        for value in values:
+            best = value if is_better(value, best, self.mode) else best
+        return best
 
     def best_in_store(self, store: Store, artifact: str) -> float | None:
         """Return the value of the artifact's best version, or None if it has none by the metric."""

@@ -31,15 +31,10 @@ class SaveRequest:
     metadata: Mapping[str, Any]
     label: str  # "Epoch 3", for messages
     started: float  # time.perf_counter() when its hook began
-    improvement: Improvement | None = None  # of the best value, if the checkpoint is the best
+    improvement: Improvement | None = None  # of this training's best value, if it is the best
+    contends: bool = False  # whether its metric may make the version the artifact's best one
     state: State | None = None  # of the run, for resuming
     publish: bool = True  # whether the file appears at path
-
-    def as_best(self, improvement: Improvement) -> SaveRequest:
-        """Return the request for a checkpoint that is the best so far, with the alias best."""
-        own, *others = self.aliases
-        aliases = tuple(dict.fromkeys((own, "best", *others)))
-        return replace(self, aliases=aliases, improvement=improvement)
 
     def with_metadata(self, more: Mapping[str, Any]) -> SaveRequest:
         """Return the request with more metadata."""

@@ -42,6 +42,7 @@ class CheckpointHooks:
     """Passes the hooks of a fit on to a Controller."""
 
     options_type: type[Options] = Options
+    _initial: float | None
     _setup: tuple[KerasAdapter, PathTemplate, Options]  # what the controller is made from
 
     def _set_up(self, adapter: KerasAdapter, path: PathTemplate, options: Options) -> None:
@@ -50,6 +51,7 @@ class CheckpointHooks:
         Raises InvalidCheckpoint, or what opening the destination raises.
         """
         self._setup = (adapter, path, options)
+        self._initial = vars(self).get("best")  # initial_value_threshold, by Keras's constructor
         _ = self._controller
 
     @cached_property
@@ -63,6 +65,7 @@ class CheckpointHooks:
         resuming = self._make_resuming(options, is_named=is_named)
         parts = Parts(adapter, path, options, destination, upkeep, resuming, is_named)
         controller = Controller(self, parts)
+        controller.best.begin(self._initial)
         controller.best.value = vars(self).pop("best", None)  # from Keras's constructor, or a copy
         return controller
 

@@ -18,6 +18,8 @@ class BestTracker:
     """
 
     def __init__(self) -> None:
+        self.initial: float | None = None  # initial_value_threshold
+        self._series: tuple[str, ...] | None = None  # where the versions go
         self._confirmed: float | None = None
         self._proposed: list[Improvement] = []  # oldest first; their saves have no result yet
 
@@ -29,6 +31,21 @@ class BestTracker:
     @value.setter
     def value(self, value: float | None) -> None:
         self._confirmed, self._proposed = value, []
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether no checkpoint was the best so far."""
+        return self.value is None or self.value == self.initial
+
+    def begin(self, initial: float | None) -> None:
+        """Begin with initial_value_threshold, which may be None."""
+        self.initial = self.value = initial
+
+    def begin_series(self, series: tuple[str, ...]) -> None:
+        """Start afresh if the versions of a fit go elsewhere than those of the fit before."""
+        if self._series not in (None, series):
+            self.begin(self.initial)
+        self._series = series
 
     def propose(self, metric: Metric) -> Improvement | None:
         """Make the metric's value the best if it beats the best so far; return what changed."""

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 from kept.errors import InvalidCheckpoint
 from kept.messages import print_text, show, show_once
 from kept.training.decide.best import BestTracker
+from kept.training.decide.continue_best import continue_best
 from kept.training.decide.disk_forecast import DiskForecast
-from kept.training.decide.metric_mode import find_mode, monitored
+from kept.training.decide.metric_mode import check_names, find_mode, monitored, saves_unmeasured
 from kept.training.decide.moment import Moment
 from kept.training.decide.preemption import Preemption, leave
 from kept.training.decide.report import not_saved, save_begins
 from kept.training.decide.results import SaveResults
 from kept.training.decide.schedule import SaveSchedule
-from kept.training.monitor import Metric, as_text
+from kept.training.monitor import Metric
 from kept.training.naming import ArtifactName, fit_id
 from kept.training.save.failure_policy import FailurePolicy
 from kept.training.save.saver import Saver
@@ -83,6 +84,7 @@ class Controller:
         default = self.parts.destination.default_name()
         name = self.name.begin(fit_id(self._owner), self.parts.destination.places, default)
         self.parts.destination.begin(name)
+        self.best.begin_series((name, *self.parts.destination.places))
         self._mode = None
         if self._resume and self.parts.destination.store is not None:
             reference = self._resume if isinstance(self._resume, str) else name
@@ -108,7 +110,7 @@ class Controller:
             if self._preemption.is_due:  # nothing is new since the version that the fit resumes
                 leave()
             return
-        self._first_batch_done()
+        self._first_batch_done(logs)
         moment = Moment(self._schedule.epoch, batch, logs)
         if self._schedule.end_batch(batch):
             self._save_by_metric(moment)
@@ -122,7 +124,7 @@ class Controller:
         self._ready()
         self.parts.resuming.epoch_end()
         self._forecast.epoch_over()
-        self._first_batch_done()
+        self._first_batch_done(logs)
         moment = Moment(epoch, None, logs)
         if self._schedule.end_epoch():
             self._save_by_metric(moment)
@@ -209,23 +211,17 @@ class Controller:
             self.parts.path.become(changed)
             self.saver.background = self.parts.saves_snapshots
 
-    def _first_batch_done(self) -> None:
+    def _first_batch_done(self, logs: Logs) -> None:
         """Do what needs the metrics and the optimizer's variables, once in a fit."""
         if self._mode is not None:
             return
         self._mode = find_mode(self._owner, self.parts.adapter)
-        if self.parts.is_named:
-            self._continue_best()
+        if self._owner.save_best_only and self.parts.resuming.parent is None:
+            metric = Metric(self._owner.monitor, self._mode)
+            continue_best(self.best, self.parts, str(self.name.value), metric)
+        check_names(self._owner, self.parts.path, logs)
         self._forecast.check(self._schedule.epoch)
         self.saver.prepare(self._owner.model)
-
-    def _continue_best(self) -> None:
-        artifact = str(self.name.value)
-        metric = Metric(self._owner.monitor, self._mode)
-        earlier = Metric(metric.name, metric.mode, self.parts.destination.best(artifact, metric))
-        if self.best.continue_from(earlier):
-            best = f"best {earlier.name} so far is {as_text(earlier.value)}"
-            self._report(f"Continuing {artifact}: {best}")
 
     def _save_by_metric(self, moment: Moment) -> None:
         """Save, unless save_best_only is set and the metric did not improve."""
@@ -233,14 +229,16 @@ class Controller:
         metric = monitored(self._owner, self._mode, moment.logs)
         before = self.best.value
         improvement = self.best.propose(metric)
-        if self._owner.save_best_only and metric.value is not None and improvement is None:
-            self._show(not_saved(moment, metric, before))
-            return
+        if self._owner.save_best_only and improvement is None:
+            if metric.value is not None:
+                self._show(not_saved(moment, metric, before))
+                return
+            if not saves_unmeasured(self._owner, self.parts.adapter, self.best, moment.logs):
+                return
         self._show(save_begins(moment, metric, improvement, path))
         request = self._request(moment, metric, path)
-        if improvement is not None:
-            request = request.as_best(improvement)
-        self._save(request, moment)
+        contends = metric.is_better_than(self.best.initial)
+        self._save(replace(request, improvement=improvement, contends=contends), moment)
 
     def _save_for_resuming(self, moment: Moment) -> None:
         """Save whatever the metric is, but do not replace the file of the best checkpoint."""

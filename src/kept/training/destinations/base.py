@@ -82,5 +82,11 @@ class Destination(Protocol):
     def best(self, artifact: str, metric: Metric) -> float | None:
         """Return the value of the artifact's best version, or None if it has none by the metric."""
 
+    def value_at(self, artifact: str, files: Mapping[str, str], metric: Metric) -> float | None:
+        """Return the metric of the version that holds these files, None if none does.
+
+        files maps paths in a version to files on the disk; it is empty if filepath has none yet.
+        """
+
     def finish(self) -> None:
         """Wait a while for copies that are on their way; for on_train_end."""

@@ -6,6 +6,7 @@ the outbox, and a version when the courier has sent it to the store.
 
 from __future__ import annotations
 
+import filecmp
 import os
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,16 @@ from kept.sync.mirror.mirrors import Mirrors
 from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
 from kept.training.destinations.base import Submitted
+from kept.training.destinations.earlier import value_at
 from kept.training.naming import default_artifact_name, is_named
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kept.bucket.base import Bucket
     from kept.store.version import Version
     from kept.sync.outbox.deliver import Arrivals
+    from kept.sync.outbox.entry import Entry
     from kept.training.destinations.base import Checkpoint
     from kept.training.monitor import Metric
     from kept.training.options import Options
@@ -112,30 +117,42 @@ class RemoteDestination:
             "type": "model",
             "aliases": list(request.aliases),
             "metadata": checkpoint.metadata.complete(None),
+            "contends": request.contends,
         }
         self._delivery.add(request.artifact, files, info, os.path.dirname(request.path))
         self._courier.wake(self.location)
         return Submitted(None, f"on its way to {self.location}")
 
     def best(self, artifact: str, metric: Metric) -> float | None:
-        """Return the best value, also of checkpoints in the outbox; None if the store is away.
+        """Return the best value, also of checkpoints in the outbox; None if the store is away."""
+        waiting = [e.info for e in self._delivery.left() if e.artifact == artifact]
+        values = [metric.best_in(info["metadata"]) for info in waiting if info.get("contends")]
+        values.append(self._stored_value(artifact, metric, {}))
+        return metric.best_of(values)
 
-        It is the value of the newest checkpoint with the alias best, as in a store.
+    def value_at(self, artifact: str, files: Mapping[str, str], metric: Metric) -> float | None:
+        """See Destination."""
+        if not files:
+            return None
+        for entry in reversed(self._delivery.left()):
+            if entry.artifact == artifact and _holds(entry, files):
+                return metric.best_in(entry.info["metadata"])
+        return self._stored_value(artifact, metric, files)
+
+    def _stored_value(
+        self, artifact: str, metric: Metric, files: Mapping[str, str]
+    ) -> float | None:
+        """Return the value of the version with these files, or without files that of the best.
+
+        Returns None if the store does not answer, because training has begun and continues.
         """
-        waiting = [entry.info for entry in self._delivery.left() if entry.artifact == artifact]
-        for info in reversed(waiting):
-            if "best" in info["aliases"]:
-                return metric.best_in(info["metadata"])
         if self._unreachable is not None and not self._has_arrived:
             return None
         try:
+            if files:
+                return within(_PATIENCE, lambda: value_at(self.store, artifact, files, metric))
             return within(_PATIENCE, lambda: metric.best_in_store(self.store, artifact))
-        except (
-            TimeoutError,
-            Unreachable,
-            AccessDenied,
-            StoreReplaced,
-        ):  # training has begun and continues
+        except (TimeoutError, Unreachable, AccessDenied, StoreReplaced):
             return None
 
     def finish(self) -> None:
@@ -157,3 +174,11 @@ class RemoteDestination:
         self._has_arrived = True
         self._mirrors.begin(version.name)  # first, because keep= spares what a mirror lacks
         self._arrivals.arrived(version)
+
+
+def _holds(entry: Entry, files: Mapping[str, str]) -> bool:
+    held = {file.path: file.file for file in entry.files}
+    return all(
+        name in held and filecmp.cmp(held[name], path, shallow=False)
+        for name, path in files.items()
+    )

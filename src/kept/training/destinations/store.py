@@ -8,9 +8,12 @@ from kept.store.open import open_store
 from kept.store.store import Store
 from kept.sync.mirror.mirrors import Mirrors
 from kept.training.destinations.base import Submitted
+from kept.training.destinations.earlier import value_at
 from kept.training.naming import default_artifact_name, is_named
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kept.training.destinations.base import Checkpoint
     from kept.training.monitor import Metric
     from kept.training.options import Options
@@ -58,6 +61,10 @@ class StoreDestination:
     def best(self, artifact: str, metric: Metric) -> float | None:
         """See Destination."""
         return metric.best_in_store(self.store, artifact)
+
+    def value_at(self, artifact: str, files: Mapping[str, str], metric: Metric) -> float | None:
+        """See Destination."""
+        return value_at(self.store, artifact, files, metric) if files else None
 
     def finish(self) -> None:
         """See Destination."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kept.errors import InvalidCheckpoint, UploadFailed
 from kept.messages import show
 from kept.store.content.manifest import manifest_key
+from kept.store.log.best import BEST, score_of
 from kept.sync.wandb.sdk import active_run, place_of
 from kept.sync.wandb.uploads import UploadInfo, uploads_of
 from kept.training.destinations.base import Submitted
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from kept.training.destinations.base import Checkpoint, Destination
     from kept.training.monitor import Metric
     from kept.training.options import WandbOptions
+    from kept.training.request import SaveRequest
 
 _NEEDS_STORE = ("mirror", "resume", "state_of", "keep")
 _METADATA_KEYS = 80  # W&B takes 100, and kept has up to 20 of its own
@@ -85,8 +87,7 @@ class WandbDestination:
         """See Destination."""
         if self._stored is not None:
             self._stored.begin(artifact)
-        else:
-            self._best = self._best_of(artifact)
+        self._best = self._best_of(artifact)
         self._uploads.begin()
 
     def submit(self, checkpoint: Checkpoint) -> Submitted:
@@ -109,6 +110,13 @@ class WandbDestination:
             return self._stored.best(artifact, metric)
         return metric.best_in(self._best) if self._best else None
 
+    def value_at(self, artifact: str, files: Mapping[str, str], metric: Metric) -> float | None:
+        """Return the best value also for a run that W&B resumes: its training continues."""
+        if self._stored is not None:
+            return self._stored.value_at(artifact, files, metric)
+        continues = self._run.resumed or self._uploads.is_newest_best(artifact, files)
+        return metric.best_in(self._best) if self._best and continues else None
+
     def finish(self) -> None:
         """See Destination."""
         self._uploads.finish()
@@ -120,7 +128,7 @@ class WandbDestination:
         request, metadata = checkpoint.request, checkpoint.metadata
         info = UploadInfo(
             request.artifact,
-            aliases=["latest", *request.aliases],
+            aliases=list(dict.fromkeys(["latest", *request.aliases, *self._best_alias(request)])),
             metadata=metadata.complete(None) if version is None else self._metadata(version),
             ttl=self._ttl,
             references=self._references(version),
@@ -132,6 +140,15 @@ class WandbDestination:
             return "not logged, W&B is disabled"
         self.logged.append(entry)
         return f"{request.artifact} in {self._label}"
+
+    def _best_alias(self, request: SaveRequest) -> list[str]:
+        """Return the alias best if the metric beats that of the run's best version so far."""
+        score = score_of(request.metadata) if request.contends else None
+        held = score_of(self._best or {})
+        if score is None or (score.is_same_metric(held) and not score.beats(held)):
+            return []
+        self._best = request.metadata
+        return [BEST]
 
     def _best_of(self, name: str) -> Mapping[str, Any] | None:
         try:

@@ -18,6 +18,7 @@ class KerasAdapter(Protocol):
     """One Keras."""
 
     package: str  # as it is imported
+    saves_unmeasured: bool  # whether its save_best_only saves a checkpoint without the metric
     cannot_snapshot: str | None  # why a model cannot be saved while training continues
 
     @property

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from kept.training.keras_api.snapshot_scope import SnapshotScope
     from kept.training.snapshot.python_part import PythonPart
 
-KNOWN = ((3, 13), (3, 15))  # oldest and newest minor version that has this code
+KNOWN = ((3, 10), (3, 15))  # oldest and newest minor version that has this code
 _replacing = fork_safe_lock()  # held while a part of Keras is replaced
 _SAVEABLES = ("Operation", "Layer", "Functional", "Sequential", "Metric", "Optimizer", "Loss")
 

@@ -25,6 +25,7 @@ class TfKeras:
     """See KerasAdapter."""
 
     package = "tf_keras"
+    saves_unmeasured = False
     cannot_snapshot: str | None = "tf_keras cannot save a model from a snapshot"
     framework = "tensorflow"
     version: str = tf_keras.__version__

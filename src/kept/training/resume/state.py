@@ -280,8 +280,8 @@ def _encoded(value: Any, arrays: Arrays) -> Any:
 
 def _leave_out(name: str, reason: str) -> None:
     show_once(
-        f"versions do not hold the state of {name}, so a run that resumes from them begins it "
-        f"anew: {reason}"
+        f"versions do not hold the state of {name}, so a run that resumes from them begins "
+        f"with a new one: {reason}"
     )
 
 

@@ -16,25 +16,6 @@ if TYPE_CHECKING:
 
     from kept.training.keras_api.adapter import KerasAdapter
 
-_MISSPELLED = frozenset(
-    {
-        "epcoh",
-        "epohc",
-        "eopch",
-        "peoch",
-        "epoc",
-        "epch",
-        "ep0ch",
-        "Epoch",
-        "bacth",
-        "btach",
-        "bathc",
-        "abtch",
-        "batc",
-        "bach",
-        "Batch",
-    }
-)
 _MOST_BYTES = 255  # of a file's name, on the file systems of Linux and macOS
 
 
@@ -149,13 +130,14 @@ class PathTemplate:
         own = {"epoch": epoch + 1} | ({} if batch is None else {"batch": batch + 1})
         values = own | {name: value for name, value in logs.items() if isinstance(name, str)}
         try:
-            return self.template.format(**values)
+            filled: str = self.template.format(**values)
         except (KeyError, ValueError, TypeError) as error:
             raise InvalidCheckpoint(
                 f"filepath cannot be filled in ({type(error).__name__}: {error}). "
                 f"Available: {', '.join(sorted(values))}{self._suggestions(values)}. "
                 f"Received: filepath={self.template!r}"
             ) from None
+        return filled
 
     def _suggestions(self, known: Iterable[str]) -> str:
         return "".join(suggestion(n, known).rstrip("?") for n in sorted(self.names - {*known}))
@@ -168,7 +150,8 @@ class PathTemplate:
     @property
     def fixed(self) -> str | None:
         """The path of every checkpoint, or None if format options make different ones."""
-        return None if self.names else str(self.template.format())
+        fixed: str = self.template.format() if not self.names else ""
+        return fixed or None
 
     def plain(self) -> str:
         """Return a path in the same folder, with the same ending and without format options."""
@@ -188,7 +171,7 @@ class PathTemplate:
                 raise self._bad("an option needs a name, such as {epoch} or {val_loss}")
             if field == "batch" and not has_batch:
                 raise self._bad("{batch} is known only with an integer save_freq")
-            if field in _MISSPELLED:
+            if _is_misspelled(field):
                 raise self._bad(f"{{{field}}} is unknown{suggestion(field, ('epoch', 'batch'))}")
             try:
                 format(1 if field in ("epoch", "batch") else 1.0, spec or "")
@@ -232,3 +215,9 @@ class PathTemplate:
 def without_slash(filepath: Any) -> Any:
     """Return a path without the slash at its end, which names the same folder."""
     return (filepath.rstrip("/") or filepath) if isinstance(filepath, str) else filepath
+
+
+def _is_misspelled(name: str) -> bool:
+    """Return whether a name has the letters of epoch or batch in another order or case."""
+    own = ("epoch", "batch")
+    return name not in own and sorted(name.lower()) in [sorted(one) for one in own]

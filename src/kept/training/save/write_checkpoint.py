@@ -191,11 +191,12 @@ class CheckpointWriter:
 
 
 def _measured(request: SaveRequest, snapshot: Snapshot | None) -> MeasuredMetadata:
+    seconds: tuple[str, ...]
     if snapshot is None:  # all of it is a stall, from the hook on
-        return MeasuredMetadata(
-            request.metadata, request.started, ("stall_seconds", "write_seconds")
-        )
-    return MeasuredMetadata(request.metadata, time.perf_counter(), ("write_seconds",))
+        started, seconds = request.started, ("stall_seconds", "write_seconds")
+    else:
+        started, seconds = time.perf_counter(), ("write_seconds",)
+    return MeasuredMetadata(request.metadata, started, seconds, contends=request.contends)
 
 
 def _write_state(request: SaveRequest, snapshot: Snapshot | None, place: str) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from kept.digest import digest
 from kept.errors import Damaged, InvalidCheckpoint
+from kept.store.content.compare import holds
 from kept.store.content.read_manifest import read_manifest
 from kept.store.log.history import version_records
 from kept.store.receipts import receipts_of
@@ -97,7 +97,9 @@ class LocalFiles:
     def _remove(self, bucket: Bucket, name: str, record: VersionRecord, place: str) -> None:
         found = _fingerprint(place)
         is_own = self._own.get(place) == (record.index, found)
-        if not is_own and not _is_held(self._files(bucket, name, record), place):
+        if not is_own and not holds(
+            self._files(bucket, name, record), checkpoint_files.own_files_of(place)
+        ):
             return
         if _fingerprint(place) == found:  # unchanged since it was compared
             checkpoint_files.remove(place)
@@ -125,21 +127,6 @@ def _fingerprint(place: str) -> Fingerprint:
     files = sorted(checkpoint_files.own_files_of(place).values())
     found = ((file, os.stat(file)) for file in files)
     return tuple((file, s.st_ino, s.st_size, s.st_mtime_ns) for file, s in found)
-
-
-def _is_held(held: Mapping[str, File], place: str) -> bool:
-    """Return whether a version with these files holds all files of a checkpoint unchanged."""
-    files = checkpoint_files.own_files_of(place)
-    return bool(files) and all(
-        name in held and _is_equal(path, held[name]) for name, path in files.items()
-    )
-
-
-def _is_equal(path: str, held: File) -> bool:
-    if os.stat(path).st_size != held.size:
-        return False
-    with open(path, "rb") as file:
-        return all(digest(file.read(chunk.size)) == chunk.digest for chunk in held.chunks)
 
 
 def _number(metric: Any) -> Any:

@@ -1,0 +1,43 @@
+"""Finds the version of an artifact whose files stand on the disk now."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from typing import TYPE_CHECKING
+
+from kept.errors import Damaged, NotFound
+from kept.store.content.compare import holds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kept.store.store import Store
+    from kept.store.version import Version
+    from kept.training.monitor import Metric
+
+_LOOKED_AT = 100  # of the newest versions; in object storage each costs a request
+_LOOKED_AT_REMOTE = 5
+
+
+def value_at(store: Store, artifact: str, files: Mapping[str, str], metric: Metric) -> float | None:
+    """Return the metric of the newest version that holds these files, None if none does.
+
+    files maps the paths in a version to files on the disk. The best version is looked at first.
+    """
+    for version in _candidates(store, artifact):
+        value = metric.best_in(version.metadata)
+        try:
+            if value is not None and holds({f.path: f for f in version.files}, files):
+                return value
+        except Damaged:  # the version cannot be compared
+            continue
+    return None
+
+
+def _candidates(store: Store, artifact: str) -> Iterator[Version]:
+    most = _LOOKED_AT_REMOTE if store.bucket.is_remote else _LOOKED_AT
+    with contextlib.suppress(NotFound, Damaged):
+        yield store.version(f"{artifact}:best")
+    with contextlib.suppress(NotFound, Damaged):
+        yield from itertools.islice(store.newest_first(artifact), most)
