@@ -34,11 +34,13 @@ def untracked(model: keras.Model) -> list[Variable]:
 
     listed = (*model.variables, *model.metrics_variables)
     known = {id(variable) for variable in listed}
+    base = vars(keras.layers.Layer(name="any")).keys()  # Keras's own lists take most of the time
+    kinds = (keras.Variable, list, tuple, dict)
     found = {
         id(leaf): leaf
         for part in _layers_of(model)
-        for value in [*vars(part).values()]
-        if isinstance(value, (keras.Variable, list, tuple, dict))
+        for name, value in [*vars(part).items()]
+        if name not in base and isinstance(value, kinds)
         for leaf in _leaves(value)
         if isinstance(leaf, keras.Variable) and id(leaf) not in known
     }
