@@ -8,7 +8,7 @@ import keras
 
 from kept.training.callbacks.hooks import CheckpointHooks
 from kept.training.callbacks.signature import check_options, documented
-from kept.training.keras_api.keras3 import Keras3
+from kept.training.keras_api.keras3 import Keras3, as_newest_keras
 from kept.training.options import CheckpointOptions, check_save_freq
 from kept.training.resume.resumer import Resumer, check_resume
 from kept.training.save.path_template import PathTemplate
@@ -94,10 +94,7 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
             save_freq=save_freq,
             initial_value_threshold=initial_value_threshold,
         )
-        # Keras 3.10 lacks mode, decides by the metric's name alone, and begins with an infinity.
-        self.mode = mode if mode in {"min", "max"} else "auto"
-        self.monitor_op = None
-        self.best = initial_value_threshold
+        as_newest_keras(self, mode, initial_value_threshold)
         self.filepath = path.template
         self._set_up(adapter, path, checked)
 

@@ -22,8 +22,8 @@ OPTIONS_DOC = """\
             first durable on the disk ($KEPT_OUTBOX, or kept-outbox in the working directory), and
             becomes a version when it is uploaded. The next run or `kept sync` uploads the rest.
         name: The artifact's name. The default is run_<run id>_model with the id of $WANDB_RUN_ID,
-            or with a random id, the same for the whole process. An existing artifact is continued,
-            and its best value carries over (except with a random id).
+            or with a random id, the same for the whole process. An existing artifact is continued.
+            docs/best.md says which of its versions is the best.
         background: False saves everything on the training thread.
         mirror: Where each version is copied after its commit: a Store, a location, or a list of
             these. Training never waits for a mirror. A mirror that fails is reported once and

@@ -215,11 +215,11 @@ class Controller:
         """Do what needs the metrics and the optimizer's variables, once in a fit."""
         if self._mode is not None:
             return
+        check_names(self._owner, self.parts.path, logs)
         self._mode = find_mode(self._owner, self.parts.adapter)
         if self._owner.save_best_only and self.parts.resuming.parent is None:
             metric = Metric(self._owner.monitor, self._mode)
             continue_best(self.best, self.parts, str(self.name.value), metric)
-        check_names(self._owner, self.parts.path, logs)
         self._forecast.check(self._schedule.epoch)
         self.saver.prepare(self._owner.model)
 

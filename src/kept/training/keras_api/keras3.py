@@ -86,3 +86,13 @@ def _export(model: Any, path: str, options: Any) -> None:
     archive = keras.export.ExportArchive()
     archive.track_and_add_endpoint("serve", model, get_input_signature(model))
     archive.write_out(path, options=options, verbose=False)
+
+
+def as_newest_keras(callback: Any, mode: str, threshold: float | None) -> None:
+    """Give a ModelCheckpoint the attributes that the newest Keras gives it.
+
+    Keras 3.10 lacks mode, decides by the metric's name alone, and begins with an infinity.
+    """
+    callback.mode = mode if mode in {"min", "max"} else "auto"
+    callback.monitor_op = None
+    callback.best = threshold
