@@ -123,7 +123,7 @@ def tensorflow_seeds() -> random.Random | None:
 
 
 def hidden_random_operations(model: keras.Model) -> list[str]:
-    """Return TensorFlow's random operations in the training step whose state nobody can read.
+    """Return TensorFlow's random operations in the training step whose state is hidden.
 
     `tf.random.normal` and the like count inside the graph. Those of keras.random and of a
     tf.random.Generator take their state from a variable. Empty on other frameworks, and without a
