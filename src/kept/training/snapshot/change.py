@@ -27,6 +27,9 @@ _VOLATILE = frozenset(
         *("_jax_state", "_jax_state_synced", "stop_training", "_initial_epoch"),
         *("_epoch_iterator", "_eval_epoch_iterator", "_inbound_nodes", "_outbound_nodes"),
         *("_lock", "_keras_api_names", "_call_context", "_compiled_trainable_state"),
+        # Keras 3.10 makes these lists again for every batch on JAX.
+        *("_trainable_variable_shardings", "_non_trainable_variable_shardings"),
+        *("_optimizer_variable_shardings", "_metrics_variable_shardings"),
     )
 )
 _UNCHANGING = frozenset(("Variable", "KerasVariable", "KerasTensor", "Node", "Tracker", "Callback"))
