@@ -84,7 +84,7 @@ def _send(outbox: Outbox, entries: list[Entry], artifact: str | None) -> Outcome
 
 
 def _send_to_wandb(outbox: Outbox, entries: list[Entry], artifact: str | None) -> None:
-    from kept.sync.wandb.uploads import send_left
+    from kept.sync.wandb.resumed import send_left
 
     sent, size = 0, sum(entry.size for entry in entries)
     with progress(f"Sending to {clean(destination_label(entries[0]))}", "bytes") as moved:

@@ -6,13 +6,15 @@ import copy
 import json
 import os
 import subprocess
+import threading
 
 import pytest
 
-from kept.errors import Refused
+import kept
+from kept.errors import NoActiveRun, Refused
 from kept.sync import courier
 from kept.sync.wandb import sdk, sender
-from kept.sync.wandb.uploads import send_left
+from kept.sync.wandb.resumed import send_left
 from kept.training.callbacks.wandb_hooks import told_apart
 from tests.sync.wandb.trainer import Trainer
 from tests.sync.wandb.training import KEPT
@@ -150,3 +152,32 @@ def test_the_eighth_argument_is_told_apart_by_its_type():
     options = object()
     assert told_apart(options, 0.5) == (options, 0.5)
     assert told_apart(None, None) == (None, None)
+
+
+def test_a_process_that_was_forked_has_no_run(wandb_server, tmp_path, monkeypatch):
+    """Its parent has the thread that sends, and the locks of that thread."""
+    trainer = Trainer(tmp_path)
+    assert sdk.active_run() is trainer.run
+    monkeypatch.setattr(trainer.run, "_init_pid", os.getpid() + 1)
+    with pytest.raises(NoActiveRun, match=r"Call wandb.init\(\) in this process"):
+        kept.WandbModelCheckpoint("m.keras")
+
+
+def test_a_run_that_begins_again_sends_what_it_has_left(wandb_server, tmp_path, shown):
+    """The first one's upload hangs for ever, and its courier holds no claim afterwards."""
+    trainer = Trainer(tmp_path)
+    stuck = threading.Event()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sdk, "log", lambda *_, **__: stuck.wait())
+        patch.setattr(courier, "FINISH_SECONDS", 0.3)
+        trainer.uploads.finish = lambda: None  # it would wait for the upload
+        trainer.save(b"0")
+        trainer.run.finish()
+        assert trainer.uploads._courier.wait(20), "no attempt of a run that has ended"
+    again = Trainer(tmp_path, id=trainer.run.id, resume="allow")
+    again.saved = [b"0"]
+    again.save(b"1")
+    again.uploads.finish()
+    stuck.set()
+    again.is_on(wandb_server)
+    assert not [text for text in shown if "another process" in text]

@@ -14,7 +14,8 @@ from kept.sync import courier
 from kept.sync.outbox.outbox import Outbox
 from kept.sync.wandb import sdk, sender
 from kept.sync.wandb.ping import answers
-from kept.sync.wandb.uploads import send_left, uploads_of
+from kept.sync.wandb.resumed import send_left
+from kept.sync.wandb.uploads import uploads_of
 from tests.helpers import write
 from tests.sync.wandb.trainer import Trainer, sync
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from kept.sync.outbox.outbox import Outbox
-from kept.sync.wandb.uploads import UploadInfo, WandbUploads, send_left
+from kept.sync.wandb.resumed import send_left
+from kept.sync.wandb.uploads import UploadInfo, WandbUploads
 from tests.helpers import write
 
 

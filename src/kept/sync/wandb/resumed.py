@@ -10,13 +10,19 @@ import contextlib
 import os
 import re
 import tempfile
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from kept.errors import Unreachable
 from kept.sync.wandb import sdk
+from kept.sync.wandb.ping import answers
+from kept.sync.wandb.sender import Sender, place_of_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kept.sync.outbox.entry import Entry
+    from kept.sync.outbox.outbox import Outbox
     from kept.sync.wandb.sdk import Place
 
 # Variables of the shell that say how to reach W&B; all others would change the resumed run.
@@ -117,3 +123,37 @@ def _no_settings_of_the_shell(folder: str) -> Iterator[None]:
         os.chdir(before)
         os.environ.pop("WANDB_DIR", None)
         os.environ.update(hidden)
+
+
+def send_left(outbox: Outbox, destination: str, artifact: str | None = None) -> Iterator[Entry]:
+    """Send the entries of a run whose process has ended; yield each one that W&B has.
+
+    Sends nothing if the run's process lives, or another process is sending. Raises what
+    Sender.send_all raises; the entries sent before have left the outbox.
+    """
+    with outbox.draining(destination) as mine:
+        if mine:
+            left = [e for e in outbox.entries(destination) if artifact in (None, e.artifact)]
+            for place, entries in _by_place(left).items():
+                yield from _send_group(outbox, place, entries)
+
+
+def _by_place(entries: list[Entry]) -> dict[Place, list[Entry]]:
+    """Group entries of one destination by entity; those without one join the only other group."""
+    entities = {place_of_entry(entry).entity for entry in entries} - {""}
+    found: dict[Place, list[Entry]] = {}
+    for entry in entries:
+        place = place_of_entry(entry)
+        if not place.entity and len(entities) == 1:
+            place = replace(place, entity=next(iter(entities)))
+        found.setdefault(place, []).append(entry)
+    return found
+
+
+def _send_group(outbox: Outbox, place: Place, entries: list[Entry]) -> Iterator[Entry]:
+    if not answers(place):
+        raise Unreachable(f"{place.base_url} does not answer")
+    with resumed(place) as run:
+        for entry in Sender(run, place).send_all(entries):
+            outbox.confirm(entry)
+            yield entry

@@ -14,6 +14,7 @@ These facts were observed with wandb 0.31 and 0.19.11:
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import threading
 from concurrent.futures import Future
@@ -70,14 +71,28 @@ class Place:
 
 
 def active_run() -> Any:
-    """Return the run of wandb.init; raises NoActiveRun, or InvalidInput without the SDK."""
+    """Return the run of wandb.init in this process.
+
+    Raises NoActiveRun, also in a forked child, whose run is that of its parent; or InvalidInput
+    without the SDK.
+    """
     run = package().run
     if run is None:
         raise NoActiveRun(
             "No W&B run is active. Call wandb.init() before training, or use kept.ModelCheckpoint, "
             "which keeps checkpoints without W&B."
         )
+    if _is_of_parent(run):
+        raise NoActiveRun(
+            f"The W&B run {run.id} was begun by the process that forked this one, which sends its "
+            "checkpoints. Call wandb.init() in this process, or train with the callback in one "
+            "process only."
+        )
     return run
+
+
+def _is_of_parent(run: Any) -> bool:
+    return int(getattr(run, "_init_pid", os.getpid())) != os.getpid()
 
 
 def place_of(run: Any) -> Place | None:

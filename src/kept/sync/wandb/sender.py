@@ -38,6 +38,11 @@ class Sender:
         self._known: dict[str, set[str]] = {}  # artifact -> write_ids that the server has
         self._rejected: set[str] = set()  # write_ids
         self._attempt: _Attempt | None = None
+        self._has_ended = False
+
+    def end(self) -> None:
+        """Wait for no attempt any more: the run has ended, and may never answer it."""
+        self._has_ended = True
 
     def is_new(self, entry: Entry) -> None:
         """Note that no attempt to send the entry was made."""
@@ -96,6 +101,8 @@ class Sender:
             self._attempt = _Attempt(self._run, entry)
         # An attempt continues inside wandb whatever happens here. So it must end before the next.
         while not self._attempt.wait(_ASK_SECONDS):
+            if self._has_ended:
+                raise RunEnded("the run has ended during the upload")
             if not answers(self.place):
                 raise Unreachable(f"{self.place.base_url} does not answer")
         error, self._attempt = self._attempt.error, None

@@ -11,22 +11,20 @@ import contextlib
 import os
 import threading
 import weakref
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kept.errors import Unreachable, UploadFailed
+from kept.errors import RunEnded, UploadFailed
 from kept.messages import show
 from kept.store.metadata import check_metadata
 from kept.sync.courier import EXIT_SECONDS, Courier, Words
 from kept.sync.outbox.outbox import Outbox
 from kept.sync.outbox.rejected import rejection_of
 from kept.sync.wandb import sdk
-from kept.sync.wandb.ping import answers
-from kept.sync.wandb.resumed import resumed
-from kept.sync.wandb.sender import Sender, place_of_entry
+from kept.sync.wandb.sender import Sender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
     from kept.store.encoding import Json
@@ -121,6 +119,8 @@ class WandbUploads:
         with self._claiming:
             self._has_ended = True
             self._claim.close()
+        if self._sender is not None:
+            self._sender.end()
 
     def begin(self) -> None:
         """Send the entries that an earlier process has left for this run."""
@@ -210,16 +210,20 @@ class WandbUploads:
     def send(self, what: str) -> None:
         """Send all entries of the run, which is the courier's one key, called what.
 
-        Raises UploadFailed, or what Sender.send_all raises.
+        A run that has ended sends nothing: a later run with its id may be sending them. Raises
+        UploadFailed, or what Sender.send_all raises.
         """
-        if self._sender is None:
-            return
         with self._claiming:
+            if self._sender is None or self._has_ended:
+                return
             if not self._hold():
                 raise UploadFailed(f"another process is sending to {what}")
         try:
             for entry in self._sender.send_all(self._left()):
                 self._outbox.confirm(entry)
+        except RunEnded:
+            if not self._has_ended:  # else _before_end has reported what is left
+                raise
         finally:
             with self._claiming:
                 if self._has_ended or not self._left():
@@ -264,37 +268,3 @@ def uploads_of(run: Any) -> WandbUploads:
     if found is None:
         found = _uploads[key] = WandbUploads(run, outbox)
     return found
-
-
-def send_left(outbox: Outbox, destination: str, artifact: str | None = None) -> Iterator[Entry]:
-    """Send the entries of a run whose process has ended; yield each one that W&B has.
-
-    Sends nothing if the run's process lives, or another process is sending. Raises what
-    Sender.send_all raises; the entries sent before have left the outbox.
-    """
-    with outbox.draining(destination) as mine:
-        if mine:
-            left = [e for e in outbox.entries(destination) if artifact in (None, e.artifact)]
-            for place, entries in _by_place(left).items():
-                yield from _send_group(outbox, place, entries)
-
-
-def _by_place(entries: list[Entry]) -> dict[Place, list[Entry]]:
-    """Group entries of one destination by entity; those without one join the only other group."""
-    entities = {place_of_entry(entry).entity for entry in entries} - {""}
-    found: dict[Place, list[Entry]] = {}
-    for entry in entries:
-        place = place_of_entry(entry)
-        if not place.entity and len(entities) == 1:
-            place = replace(place, entity=next(iter(entities)))
-        found.setdefault(place, []).append(entry)
-    return found
-
-
-def _send_group(outbox: Outbox, place: Place, entries: list[Entry]) -> Iterator[Entry]:
-    if not answers(place):
-        raise Unreachable(f"{place.base_url} does not answer")
-    with resumed(place) as run:
-        for entry in Sender(run, place).send_all(entries):
-            outbox.confirm(entry)
-            yield entry

@@ -1,0 +1,60 @@
+"""One callback and several runs of W&B, and processes and threads that have none."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import threading
+
+import pytest
+
+import kept
+from kept.errors import NoActiveRun
+from tests.training.helpers import losses, play
+
+wandb = pytest.importorskip("wandb")
+
+
+def test_a_copy_in_a_process_without_a_run_is_refused_at_once(wandb_server, model, monkeypatch):
+    """As on a rank that unpickles the callback; what the first rank has is not touched."""
+    with wandb.init(project="p"):
+        callback = kept.WandbModelCheckpoint("m.keras")
+    rank = pickle.loads(pickle.dumps(callback))
+    caught = []
+
+    def train():
+        try:
+            rank.set_model(model)
+            rank.on_train_begin()
+        except NoActiveRun as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert len(caught) == 1
+
+
+def test_best_starts_afresh_with_each_run(wandb_server, model):
+    callback, runs = None, []
+    for values in ((0.5, 0.4), (0.9, 0.8)):
+        with wandb.init(project="p") as run:
+            callback = callback or kept.WandbModelCheckpoint("m.keras", save_best_only=True)
+            play([callback], losses(*values), model=model)
+            runs.append(run.id)
+        assert callback.best == values[-1]
+    for run_id in runs:
+        first, second = wandb_server.versions(f"run_{run_id}_model")
+        assert ("best" in first.aliases, "best" in second.aliases) == (False, True)
+
+
+def test_best_continues_with_the_run_that_begins_again(wandb_server, model):
+    callback = None
+    for run_id, values in (("a", (0.5, 0.4)), ("b", (0.9,)), ("a", (0.6, 0.3))):
+        with wandb.init(project="p", id=run_id, resume="allow"):
+            callback = callback or kept.WandbModelCheckpoint("m-{epoch}.keras", save_best_only=True)
+            play([callback], losses(*values), model=model)
+    versions = wandb_server.versions("run_a_model")
+    assert [json.loads(version.metadata)["value"] for version in versions] == [0.5, 0.4, 0.3]
+    assert "best" in versions[-1].aliases
