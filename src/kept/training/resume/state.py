@@ -183,6 +183,7 @@ def write_state(
     """
     arrays: Arrays = {}
     metrics = metrics_of(model) if state.batch is not None else []
+    callbacks = _encode_callbacks(state, arrays)
     content = {
         **_model_metadata(model),
         "format": FORMAT,
@@ -193,8 +194,8 @@ def write_state(
         "logs": encode(_plain_logs(state.logs), arrays),
         "random": encode(state.random, arrays),
         "random_at_epoch": encode(state.random_at_epoch, arrays),
-        "callbacks": _encode_callbacks(state, arrays),
-        "unfinished": state.unfinished,
+        "callbacks": callbacks,
+        "unfinished": [name for name, _ in callbacks if name in state.unfinished],
         "stopped": state.stopped,
         "data": encode(state.data, arrays),
         "untracked": [encode(_value(one, snapshot), arrays) for one in untracked(model)],
