@@ -111,6 +111,9 @@ class TestTheAttacksAreReal:
         assert len(version.load_model(safe_mode=False).layers) == 1
         assert MARKER.exists()
 
+    @pytest.mark.skipif(
+        keras.__version__.startswith("3.10."), reason="this Keras refuses the lambda by itself"
+    )
     def test_in_an_h5_of_keras_3(self, logged):
         version = logged(h5_file(CONFIGS["CVE-2024-3660 a lambda"]()))
         version.load_model(safe_mode=False)

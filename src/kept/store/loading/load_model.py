@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kept.errors import InvalidInput
 from kept.store.loading import model_file
+from kept.store.loading.known_holes import warn_of_holes
 
 if TYPE_CHECKING:
     import os
@@ -63,7 +64,9 @@ def load_model(version: Loadable, keras_options: dict[str, Any]) -> keras.Model:
             with _explained(version, _TRUST):
                 _check_model(file, is_keras_2=is_keras_2)
         options = keras_options | {"safe_mode": not trusted}
-        return (_tf_keras() if is_keras_2 else _keras()).saving.load_model(file, **options)
+        package = _tf_keras() if is_keras_2 else _keras()
+        warn_of_holes(package.__version__)
+        return package.saving.load_model(file, **options)
 
 
 def load_weights(version: Loadable, model: keras.Model) -> None:
