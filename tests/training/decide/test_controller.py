@@ -204,8 +204,11 @@ class TestSaveFreq:
     )
     def test_steps_per_execution(self, own_model):
         own_model.compile("adam", "binary_crossentropy", steps_per_execution=2)
-        assert self.saved(own_model, 3) == [(0, 3), (1, 3)]
-        assert sorted(p.name for p in Path().glob("*.keras")) == ["m_1_4.keras", "m_2_4.keras"]
+        # Keras 3.10 names the first batch of a group, as later versions name the last.
+        last = 2 if keras.__version__.startswith("3.10.") else 3
+        assert self.saved(own_model, 3) == [(0, last), (1, last)]
+        names = [f"m_1_{last + 1}.keras", f"m_2_{last + 1}.keras"]
+        assert sorted(p.name for p in Path().glob("*.keras")) == names
 
     def test_two_fits_with_one_callback(self, data, model):
         callback = kept.ModelCheckpoint("m.keras", save_freq=3)
