@@ -7,9 +7,10 @@ wrong, and a line in OPTIONS_DOC (callbacks/signature.py). Every callback has it
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from kept.errors import InvalidCheckpoint, InvalidInput
 from kept.names import check_aliases, check_name
@@ -55,6 +56,7 @@ class WandbCheckpointOptions(CheckpointOptions, total=False):
 
     ttl: timedelta | None
     reference: bool
+    run: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +166,7 @@ class WandbOptions(Options):
 
     ttl: timedelta | None = None
     reference: bool = False
+    run: Any = None
 
     def __post_init__(self) -> None:
         """Raise InvalidInput for options that cannot work."""
@@ -177,12 +180,21 @@ class WandbOptions(Options):
             raise InvalidCheckpoint(
                 f"reference is True or False. Received: reference={self.reference!r}"
             )
+        if self.run is not None and not hasattr(self.run, "log_artifact"):
+            raise InvalidCheckpoint(f"run is what wandb.init returns. Received: run={self.run!r}")
         if self.reference and self.keep is not None and self.gc is not None:
             raise InvalidCheckpoint(
                 "With reference=True W&B refers to versions that keep= deletes and gc= frees. "
                 "Pass gc=None, and run `kept gc` when W&B does not need those versions. "
                 f"Received: reference=True, keep={self.keep!r}, gc={self.gc!r}"
             )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a copy with the same run, of which W&B allows no second object."""
+        memo[id(self.run)] = self.run
+        return replace(
+            self, **{f.name: deepcopy(getattr(self, f.name), memo) for f in fields(self)}
+        )
 
 
 def check_save_freq(save_freq: str | int) -> None:

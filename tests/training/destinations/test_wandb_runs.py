@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import threading
@@ -9,7 +10,7 @@ import threading
 import pytest
 
 import kept
-from kept.errors import NoActiveRun
+from kept.errors import InvalidCheckpoint, NoActiveRun
 from tests.training.helpers import losses, play
 
 wandb = pytest.importorskip("wandb")
@@ -58,3 +59,19 @@ def test_best_continues_with_the_run_that_begins_again(wandb_server, model):
     versions = wandb_server.versions("run_a_model")
     assert [json.loads(version.metadata)["value"] for version in versions] == [0.5, 0.4, 0.3]
     assert "best" in versions[-1].aliases
+
+
+def test_a_run_that_is_not_the_active_one(wandb_server, model):
+    """As with reinit="create_new", which sets no wandb.run."""
+    with wandb.init(project="p") as run, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wandb, "run", None)
+        callback = copy.deepcopy(kept.WandbModelCheckpoint("m.keras", run=run))
+        play([callback], losses(0.5), model=model)
+    assert len(wandb_server.versions(f"run_{run.id}_model")) == 1
+    with pytest.raises(NoActiveRun, match="has ended"):
+        callback.on_train_begin()
+
+
+def test_what_is_no_run_is_refused():
+    with pytest.raises(InvalidCheckpoint, match="run='r'"):
+        kept.WandbModelCheckpoint("m.keras", run="r")

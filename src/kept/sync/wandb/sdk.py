@@ -73,15 +73,26 @@ class Place:
 def active_run() -> Any:
     """Return the run of wandb.init in this process.
 
-    Raises NoActiveRun, also in a forked child, whose run is that of its parent; or InvalidInput
-    without the SDK.
+    Raises what check_run raises; NoActiveRun, too, if there is none.
     """
     run = package().run
     if run is None:
         raise NoActiveRun(
-            "No W&B run is active. Call wandb.init() before training, or use kept.ModelCheckpoint, "
-            "which keeps checkpoints without W&B."
+            "No W&B run is active. Call wandb.init() before training, or pass run=, or use "
+            "kept.ModelCheckpoint, which keeps checkpoints without W&B."
         )
+    return check_run(run)
+
+
+def check_run(run: Any) -> Any:
+    """Return a run if it takes artifacts from this process.
+
+    Raises NoActiveRun for a run that has ended, and in a forked child, whose run is that of its
+    parent; or InvalidInput without the SDK.
+    """
+    package()
+    if getattr(run, "_is_finished", False):
+        raise NoActiveRun(f"The W&B run {run.id} has ended. Call wandb.init() before training.")
     if _is_of_parent(run):
         raise NoActiveRun(
             f"The W&B run {run.id} was begun by the process that forked this one, which sends its "

@@ -65,6 +65,7 @@ WANDB_OPTIONS_DOC = """\
         ttl: How long W&B keeps each version; a timedelta.
         reference: Upload no bytes, but a reference to the version in store=, which must be in
             object storage.
+        run: The run that gets the checkpoints, as wandb.init returns it; None is the active one.
 """
 
 

@@ -14,7 +14,7 @@ from kept.errors import InvalidCheckpoint, UploadFailed
 from kept.messages import show
 from kept.store.content.manifest import manifest_key
 from kept.store.log.best import BEST, score_of
-from kept.sync.wandb.sdk import active_run, place_of
+from kept.sync.wandb.sdk import active_run, check_run, place_of
 from kept.sync.wandb.uploads import UploadInfo, uploads_of
 from kept.training.destinations.base import Submitted
 from kept.training.destinations.open import open_destination
@@ -46,7 +46,8 @@ class WandbDestination:
 
     def __init__(self, options: WandbOptions, arrivals: Arrivals) -> None:
         """Raises NoActiveRun, InvalidCheckpoint, or what opening the store raises."""
-        self._bind(active_run())
+        self._given = options.run
+        self._bind(self._current())
         _check_options(options)
         self._ttl: timedelta | None = options.ttl
         self._by_reference = options.reference
@@ -70,11 +71,11 @@ class WandbDestination:
         return self._stored.store if self._stored else None
 
     def default_name(self) -> str:
-        """Return the name that W&B's callback has for it, for the run that is active now.
+        """Return the name that W&B's callback has for it, for the run of this fit.
 
         Raises NoActiveRun.
         """
-        run = active_run()
+        run = self._current()
         if run is not self._run:
             self._bind(run)
         return artifact_name_of(str(run.id))
@@ -156,6 +157,9 @@ class WandbDestination:
         except UploadFailed as error:
             show(f"the best value of {name} so far is not known, so the next one counts: {error}")
             return None
+
+    def _current(self) -> Any:
+        return active_run() if self._given is None else check_run(self._given)
 
     def _bind(self, run: Any) -> None:
         self._run = run
