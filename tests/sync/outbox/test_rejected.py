@@ -44,7 +44,7 @@ def test_one_that_is_refused_does_not_keep_later_ones(wandb_server, tmp_path, re
     for n in range(3):
         trainer.save(b"%d" % n, aliases=["latest", f"epoch_{n}"] + ["best"] * (n < 2))
     trainer.uploads.finish()
-    assert "returned error 400" in shown[0]
+    assert any("returned error 400" in text for text in shown[:-1])
     assert "one checkpoint is not in" in shown[-1]
     assert "returned error 400" in shown[-1]
     versions = wandb_server.versions(trainer.name)
