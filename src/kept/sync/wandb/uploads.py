@@ -214,8 +214,10 @@ class WandbUploads:
         UploadFailed, or what Sender.send_all raises.
         """
         with self._claiming:
-            if self._sender is None or self._has_ended:
+            if self._sender is None or (self._has_ended and not self._is_unreported):
                 return
+            if self._has_ended:
+                raise RunEnded(f"{what} is finished")
             if not self._hold():
                 raise UploadFailed(f"another process is sending to {what}")
         try:
