@@ -41,7 +41,7 @@ class Sender:
         self._has_ended = False
 
     def end(self) -> None:
-        """Wait for no attempt any more: the run has ended, and may never answer it."""
+        """Stop waiting for attempts: the run has ended, and may never answer it."""
         self._has_ended = True
 
     def is_new(self, entry: Entry) -> None:
