@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from kept.training.snapshot.change import Look, is_of_keras
 from kept.training.snapshot.python_part import PythonPart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import keras
 
@@ -41,31 +42,46 @@ class PythonParts:
         self._look = self._last = None
         self._own_savers, self._read = [], []
 
-    def take(self, model: keras.Model, snapshot: Snapshot) -> PythonPart:
-        """Return the part of the model as it is now; a failure is in its error."""
+    def unchanged(self, model: keras.Model) -> PythonPart | None:
+        """Return the last part if no Python state has changed since it was taken."""
+        return self._last if self._look is not None and self._look.is_still_true(model) else None
+
+    def take(
+        self,
+        model: keras.Model,
+        snapshot: Snapshot,
+        hidden: Sequence[Variable],
+        before: PythonPart | None,
+    ) -> PythonPart:
+        """Return the part of the model as it is now; a failure is in its error.
+
+        `hidden` are its untracked variables, and `before` is what `unchanged` returned.
+        """
         from kept.training.keras_api.private_api import fill_saving_cache, tensorflow_not_imported
         from kept.training.keras_api.snapshot_scope import SnapshotScope
 
         try:
-            unchanged = self._look is not None and self._look.is_still_true(model)
-            if self._look is None or not unchanged:
+            if before is None:
                 self._look = Look(model)
                 self._own_savers = [one for one in self._look.objects() if _saves_in_own_way(one)]
-            is_plain = unchanged and not self._own_savers
-            if is_plain and (self._weights_only or self._config_is_same(snapshot)):
-                return self._last or PythonPart()
+            elif not self._own_savers and (self._weights_only or self._config_is_same(snapshot)):
+                return before
             fill_saving_cache()
             with tensorflow_not_imported(), SnapshotScope(snapshot) as scope:
-                self._last = self._serialized(model, snapshot, scope, unchanged=unchanged)
+                part = self._serialized(model, snapshot, scope, before)
+            self._last = replace(part, untracked=hidden)
         except Exception as error:  # noqa: BLE001 - raised where the file is written
             self._look = self._last = None
             return PythonPart(error=error)
         return self._last
 
     def _serialized(
-        self, model: keras.Model, snapshot: Snapshot, scope: SnapshotScope, *, unchanged: bool
+        self,
+        model: keras.Model,
+        snapshot: Snapshot,
+        scope: SnapshotScope,
+        before: PythonPart | None,
     ) -> PythonPart:
-        before = self._last if unchanged else None
         assets = {}
         if not self._weights_only:
             assets = {id(one): _assets_of(one, before) for one in self._own_savers}

@@ -13,7 +13,7 @@ from kept.training.request import SaveResult
 from kept.training.save.pace import SavePace
 from kept.training.save.writer import Writer, wait_with_notice
 from kept.training.snapshot.pool import SnapshotPool
-from kept.training.snapshot.variables import variables_of
+from kept.training.snapshot.variables import untracked, variables_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from kept.training.request import SaveRequest
     from kept.training.save.write_checkpoint import CheckpointWriter
+    from kept.training.snapshot.frameworks import Variable
     from kept.training.snapshot.snapshot import Snapshot
 
 
@@ -129,9 +130,13 @@ class Saver:
 
     def _take(self, snapshot: Snapshot, request: SaveRequest) -> None:
         try:
-            snapshot.take(variables_of(request.model, self._checkpoints.extra_variables))
-            snapshot.python = self._checkpoints.python_parts.take(request.model, snapshot)
-            self._make_memory(request.model, snapshot.size)
+            model, parts = request.model, self._checkpoints.python_parts
+            before = parts.unchanged(model)
+            hidden = untracked(model) if before is None else before.untracked
+            variables = variables_of(model, self._checkpoints.extra_variables, hidden)
+            snapshot.take(variables)
+            snapshot.python = parts.take(model, snapshot, hidden, before)
+            self._make_memory(variables, snapshot.size)
         except BaseException:
             self._pool.give_back(snapshot)
             raise
@@ -158,12 +163,12 @@ class Saver:
             self._was_superseded = result.superseded
         return result
 
-    def _make_memory(self, model: keras.Model, size: int) -> None:
+    def _make_memory(self, variables: list[Variable], size: int) -> None:
         """Make memory for the other snapshot if the next save may come before this one is written.
 
         Most runs save less often, and take the memory of one snapshot only. This runs on the
         training thread because on JAX no other thread may look at variables.
         """
         if self._pace.may_overlap(size):
-            self._pool.reserve(variables_of(model, self._checkpoints.extra_variables))
+            self._pool.reserve(variables)
             self.writer.submit(self._pool.touch)

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import operator
 import types
+from itertools import chain, compress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import keras
 
 _ATOMS = (int, float, complex, str, bytes, bool, type(None))
 _CONTAINERS = (list, tuple, set, frozenset, dict)
+_VALUES = operator.methodcaller("values")  # TensorFlow wraps dicts
+_DICT_OF = operator.attrgetter("__dict__")
 # What training changes in every step, and what Keras does not serialize.
 _VOLATILE = frozenset(
     (
@@ -27,6 +30,7 @@ _VOLATILE = frozenset(
         *("_jax_state", "_jax_state_synced", "stop_training", "_initial_epoch"),
         *("_epoch_iterator", "_eval_epoch_iterator", "_inbound_nodes", "_outbound_nodes"),
         *("_lock", "_keras_api_names", "_call_context", "_compiled_trainable_state"),
+        *("_modules", "_torch_params"),  # torch: see _named
         # Keras 3.10 makes these lists again for every batch on JAX.
         *("_trainable_variable_shardings", "_non_trainable_variable_shardings"),
         *("_optimizer_variable_shardings", "_metrics_variable_shardings"),
@@ -51,18 +55,62 @@ class Look:
                     children = _children(one)
                     self._listed.append((one, children))
                     waiting += children
+        self._flat = _Flat([one for one, _ in self._listed])
         # Whether same children mean the same state: arrays, for example, change in place.
         self.is_sure = not any(_changes_in_place(one) for one in self._seen.values())
 
     def is_still_true(self, model: keras.Model) -> bool:
         """Return whether the model is the same one, and nothing of it has changed."""
-        return model is self._model and all(
-            _are_same(_children(one), before) for one, before in self._listed
-        )
+        if model is not self._model:
+            return False
+        if self._flat.is_still_true():
+            return True
+        if not all(_are_same(_children(one), before) for one, before in self._listed):
+            return False
+        self._flat = _Flat([one for one, _ in self._listed])
+        return True
 
     def objects(self) -> Iterable[Any]:
         """Return every object of the state."""
         return self._seen.values()
+
+
+class _Flat:
+    """The children of many objects in a row, so that one loop in C compares them.
+
+    Tuples and the like are left out, because they never change.
+    """
+
+    def __init__(self, objects: list[Any]) -> None:
+        self._functions = [(o, _children(o)) for o in objects if isinstance(o, types.FunctionType)]
+        self._lists = [one for one in objects if isinstance(one, (list, set))]
+        others = (*_CONTAINERS, types.FunctionType)
+        self._objects = [o for o in objects if hasattr(o, "__dict__") and not isinstance(o, others)]
+        self._dicts = [one for one in objects if isinstance(one, dict)]
+        self._owned = [vars(one) for one in self._objects]
+        self._named = [*chain.from_iterable(map(_named, self._objects))]
+        self._lengths = self._now_lengths()
+        self._names = [*chain.from_iterable(self._named)]
+        self._counts = [name not in _VOLATILE for name in self._names]
+        self._values = [*self._now_values()]
+
+    def is_still_true(self) -> bool:
+        """Return whether all are the same objects; False also if an equal one has come."""
+        return (
+            all(map(operator.is_, map(_DICT_OF, self._objects), self._owned))
+            and self._now_lengths() == self._lengths
+            and all(map(operator.is_, chain.from_iterable(self._named), self._names))
+            and all(map(operator.is_, self._now_values(), self._values))
+            and all(_are_same(_children(one), before) for one, before in self._functions)
+        )
+
+    def _now_lengths(self) -> list[int]:
+        return [*map(len, chain(self._named, self._dicts, self._lists))]
+
+    def _now_values(self) -> Iterator[Any]:
+        own = compress(chain.from_iterable(map(_VALUES, self._named)), self._counts)
+        items = chain.from_iterable(map(_VALUES, self._dicts))
+        return chain(own, chain.from_iterable(self._dicts), items, chain.from_iterable(self._lists))
 
 
 def is_of_keras(what: Any) -> bool:
@@ -89,9 +137,16 @@ def _children(one: Any) -> tuple[Any, ...]:
         return tuple(one)
     if isinstance(one, types.FunctionType):
         return (one.__code__, one.__defaults__, *(one.__closure__ or ()))
-    attributes = getattr(one, "__dict__", {})
+    attributes = dict(chain.from_iterable(named.items() for named in _named(one)))
     own = [name for name in attributes if name not in _VOLATILE]
     return (*own, *(attributes[name] for name in own))
+
+
+def _named(one: Any) -> list[dict[str, Any]]:
+    """Return the dicts of an object's attributes; a module of torch has a second one."""
+    own = getattr(one, "__dict__", {})
+    modules = own.get("_modules")
+    return [own, modules] if isinstance(modules, dict) else [own]
 
 
 def _are_same(now: tuple[Any, ...], before: tuple[Any, ...]) -> bool:

@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
+
+    from kept.training.snapshot.frameworks import Variable
 
     Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -19,4 +23,5 @@ class PythonPart:
     # By the id of the layer, for layers that save in their own way.
     own: dict[int, Arrays] = field(default_factory=dict)
     assets: dict[int, dict[str, bytes]] = field(default_factory=dict)  # by path in its folder
+    untracked: Sequence[Variable] = ()  # variables in no list of the model
     error: Exception | None = None  # why it could not be taken

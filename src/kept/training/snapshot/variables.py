@@ -12,13 +12,20 @@ if TYPE_CHECKING:
     from kept.training.snapshot.frameworks import Variable
 
 
-def variables_of(model: keras.Model, extra: Iterable[Variable] = ()) -> list[Variable]:
-    """Return every variable that a checkpoint of the model can hold, each once."""
+def variables_of(
+    model: keras.Model,
+    extra: Iterable[Variable] = (),
+    hidden: Iterable[Variable] | None = None,
+) -> list[Variable]:
+    """Return every variable that a checkpoint of the model can hold, each once.
+
+    `hidden` are the variables that `untracked` returns, if they are known: the search takes time.
+    """
     found = [
         *model.variables,
         *model.metrics_variables,
         *(variable for optimizer in optimizers_of(model) for variable in optimizer.variables),
-        *untracked(model),
+        *(untracked(model) if hidden is None else hidden),
         *extra,
     ]
     return list({id(variable): variable for variable in found}.values())
