@@ -189,6 +189,8 @@ DAMAGED = [
     ("keras_version", "\x1b[2J"),
     ("keras_version", None),
     ("stopped", 1),
+    ("hidden_noise", "RandomNormal"),
+    ("hidden_noise", ["\x1b[2J"]),
     ("unfinished", ["Unknown"]),
     ("unfinished", "History"),
     ("callbacks", {}),

@@ -125,7 +125,7 @@ def test_every_callback_of_keras_is_known():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow hides this state")
-def test_noise_whose_state_is_hidden_is_found():
+def test_noise_whose_state_is_hidden_is_found(capsys):
     import tensorflow as tf
 
     class Noise(keras.layers.Layer):
@@ -135,8 +135,12 @@ def test_noise_whose_state_is_hidden_is_found():
     model = keras.Sequential([keras.Input((4,)), Noise(), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     x, y = rows()
-    model.fit(x, y, verbose=0)
+    model.fit(x, y, verbose=0, callbacks=[own := checkpoint()])
     assert private_fit.hidden_random_operations(model) == ["RandomStandardNormal"]
+    assert "so a resumed run differs" in capsys.readouterr().out
+    own.close()
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[checkpoint()])
+    assert "tf.random (RandomStandardNormal): this run draws other ones" in capsys.readouterr().out
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     model.fit(x, y, verbose=0)

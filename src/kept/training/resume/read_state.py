@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _NOT_A_STATE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError)
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,100}")  # it is printed
 _ENCODED = ("logs", "random", "random_at_epoch", "seeds", "metrics", "data", "untracked")
-_OF_MODEL = ("model", "optimizer", "optimizers")
+_OPTIONAL = ("model", "optimizer", "optimizers", "hidden_noise")  # which older states lack
 _NEW = ("data", "untracked")  # which older states lack
 _PLAIN = ("epoch", "batch", "framework", "keras_version", "unfinished", "stopped")
 
@@ -41,7 +41,7 @@ def read_state(folder: Path) -> State | None:
         arrays = read_arrays((folder / ARRAYS_FILE).read_bytes())
         # The first versions of kept did not write data, model and optimizer.
         state = {name: content[name] for name in _PLAIN}
-        state |= {name: content[name] for name in _OF_MODEL if name in content}
+        state |= {name: content[name] for name in _OPTIONAL if name in content}
         state |= {n: decode(content[n], arrays) for n in _ENCODED if n in content or n not in _NEW}
         callbacks = content["callbacks"]
         check(callbacks, "callbacks", isinstance(callbacks, list))
@@ -66,6 +66,9 @@ def _check_moment(state: State) -> None:
     version = state.keras_version
     check(version, "keras_version", isinstance(version, str) and bool(_VERSION.fullmatch(version)))
     check(state.stopped, "stopped", isinstance(state.stopped, bool))
+    noise = state.hidden_noise
+    is_right = isinstance(noise, list) and all(is_printable(one) for one in noise)
+    check(noise, "hidden_noise", is_right)
     fields(state.logs, "logs", str)
     rng.check(state.random, state.framework)
     if state.random_at_epoch is not None:

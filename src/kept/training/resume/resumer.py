@@ -30,7 +30,7 @@ class Resumer:
         self._recorder = Recorder(owner, state_of)
         self._fit = Fit()
         self._resumption: Resumption | None = None
-        self._is_checked = False  # whether this fit draws random numbers that cannot be restored
+        self._hidden_noise: list[str] | None = None  # of this fit; None until its first save
         self.parent: dict[str, str] | None = None  # of the versions that this run saves
 
     def prepare(self, store: Store, reference: str) -> None:
@@ -54,7 +54,7 @@ class Resumer:
     def begin(self) -> None:
         """Begin a fit: on_train_begin calls it, from a frame of that fit."""
         self._fit = running_fit()
-        self._is_checked = False
+        self._hidden_noise = None
         self._recorder.begin(self._fit, None)
         private_fit.drop_read_ahead(self._fit.adapter)
         if self._resumption is not None:
@@ -86,16 +86,17 @@ class Resumer:
 
     def capture(self, epoch: int, batch: int | None, logs: Mapping[str, Any]) -> State:
         """Return the state of this moment, for a checkpoint."""
-        if not self._is_checked:
-            self._is_checked = True
-            _report_hidden_noise(self._owner.model)
-        return self._recorder.capture(epoch, batch, logs)
+        if self._hidden_noise is None:
+            self._hidden_noise = _report_hidden_noise(self._owner.model)
+        state = self._recorder.capture(epoch, batch, logs)
+        state.hidden_noise = self._hidden_noise
+        return state
 
 
-def _report_hidden_noise(model: keras.Model) -> None:
-    """Print a message if a resumed run will draw other random numbers than this one."""
+def _report_hidden_noise(model: keras.Model) -> list[str]:
+    """Return the operations whose random numbers a resumed run draws anew; print them, too."""
     if keras.backend.backend() != "tensorflow":
-        return
+        return []
     found = private_fit.hidden_random_operations(model)
     if found:
         show(
@@ -103,6 +104,7 @@ def _report_hidden_noise(model: keras.Model) -> None:
             "state TensorFlow does not show, so a resumed run differs; use keras.random with a "
             "keras.random.SeedGenerator, or a tf.random.Generator"
         )
+    return found
 
 
 def check_resume(resume: object, *, named: bool) -> None:

@@ -226,6 +226,11 @@ class Resumption:
         for new, callback in here.items():
             if not self._has_state_of(new, callback, state):
                 show(f"{name} holds no state of {new}, which starts without one")
+        if state.hidden_noise:
+            show(
+                f"{name} is of a run that draws random numbers with tf.random "
+                f"({', '.join(state.hidden_noise)}): this run draws other ones"
+            )
         now = (keras.backend.backend(), keras.__version__)
         if (state.framework, state.keras_version) != now:
             show(

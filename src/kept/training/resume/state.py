@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 JSON_FILE = "kept-state.json"
 ARRAYS_FILE = "kept-state.npz"
+_PLAIN = ("epoch", "batch", "framework", "keras_version", "stopped", "hidden_noise")
 
 
 @dataclass(slots=True)
@@ -55,6 +56,7 @@ class State:
     framework: str = field(default_factory=keras.backend.backend)
     keras_version: str = keras.__version__
     data: dict[str, Any] = field(default_factory=dict)  # what data_metadata returns
+    hidden_noise: list[str] = field(default_factory=list)  # operations whose state is hidden
     # Whether the user asked to resume, so that a callback's state must not be left out.
     is_required: bool = False
     # read_state sets the following; write_state takes them from the model.
@@ -183,22 +185,19 @@ def write_state(
     """
     arrays: Arrays = {}
     metrics = metrics_of(model) if state.batch is not None else []
+    hidden = untracked(model) if snapshot is None else snapshot.python.untracked
     callbacks = _encode_callbacks(state, arrays)
     content = {
         **_model_metadata(model),
         "format": FORMAT,
-        "epoch": state.epoch,
-        "batch": state.batch,
-        "framework": state.framework,
-        "keras_version": state.keras_version,
+        **{name: getattr(state, name) for name in _PLAIN},
         "logs": encode(_plain_logs(state.logs), arrays),
         "random": encode(state.random, arrays),
         "random_at_epoch": encode(state.random_at_epoch, arrays),
         "callbacks": callbacks,
         "unfinished": [name for name, _ in callbacks if name in state.unfinished],
-        "stopped": state.stopped,
         "data": encode(state.data, arrays),
-        "untracked": [encode(_value(one, snapshot), arrays) for one in untracked(model)],
+        "untracked": [encode(_value(one, snapshot), arrays) for one in hidden],
         "seeds": [encode(_value(variable, snapshot), arrays) for variable in seeds_of(model)],
         "metrics": [encode(_value(variable, snapshot), arrays) for variable in metrics],
     }
