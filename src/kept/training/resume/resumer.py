@@ -94,7 +94,7 @@ class Resumer:
 
 
 def _report_hidden_noise(model: keras.Model) -> list[str]:
-    """Return the operations whose random numbers a resumed run draws anew; print them, too."""
+    """Return the operations whose random numbers a resumed run draws again; print them, too."""
     if keras.backend.backend() != "tensorflow":
         return []
     found = private_fit.hidden_random_operations(model)
