@@ -11,6 +11,7 @@ import pytest
 
 import kept
 from kept.errors import SaveFailed
+from kept.training.keras_api import private_api
 from tests.training.helpers import (
     best_epoch,
     content,
@@ -33,19 +34,18 @@ def disk(monkeypatch):
     class Disk:
         full = True
 
-    real = {name: getattr(keras.Model, name) for name in ("save", "save_weights")}
-
-    def failing(name):
+    def failing(real):
         def save(model, path, *args, **options):
             if not Disk.full:
-                return real[name](model, path, *args, **options)
+                return real(model, path, *args, **options)
             Path(path).write_bytes(b"half a file")
             raise OSError(errno.ENOSPC, "No space left on device")
 
         return save
 
-    for name in real:
-        monkeypatch.setattr(keras.Model, name, failing(name))
+    writers = [(keras.Model, "save"), (keras.Model, "save_weights"), (private_api, "write_weights")]
+    for owner, name in writers:
+        monkeypatch.setattr(owner, name, failing(getattr(owner, name)))
 
     def filling(call):
         def write(fd, data, *offset):
