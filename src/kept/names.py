@@ -29,6 +29,7 @@ _UNFIT_IN_NAME = re.compile(r'[\x00-\x1f\\/:<>"|?*]')
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories of Unicode
 _MAX_PATH = 1024
 _MAX_PART = 255
+_SHORTEST = 3  # characters of an abbreviation
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,5 +249,8 @@ def _part_problem(part: str) -> str | None:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return a question that asks for the known name close to a wrong one, or nothing."""
-    close = difflib.get_close_matches(name, known, 1, 0.75)
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, 1, 0.75)
+    if not close and len(name) >= _SHORTEST:  # val_acc for val_accuracy
+        close = [one for one in names if one.startswith(name)]
     return f". Did you mean {close[0]!r}?" if close else ""

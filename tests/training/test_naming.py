@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import pytest
 
@@ -230,8 +232,9 @@ class TestGoingOn:
         self.continued(store, 0.3)
         assert self.continued(store, 0.4).versions == []
 
-    def test_a_random_id_id_is_nothing_to_go_on_with(self, store):
+    def test_a_random_id_and_another_file_start_afresh(self, store):
         self.continued(store, 0.3)
+        Path("m.keras").unlink()
         assert epochs_of(self.continued(store, 0.4).versions) == [0]
 
     def test_saving_all(self, store, model):
@@ -255,5 +258,5 @@ class TestGoingOn:
 
     def test_it_is_told(self, store, capsys):
         self.continued(store, 0.3, name="m")
-        self.continued(store, 0.4, name="m", verbose=1)
-        assert "Continuing m: best val_loss so far is 0.30000" in capsys.readouterr().out
+        self.continued(store, 0.4, name="m")
+        assert "save_best_only continues from val_loss 0.30000" in capsys.readouterr().out

@@ -1,13 +1,17 @@
 """The alias best: decided when the record is written, against the log as it is then."""
 
 import math
+import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import kept
-from kept.store.log.best import score_of
+from kept.bucket.memory import MemoryBucket
+from kept.store.log.best import becomes_best, score_of
+from kept.store.log.reader import Reader
 from kept.store.metadata import MeasuredMetadata
+from kept.store.store import Store
 from tests.helpers import finish, start
 
 SWEEP = """
@@ -119,3 +123,45 @@ def test_four_jobs_of_a_sweep_with_one_name(tmp_path):
     values = [version.metadata["value"] for version in store.versions("m")]
     assert len(values) == 48
     assert store["m:best"].metadata["value"] == min(values)
+
+
+@pytest.fixture
+def bucket():
+    return MemoryBucket()
+
+
+def log_in(store, value, monitor="val_loss"):
+    facts = {"monitor": monitor, "mode": "min", "value": value}
+    file = kept.MemoryFile("m.bin", [f"{monitor} {value}".encode()])
+    return store.log_artifact("m", file, metadata=MeasuredMetadata(facts, contends=True))
+
+
+def test_a_commit_reads_no_old_pages_however_old_the_best_is(bucket, monkeypatch):
+    store = Store(bucket)
+    for n in range(203):
+        log_in(store, float(n))
+    monkeypatch.setattr(Reader, "backwards", lambda *_, **__: pytest.fail("a page is read"))
+    log_in(store, 300.0)
+    monkeypatch.undo()
+    assert store["m:best"].index == 0
+
+
+def test_a_process_that_followed_the_log_decides_as_one_that_reads_it(bucket):
+    chance, store, other = random.Random(5), Store(bucket), Store(bucket)
+    for step in range(60):
+        log_in(store, chance.random(), chance.choice(["val_loss", "val_loss", "other"]))
+        live, deleted = store.versions("m"), store.deleted("m")
+        match chance.randrange(8):
+            case 0:
+                other.set_alias(chance.choice(live).reference, "best")
+            case 1 if len(live) > 1:
+                other.delete(chance.choice(live).reference, force=True)
+            case 2 if deleted:
+                other.undelete(chance.choice(deleted).reference)
+            case 3 if any("best" in version.aliases for version in live):
+                other.remove_alias("m", "best")
+        views = store.log("m").view(), Store(bucket).log("m").view()
+        for monitor in ("val_loss", "other"):
+            facts = {"monitor": monitor, "mode": "min", "value": chance.random()}
+            followed, read = (becomes_best(view, facts) for view in views)
+            assert followed == read, step

@@ -97,3 +97,24 @@ def test_misspelled_names_are_reported_after_the_first_batch(store, model, data,
 def test_a_misspelled_epoch_is_an_error_at_once(store):
     with pytest.raises(InvalidCheckpoint, match=r"\{epcoh\} is unknown. Did you mean 'epoch'\?"):
         kept.ModelCheckpoint("m-{epcoh}.keras", store=store)
+
+
+def test_a_resumed_version_without_a_state(best_only, model, store, data):
+    model.save("best.keras")
+    facts = {"monitor": "val_loss", "mode": "min", "value": 0.1, "epoch": 0}
+    store.log_artifact("m", "best.keras", aliases=["best"], metadata=facts)
+    before = Path("best.keras").read_bytes()
+    for is_there in (True, False):
+        callback = best_only(resume=True)
+        play([callback], losses(0.9, 0.3), model=model)
+        assert (callback.versions, callback.best) == ([], 0.1)
+        assert not is_there or Path("best.keras").read_bytes() == before
+        Path("best.keras").unlink(missing_ok=True)
+
+
+def test_an_abbreviated_metric_is_reported(store, model, data, capsys):
+    callback = kept.ModelCheckpoint("m.keras", monitor="val_acc", mode="max", store=store)
+    play([callback], [{"loss": 1.0, "accuracy": 0.5}], model=model)
+    assert "no log has the metric 'val_acc' so far. Did you mean 'val_accuracy'?" in (
+        capsys.readouterr().out
+    )

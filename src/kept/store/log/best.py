@@ -9,7 +9,8 @@ after which it puts the record, so it does not matter which process writes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import weakref
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kept.store.log.events import Event, Fault, Item
@@ -18,7 +19,7 @@ from kept.store.log.history import live
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from kept.store.log.log import View
+    from kept.store.log.log import Log, View
 
 BEST = "best"
 
@@ -68,19 +69,71 @@ def becomes_best(view: View, metadata: Mapping[str, Any]) -> bool:
     return score is not None and score.beats(_to_beat(view, score))
 
 
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """The version that has the alias, as the log was after one of its events."""
+
+    after: str  # the write_id of that event
+    index: int
+    score: Score | None
+
+
+# The last holder in each log: a commit then reads no old pages, however old the best version is.
+_holders: weakref.WeakKeyDictionary[Log, _Holder] = weakref.WeakKeyDictionary()
+
+
 def _to_beat(view: View, score: Score) -> Score | None:
     """Return the score of the best version of the same metric, None if there is none."""
-    mentions: list[Event] = []
+    known = _holders.get(view.log)
+    holder = (known and _followed(known, view.tail)) or _found(view)
+    if holder is not None:
+        _holders[view.log] = holder
+        if score.is_same_metric(holder.score):
+            return holder.score
     best: Score | None = None
-    for record in live(_noting(view.facts(), mentions), faults=[]):
+    for record in live(view.facts(), faults=[]):
         found = score_of(record.metadata)
-        if BEST in record.aliases:
-            found = _repeated(mentions, record.index) or found
-            if score.is_same_metric(found):
-                return found
         if found is not None and score.is_same_metric(found) and found.beats(best):
             best = found
     return best
+
+
+def _followed(holder: _Holder, tail: tuple[Item, ...]) -> _Holder | None:
+    """Return the holder after the events of a tail; None if only the whole log shows it."""
+    events = [item for item in tail if not isinstance(item, Fault)]
+    ids = [event["write_id"] for event in events]
+    if holder.after not in ids or len(events) < len(tail):
+        return None
+    for event in events[ids.index(holder.after) + 1 :]:
+        moves = BEST in event.get("aliases", ())
+        if event["event"] == "version" and not event.get("deleted"):
+            if moves:
+                holder = replace(holder, index=event["index"], score=score_of(event["metadata"]))
+        elif moves or _may_free_the_alias(event, holder):
+            return None
+    return replace(holder, after=ids[-1])
+
+
+def _may_free_the_alias(event: Event, holder: _Holder) -> bool:
+    """Return whether an event that does not name the alias may change who has it."""
+    match event["event"]:
+        case "delete":
+            return bool(event["index"] == holder.index)
+        case "undelete":
+            return True
+    return "lost" in event
+
+
+def _found(view: View) -> _Holder | None:
+    """Return the holder, by the log from its newest event on; None if no version has the alias."""
+    newest = view.tail[-1] if view.tail else None
+    after = "" if newest is None or isinstance(newest, Fault) else str(newest["write_id"])
+    mentions: list[Event] = []
+    for record in live(_noting(view.facts(), mentions), faults=[]):
+        if BEST in record.aliases:
+            score = _repeated(mentions, record.index) or score_of(record.metadata)
+            return _Holder(after, record.index, score)
+    return None
 
 
 def _noting(items: Iterator[Item], mentions: list[Event]) -> Iterator[Item]:

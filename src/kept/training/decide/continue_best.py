@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kept.messages import show_once
+from kept.messages import show
 from kept.training.monitor import Metric, as_text
 from kept.training.save import checkpoint_files
 
@@ -20,22 +20,31 @@ if TYPE_CHECKING:
 
 
 def continue_best(best: BestTracker, parts: Parts, artifact: str, metric: Metric) -> None:
-    """Take over an earlier best value if there is a reason, and print which of the two happened."""
+    """Take over an earlier best value if there is a reason, and print which of the two happened.
+
+    A fit that resumes a version with a state has its best value already. Without one it takes the
+    value of the file at filepath, or else of the artifact's best version.
+    """
+    is_resumed = parts.resuming.parent is not None
+    if is_resumed and not best.is_fresh:
+        return
     destination, path = parts.destination, parts.path.fixed
     has_file = path is not None and checkpoint_files.exists(path)
     files = checkpoint_files.own_files_of(path) if path is not None and has_file else {}
     value = destination.value_at(artifact, files, metric)
+    if value is None and is_resumed:
+        files, value = {}, destination.best(artifact, metric)
     if value is not None:
         if best.continue_from(Metric(metric.name, metric.mode, value)):
             what = f"of {path}" if files else "of this run"
-            show_once(
+            show(
                 f"save_best_only continues from {metric.name} {as_text(value)}, the value {what} "
                 f"({artifact})"
             )
         return
     known = destination.best(artifact, metric)
     if best.is_fresh and known is not None:
-        show_once(
+        show(
             f"save_best_only starts afresh, as a new training; the best {metric.name} of "
             f"{artifact} so far is {as_text(known)}"
         )

@@ -217,7 +217,7 @@ class Controller:
             return
         check_names(self._owner, self.parts.path, logs)
         self._mode = find_mode(self._owner, self.parts.adapter)
-        if self._owner.save_best_only and self.parts.resuming.parent is None:
+        if self._owner.save_best_only:
             metric = Metric(self._owner.monitor, self._mode)
             continue_best(self.best, self.parts, str(self.name.value), metric)
         self._forecast.check(self._schedule.epoch)
