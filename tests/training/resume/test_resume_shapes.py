@@ -9,7 +9,6 @@ from kept.training.keras_api import private_fit
 from kept.training.resume import callback_state
 from kept.training.snapshot.variables import untracked
 
-pytestmark = pytest.mark.any_framework
 STATELESS = {
     # Each has nothing that changes the training, or only what the user gave it.
     "BackupAndRestore",
