@@ -373,3 +373,25 @@ def test_one_that_arrives_late_takes_latest_from_no_later_one(s3, outbox, tmp_pa
         delivery.send()
     assert found(s3) == [(0, 1)]
     assert len(outbox.entries()) == 1
+
+
+def test_best_is_decided_when_an_entry_arrives(s3, tmp_path):
+    late, early = (
+        Delivery(kept.open_store(s3), Outbox(tmp_path / name)) for name in ("late", "early")
+    )
+
+    def put(delivery, value):
+        path = write(tmp_path / str(value) / "m.bin", b"%f" % value)
+        metadata = {"monitor": "val_loss", "mode": "min", "value": value}
+        info = {"type": "model", "aliases": [], "metadata": metadata, "contends": True}
+        delivery.add("m", {"m.bin": str(path)}, info)
+
+    for value in (0.1, 0.9):  # 0.1 is the best of all, and arrives after 0.5
+        put(late, value)
+    put(early, 0.5)
+    early.send()
+    assert kept.open_store(s3)["m:best"].index == 0
+    late.send()
+    store = kept.open_store(s3)
+    assert [v.metadata["value"] for v in store.versions("m")] == [0.5, 0.1, 0.9]
+    assert store["m:best"].index == 1
