@@ -7,6 +7,7 @@ import pytest
 
 import kept
 from kept.errors import InvalidCheckpoint
+from kept.training.destinations import earlier
 from tests.training.helpers import by_alias, epochs_of, losses, play
 
 
@@ -52,6 +53,18 @@ def test_the_file_of_a_job_that_is_not_the_best_of_its_sweep(best_only, model):
 def test_a_file_that_changed_is_no_version(best_only, model):
     play([best_only()], losses(0.2), model=model)
     Path("best.keras").write_bytes(b"another file")
+    second = best_only()
+    play([second], losses(0.9), model=model)
+    assert epochs_of(second.versions) == [0]
+
+
+def test_a_file_that_cannot_be_read_is_no_version(best_only, model, monkeypatch):
+    play([best_only()], losses(0.2), model=model)
+
+    def vanished(*_):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(earlier, "holds", vanished)
     second = best_only()
     play([second], losses(0.9), model=model)
     assert epochs_of(second.versions) == [0]

@@ -10,6 +10,7 @@ import pytest
 
 import kept
 from kept.errors import InvalidCheckpoint
+from kept.store.content.compare import holds
 from kept.store.content.packing import PACK_BELOW
 from kept.store.receipts import Receipts
 from kept.training.upkeep.local_files import LocalFiles
@@ -196,32 +197,30 @@ def test_metrics_in_the_path(model, data, store):
 
 
 def test_large_files_are_compared_as_a_whole(store, tmp_path):
-    from kept.training.upkeep import local_files
-
     content = os.urandom(3 * PACK_BELOW + 5)
     version = store.log_artifact("m", write(tmp_path / "given" / "f.keras", content))
     path = write(tmp_path / "f.keras", content)
-    held = {file.path: file for file in version.files}
-    assert local_files._is_held(held, str(path))
+    held, files = {file.path: file for file in version.files}, {"f.keras": str(path)}
+    assert holds(held, files)
     for wrong in (content[:-1] + bytes([content[-1] ^ 1]), content[:-1], content + b"x"):
         path.write_bytes(wrong)
-        assert not local_files._is_held(held, str(path))
+        assert not holds(held, files)
     path.write_bytes(content)
-    assert not local_files._is_held({}, str(path))
+    assert not holds({}, files)
+    assert not holds(held, {})
 
 
 def test_a_file_that_is_replaced_while_it_is_compared_stays(model, data, store, monkeypatch):
     from kept.training.upkeep import local_files
 
     fit(model, data, callback(store, True), epochs=2)
-    real = local_files._is_held
 
-    def replaced(held, place):
-        found = real(held, place)
-        write(Path("files/new"), b"new").rename(place)
+    def replaced(held, files):
+        found = holds(held, files)
+        write(Path("files/new"), b"new").rename(*files.values())
         return found
 
-    monkeypatch.setattr(local_files, "_is_held", replaced)
+    monkeypatch.setattr(local_files, "holds", replaced)
     fit(model, data, callback(store, 1, resume=True), epochs=3)
     assert Path("files/01.keras").read_bytes() == b"new"
 

@@ -27,12 +27,20 @@ def value_at(store: Store, artifact: str, files: Mapping[str, str], metric: Metr
     """
     for version in _candidates(store, artifact):
         value = metric.best_in(version.metadata)
-        try:
-            if value is not None and holds({f.path: f for f in version.files}, files):
-                return value
-        except Damaged:  # the version cannot be compared
-            continue
+        if value is not None and _is_of(version, files):
+            return value
     return None
+
+
+def _is_of(version: Version, files: Mapping[str, str]) -> bool:
+    try:
+        held = {file.path: file for file in version.files}
+    except Damaged:  # the version cannot be compared
+        return False
+    try:
+        return holds(held, files)
+    except OSError:  # a file was removed meanwhile, or cannot be read
+        return False
 
 
 def _candidates(store: Store, artifact: str) -> Iterator[Version]:
