@@ -23,6 +23,19 @@ def _no_service_to_inherit():
 
 
 @pytest.fixture
+def quick(monkeypatch, tmp_path):
+    """Work in an empty folder, with short pauses between attempts."""
+    from kept.sync import courier
+    from kept.sync.wandb import sender
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(courier, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(courier, "FINISH_SECONDS", 60)
+    monkeypatch.setattr(sender, "_ASK_SECONDS", 0.2)
+    monkeypatch.setattr(sender, "_PAUSES", (0.05, 0.1))
+
+
+@pytest.fixture
 def train(wandb_server, tmp_path):
     """Start a run of train.py; see Training."""
     started = []

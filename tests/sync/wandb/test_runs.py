@@ -13,22 +13,14 @@ import pytest
 import kept
 from kept.errors import NoActiveRun, Refused
 from kept.sync import courier
-from kept.sync.wandb import sdk, sender
+from kept.sync.wandb import sdk
 from kept.sync.wandb.resumed import send_left
 from kept.training.callbacks.wandb_hooks import told_apart
 from tests.sync.wandb.trainer import Trainer
 from tests.sync.wandb.training import KEPT
 
 wandb = pytest.importorskip("wandb")
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(courier, "_FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(courier, "FINISH_SECONDS", 60)
-    monkeypatch.setattr(sender, "_ASK_SECONDS", 0.2)
-    monkeypatch.setattr(sender, "_PAUSES", (0.05, 0.1))
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def test_an_exception_in_the_run_loses_nothing(wandb_server, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from kept.errors import Damaged, InvalidInput, NoActiveRun, UploadFailed
 from kept.sync import courier
 from kept.sync.outbox.outbox import Outbox
-from kept.sync.wandb import sdk, sender
+from kept.sync.wandb import sdk
 from kept.sync.wandb.ping import answers
 from kept.sync.wandb.resumed import send_left
 from kept.sync.wandb.uploads import uploads_of
@@ -20,15 +20,7 @@ from tests.helpers import write
 from tests.sync.wandb.trainer import Trainer, sync
 
 wandb = pytest.importorskip("wandb")
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(courier, "_FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(courier, "FINISH_SECONDS", 60)
-    monkeypatch.setattr(sender, "_ASK_SECONDS", 0.2)
-    monkeypatch.setattr(sender, "_PAUSES", (0.05, 0.1))
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def test_checkpoints_arrive_in_order_with_all_that_belongs_to_them(

@@ -129,6 +129,21 @@ def test_best_counts_what_has_not_arrived(model, data, s3, proxy, quick):
     assert second._controller.parts.destination.best("other", Metric("loss", "min")) is None
 
 
+def test_an_entry_that_is_sent_while_it_is_compared_ends_no_fit(
+    model, data, s3, proxy, quick, monkeypatch
+):
+    proxy.fault = lambda *_: "away"
+    options = {"monitor": "loss", "store": s3, "name": "m"}
+    model.fit(*data, epochs=1, verbose=0, callbacks=[kept.ModelCheckpoint("m.keras", **options)])
+    destination = kept.ModelCheckpoint("m.keras", **options)._controller.parts.destination
+    metric, files = Metric("loss", "min"), {"m.keras": "m.keras"}
+    [entry] = destination._delivery.left()
+    assert destination.value_at("m", files, metric) == entry.info["metadata"]["value"]
+    monkeypatch.setattr(destination._delivery, "left", lambda: [entry])
+    Outbox().confirm(entry)
+    assert destination.value_at("m", files, metric) is None
+
+
 def test_what_cannot_work_is_told_before_training(proxy, s3):
     with pytest.raises(BucketNotFound):
         kept.ModelCheckpoint("m.keras", store="s3://no-such-bucket/p", name="m")

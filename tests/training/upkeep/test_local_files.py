@@ -208,6 +208,10 @@ def test_large_files_are_compared_as_a_whole(store, tmp_path):
     path.write_bytes(content)
     assert not holds({}, files)
     assert not holds(held, {})
+    known = {}
+    assert holds(held, files, known)
+    path.write_bytes(bytes(len(content)))
+    assert holds(held, files, known), "no byte is read twice"
 
 
 def test_a_file_that_is_replaced_while_it_is_compared_stays(model, data, store, monkeypatch):

@@ -13,18 +13,33 @@ if TYPE_CHECKING:
     from kept.store.content.manifest import File
 
 
-def holds(held: Mapping[str, File], files: Mapping[str, str]) -> bool:
+Digests = dict[tuple[str, int, int], str]  # of the bytes of a file: path, offset and size
+
+
+def holds(held: Mapping[str, File], files: Mapping[str, str], known: Digests | None = None) -> bool:
     """Return whether a version holds all these files unchanged.
 
     held are the files of the version by their paths; files maps such paths to files on the disk.
+    A caller that compares the same files with many versions passes one dict as known to all calls:
+    then no byte is read twice.
     """
+    digests: Digests = {} if known is None else known
     return bool(files) and all(
-        name in held and _is_equal(path, held[name]) for name, path in files.items()
+        name in held and _is_equal(path, held[name], digests) for name, path in files.items()
     )
 
 
-def _is_equal(path: str, held: File) -> bool:
+def _is_equal(path: str, held: File, known: Digests) -> bool:
     if os.stat(path).st_size != held.size:
         return False
+    offset = 0
     with open(path, "rb") as file:
-        return all(digest(file.read(chunk.size)) == chunk.digest for chunk in held.chunks)
+        for chunk in held.chunks:
+            place = (path, offset, chunk.size)
+            if place not in known:
+                file.seek(offset)
+                known[place] = digest(file.read(chunk.size))
+            if known[place] != chunk.digest:
+                return False
+            offset += chunk.size
+    return True

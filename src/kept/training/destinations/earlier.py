@@ -12,6 +12,7 @@ from kept.store.content.compare import holds
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from kept.store.content.compare import Digests
     from kept.store.store import Store
     from kept.store.version import Version
     from kept.training.monitor import Metric
@@ -25,20 +26,21 @@ def value_at(store: Store, artifact: str, files: Mapping[str, str], metric: Metr
 
     files maps the paths in a version to files on the disk. The best version is looked at first.
     """
+    known: Digests = {}
     for version in _candidates(store, artifact):
         value = metric.best_in(version.metadata)
-        if value is not None and _is_of(version, files):
+        if value is not None and _is_of(version, files, known):
             return value
     return None
 
 
-def _is_of(version: Version, files: Mapping[str, str]) -> bool:
+def _is_of(version: Version, files: Mapping[str, str], known: Digests) -> bool:
     try:
         held = {file.path: file for file in version.files}
     except Damaged:  # the version cannot be compared
         return False
     try:
-        return holds(held, files)
+        return holds(held, files, known)
     except OSError:  # a file was removed meanwhile, or cannot be read
         return False
 

@@ -178,7 +178,10 @@ class RemoteDestination:
 
 def _holds(entry: Entry, files: Mapping[str, str]) -> bool:
     held = {file.path: file.file for file in entry.files}
-    return all(
-        name in held and filecmp.cmp(held[name], path, shallow=False)
-        for name, path in files.items()
-    )
+    try:
+        return all(
+            name in held and filecmp.cmp(held[name], path, shallow=False)
+            for name, path in files.items()
+        )
+    except OSError:  # the courier has sent the entry meanwhile
+        return False
