@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 _said: set[str] = set()
 
@@ -20,9 +21,16 @@ def show_once(text: str) -> None:
 
 
 def print_text(text: str) -> None:
-    """Print a text, or log it if the user has set Keras to log."""
+    """Print a text, or log it if the user has set Keras to log.
+
+    The line is one write, so no other thread prints into it. On a thread in the background it
+    starts a new one, because the progress bar of a fit may have left its line open.
+    """
     if _is_interactive():
-        print(text, flush=True)  # noqa: T201 - as Keras's own callbacks do
+        is_beside = threading.current_thread() is not threading.main_thread()
+        start = "\n" if is_beside and not text.startswith("\n") else ""
+        sys.stdout.write(f"{start}{text}\n")
+        sys.stdout.flush()
     else:
         import logging
 

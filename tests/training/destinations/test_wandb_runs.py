@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
+import os
 import pickle
 import threading
 
@@ -11,6 +13,7 @@ import pytest
 
 import kept
 from kept.errors import InvalidCheckpoint, NoActiveRun
+from kept.sync.outbox.outbox import Outbox
 from tests.training.helpers import losses, play
 
 wandb = pytest.importorskip("wandb")
@@ -75,3 +78,30 @@ def test_a_run_that_is_not_the_active_one(wandb_server, model):
 def test_what_is_no_run_is_refused():
     with pytest.raises(InvalidCheckpoint, match="run='r'"):
         kept.WandbModelCheckpoint("m.keras", run="r")
+
+
+def test_a_copy_that_was_not_used_ends_without_a_run(wandb_server):
+    """A rank, or an estimator that was cloned, closes it though it has no run."""
+    with wandb.init(project="p"):
+        callback = kept.WandbModelCheckpoint("m.keras")
+    rank = pickle.loads(pickle.dumps(callback))
+    rank.close()
+    assert rank.wait()
+    assert (rank.logged, rank.versions, rank.skipped) == ([], [], 0)
+    with pytest.raises(NoActiveRun):
+        rank.on_train_begin()
+
+
+@pytest.mark.parametrize("store", [None, "here"])
+def test_the_advice_about_a_full_disk_fits(wandb_server, model, monkeypatch, store):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with wandb.init(project="p"):
+        callback = kept.WandbModelCheckpoint("m.keras", store=store, on_error="warn")
+        monkeypatch.setattr(Outbox, "add", full)
+        with pytest.warns(UserWarning, match="No space left") as caught:
+            play([callback], losses(0.5), model=model)
+    [text] = [text for one in caught if "No space left" in (text := str(one.message))]
+    assert f"kept sync --outbox {os.path.abspath('kept-outbox')}" in text
+    assert ("kept gc" in text) == (store is not None)

@@ -86,13 +86,13 @@ class CheckpointHooks:
     @property
     def best(self) -> float | None:
         """The best value of the monitored metric so far; None if nothing was the best."""
-        if "_controller" not in vars(self):  # Keras's constructor reads and sets it
+        if not self._is_used:  # Keras's constructor reads and sets it
             return vars(self).get("best")
         return self._controller.best_value
 
     @best.setter
     def best(self, value: float | None) -> None:
-        if "_controller" not in vars(self):
+        if not self._is_used:
             vars(self)["best"] = value  # _controller takes it over
         else:
             self._controller.best.value = value
@@ -113,23 +113,29 @@ class CheckpointHooks:
 
         In object storage a checkpoint becomes a version when it arrives there.
         """
-        return self._controller.parts.upkeep.versions_now()
+        return self._controller.parts.upkeep.versions_now() if self._is_used else []
 
     @property
     def skipped(self) -> int:
         """How many checkpoints on_busy="skip" skipped."""
-        return self._controller.dropped
+        return self._controller.dropped if self._is_used else 0
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until every checkpoint so far is durable, for up to timeout seconds.
 
         Returns whether they are; raises SaveFailed if one could not be saved.
         """
-        return self._controller.wait(timeout)
+        return self._controller.wait(timeout) if self._is_used else True
 
     def close(self) -> None:
         """Wait as wait does, and free the memory of the snapshots."""
-        self._controller.close()
+        if self._is_used:
+            self._controller.close()
+
+    @property
+    def _is_used(self) -> bool:
+        """Whether there is a controller; a copy that was not used has none, and saved nothing."""
+        return "_controller" in vars(self)
 
     def set_model(self, model: Any) -> None:
         """Take the model that is trained; raises InvalidCheckpoint for one of another Keras."""

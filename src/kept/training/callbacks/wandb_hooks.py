@@ -19,6 +19,7 @@ class WandbHooks:
 
     options_type: type[Options] = WandbOptions
     _controller: Controller
+    _is_used: bool
 
     @property
     def logged(self) -> list[Entry]:
@@ -27,7 +28,7 @@ class WandbHooks:
         Each is in the outbox until W&B has confirmed it. After a crash, a kill or an outage the
         next run or `kept sync` uploads the rest.
         """
-        destination = self._controller.parts.destination
+        destination = self._controller.parts.destination if self._is_used else None
         return list(destination.logged) if isinstance(destination, WandbDestination) else []
 
     def on_train_begin(self, logs: Any = None) -> None:

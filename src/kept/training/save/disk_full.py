@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING
+
+from kept.sync.outbox.outbox import default_folder
+
+if TYPE_CHECKING:
+    from kept.training.destinations.base import Destination
 
 
 def is_full(error: Exception) -> bool:
@@ -10,11 +16,15 @@ def is_full(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def advice(error: Exception) -> str:
-    """Return advice about a full disk, or nothing for another error."""
-    if is_full(error):
-        return (
-            ". Free some space: `kept gc --grace 0s` removes the bytes of deleted versions and of "
-            "failed saves. Versions committed before are safe"
+def advice(error: Exception, destination: Destination) -> str:
+    """Return advice about a full disk that fits the destination, or nothing for another error."""
+    if not is_full(error):
+        return ""
+    ways, store = [], destination.store
+    if store is not None and not store.bucket.is_remote:
+        ways.append(
+            "`kept gc --grace 0s` removes the bytes of deleted versions and of failed saves"
         )
-    return ""
+    if destination.has_outbox:
+        ways.append(f"`kept sync --outbox {default_folder()}` sends, and removes, what waits there")
+    return f". Free some space: {'; '.join(ways)}. Checkpoints saved before are safe"

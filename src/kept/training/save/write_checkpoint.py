@@ -108,7 +108,8 @@ class CheckpointWriter:
                 return self._write(request, snapshot, metadata, waiting)
         except BaseException as error:  # noqa: BLE001 - the saver raises it on the training thread
             what = f"the checkpoint {request.path} could not be saved in"
-            return _failed(SaveResult(request), f"{what} {self._destination.location}", error)
+            what = f"{what} {self._destination.location}"
+            return _failed(SaveResult(request), what, error, self._destination)
 
     def _write(
         self,
@@ -162,7 +163,7 @@ class CheckpointWriter:
                 error = error or problem
         if error is not None:
             what = f"the checkpoint is committed, but {request.path} could not be saved"
-            return _failed(result, what, error)
+            return _failed(result, what, error, self._destination)
         return replace(result, file=request.path if stays else None, superseded=superseded)
 
     def _publish_with_retry(self, checkpoint: WrittenCheckpoint) -> None:
@@ -209,11 +210,14 @@ def _write_state(request: SaveRequest, snapshot: Snapshot | None, place: str) ->
     return tuple(write_state(request.state, request.model, folder, snapshot))
 
 
-def _failed(result: SaveResult, what: str, error: BaseException) -> SaveResult:
+def _failed(
+    result: SaveResult, what: str, error: BaseException, destination: Destination
+) -> SaveResult:
     """Return the result with an error that says what failed; Ctrl-C stays what it is."""
     if not isinstance(error, Exception):
         return replace(result, error=error)
-    text = f"{result.request.label}: {what}: {type(error).__name__}: {error}{advice(error)}"
+    advised = advice(error, destination)
+    text = f"{result.request.label}: {what}: {type(error).__name__}: {error}{advised}"
     failure = SaveFailed(text)
     failure.__cause__ = error
     return replace(result, error=failure)
