@@ -75,16 +75,27 @@ def test_which_formats_are_one_file():
 
 class TestOptions:
     def test_none_fits_every_format(self):
-        check_options(None, formats.KERAS)
-        check_options(None, formats.SAVED_MODEL)
+        check_options(None, formats.KERAS, "keras")
+        check_options(None, formats.SAVED_MODEL, "keras")
 
     def test_a_file_takes_none(self):
         with pytest.raises(InvalidCheckpoint, match=r"a \.keras file takes no options.*options=3"):
-            check_options(3, formats.KERAS)
+            check_options(3, formats.KERAS, "tf_keras")
 
     def test_each_format_takes_those_of_its_class(self):
         tf = pytest.importorskip("tensorflow")
-        check_options(tf.saved_model.SaveOptions(), formats.SAVED_MODEL)
-        check_options(tf.train.CheckpointOptions(), formats.TF_CHECKPOINT)
+        check_options(tf.saved_model.SaveOptions(), formats.SAVED_MODEL, "keras")
+        check_options(tf.train.CheckpointOptions(), formats.TF_CHECKPOINT, "keras")
         with pytest.raises(InvalidCheckpoint, match=r"options is a tf\.saved_model\.SaveOptions"):
-            check_options(tf.train.CheckpointOptions(), formats.SAVED_MODEL)
+            check_options(tf.train.CheckpointOptions(), formats.SAVED_MODEL, "keras")
+
+    def test_tf_keras_takes_them_for_files_too(self):
+        tf = pytest.importorskip("tensorflow")
+        model, weights = tf.saved_model.SaveOptions(), tf.train.CheckpointOptions()
+        fits = {formats.H5: model, formats.H5_WEIGHTS: weights, formats.WEIGHTS: weights}
+        for format, options in fits.items():
+            check_options(options, format, "tf_keras")
+            with pytest.raises(TypeError, match=r"options is a tf\."):
+                check_options(weights if options is model else model, format, "tf_keras")
+        with pytest.raises(InvalidCheckpoint, match="takes no options"):
+            check_options(model, formats.H5, "keras")

@@ -39,6 +39,14 @@ TF_CHECKPOINT = Format(
 )
 _TF_ENDINGS = ("", ".ckpt")  # as in the tutorials of Keras 2
 
+# tf_keras takes these for files, too, and ignores them there.
+_MODEL_OPTIONS, _WEIGHTS_OPTIONS = str(SAVED_MODEL.options), str(TF_CHECKPOINT.options)
+_IGNORED = {H5: _MODEL_OPTIONS, H5_WEIGHTS: _WEIGHTS_OPTIONS, WEIGHTS: _WEIGHTS_OPTIONS}
+
+
+class WrongOptions(InvalidCheckpoint, TypeError):
+    """Keras's argument options has another type; Keras raises a TypeError."""
+
 
 def choose_format(template: str, package: str, framework: str, *, weights_only: bool) -> Format:
     """Return the format of a filepath; raises InvalidCheckpoint, and suggests a usable format.
@@ -51,12 +59,14 @@ def choose_format(template: str, package: str, framework: str, *, weights_only: 
     return _of_model(template, ending, package, framework)
 
 
-def check_options(options: Any, format: Format) -> None:
+def check_options(options: Any, format: Format, package: str) -> None:
     """Raise InvalidCheckpoint if the format does not take the argument options."""
     if options is None:
         return
     received = f"Received: options={options!r}"
-    if format.options is None:
+    ignored = _IGNORED.get(format) if package == "tf_keras" else None
+    expected = format.options or ignored
+    if expected is None:
         raise InvalidCheckpoint(
             f"{format.noun} takes no options. A SavedModel (filepath without an ending) takes a "
             "tf.saved_model.SaveOptions, and a TensorFlow checkpoint (the same with "
@@ -64,11 +74,9 @@ def check_options(options: Any, format: Format) -> None:
         )
     import tensorflow as tf
 
-    module, name = format.options.split(".")
+    module, name = expected.split(".")
     if not isinstance(options, getattr(getattr(tf, module), name)):
-        raise InvalidCheckpoint(
-            f"For {format.noun}, options is a tf.{format.options} or None. {received}"
-        )
+        raise WrongOptions(f"For {format.noun}, options is a tf.{expected} or None. {received}")
 
 
 def _ending(template: str) -> str:

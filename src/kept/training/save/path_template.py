@@ -56,7 +56,7 @@ class PathTemplate:
         self.format = choose_format(
             self.template, adapter.package, adapter.framework, weights_only=weights_only
         )
-        check_options(options, self.format)
+        check_options(options, self.format, adapter.package)
         self._check_options(has_batch=has_batch)
         self._check_place()
 
