@@ -140,6 +140,7 @@ class TestDoubts:
             return position.doubt(fit_of("PyDatasetAdapter", py_dataset=kind()))
 
         assert doubt_of(Plain) is None
+        assert "Plain.__getitem__ draws no random numbers" in doubt_of(lambda: Plain(workers=2))
         assert "Changing.on_epoch_end does not change the batches" in doubt_of(Changing)
         assert doubt_of(WithEpochs) is None
         assert doubt_of(WithState) is None
@@ -150,13 +151,15 @@ class TestDoubts:
 
         OfTorch = type("RandomSampler", (), {"__module__": "torch.utils.data.sampler"})  # noqa: N806
 
-        def doubt_of(sampler, dataset=()):
-            loader = types.SimpleNamespace(batch_sampler=None, sampler=sampler, dataset=dataset)
+        def doubt_of(sampler, dataset=(), **options):
+            options |= {"batch_sampler": None, "sampler": sampler, "dataset": dataset}
+            loader = types.SimpleNamespace(**options)
             return position.doubt(fit_of("TorchDataLoaderAdapter", _dataloader=loader))
 
         assert "Sampler has no state except" in doubt_of(Sampler())
         assert doubt_of(OfTorch()) is None
         assert "iterable dataset" in doubt_of(OfTorch(), dataset=iter(()))
+        assert "persistent workers" in doubt_of(OfTorch(), persistent_workers=True)
 
 
 @pytest.mark.any_framework

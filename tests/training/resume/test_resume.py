@@ -375,7 +375,6 @@ def test_kept_resume_gives_a_callback_for_fit(straight):
     assert same(model, straight)
 
 
-@pytest.mark.any_framework
 def test_the_best_value_is_restored():
     first = checkpoint("old", monitor="mae", mode="min", save_best_only=True)
     fit(make(), first)
@@ -424,7 +423,6 @@ def test_a_fit_that_breaks_off_while_passing_over_leaves_a_model_that_trains():
     assert int(model.optimizer.iterations) == before + BATCHES
 
 
-@pytest.mark.any_framework
 def test_another_batch_size_begins_the_epoch_again_and_says_so(capsys):
     interrupted(9, checkpoint(save_freq=4))
     model = make(seed=2)

@@ -91,23 +91,32 @@ def _doubt_loader(fit: Fit) -> str | None:
     loader = loader_of(fit)
     sampler = getattr(loader, "batch_sampler", None) or loader.sampler
     inner = getattr(sampler, "sampler", sampler)
-    if all(type(one).__module__.startswith("torch.utils.data") for one in (sampler, inner)):
-        iterable = not hasattr(loader.dataset, "__getitem__")
-        return "the iterable dataset gives the same rows in every epoch" if iterable else None
-    return f"{type(inner).__name__} has no state except the global random generators"
+    if not all(type(one).__module__.startswith("torch.utils.data") for one in (sampler, inner)):
+        return f"{type(inner).__name__} has no state except the global random generators"
+    if not hasattr(loader.dataset, "__getitem__"):
+        return "the iterable dataset gives the same rows in every epoch"
+    if getattr(loader, "persistent_workers", False):
+        return "the persistent workers of the DataLoader draw no random numbers"
+    return None
 
 
 def _doubt_py_dataset(fit: Fit) -> str | None:
     dataset = dataset_of(fit)
-    if has_own_state(dataset) or hasattr(dataset, "set_epoch"):
+    if hasattr(dataset, "set_epoch"):
         return None
-    for name in ("on_epoch_begin", "on_epoch_end"):
-        if getattr(type(dataset), name, None) is not getattr(keras.utils.PyDataset, name, None):
-            return (
-                f"{type(dataset).__name__}.{name} does not change the batches; if it does, give "
-                "the dataset get_state() and set_state(state)"
+    name = type(dataset).__name__
+    found = []
+    for hook in ("on_epoch_begin", "on_epoch_end"):
+        own = getattr(type(dataset), hook, None) is not getattr(keras.utils.PyDataset, hook, None)
+        if own and not has_own_state(dataset):
+            found.append(
+                f"{name}.{hook} does not change the batches; if it does, give the dataset "
+                "get_state() and set_state(state)"
             )
-    return None
+            break
+    if keras.backend.backend() == "tensorflow" or getattr(dataset, "workers", 1) > 1:
+        found.append(f"{name}.__getitem__ draws no random numbers, because batches are read early")
+    return "; ".join(found) or None
 
 
 _DOUBTS: dict[str, Any] = {
