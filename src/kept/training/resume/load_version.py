@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import warnings
 import zipfile
@@ -18,7 +19,7 @@ from kept.training.resume.read_state import read_state
 from kept.training.snapshot.variables import all_optimizers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import keras
@@ -72,7 +73,7 @@ def load(found: Found, model: keras.Model) -> None:
 
     Raises CannotResume; if the version has a state, the model is then unchanged.
     """
-    if not model.built:
+    if not model.built and not model.weights:
         raise CannotResume(
             "The model is not built, so it has no variables for the weights. Build it with "
             f"model.build(input_shape) or call it on a batch first. Received: {model.name}"
@@ -176,13 +177,28 @@ def _compare(saved: list[Any], now: list[Any], problem: str) -> None:
         )
 
 
+@contextlib.contextmanager
+def _built(model: keras.Model) -> Iterator[None]:
+    """Let Keras load into a model whose parts are built, although it was never called itself.
+
+    TensorFlow trains a GAN without call() that way.
+    """
+    before = model.built
+    model.built = True
+    try:
+        yield
+    finally:
+        model.built = before
+
+
 def _load_weights(found: Found, model: keras.Model) -> None:
     """Load the checkpoint; raises CannotResume also if Keras only warns about the optimizer."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             model_file.check_weights(found.checkpoint)
-            model.load_weights(found.checkpoint)
+            with _built(model):
+                model.load_weights(found.checkpoint)
         except _NOT_LOADED as error:
             raise CannotResume(
                 f"{found.version.reference} cannot be loaded into {model.name}: {error}"
