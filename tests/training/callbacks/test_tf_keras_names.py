@@ -1,6 +1,7 @@
 """File names that tf_keras's ModelCheckpoint takes: each gives what tf_keras would write."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,9 +28,14 @@ def model():
         ("weights.{epoch:02d}", True, "weights.01.index"),
         ("run-lr0.01-{epoch}", True, "run-lr0.01-1.index"),
         ("at_10:30-{epoch}", True, "at_10:30-1.index"),
+        ("folder", True, "folder.index"),
+        ("folder/", True, "folder/.index"),
+        ("new/{epoch}/", True, "new/1/.index"),
+        (".", True, "..index"),
     ],
 )
 def test_a_name_that_tf_keras_takes(model, filepath, weights_only, written):
+    os.mkdir("folder")
     callback = kept.tf_keras.ModelCheckpoint(
         filepath, "loss", save_weights_only=weights_only, name="m"
     )
@@ -42,7 +48,24 @@ def test_a_name_that_tf_keras_takes(model, filepath, weights_only, written):
     for loaded in (other, plain):
         for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    if written.endswith(".index"):
+    if written.endswith(".index") and filepath != "new/{epoch}/":
         import tensorflow as tf
 
-        assert tf.train.latest_checkpoint(".") == "./" + written.removesuffix(".index")
+        expected = {"folder/.index": "folder/.", "..index": "./."}
+        default = os.path.join(".", written.removesuffix(".index"))
+        latest = tf.train.latest_checkpoint(os.path.dirname(written) or ".")
+        assert latest == expected.get(written, default)
+
+
+@pytest.mark.any_framework
+@pytest.mark.parametrize("filepath", ["folder", "folder/", ".", Path("folder"), "folder/."])
+def test_a_folder_that_exists(model, filepath):
+    os.mkdir("folder")
+    Path("folder/other.txt").write_text("mine")
+    store = os.path.abspath("../store")
+    callback = kept.tf_keras.ModelCheckpoint(filepath, "loss", name="m", store=store)
+    model.fit(np.ones((4, 3)), np.ones((4, 1)), verbose=0, epochs=2, callbacks=[callback])
+    assert Path("folder/other.txt").read_text() == "mine"
+    loaded = tf_keras.models.load_model(filepath)
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
+    assert len(callback.versions) == 2

@@ -75,6 +75,17 @@ def test_what_needs_less_is_seen_to_need_less(free, model, data, store):
         fit(model, data, checkpoint(store, keep_local=kept.Keep(bytes=2 * size)), epochs=8)
 
 
+def test_a_filepath_that_was_set_later_counts(free, model, data, store, tmp_path):
+    size = disk_forecast.size_of(model)
+    free(4 * size + size)  # versions of three epochs and SIGTERM, one file
+    callback = checkpoint(store)
+    callback.filepath = "m.keras"
+    silent(model, data, callback, epochs=3)
+    callback.filepath = tmp_path / "elsewhere" / "m-{epoch}.keras"
+    with pytest.warns(UserWarning, match="elsewhere"):
+        fit(model, data, callback, epochs=3)
+
+
 def test_epochs_that_are_over_bring_nothing(free, model, data, store):
     """With initial_epoch, and in a run that goes on."""
     size = disk_forecast.size_of(model)

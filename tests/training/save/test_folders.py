@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import keras
@@ -66,15 +67,25 @@ class TestSavedModel:
         assert files("m") == files(callback.versions[-1].download("out"))
         assert len({version.digest for version in callback.versions}) == 2
 
-    def test_a_folder_of_something_else_is_left_alone(self, data, own_model):
-        Path("photos").mkdir()
-        Path("photos/cat.jpg").write_bytes(b"meow")
-        with pytest.raises(InvalidCheckpoint, match=r"holds other files \(cat\.jpg\)"):
-            kept.ModelCheckpoint("photos")
-        Path("photos").rename("photos-1")
-        with pytest.raises(kept.KeptError, match="holds other files"):
-            fit(own_model, data, kept.ModelCheckpoint("photos-{epoch}", name="m"))
-        assert files("photos-1") == {"cat.jpg": b"meow"}
+    def test_the_other_files_of_a_folder_stay(self, data, own_model):
+        """As with Keras, also beside a folder that has a name of a SavedModel's."""
+        Path("photos/assets").mkdir(parents=True)
+        Path("photos/assets/cat.jpg").write_bytes(b"meow")
+        callback = kept.ModelCheckpoint("photos/", name="m", keep_local=1)
+        fit(own_model, data, callback, AtTheEnd(lambda: change(own_model)), epochs=2)
+        assert files("photos") == {
+            "assets/cat.jpg": b"meow", **files(callback.versions[-1].download("out"))
+        }  # fmt: skip
+        assert leftovers("photos") == []
+
+    def test_the_working_directory(self, data, own_model, monkeypatch):
+        Path("here").mkdir()
+        monkeypatch.chdir("here")
+        callback = kept.ModelCheckpoint(".", name="m", store="../store", save_freq=2)
+        fit(own_model, data, callback, AtTheEnd(lambda: change(own_model)))
+        assert files(".") == files(callback.versions[-1].download("../out"))
+        assert len(callback.versions) == 2
+        assert os.getcwd() == os.path.realpath("../here")
 
     def test_training_is_not_changed_by_it(self, data):
         models = [make_model(), make_model()]

@@ -95,7 +95,7 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
             initial_value_threshold=initial_value_threshold,
         )
         as_newest_keras(self, mode, initial_value_threshold)
-        self.filepath = path.template
+        self.filepath = path.given
         self._set_up(adapter, path, checked)
 
     def _make_resuming(self, options: Options, *, is_named: bool) -> Resuming:

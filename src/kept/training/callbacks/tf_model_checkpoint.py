@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from kept.training.options import Options
     from kept.training.resume.base import Resuming
 
+_UNSET = "unset.h5"  # with filepath=None; the attribute is checked by the first hook
+
 
 @documented
 class ModelCheckpoint(CheckpointHooks, tf_keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  # untyped
@@ -33,7 +35,7 @@ class ModelCheckpoint(CheckpointHooks, tf_keras.callbacks.ModelCheckpoint):  # t
         filepath: Where to save, with format options such as {epoch:02d} and {val_loss:.2f}; epoch
             and batch count from 1 there, as in Keras. It ends in .keras or .h5, or in .weights.h5
             with save_weights_only=True. Without an ending it is a SavedModel, or a TensorFlow
-            checkpoint of the weights.
+            checkpoint of the weights. None means that the attribute filepath is set before fit.
         monitor: Name of the metric that decides which checkpoint is the best.
         verbose: 0 is silent, 1 prints a line for every checkpoint.
         save_best_only: Save only checkpoints that are better by the metric than all before.
@@ -54,7 +56,7 @@ class ModelCheckpoint(CheckpointHooks, tf_keras.callbacks.ModelCheckpoint):  # t
 
     def __init__(  # noqa: PLR0913, PLR0917 - Keras's signature
         self,
-        filepath: str | os.PathLike[str],
+        filepath: str | os.PathLike[str] | None,
         monitor: str = "val_loss",
         verbose: int = 0,
         save_best_only: bool = False,  # noqa: FBT001, FBT002
@@ -70,14 +72,14 @@ class ModelCheckpoint(CheckpointHooks, tf_keras.callbacks.ModelCheckpoint):  # t
         check_save_freq(save_freq)
         adapter = TfKeras()
         path = PathTemplate(
-            filepath,
+            _UNSET if filepath is None else filepath,
             adapter,
             options,
             weights_only=save_weights_only,
             has_batch=save_freq != "epoch",
         )
         super().__init__(
-            filepath=path.template,
+            filepath=path.given,
             monitor=monitor,
             verbose=verbose,
             save_best_only=save_best_only,
@@ -87,6 +89,7 @@ class ModelCheckpoint(CheckpointHooks, tf_keras.callbacks.ModelCheckpoint):  # t
             initial_value_threshold=initial_value_threshold,
             **legacy,
         )
+        self.filepath = None if filepath is None else path.given
         self.mode = mode
         self._set_up(adapter, path, checked)
 

@@ -29,8 +29,7 @@ def continue_best(best: BestTracker, parts: Parts, artifact: str, metric: Metric
     if is_resumed and not best.is_fresh:
         return
     destination, path = parts.destination, parts.path.fixed
-    has_file = path is not None and checkpoint_files.exists(path)
-    files = checkpoint_files.own_files_of(path) if path is not None and has_file else {}
+    files = {} if path is None else checkpoint_files.own_files_of(path, parts.path.format)
     value = destination.value_at(artifact, files, metric)
     if value is None and is_resumed:
         files, value = {}, destination.best(artifact, metric)

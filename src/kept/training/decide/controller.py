@@ -62,7 +62,7 @@ class Controller:
         self._resume = path.check_resume(options.resume)
         self._schedule = SaveSchedule(owner, options.seconds_between_saves)
         self._preemption = Preemption(options.grace_seconds)
-        self._forecast = DiskForecast(owner, path.template, options, destination)
+        self._forecast = DiskForecast(owner, path, options, destination)
         self._mode: str | None = None  # "min" or "max" once the first batch has shown the metrics
         self._has_begun = False
 

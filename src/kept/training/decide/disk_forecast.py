@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kept.store.retention.keep import Keep
     from kept.training.destinations.base import Destination
     from kept.training.options import Options
+    from kept.training.save.path_template import PathTemplate
 
 _ALWAYS_KEPT = 2  # any retention keeps the newest version, and the newest one without NaN
 _ON_THE_WAY = 2  # files in the outbox if the destination keeps up: one being sent, one waiting
@@ -33,9 +34,9 @@ class DiskForecast:
     """The forecast of one fit, for one callback."""
 
     def __init__(
-        self, owner: Any, template: str, options: Options, destination: Destination
+        self, owner: Any, path: PathTemplate, options: Options, destination: Destination
     ) -> None:
-        self._owner, self._template, self._options = owner, template, options
+        self._owner, self._path, self._options = owner, path, options
         self._destination = destination
         self.begin()
 
@@ -92,12 +93,13 @@ class DiskForecast:
         if store is not None and isinstance(store.bucket, LocalBucket):
             needs[store.bucket.root] += versions
         # A path without options is one file, however many saves there are.
-        files = files_left(saves if "{" in self._template else 1, size, options)
+        template = self._path.template
+        files = files_left(saves if "{" in template else 1, size, options)
         # Files that stay at their paths are links in the outbox; others take room there.
         if self._destination.has_outbox and files < saves * size:
             files += min(saves, _ON_THE_WAY) * size
         if files:
-            needs[os.path.dirname(self._template.partition("{")[0]) or "."] += files
+            needs[os.path.dirname(template.partition("{")[0]) or "."] += files
         return needs
 
     def _advice(self) -> str:

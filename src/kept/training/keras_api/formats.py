@@ -81,7 +81,8 @@ def check_options(options: Any, format: Format, package: str) -> None:
 
 def _ending(template: str) -> str:
     """Return the ending of the file's name, without placeholders such as {val_loss:.2f}."""
-    return os.path.splitext("x" + re.sub(r"\{[^{}]*\}", "", os.path.basename(template)))[1]
+    name = re.sub(r"\{[^{}]*\}", "", os.path.basename(template))
+    return os.path.splitext("x" + name)[1] if name.strip(".") else ""
 
 
 def _of_model(template: str, ending: str, package: str, framework: str) -> Format:

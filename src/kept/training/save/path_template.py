@@ -6,8 +6,8 @@ import os
 import string
 from typing import TYPE_CHECKING, Any
 
-from kept.errors import InvalidCheckpoint, InvalidPath
-from kept.names import portable_name, suggestion
+from kept.errors import InvalidCheckpoint
+from kept.names import suggestion
 from kept.training.keras_api.formats import check_options, choose_format
 from kept.training.save import checkpoint_files
 
@@ -40,23 +40,20 @@ class PathTemplate:
         options is Keras's argument of that name. has_batch says whether each checkpoint has a
         batch number.
         """
-        self.template = without_slash(os.fspath(filepath))
-        if not isinstance(self.template, str) or not self.template:
-            raise InvalidCheckpoint(
-                f"filepath is a text or a path, and not empty. Received: filepath={filepath!r}"
-            )
+        self.given = self.template = as_text(filepath)
         if "://" in self.template:
             raise InvalidCheckpoint(
                 "filepath is a path on this machine; store says where versions are kept. "
                 f"Received: filepath={self.template!r}"
             )
-        self.template = self.template.rstrip("/") or self.template  # a folder may end in a slash
         self._adapter, self._options = adapter, options
         self.weights_only, self._has_batch = weights_only, has_batch
         self.format = choose_format(
             self.template, adapter.package, adapter.framework, weights_only=weights_only
         )
         check_options(options, self.format, adapter.package)
+        if not self.format.is_prefix:  # w/ is a prefix without a name in the folder w
+            self.template = self.template.rstrip("/") or self.template
         self._check_options(has_batch=has_batch)
         self._check_place()
 
@@ -65,14 +62,10 @@ class PathTemplate:
 
         Reads filepath, save_weights_only and save_freq. Raises InvalidCheckpoint.
         """
-        filepath, weights_only = without_slash(callback.filepath), bool(callback.save_weights_only)
+        filepath, weights_only = as_text(callback.filepath), bool(callback.save_weights_only)
         has_batch = callback.save_freq != "epoch"
-        path = filepath.rstrip("/") if isinstance(filepath, str) else filepath
-        if (path, weights_only, has_batch) == (
-            self.template,
-            self.weights_only,
-            self._has_batch,
-        ):
+        before = (self.given, self.weights_only, self._has_batch)
+        if (filepath, weights_only, has_batch) == before:
             return None
         return PathTemplate(
             filepath,
@@ -105,7 +98,7 @@ class PathTemplate:
     def name_metadata(self, path: str) -> dict[str, str]:
         """Return what the metadata say about a file that has another name in its version."""
         name = os.path.basename(path)
-        if portable_name(name) == name:
+        if self.format.is_folder or checkpoint_files.stored_name(path) == name:
             return {}
         return {"file_name": os.fsencode(name).decode(errors="backslashreplace")}
 
@@ -187,20 +180,17 @@ class PathTemplate:
         return text
 
     def _check_place(self) -> None:
-        name = os.path.basename(self._example())
-        if len(os.fsencode(name)) > _MOST_BYTES or not name.strip(".") or "\0" in name:
-            raise self._bad(f"a file's name has 1 to {_MOST_BYTES} bytes, and not only dots")
+        name, is_file = os.path.basename(self._example()), self.format.is_file
+        if len(os.fsencode(name)) > _MOST_BYTES or "\0" in name:
+            raise self._bad(f"a file's name has 1 to {_MOST_BYTES} bytes")
         if os.path.isfile(self.template) and not os.access(self.template, os.W_OK):
             raise self._bad("the file there is read-only")
-        if os.path.isdir(self.template):
-            if not self.format.is_folder:
-                raise self._bad("it is a folder; name a file in it")
-            try:
-                checkpoint_files.check_replaceable(self.template)
-            except InvalidPath as error:
-                raise self._bad(str(error)) from None
+        if is_file and os.path.isdir(self.template):
+            raise self._bad("it is a folder; name a file in it")
         # The x stands for the first format option, in the name of a file or a folder.
         folder = os.path.dirname(os.path.abspath(self.template.partition("{")[0] + "x"))
+        if self.format.is_folder and os.path.isdir(self.template):
+            folder = self.template
         while not os.path.exists(folder):
             folder = os.path.dirname(folder)
         if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
@@ -212,9 +202,14 @@ class PathTemplate:
         )
 
 
-def without_slash(filepath: Any) -> Any:
-    """Return a path without the slash at its end, which names the same folder."""
-    return (filepath.rstrip("/") or filepath) if isinstance(filepath, str) else filepath
+def as_text(filepath: Any) -> str:
+    """Return the argument filepath as a text; raises InvalidCheckpoint for what is no path."""
+    text = os.fspath(filepath) if isinstance(filepath, os.PathLike) else filepath
+    if not isinstance(text, str) or not text:
+        raise InvalidCheckpoint(
+            f"filepath is a text or a path, and not empty. Received: filepath={filepath!r}"
+        )
+    return text
 
 
 def _is_misspelled(name: str) -> bool:

@@ -10,8 +10,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from kept.bucket.file_io import sync_folder, write_file
-from kept.names import portable_name
+from kept.bucket.file_io import write_file
 from kept.training.save import checkpoint_files
 from kept.workspace import workspace
 
@@ -19,21 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kept.store.content.file_source import MemoryFile
+    from kept.training.keras_api.formats import Format
 
 
 @contextlib.contextmanager
-def workspace_beside(path: str) -> Iterator[str]:
+def workspace_beside(path: str, format: Format) -> Iterator[str]:
     """Yield a path to write to, in a new folder beside path.
 
     Its name is the one that the file has in a version: that of path, as every system can hold it.
     The folder and what remains in it are removed at the end, or by a later process if this one is
     killed.
     """
-    name, path = os.path.basename(path), os.path.realpath(path)
-    folder = os.path.dirname(path)
+    folder = checkpoint_files.place_for(path, format)
     os.makedirs(folder, exist_ok=True)
     with workspace(folder) as place:
-        yield os.path.join(place, portable_name(name))
+        yield os.path.join(place, checkpoint_files.stored_name(path))
 
 
 def bring_to_disk(file: MemoryFile | str, place: str) -> None:
@@ -51,4 +50,3 @@ def publish(file: MemoryFile | str, place: str, path: str) -> None:
     """
     bring_to_disk(file, place)
     checkpoint_files.move(place, path)
-    sync_folder(os.path.dirname(os.path.realpath(path)))

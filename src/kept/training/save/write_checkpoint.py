@@ -119,7 +119,7 @@ class CheckpointWriter:
         waiting: Collection[SaveRequest],
     ) -> SaveResult:
         """Save it once; raises an error that comes before the commit."""
-        with workspace_beside(request.path) as place:
+        with workspace_beside(request.path, self._path.format) as place:
             file = self._write_file(request, snapshot, place)
             try:
                 state = _write_state(request, snapshot, place)

@@ -2,7 +2,8 @@
 
 Invariant: a file is removed only if its version is committed (in object storage: has arrived), no
 rule keeps it, and it is the file of that version: as this process published it, or compared byte by
-byte. The log and filepath say which file belongs to a version, so a resumed run decides alike.
+byte. A folder is always compared, because it may hold other files. The log and filepath say which
+file belongs to a version, so a resumed run decides alike.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class LocalFiles:
 
     def published(self, place: str, version: Version) -> None:
         """Note that the file at a place is that of a committed version."""
-        self._own[place] = (version.index, _fingerprint(place))
+        files = checkpoint_files.own_files_of(place, self._path.format)
+        self._own[place] = (version.index, _fingerprint(files))
 
     def tidy(self, store: Store, name: str) -> None:
         """Remove the files of an artifact that the rule does not keep; raises OSError, KeptError.
@@ -64,7 +66,7 @@ class LocalFiles:
             for decision in decisions:
                 record, place = decision.record, places[decision.record.index]
                 own = self._own.get(place)
-                if not checkpoint_files.exists(place):
+                if not checkpoint_files.exists(place, self._path.format):
                     continue  # another thread has removed it meanwhile
                 if not decision.keep:
                     self._remove(store.bucket, name, record, place)
@@ -92,17 +94,16 @@ class LocalFiles:
             place = self._path.fill(metadata["epoch"], metadata["batch"], metrics)
         except (InvalidCheckpoint, LookupError, TypeError, AttributeError):
             return None  # no callback made this version
-        return place if checkpoint_files.exists(place) else None
+        return place if checkpoint_files.exists(place, self._path.format) else None
 
     def _remove(self, bucket: Bucket, name: str, record: VersionRecord, place: str) -> None:
-        found = _fingerprint(place)
-        is_own = self._own.get(place) == (record.index, found)
-        if not is_own and not holds(
-            self._files(bucket, name, record), checkpoint_files.own_files_of(place)
-        ):
+        files = checkpoint_files.own_files_of(place, self._path.format)
+        found = _fingerprint(files)
+        is_own = self._own.get(place) == (record.index, found) and not self._path.format.is_folder
+        if not is_own and not holds(self._files(bucket, name, record), files):
             return
-        if _fingerprint(place) == found:  # unchanged since it was compared
-            checkpoint_files.remove(place)
+        if _fingerprint(files) == found:  # unchanged since it was compared
+            checkpoint_files.remove(place, self._path.format)
         self._own.pop(place, None)
         self._held.pop((name, record.index), None)
 
@@ -122,10 +123,9 @@ class _FileSizes:
         return {str(record.index): record.size}
 
 
-def _fingerprint(place: str) -> Fingerprint:
+def _fingerprint(files: Mapping[str, str]) -> Fingerprint:
     """Return what changes when a file of a checkpoint is written again."""
-    files = sorted(checkpoint_files.own_files_of(place).values())
-    found = ((file, os.stat(file)) for file in files)
+    found = ((file, os.stat(file)) for file in sorted(files.values()))
     return tuple((file, s.st_ino, s.st_size, s.st_mtime_ns) for file, s in found)
 
 
