@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from kept.store.log.best import is_better, score_of
 from kept.store.metadata import check_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from kept.store.store import Store
 
@@ -31,6 +32,7 @@ class Metric:
     name: str
     mode: str | None  # "min" or "max"; None until the first batch has shown the metrics
     value: float | None = None  # None for a save that the metric does not decide
+    op: Callable[[float, float], Any] | None = None  # Keras's attribute monitor_op, if it is set
 
     def is_better_than(self, best: float | None) -> bool:
         """Return whether the value beats best.
@@ -38,7 +40,9 @@ class Metric:
         NaN and infinities never do. Keras's callback keeps a NaN of the first epoch as the best
         value, so it saves nothing after that epoch.
         """
-        return is_better(self.value, best, self.mode)
+        if self.op is None or self.value is None or best is None or math.isnan(best):
+            return is_better(self.value, best, self.mode)
+        return math.isfinite(self.value) and bool(self.op(self.value, best))
 
     def best_in(self, metadata: Mapping[str, Any]) -> float | None:
         """Return the value in a version's metadata, or None if another metric decided it."""

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 
 import kept
@@ -148,3 +149,19 @@ class TestSetLater:
             setattr(callback, name, value)
             play([callback], losses(0.5, 0.4, 0.6), model=model)
             assert [v.metadata["epoch"] for v in callback.versions] == [0, 2], name
+
+    @pytest.mark.parametrize(
+        ("op", "saved"),
+        [
+            (np.less, [0, 3]),
+            (lambda new, best: new <= best, [0, 1, 3]),
+            (lambda new, best: new < best - 0.2, [0]),
+            (lambda new, best: np.array([new < best + 1]), [0, 1, 2, 3]),
+        ],
+    )
+    def test_the_function_monitor_op_decides_as_in_keras(self, model, op, saved):
+        callback = kept.ModelCheckpoint("a.keras", name="m", save_best_only=True)
+        callback.monitor_op = op
+        play([callback], losses(0.5, 0.5, 0.6, 0.4, float("nan")), model=model)
+        assert [v.metadata["epoch"] for v in callback.versions] == saved
+        assert callback.best == (0.5 if saved == [0] else 0.4)

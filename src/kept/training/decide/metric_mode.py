@@ -55,7 +55,8 @@ def check_names(callback: Any, path: PathTemplate, logs: Mapping[str, Any]) -> N
 
 def monitored(callback: Any, mode: str | None, logs: Mapping[str, Any]) -> Metric:
     """Return the callback's metric in the logs."""
-    return Metric(callback.monitor, mode, scalar(logs.get(callback.monitor)))
+    op = getattr(callback, "monitor_op", None)
+    return Metric(callback.monitor, mode, scalar(logs.get(callback.monitor)), op)
 
 
 def saves_unmeasured(
