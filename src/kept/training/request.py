@@ -35,6 +35,7 @@ class SaveRequest:
     contends: bool = False  # whether its metric may make the version the artifact's best one
     state: State | None = None  # of the run, for resuming
     publish: bool = True  # whether the file appears at path
+    history_step: int | None = None  # of the run of W&B
 
     def with_metadata(self, more: Mapping[str, Any]) -> SaveRequest:
         """Return the request with more metadata."""

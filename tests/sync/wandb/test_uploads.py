@@ -12,7 +12,7 @@ import pytest
 from kept.errors import Damaged, InvalidInput, NoActiveRun, UploadFailed
 from kept.sync import courier
 from kept.sync.outbox.outbox import Outbox
-from kept.sync.wandb import sdk
+from kept.sync.wandb import sdk, server
 from kept.sync.wandb.ping import answers
 from kept.sync.wandb.resumed import send_left
 from kept.sync.wandb.uploads import uploads_of
@@ -146,18 +146,18 @@ def test_committed_and_not_confirmed_is_not_sent_again(wandb_server, tmp_path, m
 def test_a_server_that_does_not_answer_is_not_taken_for_an_empty_one(wandb_server, tmp_path):
     trainer = Trainer(tmp_path)
     place = sdk.place_of(trainer.run)
-    assert sdk.known(place, trainer.name, "model") == set()
-    assert sdk.best(place, trainer.name) is None
+    assert server.known(place, trainer.name, "model") == set()
+    assert server.best(place, trainer.name) is None
     trainer.save(b"0", aliases=["best"], metadata={"epoch": 7})
     trainer.uploads.finish()
-    assert len(sdk.known(place, trainer.name, "model")) == 1
-    assert sdk.known(place, "another", "model") == set()
-    assert sdk.best(place, trainer.name)["epoch"] == 7
+    assert len(server.known(place, trainer.name, "model")) == 1
+    assert server.known(place, "another", "model") == set()
+    assert server.best(place, trainer.name)["epoch"] == 7
     wandb_server.faults.fault = lambda name: "403" if name == "project" else None
     with pytest.raises(UploadFailed):
-        sdk.known(place, trainer.name, "model")
+        server.known(place, trainer.name, "model")
     with pytest.raises(UploadFailed):
-        sdk.best(place, trainer.name)
+        server.best(place, trainer.name)
 
 
 def test_the_same_bytes_again(wandb_server, tmp_path):

@@ -9,11 +9,13 @@ import os
 import pickle
 import threading
 
+import keras
 import pytest
 
 import kept
 from kept.errors import InvalidCheckpoint, NoActiveRun
 from kept.sync.outbox.outbox import Outbox
+from kept.sync.wandb.resumed import send_left
 from tests.training.helpers import losses, play
 
 wandb = pytest.importorskip("wandb")
@@ -105,3 +107,25 @@ def test_the_advice_about_a_full_disk_fits(wandb_server, model, monkeypatch, sto
     [text] = [text for one in caught if "No space left" in (text := str(one.message))]
     assert f"kept sync --outbox {os.path.abspath('kept-outbox')}" in text
     assert ("kept gc" in text) == (store is not None)
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_history_step_is_that_of_the_save(wandb_server, model, mode):
+    """Uploads come later, when the run has logged more; after kept sync the run has ended."""
+    gate = threading.Event()
+    wandb_server.faults.fault = lambda call: call == "createArtifact" and gate.wait(60) and None
+
+    def log(epoch, _):
+        for n in range(epoch + 1):
+            run.log({"a": n})
+
+    with wandb.init(project="p", mode=mode) as run:
+        callback = kept.WandbModelCheckpoint("m-{epoch}.keras")
+        before, after = (keras.callbacks.LambdaCallback(on_epoch_end=log) for _ in range(2))
+        late = keras.callbacks.LambdaCallback(on_train_end=lambda _: gate.set())
+        play([late, before, callback, after], losses(0.5, 0.4), model=model)
+    outbox = Outbox()
+    for destination in {entry.destination for entry in outbox.entries()}:
+        assert list(send_left(outbox, destination))
+    versions = wandb_server.versions(f"run_{run.id}_model")
+    assert [version.history_step for version in versions] == [1, 4]

@@ -165,6 +165,7 @@ def _check_upload(info: Json) -> None:
     _expect(type(references) is dict, "references")
     _expect(all(type(uri) is str for uri in references.values()), "references")
     _expect(type(info["ttl_seconds"]) in (int, float, type(None)), "ttl_seconds")
+    _expect(type(info.get("history_step")) in (int, type(None)), "history_step")
     _expect({"base_url", "entity", "project", "run"} <= set(info["run"]), "run")
 
 

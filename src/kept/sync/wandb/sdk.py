@@ -16,8 +16,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import threading
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -31,10 +29,7 @@ if TYPE_CHECKING:
     from kept.sync.outbox.entry import Entry
 
 _OLDEST = "0.19.11"  # the oldest tested version; pyproject.toml requires it, too
-_BEST_SECONDS = 20.0  # how long best waits: the SDK retries without a limit
-_WRITE_ID = "write_id"  # in the metadata of a version
-# The SDK's texts for a missing artifact; it has no error class for that.
-_NOT_FOUND = re.compile(r"not found in|Unable to parse 'Artifacts' response")
+WRITE_ID = "write_id"  # in the metadata of a version
 # After all retries; or an HTTP status about the server, the account (also its quota) or the rate.
 _MAY_PASS = re.compile(
     r"giving up after \d+ attempt|(HTTP|error|status:?) (401|402|403|407|408|429|5\d\d)\b"
@@ -114,6 +109,31 @@ def place_of(run: Any) -> Place | None:
     return Place(base_url, run.entity or "", run.project or "uncategorized", str(run.id))
 
 
+def step_of(run: Any) -> int | None:
+    """Return the step that a run is at, None if it has none: then it ended or is shared.
+
+    It asks the service of the SDK on this machine, which takes about a millisecond.
+    """
+    if run.disabled or getattr(run, "_is_finished", False):  # the SDK would wait for 30 s
+        return None
+    try:
+        return int(run.step)
+    except Exception:  # noqa: BLE001 - with mode="shared", or if the service does not answer
+        return None
+
+
+def _at_step(run: Any, step: int | None) -> Any:
+    """Return the run, or a view of it that is at another step, which an artifact gets.
+
+    The view shares the state of the run. log_artifact reads the step from the attribute.
+    """
+    if step is None:
+        return run
+    view: Any = object.__new__(type("RunAtStep", (type(run),), {"step": property(lambda _: step)}))
+    view.__dict__ = run.__dict__
+    return view
+
+
 def note_use(run: Any) -> None:
     """Note in the run's telemetry, as W&B's callback does, that it has a checkpoint callback."""
     from wandb.sdk.lib import telemetry
@@ -134,7 +154,7 @@ def log(run: Any, entry: Entry, aliases: list[str], *, is_overtaken: bool = Fals
 
     It hashes the files and blocks without a limit, so the training thread must not call it. Raises
     RunEnded, Refused for an entry that the SDK does not accept, or what wandb raises otherwise. In
-    the last case the server may have the version or not, see known.
+    the last case the server may have the version or not, see server.known.
     """
     with _same_latest(run, entry) if is_overtaken else contextlib.nullcontext():
         _log(run, entry, aliases)
@@ -143,7 +163,7 @@ def log(run: Any, entry: Entry, aliases: list[str], *, is_overtaken: bool = Fals
 def _log(run: Any, entry: Entry, aliases: list[str]) -> None:
     try:
         artifact = _artifact(entry)
-        run.log_artifact(artifact, aliases=aliases)
+        _at_step(run, entry.info.get("history_step")).log_artifact(artifact, aliases=aliases)
     except package().errors.UsageError as error:
         raise RunEnded(str(error)) from None
     except (ValueError, TypeError) as error:  # a name, a type, metadata: not sent
@@ -179,7 +199,7 @@ def _artifact(entry: Entry) -> Any:
         entry.artifact,
         type=info["type"],
         description=info["description"],
-        metadata=info["metadata"] | {_WRITE_ID: entry.write_id},
+        metadata=info["metadata"] | {WRITE_ID: entry.write_id},
     )
     for file in entry.files:
         artifact.add_file(file.file, name=file.path, policy="immutable", skip_cache=True)
@@ -188,62 +208,6 @@ def _artifact(entry: Entry) -> Any:
     if info["ttl_seconds"] is not None:
         artifact.ttl = timedelta(seconds=info["ttl_seconds"])
     return artifact
-
-
-def known(place: Place, artifact: str, type: str) -> set[str]:
-    """Return the write_ids of the versions that the server has of an artifact.
-
-    Raises UploadFailed if the server does not answer. Api.artifact_collection_exists would return
-    False then, and kept would send the versions a second time.
-    """
-    with upload_failed():
-        api = package().Api(overrides={"base_url": place.base_url})
-        try:
-            found = [
-                version.metadata for version in api.artifacts(type, _path(api, place, artifact))
-            ]
-        except ValueError as error:
-            if _NOT_FOUND.search(str(error)):
-                return set()
-            raise
-    return {metadata[_WRITE_ID] for metadata in found if _WRITE_ID in metadata}
-
-
-def best(place: Place, artifact: str) -> dict[str, Any] | None:
-    """Return the metadata of the version that has the alias best, None if none has it.
-
-    Raises UploadFailed if the server does not answer within 20 s.
-    """
-    answer: Future[dict[str, Any] | None] = Future()
-    question = threading.Thread(
-        target=_answer_best, args=(answer, place, artifact), name="kept-wandb", daemon=True
-    )
-    with upload_failed():
-        package()  # raises InvalidInput here, not in the thread
-        question.start()
-        return answer.result(_BEST_SECONDS)
-
-
-def _answer_best(answer: Future[dict[str, Any] | None], place: Place, artifact: str) -> None:
-    try:
-        answer.set_result(_best(place, artifact))
-    except BaseException as error:  # noqa: BLE001 - raised by result
-        answer.set_exception(error)
-
-
-def _best(place: Place, artifact: str) -> dict[str, Any] | None:
-    wandb = package()
-    api = wandb.Api(overrides={"base_url": place.base_url})
-    try:
-        return dict(api.artifact(f"{_path(api, place, artifact)}:best").metadata)
-    except (ValueError, wandb.errors.CommError) as error:
-        if _NOT_FOUND.search(str(error)):
-            return None
-        raise
-
-
-def _path(api: Any, place: Place, artifact: str) -> str:
-    return f"{place.entity or api.default_entity}/{place.project}/{artifact}"
 
 
 def _settle_aliases(artifact: Any, aliases: list[str]) -> None:

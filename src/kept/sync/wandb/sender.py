@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kept.errors import Damaged, KeptError, Refused, RunEnded, Unreachable, UploadFailed
 from kept.sync.outbox.rejected import aliases_of, is_overtaken, note_later, reject
-from kept.sync.wandb import sdk
+from kept.sync.wandb import sdk, server
 from kept.sync.wandb.ping import answers
 from kept.sync.wandb.sdk import Place
 
@@ -98,7 +98,7 @@ class Sender:
                 return
             entry.check()
             self._new.discard(entry.write_id)
-            self._attempt = _Attempt(self._run, entry)
+            self._attempt = _Attempt(self._run, self.place, entry)
         # An attempt continues inside wandb whatever happens here. So it must end before the next.
         while not self._attempt.wait(_ASK_SECONDS):
             if self._has_ended:
@@ -123,7 +123,7 @@ class Sender:
             return False
         if entry.artifact not in self._known:
             type = entry.info["type"]
-            self._known[entry.artifact] = sdk.known(self.place, entry.artifact, type)
+            self._known[entry.artifact] = server.known(self.place, entry.artifact, type)
         return entry.write_id in self._known[entry.artifact]
 
 
@@ -134,8 +134,8 @@ class _GivenUp(Exception):
 class _Attempt:
     """One call of sdk.log, in a thread, because it cannot be interrupted."""
 
-    def __init__(self, run: Any, entry: Entry) -> None:
-        self.entry = entry
+    def __init__(self, run: Any, place: Place, entry: Entry) -> None:
+        self.entry, self._place = entry, place
         self.error: BaseException | None = None
         self._run = run
         self._over = threading.Event()
@@ -147,7 +147,8 @@ class _Attempt:
     def _log(self) -> None:
         try:
             aliases, late = aliases_of(self.entry), is_overtaken(self.entry)
-            sdk.log(self._run, self.entry, aliases, is_overtaken=late)
+            with server.best_kept(self._place, self.entry, aliases) as own:
+                sdk.log(self._run, self.entry, own, is_overtaken=late)
         except BaseException as error:  # noqa: BLE001 - raised by send
             self.error = error
         finally:

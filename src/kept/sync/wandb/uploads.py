@@ -12,7 +12,7 @@ import os
 import threading
 import weakref
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from kept.errors import RunEnded, UploadFailed
 from kept.messages import show
@@ -20,7 +20,7 @@ from kept.store.metadata import check_metadata
 from kept.sync.courier import EXIT_SECONDS, Courier, Words
 from kept.sync.outbox.outbox import Outbox
 from kept.sync.outbox.rejected import rejection_of
-from kept.sync.wandb import sdk
+from kept.sync.wandb import sdk, server
 from kept.sync.wandb.sender import Sender
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class UploadInfo:
     description: str | None = None
     ttl: timedelta | None = None
     references: Mapping[str, str] = field(default_factory=dict)  # path in the version -> URI
+    history_step: int | None = None  # the run's step at the save; None: that of the upload
 
     def as_json(self, place: Place) -> dict[str, Json]:
         """Return the info of an entry of the outbox, for a run."""
@@ -58,6 +59,7 @@ class UploadInfo:
             "description": self.description,
             "ttl_seconds": self.ttl and round(self.ttl.total_seconds()),
             "references": dict(self.references),
+            "history_step": self.history_step,
             "run": place.as_json(),
         }
 
@@ -72,6 +74,13 @@ class _UploadWords(Words):
     def left(self) -> str:
         """See Words."""
         return self.uploads.left_text()
+
+
+class Waits(Protocol):
+    """Writes checkpoints on another thread."""
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until all of them are written, for up to timeout seconds; raise what failed."""
 
 
 class WandbUploads:
@@ -91,7 +100,7 @@ class WandbUploads:
         self._claiming = threading.Lock()
         self._has_ended = False
         self._is_unreported = False  # whether entries were added since the last report
-        self._writers: list[weakref.WeakMethod[Callable[[float], Any]]] = []
+        self._writers: weakref.WeakSet[Waits] = weakref.WeakSet()
         label = place.label if place else "disabled"
         self._destination = f"the W&B run {label}"
         self._later = f"to send it: kept sync --outbox {self._outbox.folder}"
@@ -101,19 +110,18 @@ class WandbUploads:
             sdk.note_use(run)
             sdk.before_end(run, _calling(self._before_end))
 
-    def wait_for(self, writer: Callable[[float], Any]) -> None:
-        """Before the run ends, call a method that waits for checkpoints, for some seconds."""
-        self._writers.append(weakref.WeakMethod(writer))
+    def wait_for(self, writer: Waits) -> None:
+        """Before the run ends, wait for the checkpoints of a writer, for some seconds."""
+        self._writers.add(writer)
 
     def _before_end(self) -> None:
         """Send what is left while the run still takes it, for a bounded time; report the rest.
 
         This matters if an exception ends the run: no callback is called then.
         """
-        for reference in self._writers:
+        for writer in [*self._writers]:
             with contextlib.suppress(Exception):  # the fit has ended, and its errors are known
-                if writer := reference():
-                    writer(EXIT_SECONDS)
+                writer.wait(EXIT_SECONDS)
         if self._courier.pending or (self._is_unreported and self._left()):
             self.finish()
         with self._claiming:
@@ -168,7 +176,7 @@ class WandbUploads:
             left = [e for e in self._left() if e.artifact == artifact]
             found = [e.info["metadata"] for e in left if _BEST in e.info["aliases"]]
             if not found and self._run.resumed and not self._offline:
-                found = [sdk.best(self._sender.place, artifact)]
+                found = [server.best(self._sender.place, artifact)]
             if not found or found[-1] is None:
                 return None
             self._best[artifact] = found[-1]

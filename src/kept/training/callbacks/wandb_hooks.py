@@ -36,7 +36,7 @@ class WandbHooks:
         super().on_train_begin(logs)  # type: ignore[misc]  # the next base
         destination = self._controller.parts.destination
         if isinstance(destination, WandbDestination):
-            destination.wait_for(self._controller.wait)
+            destination.wait_for(self._controller)
 
     def _open_destination(self, options: Any, arrivals: Arrivals) -> Destination:
         return WandbDestination(options, arrivals)

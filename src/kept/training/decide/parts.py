@@ -63,6 +63,7 @@ class Parts:
             label=moment.label,
             started=moment.started,
             state=self._state(moment),
+            history_step=self.destination.history_step(),
         )
 
     def _state(self, moment: Moment) -> State | None:

@@ -76,6 +76,9 @@ class Destination(Protocol):
     def begin(self, artifact: str) -> None:
         """Find out whether the artifact can be written; for on_train_begin."""
 
+    def history_step(self) -> int | None:
+        """Return the step of the run of W&B; on the training thread, at a save. None elsewhere."""
+
     def submit(self, checkpoint: Checkpoint) -> Submitted:
         """Commit a checkpoint as a version, or put it into the outbox; durable on return."""
 

@@ -109,6 +109,10 @@ class RemoteDestination:
         if is_late:
             raise Unreachable(f"{self.location} has not answered for {_PATIENCE:.0f} s.")
 
+    def history_step(self) -> int | None:
+        """See Destination."""
+        return None
+
     def submit(self, checkpoint: Checkpoint) -> Submitted:
         """Put the checkpoint into the outbox, durably, and have the courier send it."""
         request = checkpoint.request

@@ -46,6 +46,10 @@ class StoreDestination:
         self.store.create()
         self._mirrors.begin(artifact)
 
+    def history_step(self) -> int | None:
+        """See Destination."""
+        return None
+
     def submit(self, checkpoint: Checkpoint) -> Submitted:
         """See Destination."""
         request = checkpoint.request

@@ -14,7 +14,7 @@ from kept.errors import InvalidCheckpoint, UploadFailed
 from kept.messages import show
 from kept.store.content.manifest import manifest_key
 from kept.store.log.best import BEST, score_of
-from kept.sync.wandb.sdk import active_run, check_run, place_of
+from kept.sync.wandb.sdk import active_run, check_run, place_of, step_of
 from kept.sync.wandb.uploads import UploadInfo, uploads_of
 from kept.training.destinations.base import Submitted
 from kept.training.destinations.open import open_destination
@@ -22,13 +22,14 @@ from kept.training.destinations.store import StoreDestination
 from kept.training.naming import artifact_name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from datetime import timedelta
 
     from kept.store.store import Store
     from kept.store.version import Version
     from kept.sync.outbox.deliver import Arrivals
     from kept.sync.outbox.entry import Entry
+    from kept.sync.wandb.uploads import Waits
     from kept.training.destinations.base import Checkpoint, Destination
     from kept.training.monitor import Metric
     from kept.training.options import WandbOptions
@@ -80,8 +81,8 @@ class WandbDestination:
             self._bind(run)
         return artifact_name_of(str(run.id))
 
-    def wait_for(self, writer: Callable[[float], Any]) -> None:
-        """Before the run ends, wait for the checkpoints of a writer; see WandbUploads."""
+    def wait_for(self, writer: Waits) -> None:
+        """See WandbUploads."""
         self._uploads.wait_for(writer)
 
     def begin(self, artifact: str) -> None:
@@ -90,6 +91,10 @@ class WandbDestination:
             self._stored.begin(artifact)
         self._best = self._best_of(artifact)
         self._uploads.begin()
+
+    def history_step(self) -> int | None:
+        """See Destination."""
+        return step_of(self._run)
 
     def submit(self, checkpoint: Checkpoint) -> Submitted:
         """Commit a version to the store, if there is one, and put the checkpoint into the outbox.
@@ -133,6 +138,7 @@ class WandbDestination:
             metadata=metadata.complete(None) if version is None else self._metadata(version),
             ttl=self._ttl,
             references=self._references(version),
+            history_step=request.history_step,
         )
         files = {} if self._by_reference else checkpoint.on_disk()
         lasting = os.path.dirname(os.path.abspath(request.path))
