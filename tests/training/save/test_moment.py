@@ -15,6 +15,7 @@ import pytest
 from keras import layers
 
 import kept
+from kept.errors import SaveFailed
 from kept.training.keras_api import private_api
 from tests.training.helpers import AtTheEnd, LiveSave, content, content_of, play
 
@@ -128,33 +129,74 @@ def test_weights_alone_are_of_the_moment(gate, tmp_path):
         assert content_of(version, tmp_path / "kept") == content(path)
 
 
-def test_what_has_not_changed_is_not_serialized_again(gate, tmp_path, monkeypatch):
+@pytest.fixture
+def serialized(monkeypatch):
+    """The models whose whole configuration was serialized, one for each time."""
     real, calls = private_api.serialize_config, []
     monkeypatch.setattr(
         private_api, "serialize_config", lambda model: calls.append(model) or real(model)
     )
-    model = keras.Sequential([keras.Input((4,)), layers.Dropout(0.5), layers.Dense(1)])
-    model.compile("adam", "mse")
-    model.optimizer.build(model.trainable_variables)
-    saved(gate, tmp_path, lambda *_: None, ".keras", model)
-    assert len(calls) == 1
+    return calls
 
 
-def test_a_fit_alone_is_no_change(gate, tmp_path, monkeypatch):
-    """What a fit changes in every step is not what Keras serializes."""
-    real, calls = private_api.serialize_config, []
-    monkeypatch.setattr(
-        private_api, "serialize_config", lambda model: calls.append(model) or real(model)
-    )
+def plain():
     model = keras.Sequential([keras.Input((4,)), layers.Dropout(0.5), layers.Dense(1)])
     model.compile("adam", "mse", metrics=["mae"])
+    return model
+
+
+def test_what_has_not_changed_is_not_serialized_again(gate, tmp_path, serialized):
+    model = plain()
+    model.optimizer.build(model.trainable_variables)
+    saved(gate, tmp_path, lambda *_: None, ".keras", model)
+    assert len(serialized) == 1
+
+
+def test_a_fit_alone_is_no_change(gate, serialized):
+    """The whole is serialized after the first batch; then only what a callback changes."""
+    model = plain()
     gate.open()
     x, y = np.ones((8, 4)), np.ones((8, 1))
-    model.fit(
-        *(x, y),
-        epochs=4,
-        verbose=0,
-        validation_data=(x, y),
-        callbacks=[kept.ModelCheckpoint("m.keras", name="m")],
-    )
-    assert len(calls) <= 2
+    rates = keras.callbacks.LearningRateScheduler(lambda epoch: 0.5**epoch)
+    callback = kept.ModelCheckpoint("m.keras", name="m")
+    for _ in range(2):
+        data = {"epochs": 3, "validation_data": (x, y), "verbose": 0}
+        model.fit(x, y, callbacks=[rates, callback], **data)
+    assert len(serialized) == 2  # once for each fit
+    found = [version.load_model().optimizer.learning_rate for version in callback.versions]
+    assert [float(rate) for rate in found] == [1.0, 0.5, 0.25] * 2
+
+
+def test_variables_in_the_configuration_of_a_layer_are_of_the_moment(gate, tmp_path, serialized):
+    """A compiled model in a model has a learning rate, too; the whole is serialized then."""
+    inner = plain()
+    model = keras.Sequential([keras.Input((4,)), inner])
+    model.compile("adam", "mse")
+
+    def change(_, epoch):
+        inner.optimizer.learning_rate = 1.0 / (2 + epoch)
+
+    callback, live = saved(gate, tmp_path, change, ".keras", model)
+    assert len(serialized) > 1
+    for version, path in zip(callback.versions, live.paths, strict=True):
+        assert content_of(version, tmp_path / "kept") == content(path)
+        (file,) = (tmp_path / "kept").rglob("*.keras")
+        assert parts(file)["config.json"] == parts(path)["config.json"]
+        shutil.rmtree(tmp_path / "kept")
+
+
+def test_a_model_that_cannot_be_serialized_fails_at_its_save(gate):
+    """Not before, after the first batch."""
+
+    class Broken(layers.Dense):
+        def get_config(self):
+            raise ValueError("no config")
+
+    model = keras.Sequential([keras.Input((4,)), Broken(1)])
+    model.compile("adam", "mse")
+    gate.open()
+    x, y = np.ones((8, 4)), np.ones((8, 1))
+    callback = kept.ModelCheckpoint("m.keras", name="m", save_freq=2)
+    model.fit(x, y, callbacks=[callback], verbose=0)
+    with pytest.raises(SaveFailed, match="no config"):
+        model.fit(x, y, epochs=2, callbacks=[callback], verbose=0)

@@ -10,6 +10,7 @@ Any other version writes its file itself, which is slower.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import tempfile
@@ -80,6 +81,14 @@ def serialize_config(model: keras.Model) -> str:
     from keras.src.saving import saving_lib as lib
 
     return str(lib._serialize_model_as_json(model)[0])
+
+
+def serialize_compile_config(model: keras.Model) -> str:
+    """Return the entry "compile_config" of a model's config.json."""
+    from keras.src.saving import serialization_lib as lib
+
+    with lib.ObjectSharingScope():
+        return json.dumps(lib.serialize_dict(model.get_compile_config()))
 
 
 def fill_saving_cache() -> None:

@@ -26,10 +26,11 @@ class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is unt
         self.python = snapshot.python
         self._last_read: Variable | None = None
         self.missing: list[Variable] = []
-        self.read: dict[int, Variable] = {}
+        self.read: list[Variable] = []  # in the order in which Keras has read them
 
     def get_current_value(self, variable: Variable) -> HostBuffer | Any | None:
-        self._last_read = self.read[id(variable)] = variable
+        self._last_read = variable
+        self.read.append(variable)
         value = self._snapshot.value(variable)
         if value is None:
             value = super().get_current_value(variable)

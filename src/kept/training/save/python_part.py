@@ -1,11 +1,13 @@
 """Takes the part of a model that is no variable, on the training thread, at the moment of a save.
 
-What has not changed since the save before is not serialized again. Where no sign of change is sure
-(a layer with a get_config, save_own_variables or save_assets that is not Keras's), it always is.
+What has not changed since the save before, or since the first batch, is not serialized again. Where
+no sign of change is sure (a layer with a get_config, save_own_variables or save_assets that is not
+Keras's), it always is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from dataclasses import replace
@@ -13,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kept.training.save.config_text import ConfigText
 from kept.training.snapshot.change import Look, is_of_keras
 from kept.training.snapshot.python_part import PythonPart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import keras
 
@@ -32,15 +35,27 @@ class PythonParts:
 
     def __init__(self, *, weights_only: bool) -> None:
         self._weights_only = weights_only
-        self._look: Look | None = None
-        self._own_savers: list[Any] = []  # layers that save in their own way
-        self._last: PythonPart | None = None
-        self._read: list[tuple[Variable, bytes]] = []  # variables in the last config; their values
+        self.forget()
 
     def forget(self) -> None:
         """Free what is remembered: with it goes the model."""
-        self._look = self._last = None
-        self._own_savers, self._read = [], []
+        self._look: Look | None = None
+        self._own_savers: list[Any] = []  # layers that save in their own way
+        self._config: ConfigText | None = None
+        self._last: PythonPart | None = None
+
+    def prepare(self, model: keras.Model, snapshot: Snapshot, hidden: Sequence[Variable]) -> None:
+        """Serialize what will hardly change before the first save, which then stalls less.
+
+        The snapshot has no values, so the live ones are read.
+        """
+        try:
+            with self._saving(snapshot) as scope:
+                self._look_at(model)
+                if not self._own_savers and self._is_sure:
+                    self._last = replace(self._serialized(model, scope, None), untracked=hidden)
+        except Exception:  # noqa: BLE001 - the save has the same failure, and reports it
+            self.forget()
 
     def unchanged(self, model: keras.Model) -> PythonPart | None:
         """Return the last part if no Python state has changed since it was taken."""
@@ -57,57 +72,60 @@ class PythonParts:
 
         `hidden` are its untracked variables, and `before` is what `unchanged` returned.
         """
-        from kept.training.keras_api.private_api import fill_saving_cache, tensorflow_not_imported
-        from kept.training.keras_api.snapshot_scope import SnapshotScope
-
+        if before is not None and not self._own_savers and self._has_config_of(snapshot):
+            return before
         try:
-            if before is None:
-                self._look = Look(model)
-                self._own_savers = [one for one in self._look.objects() if _saves_in_own_way(one)]
-            elif not self._own_savers and (self._weights_only or self._config_is_same(snapshot)):
-                return before
-            fill_saving_cache()
-            with tensorflow_not_imported(), SnapshotScope(snapshot) as scope:
-                part = self._serialized(model, snapshot, scope, before)
+            with self._saving(snapshot) as scope:
+                if before is None:
+                    self._look_at(model)
+                part = self._serialized(model, scope, before)
             self._last = replace(part, untracked=hidden)
         except Exception as error:  # noqa: BLE001 - raised where the file is written
-            self._look = self._last = None
+            self.forget()
             return PythonPart(error=error)
         return self._last
 
+    @contextlib.contextmanager
+    def _saving(self, snapshot: Snapshot) -> Iterator[SnapshotScope]:
+        from kept.training.keras_api.private_api import fill_saving_cache, tensorflow_not_imported
+        from kept.training.keras_api.snapshot_scope import SnapshotScope
+
+        fill_saving_cache()
+        with tensorflow_not_imported(), SnapshotScope(snapshot) as scope:
+            yield scope
+
+    def _look_at(self, model: keras.Model) -> None:
+        self._look = Look(model)
+        self._own_savers = [one for one in self._look.objects() if _saves_in_own_way(one)]
+        self._config = None
+
+    @property
+    def _is_sure(self) -> bool:
+        return self._look is not None and self._look.is_sure
+
     def _serialized(
-        self,
-        model: keras.Model,
-        snapshot: Snapshot,
-        scope: SnapshotScope,
-        before: PythonPart | None,
+        self, model: keras.Model, scope: SnapshotScope, before: PythonPart | None
     ) -> PythonPart:
-        assets = {}
+        assets, config = {}, None
         if not self._weights_only:
             assets = {id(one): _assets_of(one, before) for one in self._own_savers}
         own = {id(one): _own_variables_of(one, scope) for one in self._own_savers}
-        config = None
         if not self._weights_only:
-            config = before.config if before is not None else None
-            if config is None or not self._config_is_same(snapshot):
-                config = self._config(model, snapshot, scope)
+            config = self._config_of(model, scope)
         return PythonPart(config, own, assets)
 
-    def _config(self, model: keras.Model, snapshot: Snapshot, scope: SnapshotScope) -> str:
-        from kept.training.keras_api.private_api import serialize_config
+    def _config_of(self, model: keras.Model, scope: SnapshotScope) -> str:
+        """Return the configuration in a scope; it is made again if it is not surely the same."""
+        known = self._config if self._is_sure else None
+        if known is None or not known.update(model, scope):
+            known = self._config = ConfigText(model, scope)
+        return known.text
 
-        scope.read.clear()
-        config = serialize_config(model)
-        read = [(one, snapshot.memory(one)) for one in scope.read.values()]
-        self._read = [(one, b"" if value is None else bytes(value)) for one, value in read]
-        return config
-
-    def _config_is_same(self, snapshot: Snapshot) -> bool:
-        """Return whether the last config is that of now, if no Python state has changed."""
-        if self._look is None or not self._look.is_sure:
-            return False
-        now = ((snapshot.memory(one), before) for one, before in self._read)
-        return all(value is not None and bytes(value) == before for value, before in now)
+    def _has_config_of(self, snapshot: Snapshot) -> bool:
+        """Return whether the last configuration is that of a snapshot with the same state."""
+        if self._weights_only:
+            return True
+        return self._is_sure and self._config is not None and self._config.is_of(snapshot)
 
 
 def _saves_in_own_way(one: Any) -> bool:

@@ -13,6 +13,7 @@ from kept.training.request import SaveResult
 from kept.training.save.pace import SavePace
 from kept.training.save.writer import Writer, wait_with_notice
 from kept.training.snapshot.pool import SnapshotPool
+from kept.training.snapshot.snapshot import Snapshot
 from kept.training.snapshot.variables import untracked, variables_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from kept.training.request import SaveRequest
     from kept.training.save.write_checkpoint import CheckpointWriter
     from kept.training.snapshot.frameworks import Variable
-    from kept.training.snapshot.snapshot import Snapshot
 
 
 class TakesResults(Protocol):
@@ -66,8 +66,10 @@ class Saver:
             if self.background:
                 show_once(f"files are written on the training thread: {cannot_snapshot(model)}")
         else:
-            self._pool.reserve(variables_of(model))
+            hidden = untracked(model)
+            self._pool.reserve(variables_of(model, hidden=hidden))
             self.writer.submit(self._pool.touch)
+            self._checkpoints.python_parts.prepare(model, Snapshot(self._framework), hidden)
 
     def save(self, request: SaveRequest, *, wait: bool = True) -> bool:
         """Save a checkpoint, or take a snapshot and leave the rest to the writer thread.

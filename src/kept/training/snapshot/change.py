@@ -27,7 +27,8 @@ _VOLATILE = frozenset(
     (
         *("_losses", "_loss_ids", "_losses_override", "_tracker", "_called", "_parameters"),
         *("train_function", "test_function", "predict_function", "training", "history"),
-        *("_jax_state", "_jax_state_synced", "stop_training", "_initial_epoch"),
+        *("_jax_state", "_jax_state_synced", "stop_training", "stop_evaluating"),
+        *("stop_predicting", "_initial_epoch"),
         *("_epoch_iterator", "_eval_epoch_iterator", "_inbound_nodes", "_outbound_nodes"),
         *("_lock", "_keras_api_names", "_call_context", "_compiled_trainable_state"),
         *("_modules", "_torch_params"),  # torch: see _named
