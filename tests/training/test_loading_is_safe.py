@@ -163,9 +163,8 @@ class TestTheChoiceOfKeras:
     def test_a_file_that_names_no_keras(self, logged, write):
         refused(logged(write(dense(), version="x"), KERAS_2), "the file names no Keras")
 
-    @pytest.mark.parametrize("write", [keras_file, h5_file])
-    def test_models_of_keras_2_need_the_user_s_trust(self, logged, write):
-        version = logged(write(dense(), version="2.15.0"), KERAS_2)
+    def test_h5_files_of_keras_2_need_the_user_s_trust(self, logged):
+        version = logged(h5_file(dense(), version="2.15.0"), KERAS_2)
         refused(version, r"Keras 2 can run code.*use load_model\(safe_mode=False\)")
 
     def test_saved_models_need_it_too(self, store):
@@ -190,6 +189,86 @@ def dense():
     return keras.saving.serialize_keras_object(
         keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="dense")], name="m")
     )
+
+
+def of_keras_2(**first):
+    """A model of Keras 2 with one layer after its input."""
+    config = {"batch_input_shape": [None, 2], "dtype": "float32", "name": "in"}
+    layers = [attacks.layer("InputLayer", {}) | {"config": config}, first]
+    return {
+        "module": "keras",
+        "class_name": "Sequential",
+        "config": {"name": "m", "layers": layers},
+    }
+
+
+# What tf_keras's safe mode would import, call or read.
+OF_KERAS_2 = {
+    "any class": {
+        "module": "subprocess",
+        "class_name": "Popen",
+        "config": {"args": "touch marker"},
+    },
+    "a class that is no layer": attacks.layer("SidecarEvaluator", {}, "keras.utils"),
+    "a private module": attacks.layer("Dense", {"units": 1}, "tf_keras.src.layers.core.dense"),
+    "any function of TensorFlow": attacks.layer("TFOpLambda", {"function": "io.write_file"}),
+    "code in the form of old versions": {
+        "class_name": "Lambda",
+        "registered_name": "test>Doubled",
+        "config": {"name": "l", "function": [attacks.code(), None, None]},
+    },
+    "a type from any module": {
+        "module": "os",
+        "class_name": "__typespec__",
+        "spec_name": "system",
+        "registered_name": None,
+        "config": ["touch marker"],
+    },
+    "a function that makes any object": attacks.layer(
+        "Dense", {"units": 1, "activation": attacks.function("builtins", "deserialize")}
+    ),
+    "a file of words": attacks.layer("StringLookup", {"vocabulary": "secret"}),
+    "no name": {"module": "keras.layers", "class_name": 1, "config": {}},
+}
+
+
+class TestModelsOfKeras2:
+    """tf_keras loads a .keras file in which all objects are on kept's list, or are the user's."""
+
+    @pytest.mark.parametrize("name", OF_KERAS_2)
+    def test_what_is_not_on_the_list_is_refused(self, logged, name):
+        tf_keras = pytest.importorskip("tf_keras")
+        doubled = type("Doubled", (tf_keras.layers.Layer,), {})
+        tf_keras.saving.register_keras_serializable("test")(doubled)
+        version = logged(keras_file(of_keras_2(**OF_KERAS_2[name]), version="2.15.0"), KERAS_2)
+        refused(version, r"m:v0 is not loaded, because its config .*safe_mode=False")
+
+    def test_what_is_on_the_list_is_loaded(self, store):
+        tf_keras = pytest.importorskip("tf_keras")
+        layers = tf_keras.layers
+        inputs = tf_keras.Input((6, 2))
+        x = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(inputs)
+        x = layers.Add()([x, layers.Dense(6, kernel_regularizer="l2")(x)])
+        x = layers.Dense(1, activation=tf_keras.activations.swish)(layers.Flatten()(x))
+        model = tf_keras.Model(inputs, x)
+        schedule = tf_keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+        model.compile(tf_keras.optimizers.legacy.Adam(schedule), tf_keras.losses.Huber(), ["mae"])
+        model.save("m.keras")
+        loaded = store.log_artifact("m", "m.keras", metadata=KERAS_2).load_model()
+        assert loaded.get_config() == model.get_config()
+        assert type(loaded.optimizer) is type(model.optimizer)
+
+    def test_classes_of_the_user(self, store):
+        tf_keras = pytest.importorskip("tf_keras")
+
+        class Mine(tf_keras.layers.Layer):
+            pass
+
+        tf_keras.Sequential([tf_keras.Input((2,)), Mine(name="mine")]).save("m.keras")
+        version = store.log_artifact("m", "m.keras", metadata=KERAS_2)
+        refused(version, "names 'Mine'.*register it")
+        loaded = version.load_model(custom_objects={"Mine": Mine})
+        assert isinstance(loaded.get_layer("mine"), Mine)
 
 
 class TestWeights:

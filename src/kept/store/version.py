@@ -125,7 +125,7 @@ class Version:
         """Load the whole model that the version holds.
 
         The options are those of keras.saving.load_model. With safe_mode, which is True by default,
-        no code of the version runs: a model with Python code, a whole model of Keras 2 and a
+        no code of the version runs: a model with Python code, an .h5 model of Keras 2 and a
         SavedModel are refused. safe_mode=False is for stores whose writers you all trust. Raises
         InvalidInput if the version does not hold exactly one whole model, or if it is refused, and
         Damaged.

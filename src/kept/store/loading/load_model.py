@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kept.errors import InvalidInput
 from kept.store.loading import model_file
+from kept.store.loading.config_keras2 import check_config_of_keras_2
 from kept.store.loading.known_holes import warn_of_holes
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def load_model(version: Loadable, keras_options: dict[str, Any]) -> keras.Model:
             is_keras_2 = _agreed_keras(version, file) == "2"
         if not trusted:
             with _explained(version, _TRUST):
-                _check_model(file, is_keras_2=is_keras_2)
+                _check_model(file, keras_options, is_keras_2=is_keras_2)
         options = keras_options | {"safe_mode": not trusted}
         package = _tf_keras() if is_keras_2 else _keras()
         warn_of_holes(package.__version__)
@@ -101,13 +102,18 @@ def _explained(version: Loadable, advice: str) -> Iterator[None]:
         ) from None
 
 
-def _check_model(file: Path, *, is_keras_2: bool) -> None:
-    if is_keras_2:
+def _check_model(file: Path, keras_options: dict[str, Any], *, is_keras_2: bool) -> None:
+    if not is_keras_2:
+        model_file.check_model(file)
+        return
+    if file.suffix != ".keras":
         raise InvalidInput(
-            "a whole model of Keras 2 can run code while it is loaded, even in safe mode; "
-            "load_weights(model) is safe"
+            f"a {file.suffix} file of Keras 2 can run code while it is loaded, even in safe mode; "
+            "load_weights(model) is safe, and so is a model that is saved as .keras"
         )
-    model_file.check_model(file)
+    model_file.check_weights(file)
+    custom_objects = keras_options.get("custom_objects") or {}
+    check_config_of_keras_2(model_file.config_of(file), _tf_keras(), custom_objects)
 
 
 def _agreed_keras(version: Loadable, file: Path) -> str:

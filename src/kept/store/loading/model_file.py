@@ -55,11 +55,16 @@ def check_model(file: Path) -> None:
     """Raise InvalidInput for a whole model that Keras 3 must not load in safe mode."""
     check_weights(file)
     if file.suffix == ".keras":
-        with _archive(file) as archive:
-            check_config(_json(archive, _CONFIG))
+        check_config(config_of(file))
         return
     for text in root_attributes(file, "model_config", "training_config"):
         check_config(_parsed(text.encode()))
+
+
+def config_of(file: Path) -> Any:
+    """Return the config of a .keras file; raise InvalidInput for one that is damaged."""
+    with _archive(file) as archive:
+        return _json(archive, _CONFIG)
 
 
 def check_weights(file: Path) -> None:
