@@ -17,11 +17,10 @@ from kept.training.resume.state import (
     Recorder,
     check_state_of,
     metrics_of,
-    optimizer_metadata,
     seeds_of,
-    variables_metadata,
     write_state,
 )
+from kept.training.snapshot.metadata import optimizer_metadata, variables_metadata
 from kept.training.snapshot.snapshot import Snapshot
 from kept.training.snapshot.variables import variables_of
 from tests.training.data.fake_fit import fit_of

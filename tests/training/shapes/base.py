@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 FRAMEWORK = keras.backend.backend()
 ROWS, WIDTH, BATCH = 16, 4, 4  # four batches an epoch
@@ -46,6 +48,12 @@ def compiled(model, *args, **options):
     return model
 
 
+def built(model):
+    """Build a model after compile: on JAX no variable of an optimizer may join it later."""
+    model.build((None, WIDTH))
+    return model
+
+
 class Custom(keras.Model):
     """Trains with step(data), which reads and assigns variables on each framework.
 
@@ -60,7 +68,9 @@ class Custom(keras.Model):
             return self.step(args[0])
         state, data = args
         lists = self._state()
-        pairs = [pair for part in zip(lists, state, strict=True) for pair in zip(*part)]
+        pairs = [
+            pair for part in zip(lists, state, strict=True) for pair in zip(*part, strict=True)
+        ]
         with keras.StatelessScope(state_mapping=pairs) as scope:
             logs = self.step(data)
         return logs, tuple([scope.get_current_value(one) for one in part] for part in lists)
@@ -101,7 +111,7 @@ def _on_jax(model, variables, loss):
     others = [one for part in model._state() for one in part if id(one) not in trained]
 
     def of_values(values):
-        pairs = [*zip(variables, values), *((one, one.value) for one in others)]
+        pairs = [*zip(variables, values, strict=True), *((one, one.value) for one in others)]
         with keras.StatelessScope(state_mapping=pairs) as scope:
             value = loss()
         return value, [scope.get_current_value(one) for one in others]

@@ -105,9 +105,7 @@ class WGAN(DCGAN):
 
 def wgan_gp():
     adam = keras.optimizers.Adam
-    return compiled(
-        WGAN(), d_optimizer=adam(0.01, beta_1=0.5), g_optimizer=adam(0.02, beta_1=0.5)
-    )
+    return compiled(WGAN(), d_optimizer=adam(0.01, beta_1=0.5), g_optimizer=adam(0.02, beta_1=0.5))
 
 
 class Sampling(keras.layers.Layer):
@@ -195,9 +193,7 @@ class DDIM(Custom):
         loss = self.descend(
             self.optimizer,
             self.network.trainable_variables,
-            lambda: ops.mean(
-                ops.abs(noise - self.network(ops.concatenate([noisy, time], axis=1)))
-            ),
+            lambda: ops.mean(ops.abs(noise - self.network(ops.concatenate([noisy, time], axis=1)))),
         )
         self.noise_loss.update_state(loss)
         for weight, average in zip(self.network.weights, self.ema_network.weights, strict=True):

@@ -1,15 +1,19 @@
-"""Training of many shapes: each version is the model of its moment, and resumes to the same bits."""
+"""Many shapes of training: each version is the model of its moment, and resumes to its bits."""
 
 import keras
 import numpy as np
 import pytest
 
 import kept
-from tests.training.shapes import generative
+from tests.training.shapes import custom, generative, usual
 from tests.training.shapes.base import BATCH, FRAMEWORK
 
-SHAPES = {**generative.SHAPES}
-EPOCHS, EVERY, FROM = 3, 3, 1  # epochs of four batches, a save after each third, the version resumed
+SHAPES = {**generative.SHAPES, **custom.SHAPES, **usual.SHAPES}
+EPOCHS, EVERY, FROM = (
+    3,
+    3,
+    1,
+)  # epochs of four batches, a save after each third, the version resumed
 
 
 def optimizers_in(value, depth=3):

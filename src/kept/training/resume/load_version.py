@@ -16,6 +16,7 @@ from kept.names import parse_reference
 from kept.store.loading import model_file
 from kept.training.resume import state as states
 from kept.training.resume.read_state import read_state
+from kept.training.snapshot import metadata
 from kept.training.snapshot.variables import all_optimizers
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def load(found: Found, model: keras.Model) -> None:
     if found.state is not None:
         _check_fits(found, model)
     _load_weights(found, model)
+    exact = [] if found.state is None else found.state.unlike_file
+    put([model.weights[n] for n, _ in exact], [value for _, value in exact], "weights")
 
 
 def put(variables: Iterable[Variable], values: Iterable[Any], what: str) -> None:
@@ -150,9 +153,9 @@ def _build_optimizers(state: State | None, model: keras.Model) -> None:
 def _check_fits(found: Found, model: keras.Model) -> None:
     state, name = found.state, found.version.reference
     assert state is not None
-    _compare(state.model, states.variables_metadata(model.weights), f"{name} is of another model")
+    _compare(state.model, metadata.variables_metadata(model.weights), f"{name} is of another model")
     if state.optimizer:
-        now = states.optimizer_metadata(model)
+        now = metadata.optimizer_metadata(model)
         if state.optimizer[:1] != now[:1]:
             raise CannotResume(
                 f"{name} was trained with the optimizer {state.optimizer[0]}. Compile the model "

@@ -23,9 +23,18 @@ if TYPE_CHECKING:
 
 _NOT_A_STATE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError)
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,100}")  # it is printed
-_ENCODED = ("logs", "random", "random_at_epoch", "seeds", "metrics", "data", "untracked")
+_ENCODED = (
+    "logs",
+    "random",
+    "random_at_epoch",
+    "seeds",
+    "metrics",
+    "data",
+    "untracked",
+    "unlike_file",
+)
 _OPTIONAL = ("model", "optimizer", "optimizers", "hidden_noise")  # which older states lack
-_NEW = ("data", "untracked")  # which older states lack
+_NEW = ("data", "untracked", "unlike_file")  # which older states lack
 _PLAIN = ("epoch", "batch", "framework", "keras_version", "unfinished", "stopped")
 
 
@@ -92,8 +101,11 @@ def _check_model(state: State) -> None:
             and all(is_count(one) and one < len(state.model) for one in trained)
         )
         check(trained, "optimizers", is_right)
-    for name in ("seeds", "metrics", "untracked"):
-        values = getattr(state, name)
+    for index, _ in state.unlike_file:
+        check(index, "unlike_file", is_count(index) and index < len(state.model))
+    some = {name: getattr(state, name) for name in ("seeds", "metrics", "untracked")}
+    some["unlike_file"] = [value for _, value in state.unlike_file]
+    for name, values in some.items():
         check(values, name, isinstance(values, list))
         for value in values:
             check(value, name, isinstance(value, np.ndarray) and is_numeric(value))

@@ -27,7 +27,8 @@ from kept.training.resume.state_codec import (
     encode,
     write_arrays,
 )
-from kept.training.snapshot.variables import metrics_of, seeds_of, trained_weights, untracked
+from kept.training.snapshot.metadata import model_metadata
+from kept.training.snapshot.variables import metrics_of, seeds_of, unlike_file, untracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -64,6 +65,7 @@ class State:
     optimizer: list[Any] = field(default_factory=list)  # of its variables, its class first
     optimizers: list[Any] | None = None  # what each trains: indices of weights; None: unknown
     untracked: list[Any] = field(default_factory=list)  # values of variables in no list of Keras
+    unlike_file: list[Any] = field(default_factory=list)  # [index, value] of weights with LoRA
     seeds: list[Any] = field(default_factory=list)  # values of the layers' seed generators
     metrics: list[Any] = field(default_factory=list)  # values of the metrics' variables
 
@@ -188,7 +190,7 @@ def write_state(
     hidden = untracked(model) if snapshot is None else snapshot.python.untracked
     callbacks = _encode_callbacks(state, arrays)
     content = {
-        **_model_metadata(model),
+        **model_metadata(model),
         "format": FORMAT,
         **{name: getattr(state, name) for name in _PLAIN},
         "logs": encode(_plain_logs(state.logs), arrays),
@@ -198,6 +200,9 @@ def write_state(
         "unfinished": [name for name, _ in callbacks if name in state.unfinished],
         "data": encode(state.data, arrays),
         "untracked": [encode(_value(one, snapshot), arrays) for one in hidden],
+        "unlike_file": [
+            [n, encode(_value(model.weights[n], snapshot), arrays)] for n in unlike_file(model)
+        ],
         "seeds": [encode(_value(variable, snapshot), arrays) for variable in seeds_of(model)],
         "metrics": [encode(_value(variable, snapshot), arrays) for variable in metrics],
     }
@@ -214,27 +219,6 @@ def write_state(
         file.write(text)
     write_arrays(paths[1], arrays)
     return paths
-
-
-def _model_metadata(model: keras.Model) -> dict[str, Any]:
-    return {
-        "model": variables_metadata(model.weights),
-        "optimizer": optimizer_metadata(model),
-        "optimizers": trained_weights(model),
-    }
-
-
-def variables_metadata(variables: Iterable[Variable]) -> list[list[Any]]:
-    """Return [path, shape, type] of each variable."""
-    return [[v.path, list(v.shape), keras.backend.standardize_dtype(v.dtype)] for v in variables]
-
-
-def optimizer_metadata(model: keras.Model) -> list[Any]:
-    """Return the optimizer's class and the metadata of its variables; empty without optimizer."""
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is None:
-        return []
-    return [type(optimizer).__name__, *variables_metadata(optimizer.variables)]
 
 
 def _value(variable: Variable, snapshot: Snapshot | None) -> np.ndarray[Any, Any]:

@@ -60,6 +60,17 @@ def seeds_of(model: keras.Model) -> list[Variable]:
     return [variable for variable in model.variables if id(variable) not in weights]
 
 
+def unlike_file(model: keras.Model) -> list[int]:
+    """Return which of model.weights a checkpoint holds in another way, as indices.
+
+    A layer with LoRA saves the product of its two small matrices merged into its kernel, and
+    loads them as zeros.
+    """
+    adapted = [layer for layer in _layers_of(model) if getattr(layer, "lora_enabled", False)]
+    known = {id(variable) for layer in adapted for variable in layer.weights}
+    return [n for n, variable in enumerate(model.weights) if id(variable) in known]
+
+
 def metrics_of(model: keras.Model) -> list[Variable]:
     """Return the variables of the metrics, which are in no checkpoint."""
     return list(model.metrics_variables)
@@ -72,20 +83,6 @@ def _leaves(value: object, depth: int = 3) -> Iterator[object]:
     elif depth:
         for item in [*(value.values() if isinstance(value, dict) else value)]:
             yield from _leaves(item, depth - 1)
-
-
-def trained_weights(model: keras.Model) -> list[list[int] | None]:
-    """Return which of model.weights each optimizer was built with, as indices.
-
-    It is None for an optimizer that was not built, or that trains other variables, too.
-    """
-    index = {id(variable): n for n, variable in enumerate(model.weights)}
-    found: list[list[int] | None] = []
-    for optimizer in all_optimizers(model):
-        trained = getattr(optimizer, "_trainable_variables", None) or []
-        known = [index[id(variable)] for variable in trained if id(variable) in index]
-        found.append(known if optimizer.built and len(known) == len(trained) else None)
-    return found
 
 
 def all_optimizers(model: keras.Model) -> list[keras.optimizers.Optimizer]:
