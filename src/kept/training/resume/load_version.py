@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import keras
+    from keras.optimizers import Optimizer
 
     from kept.store.store import Store
     from kept.store.version import Version
@@ -79,10 +80,12 @@ def load(found: Found, model: keras.Model) -> None:
             "The model is not built, so it has no variables for the weights. Build it with "
             f"model.build(input_shape) or call it on a batch first. Received: {model.name}"
         )
-    _build_optimizers(found.state, model)
+    unused = _build_optimizers(found.state, model)
     if found.state is not None:
-        _check_fits(found, model)
-    _load_weights(found, model)
+        _check_fits(found, model, unused)
+    for optimizer in unused:
+        _make_new(optimizer)
+    _load_weights(found, model, unused)
     exact = [] if found.state is None else found.state.unlike_file
     put([model.weights[n] for n, _ in exact], [value for _, value in exact], "weights")
 
@@ -129,11 +132,11 @@ def _path_of_checkpoint(version: Version) -> str:
     return found[0]
 
 
-def _build_optimizers(state: State | None, model: keras.Model) -> None:
+def _build_optimizers(state: State | None, model: keras.Model) -> list[Optimizer]:
     """Build the optimizers that were built in the saved run, each with the weights it trained.
 
-    An optimizer that was not built stays so, because it trains nothing. A version without this
-    list has one optimizer, that of compile, for all weights.
+    Return those that are built here and were not there: they had made no step yet. A version
+    without this list has one optimizer, that of compile, for all weights.
     """
     optimizers = all_optimizers(model)
     trained = None if state is None else state.optimizers
@@ -141,19 +144,30 @@ def _build_optimizers(state: State | None, model: keras.Model) -> None:
         optimizer = getattr(model, "optimizer", None)
         if optimizer is not None and not optimizer.built:
             optimizer.build(model.trainable_variables)
-        return
+        return []
     weights = model.weights
     if len(weights) != len(state.model):
-        return  # _check_fits names the difference
-    for optimizer, indices in zip(optimizers, trained, strict=True):
-        if indices is not None and not optimizer.built:
+        return []  # _check_fits names the difference
+    pairs = list(zip(optimizers, trained, strict=True))
+    for optimizer, indices in pairs:
+        if indices and not optimizer.built:
             optimizer.build([weights[index] for index in indices])
+    return [optimizer for optimizer, indices in pairs if indices == [] and optimizer.built]
 
 
-def _check_fits(found: Found, model: keras.Model) -> None:
+def _make_new(optimizer: Optimizer) -> None:
+    """Give an optimizer the values that it had before its first step."""
+    new = type(optimizer).from_config(optimizer.get_config())
+    new.build(metadata.built_with(optimizer))
+    for variable, value in zip(optimizer.variables, new.variables, strict=True):
+        variable.assign(value)
+
+
+def _check_fits(found: Found, model: keras.Model, unused: list[Optimizer]) -> None:
     state, name = found.state, found.version.reference
     assert state is not None
-    _compare(state.model, metadata.variables_metadata(model.weights), f"{name} is of another model")
+    now = metadata.variables_metadata(model.weights)
+    _compare(state.model, now, f"{name} is of another model")
     if state.optimizer:
         now = metadata.optimizer_metadata(model)
         if state.optimizer[:1] != now[:1]:
@@ -161,7 +175,8 @@ def _check_fits(found: Found, model: keras.Model) -> None:
                 f"{name} was trained with the optimizer {state.optimizer[0]}. Compile the model "
                 f"with that one. Received: {now[0] if now else 'a model that is not compiled'}"
             )
-        _compare(state.optimizer[1:], now[1:], f"{name} is of another {now[0]}")
+        if not any(model.optimizer is one for one in unused):
+            _compare(state.optimizer[1:], now[1:], f"{name} is of another {now[0]}")
 
 
 def _compare(saved: list[Any], now: list[Any], problem: str) -> None:
@@ -194,8 +209,11 @@ def _built(model: keras.Model) -> Iterator[None]:
         model.built = before
 
 
-def _load_weights(found: Found, model: keras.Model) -> None:
-    """Load the checkpoint; raises CannotResume also if Keras only warns about the optimizer."""
+def _load_weights(found: Found, model: keras.Model, unused: list[Optimizer]) -> None:
+    """Load the checkpoint; print what Keras only warns of: optimizers that it skips.
+
+    Raises CannotResume.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -206,12 +224,14 @@ def _load_weights(found: Found, model: keras.Model) -> None:
             raise CannotResume(
                 f"{found.version.reference} cannot be loaded into {model.name}: {error}"
             ) from error
-    left_out = [str(w.message) for w in caught if "optimizer" in str(w.message)]
+    skipped = [str(w.message).strip() for w in caught if "optimizer" in str(w.message)]
+    for message in skipped:
+        if not any(f"'{one.name}'" in message for one in unused):
+            show(f"The optimizer's state was not restored, so the results differ: {message}")
     if found.checkpoint.name.endswith(".h5") and not found.checkpoint.name.endswith(_WEIGHTS):
-        left_out = ["Keras reads the old .h5 format without the optimizer's state"]
-    for message in left_out:
-        show(f"The optimizer's state was not restored: {message.strip()}")
-    if found.state is not None and left_out and found.state.optimizer:
-        raise CannotResume(
-            f"{found.version.reference}: {left_out[0].strip()}. Save .keras or .weights.h5 files"
-        )
+        why = "Keras reads the old .h5 format without the optimizer's state"
+        show(f"The optimizer's state was not restored: {why}")
+        if found.state is not None and found.state.optimizer:
+            raise CannotResume(
+                f"{found.version.reference}: {why}. Save .keras or .weights.h5 files"
+            )

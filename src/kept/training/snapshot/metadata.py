@@ -39,12 +39,17 @@ def optimizer_metadata(model: keras.Model) -> list[Any]:
 def trained_weights(model: keras.Model) -> list[list[int] | None]:
     """Return which of model.weights each optimizer was built with, as indices.
 
-    It is None for an optimizer that was not built, or that trains other variables, too.
+    It is empty for an optimizer that was not built, and None for one that trains other variables.
     """
     index = {id(variable): n for n, variable in enumerate(model.weights)}
     found: list[list[int] | None] = []
     for optimizer in all_optimizers(model):
-        trained = getattr(optimizer, "_trainable_variables", None) or []
+        trained = built_with(optimizer)
         known = [index[id(variable)] for variable in trained if id(variable) in index]
-        found.append(known if optimizer.built and len(known) == len(trained) else None)
+        found.append(known if len(known) == len(trained) else None)
     return found
+
+
+def built_with(optimizer: keras.optimizers.Optimizer) -> list[Variable]:
+    """Return the variables that an optimizer trains; none before it is built."""
+    return [*(getattr(optimizer, "_trainable_variables", None) or [])] if optimizer.built else []
