@@ -1,5 +1,7 @@
 """Arrays of JAX on an accelerator. The CPU has pinned memory too, so it stands for one here."""
 
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -68,7 +70,7 @@ def test_what_a_snapshot_held_is_free_before_it_takes_new_memory(accelerator, va
             held.append("gone")
 
     snapshot.take(variables[:1])
-    snapshot._values = {id(variables[0]): (variables[0], Watched())}
+    snapshot._values = {id(variables[0]): (weakref.ref(variables[0]), Watched())}
     original = frameworks.to_pinned
     frameworks.to_pinned = lambda arrays: held.append("new") or original(arrays)
     try:

@@ -14,6 +14,7 @@ import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from kept.training.data.running_fit import KeepsNoModel
 from kept.training.decide.controller import Controller
 from kept.training.decide.parts import Parts
 from kept.training.destinations.open import open_destination
@@ -35,10 +36,10 @@ if TYPE_CHECKING:
     Logs = Mapping[str, Any]
 
 # Attributes of Keras's callbacks that belong to a fit; a copy has None instead.
-_OF_A_FIT = ("_model", "model", "params", "validation_data")
+_OF_A_FIT = ("_weak_model", "model", "params", "validation_data")
 
 
-class CheckpointHooks:
+class CheckpointHooks(KeepsNoModel):
     """Passes the hooks of a fit on to a Controller."""
 
     options_type: type[Options] = Options

@@ -3,21 +3,38 @@
 kept needs both. All callbacks with a state belong to the state of a run, and the data decides
 whether its position can be found again. If kept finds neither (another Keras, a loop that the
 user wrote), it uses what it was given.
+
+Invariant: nothing here keeps a part of a fit alive, because Keras calls no hook when an exception
+ends a fit. A data iterator that stays alive would keep the workers of a DataLoader running.
 """
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kept.training.keras_api.callers import find_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+
+class _Weak:
+    """Objects in their order, as long as others hold them."""
+
+    def __init__(self, objects: Iterable[Any]) -> None:
+        self._references = [weakref.ref(one) for one in objects]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (one for reference in self._references if (one := reference()) is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
     """A running fit."""
 
-    callbacks: tuple[Any, ...] = ()  # in the order of their calls; empty if not known
+    callbacks: Iterable[Any] = ()  # in the order of their calls; empty if not known
     epochs: Any = None  # Keras's iterator over the batches of an epoch; None if not known
 
     @property
@@ -45,4 +62,36 @@ class Fit:
 
 def running_fit() -> Fit:
     """Return the fit that calls a hook of the caller, as far as kept can see it."""
-    return Fit(*find_fit())
+    callbacks, epochs = find_fit()
+    return Fit(
+        _Weak(callbacks) if callbacks else (), None if epochs is None else weakref.proxy(epochs)
+    )
+
+
+def when_over(call: Callable[[], None]) -> None:
+    """Call a function when the fit that calls a hook of the caller is over, however it ends.
+
+    Another thread may call it, and it may come late: what holds the frames of a fit that failed
+    holds its iterator. Nothing is called if kept cannot see the fit.
+    """
+    _, epochs = find_fit()
+    if epochs is not None:
+        weakref.finalize(epochs, call).atexit = False
+
+
+class KeepsNoModel:
+    """A base of callbacks before Keras's: the attribute model does not keep the model alive.
+
+    Users keep callbacks after a fit, for `versions` and `best`. The model and its memory on a GPU
+    are free as soon as the users drop it.
+    """
+
+    @property
+    def _model(self) -> Any:
+        """The model, as Keras's callbacks have it; None if it does not exist any more."""
+        reference = vars(self).get("_weak_model")
+        return None if reference is None else reference()
+
+    @_model.setter
+    def _model(self, model: Any) -> None:
+        vars(self)["_weak_model"] = None if model is None else weakref.ref(model)

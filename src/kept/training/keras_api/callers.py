@@ -9,6 +9,7 @@ names; if these are missing, they report that they found nothing.
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,16 +37,28 @@ def find_fit() -> tuple[tuple[Any, ...], Any]:
 
     Without such a fit the callbacks are empty and the iterator is None.
     """
-    import keras
-
+    keras = sys.modules.get("keras")  # a fit of tf_keras may run without it
     found = None
     for frame in _frames(inspect.currentframe()):
-        seen = frame.f_locals
-        if found is None and isinstance(seen.get("self"), keras.callbacks.CallbackList):
-            found = seen["self"]
-        elif found is not None and hasattr(seen.get(_EPOCHS), "data_adapter"):
-            return _callbacks_of(found), seen[_EPOCHS]
+        if found is None:
+            holder = _local(frame, "self") if keras and _is_of_keras(frame) else None
+            found = holder if keras and isinstance(holder, keras.callbacks.CallbackList) else None
+        elif hasattr(epochs := _local(frame, _EPOCHS), "data_adapter"):
+            return _callbacks_of(found), epochs
     return _callbacks_of(found), None
+
+
+def _is_of_keras(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "keras"
+
+
+def _local(frame: FrameType, name: str) -> Any:
+    """Return a local variable of a frame, None if it has none of this name.
+
+    Reading f_locals makes a dict that lives as long as the frame. So it is not read of frames that
+    cannot have the variable: the user's function would hold a model that it has deleted.
+    """
+    return frame.f_locals.get(name) if name in frame.f_code.co_varnames else None
 
 
 def _callbacks_of(found: Any) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ import keras
 from kept.errors import ArtifactNotFound
 from kept.store.open import open_store
 from kept.store.store import Store
+from kept.training.data.running_fit import KeepsNoModel
 from kept.training.keras_api.keras3 import check_version
 from kept.training.resume.resumer import Resumer
 
@@ -44,7 +45,7 @@ def resume(
     return callback
 
 
-class Resume(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
+class Resume(KeepsNoModel, keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
     """Resumes the first fit that it is passed to; kept.resume makes it."""
 
     def __init__(self, callbacks: Sequence[Any] | None = None) -> None:

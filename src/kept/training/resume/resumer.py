@@ -9,7 +9,7 @@ import keras
 from kept.errors import InvalidCheckpoint
 from kept.messages import show
 from kept.names import parse_reference
-from kept.training.data.running_fit import Fit, running_fit
+from kept.training.data.running_fit import Fit, running_fit, when_over
 from kept.training.keras_api import private_fit
 from kept.training.resume import load_version, position, rng
 from kept.training.resume.resumption import Resumption
@@ -53,7 +53,8 @@ class Resumer:
 
     def begin(self) -> None:
         """Begin a fit: on_train_begin calls it, from a frame of that fit."""
-        self._fit = running_fit()
+        self._fit = fit = running_fit()
+        when_over(lambda: self._free(fit))
         self._hidden_noise = None
         self._recorder.begin(self._fit, None)
         private_fit.drop_read_ahead(self._fit.adapter)
@@ -80,9 +81,14 @@ class Resumer:
         """End a fit: on_train_end calls it."""
         if self._resumption is not None:
             self._resumption.end()
+        self._free(self._fit)
+
+    def _free(self, fit: Fit) -> None:
+        """Free what belongs to a fit that has ended, unless the next one has begun."""
+        if self._fit is fit:
             self._resumption = None
-        self._fit = Fit()  # it refers to the data, and so to the workers of a DataLoader
-        self._recorder.begin(self._fit, None)
+            self._fit = Fit()
+            self._recorder.begin(self._fit, None)
 
     def capture(self, epoch: int, batch: int | None, logs: Mapping[str, Any]) -> State:
         """Return the state of this moment, for a checkpoint."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kept.training.data.running_fit import when_over
 from kept.training.save.config_text import ConfigText
 from kept.training.snapshot.change import Look, is_of_keras
 from kept.training.snapshot.python_part import PythonPart
@@ -35,6 +36,7 @@ class PythonParts:
 
     def __init__(self, *, weights_only: bool) -> None:
         self._weights_only = weights_only
+        self._fit = object()  # another one for each fit
         self.forget()
 
     def forget(self) -> None:
@@ -47,8 +49,10 @@ class PythonParts:
     def prepare(self, model: keras.Model, snapshot: Snapshot, hidden: Sequence[Variable]) -> None:
         """Serialize what will hardly change before the first save, which then stalls less.
 
-        The snapshot has no values, so the live ones are read.
+        The snapshot has no values, so the live ones are read. All is freed when the fit is over.
         """
+        self._fit = fit = object()
+        when_over(lambda: self.forget() if self._fit is fit else None)
         try:
             with self._saving(snapshot) as scope:
                 self._look_at(model)

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
+from kept.training.snapshot.python_part import PythonPart
 from kept.training.snapshot.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class SnapshotPool:
 
     def give_back(self, snapshot: Snapshot) -> None:
         """Return a snapshot; it is lent next, because its memory is touched."""
+        snapshot.python = PythonPart()  # the last one refers to layers
         with self._returned:
             self._free.append(snapshot)
             self._returned.notify()

@@ -6,6 +6,7 @@ Training waits for that copy only. Its memory is reused from save to save.
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from kept.training.snapshot.frameworks import framework
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from kept.training.snapshot.frameworks import HostBuffer, Variable
 
+    _Values = dict[int, tuple[weakref.ref[Variable], HostBuffer]]
+
 
 class Snapshot:
     """The values of variables at one moment, in buffers that are reused.
@@ -28,8 +31,9 @@ class Snapshot:
 
     def __init__(self, framework_name: str) -> None:
         self._framework = framework(framework_name)
-        # The variable is kept beside its copy, so that no other object can get its id.
-        self._values: dict[int, tuple[Variable, HostBuffer]] = {}
+        # By the id of the variable, which is not kept alive: it belongs to a model, and that may be
+        # on a GPU. Another object can get its id later, so each look compares the object, too.
+        self._values: _Values = {}
         self.python = PythonPart()  # of the same moment
         self._cold: list[HostBuffer] = []  # buffers whose memory was never touched
         self._touching = threading.Lock()  # held while a thread touches one
@@ -38,15 +42,15 @@ class Snapshot:
         """Make a buffer for every variable without one that fits; free the buffers of others."""
         before, self._values = self._values, {}
         for variable in variables:
-            _, buffer = before.get(id(variable), (None, None))
+            buffer = _value_in(before, variable)
             if buffer is None or not self._framework.fits(variable, buffer):
                 buffer = self._framework.empty(variable)
                 self._cold.append(buffer)
-            self._values[id(variable)] = (variable, buffer)
+            self._values[id(variable)] = (weakref.ref(variable), buffer)
 
     def has_buffers(self, variables: Iterable[Variable]) -> bool:
         """Return whether every variable has a buffer, which may no longer fit."""
-        return all(id(variable) in self._values for variable in variables)
+        return all(self.value(variable) is not None for variable in variables)
 
     def touch(self) -> None:
         """Write to the buffers, because the system provides their memory at the first write.
@@ -61,18 +65,19 @@ class Snapshot:
 
     def take(self, variables: Iterable[Variable]) -> None:
         """Copy the variables."""
-        self.reserve(variables)
+        given = list({id(variable): variable for variable in variables}.values())
+        self.reserve(given)
         with self._touching:
             self._cold.clear()  # the copy touches them
-        pairs, self._values = [*self._values.values()], {}
-        kept = [variable for variable, _ in pairs]
+        pairs = [(one, self._values[id(one)][1]) for one in given]
+        self._values = {}
         buffers = self._framework.copy(pairs)
-        self._values = {id(v): (v, b) for v, b in zip(kept, buffers, strict=True)}
+        copied = zip(given, buffers, strict=True)
+        self._values = {id(one): (weakref.ref(one), buffer) for one, buffer in copied}
 
     def value(self, variable: Variable) -> HostBuffer | None:
         """Return the copy of a variable, None if it is not in the snapshot."""
-        found = self._values.get(id(variable))
-        return None if found is None else found[1]
+        return _value_in(self._values, variable)
 
     def memory(self, variable: Variable) -> memoryview | None:
         """Return the bytes of a variable's copy, None if it is not in the snapshot."""
@@ -88,3 +93,8 @@ class Snapshot:
     def size(self) -> int:
         """Bytes in host memory."""
         return sum(int(buffer.nbytes) for _, buffer in self._values.values())
+
+
+def _value_in(values: _Values, variable: Variable) -> HostBuffer | None:
+    reference, buffer = values.get(id(variable), (None, None))
+    return buffer if reference is not None and reference() is variable else None
