@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import threading
+from pathlib import Path
 
 import keras
 import pytest
@@ -107,6 +108,49 @@ def test_the_advice_about_a_full_disk_fits(wandb_server, model, monkeypatch, sto
     [text] = [text for one in caught if "No space left" in (text := str(one.message))]
     assert f"kept sync --outbox {os.path.abspath('kept-outbox')}" in text
     assert ("kept gc" in text) == (store is not None)
+
+
+def interrupt(callback, model):
+    """Ctrl-C in the second epoch, while the writer is busy with the first one's checkpoint."""
+    busy = threading.Event()
+    callback._controller.saver.writer.submit(lambda: busy.wait(60))
+
+    def stop(epoch, _):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play(
+            [callback, keras.callbacks.LambdaCallback(on_epoch_begin=stop)],
+            losses(0.5, 0.4),
+            model=model,
+        )
+    threading.Timer(0.2, busy.set).start()
+
+
+@pytest.mark.parametrize("of", ["W&B", "kept"])
+def test_a_cell_that_is_interrupted_and_run_again(wandb_server, model, of):
+    """The first fit's checkpoint comes first, and its file does not replace a later one."""
+
+    def make():
+        if of == "W&B":
+            return kept.WandbModelCheckpoint("m.keras")
+        return kept.ModelCheckpoint("m.keras", name="m", store="store")
+
+    with wandb.init(project="p") as run:
+        interrupt(make(), model)
+        again = make()
+        play([again], losses(0.3), model=model)
+        newest = Path("m.keras").read_bytes()
+    if of == "kept":
+        first, second = kept.open_store("store").versions("m")
+        assert (first.metadata["value"], second.metadata["value"]) == (0.5, 0.3)
+        assert (second.download("out") / "m.keras").read_bytes() == newest
+        return
+    first, second = wandb_server.versions(f"run_{run.id}_model")
+    assert wandb_server.content(second) == {"m.keras": newest}
+    assert {"latest", "best"} <= set(second.aliases)
+    assert wandb_server.content(first)["m.keras"] != newest
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -29,6 +30,19 @@ def failing(text):
         raise ValueError(text)
 
     return job
+
+
+def test_what_is_submitted_later_is_not_waited_for(blocked):
+    """Another fit that saves all the time holds up no fit that begins."""
+    later, waiting = threading.Event(), threading.Thread(target=writer.wait_for_all)
+    waiting.start()
+    while not blocked._changed._waiters:  # so that it waits for the first job
+        time.sleep(0.001)
+    blocked.submit(lambda: later.wait(60))
+    blocked.go.set()
+    waiting.join(30)
+    assert not waiting.is_alive()
+    later.set()
 
 
 class TestWriter:

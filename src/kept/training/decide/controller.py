@@ -76,6 +76,7 @@ class Controller:
     def _begin(self) -> None:
         """Begin a fit. A loop that the user wrote may lack the hook, so the next one begins it."""
         self._has_begun = True
+        wait_for_all()  # a fit that was interrupted in this process may have saves left
         self._follow_filepath()
         self._results.settle()
         self._failures.begin()
@@ -88,7 +89,6 @@ class Controller:
         self._mode = None
         if self._resume and self.parts.destination.store is not None:
             reference = self._resume if isinstance(self._resume, str) else name
-            wait_for_all()  # a fit that failed in this process may have saves that are not done
             self.parts.resuming.prepare(self.parts.destination.store, reference)
         self.parts.resuming.begin()
         self._schedule.begin_fit()

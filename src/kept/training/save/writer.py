@@ -91,6 +91,12 @@ class Writer:
         with self._changed:
             return self._changed.wait_for(lambda: not self.pending, timeout)
 
+    def wait_for_now(self) -> None:
+        """Wait until the jobs that the writer has now are done."""
+        with self._changed:
+            newest = self._jobs[-1] if self._jobs else None
+            self._changed.wait_for(lambda: newest not in self._jobs)
+
     def _run(self) -> None:
         time.sleep(_HEAD_START)
         yield_to_training()
@@ -113,9 +119,13 @@ class Writer:
 
 
 def wait_for_all() -> None:
-    """Wait until every writer of this process has done its jobs; raise none of their errors."""
+    """Wait until every writer of this process has done its jobs of now; raise no error of them.
+
+    A fit that begins calls this: what an interrupted fit has left is written before it, to the same
+    paths. It does not wait for what other fits save from now on.
+    """
     for writer in [*_writers]:
-        writer.is_done()
+        writer.wait_for_now()
 
 
 def yield_to_training() -> None:
