@@ -25,6 +25,7 @@ class Shape:
     ending: str = ".weights.h5"
     fit: dict[str, Any] = field(default_factory=dict)  # options of fit
     differs: str | None = None  # what kept says if the resumed run cannot be equal
+    is_rare: bool = False  # tested with the integration tests
     frameworks: tuple[str, ...] = ("jax", "tensorflow", "torch")  # where Keras trains it
 
 

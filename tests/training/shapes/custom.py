@@ -226,10 +226,10 @@ def diffusion():
 
 SHAPES = {
     "two_optimizers": Shape(two_optimizers, _target),
-    "gan": Shape(gan, ending=".keras"),
+    "gan": Shape(gan, ending=".keras", is_rare=True),
     "ema_of_a_model": Shape(mean_teacher, _target),
     "contrastive": Shape(contrastive, lambda: (features(), labels())),
     "distillation": Shape(distillation, lambda: (features(), labels())),
-    "diffusion": Shape(diffusion),
+    "diffusion": Shape(diffusion, is_rare=True),
 }
 assert ROWS == 4 * BATCH

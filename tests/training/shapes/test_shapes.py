@@ -57,6 +57,15 @@ class Recorder(keras.callbacks.Callback):
             self.moments.append(values(self.model))
 
 
+def named():
+    """Return the shapes that this framework trains; a second half takes minutes."""
+    return [
+        pytest.param(name, marks=[pytest.mark.integration] if shape.is_rare else [])
+        for name, shape in SHAPES.items()
+        if FRAMEWORK in shape.frameworks
+    ]
+
+
 def new_model(shape):
     keras.utils.clear_session()
     keras.utils.set_random_seed(1)
@@ -80,7 +89,7 @@ def train(shape, **options):
     return model, history, recorder.moments
 
 
-@pytest.mark.parametrize("name", [n for n, s in SHAPES.items() if FRAMEWORK in s.frameworks])
+@pytest.mark.parametrize("name", named())
 def test_versions_are_of_their_moment_and_resume_to_the_same_bits(name, capsys):
     shape = SHAPES[name]
     straight, history, moments = train(shape, name="m")

@@ -6,14 +6,14 @@ import keras
 import numpy as np
 from keras import layers
 
-from .base import BATCH, ROWS, WIDTH, Shape, compiled, features, labels, mlp
+from .base import BATCH, FRAMEWORK, ROWS, WIDTH, Shape, compiled, features, labels, mlp
 
 _UNSHUFFLED = {"shuffle": False}  # so the states that pass from batch to batch mean something
 
 
-def _series(steps=5):
-    x = np.random.default_rng(1).normal(size=(ROWS, steps, 2)).astype("float32")
-    return x, x.sum(axis=(1, 2), keepdims=False)[:, None]
+def _series():
+    x = np.random.default_rng(1).normal(size=(ROWS, 3, 2)).astype("float32")
+    return x, x.sum(axis=(1, 2))[:, None]
 
 
 def ema():
@@ -31,9 +31,10 @@ def swapped_ema():
 def seq2seq():
     source, target = keras.Input((4,), dtype="int32"), keras.Input((3,), dtype="int32")
     encoded = layers.Embedding(7, 4, mask_zero=True)(source)
-    _, *states = layers.LSTM(4, return_state=True)(encoded)
+    _, *states = layers.GRU(4, return_state=True, unroll=True)(encoded)
     words = layers.Embedding(7, 4)(target)
-    decoded = layers.LSTM(4, return_sequences=True, dropout=0.3)(words, initial_state=states)
+    decoder = layers.GRU(4, return_sequences=True, dropout=0.3, unroll=True)
+    decoded = decoder(words, initial_state=states)
     attended = layers.MultiHeadAttention(2, 2, dropout=0.2)(decoded, encoded)
     output = layers.Dense(7, activation="softmax")(layers.LayerNormalization()(attended))
     model = keras.Model([source, target], output)
@@ -48,9 +49,10 @@ def _sentences():
 def rnn():
     model = keras.Sequential(
         [
-            keras.Input(batch_shape=(BATCH, 5, 2)),
-            layers.Bidirectional(layers.GRU(3, return_sequences=True, recurrent_dropout=0.3)),
-            layers.LSTM(3, stateful=True, dropout=0.2),
+            keras.Input(batch_shape=(BATCH, 3, 2)),
+            layers.GRU(3, return_sequences=True, recurrent_dropout=0.3, unroll=True),
+            # On torch Keras cannot train a stateful layer.
+            layers.LSTM(3, stateful=FRAMEWORK != "torch", dropout=0.2, unroll=True),
             layers.Dense(1),
         ]
     )
@@ -88,6 +90,12 @@ def lora():
     return compiled(model, keras.optimizers.AdamW(0.02, weight_decay=0.01), "mse")
 
 
+def multi_optimizer():
+    sgd, adam = keras.optimizers.SGD(0.1, momentum=0.9), keras.optimizers.Adam(0.01)
+    several = keras.optimizers.MultiOptimizer(lambda one: adam if "bias" in one.path else sgd)
+    return compiled(mlp(WIDTH, 5, 1), several, "mse")
+
+
 def half_precision():
     half = keras.DTypePolicy("mixed_float16")
     model = keras.Sequential(
@@ -106,7 +114,7 @@ def accumulated():
 
 
 def transformer():
-    x = keras.Input((5, 2))
+    x = keras.Input((3, 2))
     hidden = layers.Dense(4)(x)
     attended = layers.MultiHeadAttention(2, 2, dropout=0.2)(hidden, hidden)
     hidden = layers.LayerNormalization()(hidden + attended)
@@ -122,15 +130,21 @@ def _target():
 
 
 SHAPES = {
-    "ema": Shape(ema, _target),
+    "ema": Shape(ema, _target, is_rare=True),
     "swapped_ema": Shape(
-        swapped_ema, _target, lambda: [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
+        swapped_ema,
+        _target,
+        lambda: [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],
+        is_rare=True,
     ),
-    "seq2seq": Shape(seq2seq, _sentences),
+    "seq2seq": Shape(seq2seq, _sentences, is_rare=True),
     "rnn": Shape(rnn, _series, fit=_UNSHUFFLED),
     "multi_output": Shape(multi_output, _two_targets, ending=".keras"),
     "lora": Shape(lora, _target),
     "half_precision": Shape(half_precision, _target),
-    "accumulated": Shape(accumulated, _target, ending=".keras"),
-    "transformer": Shape(transformer, _series),
+    "accumulated": Shape(accumulated, _target, ending=".keras", is_rare=True),
+    "multi_optimizer": Shape(multi_optimizer, _target, is_rare=True),
+    "transformer": Shape(transformer, _series, is_rare=True),
 }
+if not hasattr(keras.optimizers, "MultiOptimizer"):  # before Keras 3.15
+    del SHAPES["multi_optimizer"]
