@@ -35,6 +35,7 @@ class Run:
     files: dict[str, str] = field(default_factory=dict)  # name -> md5
     state: str = "running"
     exit_code: int | None = None
+    heartbeat: str | None = None  # set by tests
     used: list[Artifact] = field(default_factory=list)
 
 

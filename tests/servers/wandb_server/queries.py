@@ -111,6 +111,7 @@ class Queries:
             "readOnly": False,
             "user": {"name": "user", "username": "user"},
             "createdAt": "2026-01-01T00:00:00",
+            "heartbeatAt": run.heartbeat,
             "historyLineCount": lines["history"],
             "eventsLineCount": lines["events"],
             "logLineCount": len(run.lines.get("output.log", ())),

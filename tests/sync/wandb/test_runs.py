@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import os
 import subprocess
@@ -13,8 +14,10 @@ import pytest
 import kept
 from kept.errors import NoActiveRun, Refused
 from kept.sync import courier
-from kept.sync.wandb import sdk
+from kept.sync.outbox.outbox import Outbox
+from kept.sync.wandb import resumed, sdk
 from kept.sync.wandb.resumed import send_left
+from kept.sync.wandb.uploads import WandbUploads
 from kept.training.callbacks.wandb_hooks import told_apart
 from tests.sync.wandb.trainer import Trainer
 from tests.sync.wandb.training import KEPT
@@ -63,6 +66,50 @@ def test_a_run_that_lives_is_left_alone(wandb_server, tmp_path, monkeypatch):
     assert list(send_left(trainer.outbox, entry.destination)) == []
     assert "upsertBucket" not in wandb_server.faults.calls[calls:]
     assert wandb_server.run(trainer.run.id).state == "running"
+
+
+def test_a_requeued_job_that_loads_its_data_lives(wandb_server, tmp_path):
+    """It has made its callback, and fit has not begun."""
+    killed = Trainer(tmp_path, id="again", mode="offline")
+    killed.save(b"0")
+    wandb.finish()
+    requeued = wandb.init(project="p", id="again", resume="allow")
+    uploads = WandbUploads(requeued, Outbox(killed.outbox.folder))
+    [entry] = killed.outbox.entries()
+    calls = len(wandb_server.faults.calls)
+    assert list(send_left(killed.outbox, entry.destination)) == []
+    assert "upsertBucket" not in wandb_server.faults.calls[calls:]
+    assert wandb_server.run("again").state == "running"
+    uploads.begin()
+    uploads.finish()
+    killed.is_on(wandb_server)
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_job_that_has_not_used_kept_yet_lives(wandb_server, tmp_path, monkeypatch, shown, lives):
+    """It has called wandb.init here or on another machine; W&B gets signs of life of it."""
+    monkeypatch.setattr(resumed, "_SIGN_SECONDS", 0.2)
+    monkeypatch.setattr(resumed, "_LOOK_SECONDS", 0.01)
+    killed = Trainer(tmp_path, id="again", mode="offline")
+    killed.save(b"0")
+    wandb.finish()
+    if lives:
+        wandb.init(project="p", id="again", resume="allow")
+    else:
+        with wandb.init(project="p", id="again"):
+            pass
+    run, signs = wandb_server.run("again"), itertools.count()
+    run.state, run.heartbeat = "running", "2026-01-01T00:00:00"
+
+    def beat(_):
+        if lives:
+            run.heartbeat = f"2026-01-01T00:00:{next(signs):02}"
+
+    wandb_server.faults.fault = beat
+    [entry] = killed.outbox.entries()
+    assert list(send_left(killed.outbox, entry.destination)) == ([] if lives else [entry])
+    assert "again is running" in shown[-1]
+    assert run.state == ("running" if lives else "failed")
 
 
 @pytest.mark.parametrize("status", ["402", "403"])

@@ -10,10 +10,12 @@ import contextlib
 import os
 import re
 import tempfile
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import Unreachable
+from kept.messages import show
 from kept.sync.wandb import sdk
 from kept.sync.wandb.ping import answers
 from kept.sync.wandb.sender import Sender, place_of_entry
@@ -30,6 +32,10 @@ _OF_THE_ACCOUNT = re.compile(
     r"WANDB_(API_KEY|BASE_URL|IDENTITY_TOKEN_FILE|CREDENTIALS_FILE|(DATA|CACHE|CONFIG|ARTIFACT)_DIR"
     r"|SERVICE\w*|HTTP_TIMEOUT|INIT_TIMEOUT|ERROR_REPORTING|SILENT|CONSOLE|_?X_\w+|DEBUG|INSECURE\w*)"
 )
+
+
+_SIGN_SECONDS = 70.0  # two signs of life of the SDK, and some more
+_LOOK_SECONDS = 5.0
 
 
 @contextlib.contextmanager
@@ -86,6 +92,32 @@ def _found(place: Place) -> Any:
         raise
     _ = run.rawconfig, run.summary  # loads what update needs
     return run
+
+
+def _lives(place: Place) -> bool:
+    """Return whether a process has the run, here or on another machine, before it uses kept.
+
+    Its SDK reports a sign of life every 30 s. W&B takes some minutes to see that a run was killed;
+    until then this waits for the next sign, for up to 70 s. Raises UploadFailed.
+    """
+    with sdk.upload_failed():
+        sign = _sign_of_life(place)
+        if sign is None:
+            return False
+        show(f"W&B says that {place.label} is running; waiting {_SIGN_SECONDS:.0f} s for a sign")
+        end = time.monotonic() + _SIGN_SECONDS
+        while time.monotonic() < end:
+            time.sleep(_LOOK_SECONDS)
+            if (newer := _sign_of_life(place)) != sign:
+                return newer is not None
+    return False
+
+
+def _sign_of_life(place: Place) -> str | None:
+    run = _found(place)
+    return (
+        getattr(run, "heartbeat_at", None) if run is not None and run.state == "running" else None
+    )
 
 
 @contextlib.contextmanager
@@ -153,6 +185,8 @@ def _by_place(entries: list[Entry]) -> dict[Place, list[Entry]]:
 def _send_group(outbox: Outbox, place: Place, entries: list[Entry]) -> Iterator[Entry]:
     if not answers(place):
         raise Unreachable(f"{place.base_url} does not answer")
+    if _lives(place):
+        return
     with resumed(place) as run:
         for entry in Sender(run, place).send_all(entries):
             outbox.confirm(entry)

@@ -108,7 +108,8 @@ class WandbUploads:
         self._courier = Courier(self, words)
         if place:
             sdk.note_use(run)
-            sdk.before_end(run, _calling(self._before_end))
+            sdk.before_end(run, _end_of(self))
+            self._hold_left()
 
     def wait_for(self, writer: Waits) -> None:
         """Before the run ends, wait for the checkpoints of a writer, for some seconds."""
@@ -132,10 +133,19 @@ class WandbUploads:
 
     def begin(self) -> None:
         """Send the entries that an earlier process has left for this run."""
-        if not self._offline and self._left():
-            with self._claiming:
-                self._hold()
+        if self._hold_left():
             self._courier.wake(self._destination)
+
+    def _hold_left(self) -> bool:
+        """Claim the run if an earlier process has left entries for it; return whether it has.
+
+        The run lives from now on, also while it still loads its data.
+        """
+        if self._offline or not self._left():
+            return False
+        with self._claiming:
+            self._hold()
+        return True
 
     def add(
         self,
@@ -251,15 +261,15 @@ class WandbUploads:
         self._has_claim = False
 
 
-def _calling(method: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that calls the method while its object exists, and does not hold it."""
-    reference = weakref.WeakMethod(method)
+def _end_of(uploads: WandbUploads) -> Callable[[], None]:
+    """Return what the SDK calls before the run of some uploads ends; it does not hold them."""
+    reference = weakref.ref(uploads)
 
-    def call() -> None:
+    def before_end() -> None:
         if found := reference():
-            found()
+            found._before_end()  # noqa: SLF001 - of this module
 
-    return call
+    return before_end
 
 
 _uploads: weakref.WeakValueDictionary[tuple[int, str], WandbUploads] = weakref.WeakValueDictionary()
