@@ -1,6 +1,9 @@
 """kept.verify_resume names the first thing that differs; kept.Dataset is exact everywhere."""
 
 import re
+import subprocess
+import sys
+import types
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,11 +17,11 @@ from tests.training.helpers import Stop
 from tests.training.resume.test_resume import BATCHES, checkpoint, make, rows, same
 
 
-def trainer(own=list, fit=None):
+def trainer(own=list, fit=None, epochs=3):
     def train(callbacks):
         model, (x, y) = make(), rows()
         options = {"x": x, "y": y, "batch_size": 8} if fit is None else fit()
-        model.fit(**options, epochs=3, callbacks=[*own(), *callbacks], verbose=0)
+        model.fit(**options, epochs=epochs, callbacks=[*own(), *callbacks], verbose=0)
 
     return train
 
@@ -116,8 +119,97 @@ def test_another_order_of_batches_is_named():
 def test_a_training_that_is_too_short():
     with pytest.raises(InvalidInput, match="only 15 batches"):
         kept.verify_resume(trainer(), after=12, then=4)
-    with pytest.raises(InvalidInput, match="1 or more"):
-        kept.verify_resume(trainer(), after=0)
+    for wrong in ({"after": 0}, {"then": 0}, {"after": "epochs"}, {"after": 1.5}):
+        with pytest.raises(InvalidInput, match="1 or more"):
+            kept.verify_resume(trainer(), **wrong)
+
+
+class AfterAnEpoch(Drift):
+    """Has a state between epochs, and changes the weights once a second epoch has begun."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        pass
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.count += 1
+        if self.count > 1:
+            self.change(self.model, self.count)
+
+
+def test_the_end_of_an_epoch_is_verified_too():
+    found = kept.verify_resume(trainer(), after=3, then=4)
+    assert found == type(found)(5, None)
+    assert found.resumed_from == ("epoch 1, batch 3", "the end of epoch 1")
+    found = kept.verify_resume(trainer(lambda: [AfterAnEpoch(weights)]), after=4, then=2)
+    message = "weights .*kernel.* after epoch 2, batch 1 .resumed from the end of epoch 1."
+    assert re.fullmatch(message, found.difference)
+
+
+def test_only_the_end_of_an_epoch():
+    found = kept.verify_resume(trainer(), after="epoch", then=2)
+    assert found == type(found)(2, None)
+    assert found.resumed_from == ("the end of epoch 1",)
+    with pytest.raises(InvalidInput, match="no batch after its first epoch, only 5 batches"):
+        kept.verify_resume(trainer(epochs=1), after="epoch")
+
+
+cache = {}
+
+
+def train_with_a_cache(callbacks):
+    """Draw noise for the data once in a process; a second run in the process finds it."""
+    noise = cache.setdefault("noise", np.random.default_rng().normal(size=(40, 6)))
+    model, (x, y) = make(), rows()
+    model.fit(x + noise, y, batch_size=8, epochs=3, callbacks=callbacks, verbose=0)
+
+
+def train_as_it_should(callbacks):
+    trainer()(callbacks)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("frozen", ["a cache", "nothing"])
+def test_a_fresh_process_reveals_what_this_one_hides(frozen):
+    train = train_with_a_cache if frozen == "a cache" else train_as_it_should
+    assert kept.verify_resume(train, after=3, then=2).same
+    found = kept.verify_resume(train, after=3, then=2, fresh_process=True)
+    assert found.same is (frozen == "nothing")
+    assert found.same or "batch order" in found.difference
+
+
+@pytest.mark.integration
+def test_a_script_needs_a_main_guard(tmp_path):
+    text = """
+import kept
+
+def train(callbacks):
+    raise RuntimeError("trained")
+
+{guard}
+    kept.verify_resume(train, fresh_process=True)
+"""
+    for guard, said in (
+        ("if True:", "needs `if __name__"),
+        ('if __name__ == "__main__":', "trained"),
+    ):
+        (tmp_path / "script.py").write_text(text.format(guard=guard))
+        done = subprocess.run(
+            [sys.executable, "script.py"], capture_output=True, text=True, check=False, cwd=tmp_path
+        )
+        assert done.returncode
+        assert said in done.stderr.splitlines()[-1]
+
+
+def test_another_process_has_to_import_the_function(monkeypatch):
+    for train in (lambda callbacks: None, trainer()):
+        with pytest.raises(InvalidInput, match=r"of a module\. Received: .*(pickle|local)"):
+            kept.verify_resume(train, fresh_process=True)
+    main = types.ModuleType("__main__")
+    train = main.train = types.FunctionType(train_as_it_should.__code__, {}, "train")
+    train.__module__, train.__qualname__ = "__main__", "train"
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    with pytest.raises(InvalidInput, match=r"Received: train \(it was defined in a notebook"):
+        kept.verify_resume(train, fresh_process=True)
 
 
 def order(dataset):

@@ -88,7 +88,7 @@ class KeepsNoModel:
 
     @property
     def _model(self) -> Any:
-        """The model, as Keras's callbacks have it; None if it does not exist any more."""
+        """The model, as Keras's callbacks have it; None if it is gone."""
         reference = vars(self).get("_weak_model")
         return None if reference is None else reference()
 
