@@ -21,17 +21,19 @@ test-integration: $(VENV)/test.done
 	tests/integration/install.sh $(BIN)/python
 	rm -rf build/reliability
 	$(BIN)/python -m pytest -m integration -rs tests
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -m integration tests/training/resume/test_resume_across.py
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m integration tests/training/resume/test_resume_across.py
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -m integration tests/training/resume/test_resume_across.py tests/training/shapes
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m integration tests/training/resume/test_resume_across.py tests/training/shapes
 	$(BIN)/python -m tests.reliability.table
 
 # The tests of saving, loading and resuming that depend on the framework.
 SAVING := $(patsubst %,tests/training/%.py,keras_api/test_private_api save/test_models keras_api/test_formats \
 	decide/test_controller save/test_folders save/test_saver resume/test_resume_across)
 
-## Training with the oldest supported Keras, in a separate environment.
+## Training with an older Keras, in a separate environment: the oldest supported one, or KERAS=3.12.0.
+KERAS := $(shell sed -n 's/^keras==//p' requirements/oldest-keras.txt)
 # The wheels of Keras before 3.15 may lack Keras's own tests of its callback.
 test-oldest-keras: $(VENV)-oldest-keras/done
+	$(VENV)-oldest-keras/bin/pip install --quiet --disable-pip-version-check keras==$(KERAS)
 	KERAS_BACKEND=jax $(VENV)-oldest-keras/bin/python -m pytest tests/training --ignore tests/training/callbacks/test_keras_suite.py
 	KERAS_BACKEND=tensorflow $(VENV)-oldest-keras/bin/python -m pytest $(SAVING)
 	KERAS_BACKEND=torch $(VENV)-oldest-keras/bin/python -m pytest $(SAVING)
