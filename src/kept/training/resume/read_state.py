@@ -15,7 +15,7 @@ import numpy as np
 from kept.errors import CannotResume, Damaged
 from kept.training.resume import callback_state, rng
 from kept.training.resume.kinds import check, fields, is_count, is_numeric, is_printable
-from kept.training.resume.state import ARRAYS_FILE, FORMAT, JSON_FILE, State
+from kept.training.resume.state import ARRAYS_FILE, FORMAT, JSON_FILE, LIMITS, State
 from kept.training.resume.state_codec import check_size, decode, read_arrays
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _ENCODED = (
     "untracked",
     "unlike_file",
 )
-_OPTIONAL = ("model", "optimizer", "optimizers", "hidden_noise")  # which older states lack
+_OPTIONAL = ("model", "optimizer", "optimizers", *LIMITS)  # which older states lack
 _NEW = ("data", "untracked", "unlike_file")  # which older states lack
 _PLAIN = ("epoch", "batch", "framework", "keras_version", "unfinished", "stopped")
 
@@ -75,9 +75,11 @@ def _check_moment(state: State) -> None:
     version = state.keras_version
     check(version, "keras_version", isinstance(version, str) and bool(_VERSION.fullmatch(version)))
     check(state.stopped, "stopped", isinstance(state.stopped, bool))
-    noise = state.hidden_noise
-    is_right = isinstance(noise, list) and all(is_printable(one) for one in noise)
-    check(noise, "hidden_noise", is_right)
+    for name in ("hidden_noise", "unsaved"):
+        found = getattr(state, name)
+        is_right = isinstance(found, list) and all(is_printable(one) for one in found)
+        check(found, name, is_right)
+    check(state.devices, "devices", is_printable(state.devices))
     fields(state.logs, "logs", str)
     rng.check(state.random, state.framework)
     if state.random_at_epoch is not None:

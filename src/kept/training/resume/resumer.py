@@ -9,7 +9,9 @@ import keras
 from kept.errors import InvalidCheckpoint
 from kept.messages import show
 from kept.names import parse_reference
+from kept.training.data.devices import devices
 from kept.training.data.running_fit import Fit, running_fit, when_over
+from kept.training.data.unsaved import UnsavedValues, random_generators
 from kept.training.keras_api import private_fit
 from kept.training.resume import load_version, position, rng
 from kept.training.resume.resumption import Resumption
@@ -31,6 +33,8 @@ class Resumer:
         self._fit = Fit()
         self._resumption: Resumption | None = None
         self._hidden_noise: list[str] | None = None  # of this fit; None until its first save
+        self._values: UnsavedValues | None = None  # at the start of this fit
+        self._unsaved: list[str] = []  # of this fit, found at its first save
         self.parent: dict[str, str] | None = None  # of the versions that this run saves
 
     def prepare(self, store: Store, reference: str) -> None:
@@ -56,6 +60,7 @@ class Resumer:
         self._fit = fit = running_fit()
         when_over(lambda: self._free(fit))
         self._hidden_noise = None
+        self._values = UnsavedValues(self._owner.model)
         self._recorder.begin(self._fit, None)
         private_fit.drop_read_ahead(self._fit.adapter)
         if self._resumption is not None:
@@ -94,8 +99,10 @@ class Resumer:
         """Return the state of this moment, for a checkpoint."""
         if self._hidden_noise is None:
             self._hidden_noise = _report_hidden_noise(self._owner.model)
+            self._unsaved = _report_unsaved(self._owner.model, self._fit, self._values)
         state = self._recorder.capture(epoch, batch, logs)
-        state.hidden_noise = self._hidden_noise
+        state.hidden_noise, state.unsaved = self._hidden_noise, self._unsaved
+        state.devices = devices(self._owner.model)
         return state
 
 
@@ -108,7 +115,25 @@ def _report_hidden_noise(model: keras.Model) -> list[str]:
         show(
             f"the training step draws random numbers with tf.random ({', '.join(found)}), whose "
             "state TensorFlow does not show, so a resumed run differs; use keras.random with a "
-            "keras.random.SeedGenerator, or a tf.random.Generator"
+            "keras.random.SeedGenerator"
+        )
+    return found
+
+
+def _report_unsaved(model: keras.Model, fit: Fit, values: UnsavedValues | None) -> list[str]:
+    """Return the generators and values that no version holds; print them, too."""
+    changed = [] if values is None else values.changed(model)
+    found = sorted(ascii(one)[1:-1] for one in {*random_generators(model, fit), *changed})
+    if found:
+        show(
+            f"versions do not hold {', '.join(found)}, so a resumed run may differ; use "
+            "keras.Variable and keras.random.SeedGenerator in layers, and get_state() and "
+            "set_state(state) in callbacks and datasets"
+        )
+    if fit.kind == "GeneratorDataAdapter":
+        show(
+            "versions do not hold the position in a Python generator: a resumed run reads a new "
+            "one, and is exact only if that gives the same batches"
         )
     return found
 

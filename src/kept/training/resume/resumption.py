@@ -16,6 +16,7 @@ import numpy as np
 from kept.errors import CannotResume
 from kept.messages import show
 from kept.training.data import data_state, replay_batches, seek
+from kept.training.data.devices import devices
 from kept.training.keras_api import private_fit
 from kept.training.resume import callback_state, load_version, position, rng
 from kept.training.snapshot.variables import metrics_of, seeds_of, untracked, variables_of
@@ -230,6 +231,18 @@ class Resumption:
             show(
                 f"{name} is of a run that draws random numbers with tf.random "
                 f"({', '.join(state.hidden_noise)}): this run draws other ones"
+            )
+        if state.unsaved:
+            show(
+                f"{name} is of a run with {', '.join(state.unsaved)}, which no version holds: this "
+                "run begins with new ones, so the results may differ"
+            )
+        same_framework = state.framework == keras.backend.backend()
+        here_now = devices(self._owner.model)
+        if same_framework and state.devices not in ("", here_now):
+            show(
+                f"{name} was saved with {state.devices}, and this run has {here_now}: the results "
+                "may differ in their last bits"
             )
         now = (keras.backend.backend(), keras.__version__)
         if (state.framework, state.keras_version) != now:

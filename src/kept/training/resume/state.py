@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 JSON_FILE = "kept-state.json"
 ARRAYS_FILE = "kept-state.npz"
-_PLAIN = ("epoch", "batch", "framework", "keras_version", "stopped", "hidden_noise")
+LIMITS = ("hidden_noise", "unsaved", "devices")  # what a resumed run cannot have in every case
+_PLAIN = ("epoch", "batch", "framework", "keras_version", "stopped", *LIMITS)
 
 
 @dataclass(slots=True)
@@ -58,6 +59,8 @@ class State:
     keras_version: str = keras.__version__
     data: dict[str, Any] = field(default_factory=dict)  # what data_metadata returns
     hidden_noise: list[str] = field(default_factory=list)  # operations whose state is hidden
+    unsaved: list[str] = field(default_factory=list)  # generators and values that no version holds
+    devices: str = ""  # a description of them; empty if unknown
     # Whether the user asked to resume, so that a callback's state must not be left out.
     is_required: bool = False
     # read_state sets the following; write_state takes them from the model.

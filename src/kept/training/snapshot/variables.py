@@ -45,7 +45,7 @@ def untracked(model: keras.Model) -> list[Variable]:
     kinds = (keras.Variable, list, tuple, dict)
     found = {
         id(leaf): leaf
-        for part in _layers_of(model)
+        for part in layers_of(model)
         for name, value in [*vars(part).items()]
         if name not in base and isinstance(value, kinds)
         for leaf in _leaves(value)
@@ -66,7 +66,7 @@ def unlike_file(model: keras.Model) -> list[int]:
     A layer with LoRA saves the product of its two small matrices merged into its kernel, and
     loads them as zeros.
     """
-    adapted = [layer for layer in _layers_of(model) if getattr(layer, "lora_enabled", False)]
+    adapted = [layer for layer in layers_of(model) if getattr(layer, "lora_enabled", False)]
     known = {id(variable) for layer in adapted for variable in layer.weights}
     return [n for n, variable in enumerate(model.weights) if id(variable) in known]
 
@@ -97,7 +97,7 @@ def wraps_modules(model: keras.Model) -> bool:
     if keras.backend.backend() != "torch":
         return False
     wrapper = keras.layers.TorchModuleWrapper
-    return any(isinstance(layer, wrapper) for layer in _layers_of(model))
+    return any(isinstance(layer, wrapper) for layer in layers_of(model))
 
 
 def optimizers_of(model: keras.Model) -> Iterator[keras.optimizers.Optimizer]:
@@ -108,7 +108,7 @@ def optimizers_of(model: keras.Model) -> Iterator[keras.optimizers.Optimizer]:
     """
     import keras
 
-    for part in _layers_of(model):
+    for part in layers_of(model):
         if isinstance(part, keras.Model):
             for value in [*vars(part).values()]:
                 found = value.values() if isinstance(value, dict) else value
@@ -116,7 +116,7 @@ def optimizers_of(model: keras.Model) -> Iterator[keras.optimizers.Optimizer]:
                 yield from (one for one in several if isinstance(one, keras.optimizers.Optimizer))
 
 
-def _layers_of(model: keras.Model) -> Sequence[keras.layers.Layer]:
+def layers_of(model: keras.Model) -> Sequence[keras.layers.Layer]:
     """Return the model and all layers in it, at every depth; model.layers has the first level."""
     found: Sequence[keras.layers.Layer] = model._flatten_layers()  # noqa: SLF001
     return found

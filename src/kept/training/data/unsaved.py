@@ -1,0 +1,156 @@
+"""What a run holds that no version holds, so that a resumed run does not differ in silence.
+
+A version has the variables of Keras, the global random generators, and the states that callbacks
+and datasets give. Other random generators, and values that Keras does not track, begin anew.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from kept.digest import digest
+from kept.training.data.data_state import dataset_of, has_own_state
+from kept.training.snapshot.variables import layers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kept.training.data.running_fit import Fit
+
+_LARGE = 1 << 24  # bytes; a larger value is not compared
+_DEPTH = 2  # of lists, tuples and dicts in an attribute
+# Attributes of a model or a layer that belong to Keras, or to a fit.
+_OF_A_FIT = {
+    *("train_function", "test_function", "predict_function", "history", "stop_training"),
+    *("_jax_state", "_jax_state_synced", "_epoch_iterator", "_eval_epoch_iterator"),
+    *("_initial_epoch", "_compiled_trainable_state"),
+}
+
+
+class UnsavedValues:
+    """The values in layers that Keras does not track, to find those that training changes.
+
+    A constant, such as a table of positions, is made again by the script and is no loss.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        """Digest the values at the start of a fit."""
+        self._before = dict(_values(model))
+
+    def changed(self, model: keras.Model) -> list[str]:
+        """Return the names of the values that have changed since."""
+        return [name for name, value in _values(model) if self._before.get(name) != value]
+
+
+def random_generators(model: keras.Model, fit: Fit) -> list[str]:
+    """Return the names of random generators whose states no version holds.
+
+    They are attributes of layers, of callbacks, and of a PyDataset. One that gives a state, or a
+    layer that saves in its own way, is responsible for its generators.
+    """
+    dataset = dataset_of(fit)
+    others = [*fit.callbacks, *([] if dataset is None else [dataset])]
+    holders = [(one, type(one).__name__) for one in others if not has_own_state(one)]
+    holders += [(one, f"layer {one.path or one.name}") for one in _layers(model)]
+    kinds = _generator_kinds()
+    return [
+        f"{holder_name}.{name} ({type(value).__module__.partition('.')[0]}.{type(value).__name__})"
+        for holder, holder_name in holders
+        for name, value in _attributes(holder)
+        if isinstance(value, kinds)
+    ]
+
+
+def _generator_kinds() -> tuple[type, ...]:
+    found = [random.Random, np.random.Generator, np.random.RandomState]
+    if (torch := sys.modules.get("torch")) is not None:
+        found.append(torch.Generator)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        found.append(tf.random.Generator)
+    return tuple(found)
+
+
+def _layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Return the layers that save variables as Keras does."""
+    return [one for one in layers_of(model) if _is_of_keras(type(one).save_own_variables)]
+
+
+def _is_of_keras(what: Any) -> bool:
+    return str(what.__module__).partition(".")[0] == "keras"
+
+
+def _values(model: keras.Model) -> Iterator[tuple[str, str]]:
+    """Yield the name and the digest of each value in layers that Keras does not track."""
+    for layer in _layers(model):
+        is_users = not _is_of_keras(type(layer))
+        for name, value in _attributes(layer):
+            if _is_array(value) or (is_users and type(value) in (int, float)):
+                found = _digest(value)
+                if found is not None:
+                    yield f"layer {layer.path or layer.name}.{name}", found
+
+
+def _attributes(holder: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the attributes that are the user's, with the members of containers."""
+    kind = keras.Model if isinstance(holder, keras.Model) else keras.layers.Layer
+    known = _OF_A_FIT | (_attributes_of(kind) if isinstance(holder, kind) else set())
+    own = {**getattr(holder, "__dict__", {}), **getattr(holder, "_buffers", {})}
+    for name, value in own.items():
+        if name not in known:
+            yield from _leaves(name, value, _DEPTH)
+
+
+def _attributes_of(kind: type) -> set[str]:
+    """Return the attributes that Keras itself gives a model or a layer."""
+    if kind not in _known:
+        one: Any = keras.Sequential() if kind is keras.Model else keras.layers.Layer(name="any")
+        if kind is keras.Model:
+            one.compile("sgd", "mse")
+        _known[kind] = {*vars(one), "_buffers"}
+    return _known[kind]
+
+
+_known: dict[type, set[str]] = {}
+
+
+def _leaves(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, (list, tuple, dict)):
+        yield name, value
+    elif depth:
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(f"{name}[{key!r}]", item, depth - 1)
+
+
+def _is_array(value: Any) -> bool:
+    """Return whether a value is an array, or a variable of a framework, and none of Keras."""
+    if isinstance(value, keras.Variable) or not hasattr(value, "dtype"):
+        return False
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if isinstance(value, tf.Variable):
+            return True
+    parameter = getattr(sys.modules.get("torch"), "nn", None)
+    if parameter is not None and isinstance(value, parameter.Parameter):
+        return False
+    return isinstance(value, np.ndarray) or keras.ops.is_tensor(value)
+
+
+def _digest(value: Any) -> str | None:
+    """Return the digest of a value; None for a large one, and for one that cannot be read."""
+    if type(value) in (int, float):
+        return repr(value)
+    try:
+        if np.prod(value.shape) * 4 > _LARGE:
+            return None
+        array = np.asarray(keras.ops.convert_to_numpy(value))
+        return digest(f"{array.dtype} {array.shape} ".encode() + array.tobytes())
+    except Exception:  # noqa: BLE001 - a tracer of JAX, or an object that only looks like an array
+        return None
