@@ -88,8 +88,7 @@ class Controller:
         self.best.begin_series((name, *self.parts.destination.places))
         self._mode = None
         if self._resume and self.parts.destination.store is not None:
-            reference = self._resume if isinstance(self._resume, str) else name
-            self.parts.resuming.prepare(self.parts.destination.store, reference)
+            self.parts.resuming.prepare(self.parts.destination.store, name, self._resume)
         self.parts.resuming.begin()
         self._schedule.begin_fit()
         self.parts.upkeep.begin()
@@ -135,8 +134,8 @@ class Controller:
         """Wait until every checkpoint is durable, and a while for mirrors that answer."""
         self._has_begun = False
         self.name.end()
-        self.parts.resuming.end()
-        self._resume = False  # this fit ended normally, so the next one continues it
+        if self.parts.resuming.end():  # else a later fit of the script resumes
+            self._resume = False  # this fit ended normally, so the next one continues it
         with self._failures.applied():
             self.saver.finish()
         self._report()

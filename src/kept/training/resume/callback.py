@@ -59,7 +59,7 @@ class Resume(KeepsNoModel, keras.callbacks.Callback):  # type: ignore[misc]  # K
 
     def load(self, store: Store, reference: str) -> None:
         """Load the version into the callback's model."""
-        self._resumer.prepare(store, reference)
+        self._resumer.prepare(store, reference, reference)
         if self._resumer.parent is None:
             raise ArtifactNotFound(f"{reference} has no version in {store.location}")
         self._resumer.before_fit()

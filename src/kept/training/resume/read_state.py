@@ -33,7 +33,7 @@ _ENCODED = (
     "untracked",
     "unlike_file",
 )
-_OPTIONAL = ("model", "optimizer", "optimizers", *LIMITS)  # which older states lack
+_OPTIONAL = ("model", "optimizer", "optimizers", "fit", *LIMITS)  # which older states lack
 _NEW = ("data", "untracked", "unlike_file")  # which older states lack
 _PLAIN = ("epoch", "batch", "framework", "keras_version", "unfinished", "stopped")
 
@@ -70,6 +70,7 @@ def read_state(folder: Path) -> State | None:
 
 def _check_moment(state: State) -> None:
     check(state.epoch, "epoch", is_count(state.epoch))
+    check(state.fit, "fit", is_count(state.fit))
     check(state.batch, "batch", state.batch is None or is_count(state.batch))
     check(state.framework, "framework", state.framework in rng.FRAMEWORKS)
     version = state.keras_version

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kept.errors import InvalidCheckpoint
+from kept.errors import CannotResume, InvalidCheckpoint
 from kept.messages import show
 from kept.names import parse_reference
 from kept.training.data.devices import devices
@@ -35,19 +35,30 @@ class Resumer:
         self._hidden_noise: list[str] | None = None  # of this fit; None until its first save
         self._values: UnsavedValues | None = None  # at the start of this fit
         self._unsaved: list[str] = []  # of this fit, found at its first save
+        self._later: str | None = None  # a version that a later fit of this script continues from
+        self._ended = 0  # fits that have ended normally
         self.parent: dict[str, str] | None = None  # of the versions that this run saves
 
-    def prepare(self, store: Store, reference: str) -> None:
-        """Load the version that reference names, if the artifact has one.
+    def prepare(self, store: Store, name: str, resume: object) -> None:
+        """Load the version that resume names, or the newest one of the artifact if it is True.
 
-        Raises NotFound, Damaged or CannotResume.
+        A script may call fit several times with one callback. The newest version is then that of
+        one of these fits, and the fits before it train nothing. Raises NotFound, Damaged or
+        CannotResume.
         """
         self._recorder.is_required = True
-        self._resumption = None  # of a fit that failed
-        found = load_version.find(store, reference)
-        if found is not None:
+        self._resumption = self._later = None  # of a fit that failed
+        found = load_version.find(store, resume if isinstance(resume, str) else name)
+        if found is None:
+            return
+        self.parent = {"reference": found.version.reference, "digest": found.version.digest}
+        if resume is True and found.state is not None and found.state.fit > self._ended:
+            self._later = found.version.reference
+        try:
             self._resumption = Resumption(self._owner, found)
-            self.parent = {"reference": found.version.reference, "digest": found.version.digest}
+        except CannotResume:
+            if self._later is None:  # a later fit may train other weights
+                raise
 
     def before_fit(self) -> None:
         """Restore the seed of TensorFlow, because fit reads it before it calls any callback."""
@@ -63,7 +74,12 @@ class Resumer:
         self._values = UnsavedValues(self._owner.model)
         self._recorder.begin(self._fit, None)
         private_fit.drop_read_ahead(self._fit.adapter)
-        if self._resumption is not None:
+        if self._later is not None:
+            show(f"nothing is left to train in this fit: {self._later} is of a later one")
+            private_fit.set_first_epoch(
+                self._owner.model, max(int(self._owner.params["epochs"]), 1)
+            )
+        elif self._resumption is not None:
             self._resumption.begin(self._recorder, self._fit)
 
     def epoch_begin(self, epoch: int) -> None:
@@ -82,11 +98,16 @@ class Resumer:
         if self._resumption is not None:
             self._resumption.epoch_end()
 
-    def end(self) -> None:
-        """End a fit: on_train_end calls it."""
-        if self._resumption is not None:
+    def end(self) -> bool:
+        """End a fit, and return whether the next one continues it; on_train_end calls it."""
+        is_resumed = self._later is None
+        if not is_resumed:
+            private_fit.set_first_epoch(self._owner.model, None)
+        elif self._resumption is not None:
             self._resumption.end()
+        self._ended += 1
         self._free(self._fit)
+        return is_resumed
 
     def _free(self, fit: Fit) -> None:
         """Free what belongs to a fit that has ended, unless the next one has begun."""
@@ -103,6 +124,7 @@ class Resumer:
         state = self._recorder.capture(epoch, batch, logs)
         state.hidden_noise, state.unsaved = self._hidden_noise, self._unsaved
         state.devices = devices(self._owner.model)
+        state.fit = self._ended
         return state
 
 

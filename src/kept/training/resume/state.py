@@ -40,7 +40,7 @@ FORMAT = 1
 JSON_FILE = "kept-state.json"
 ARRAYS_FILE = "kept-state.npz"
 LIMITS = ("hidden_noise", "unsaved", "devices")  # what a resumed run cannot have in every case
-_PLAIN = ("epoch", "batch", "framework", "keras_version", "stopped", *LIMITS)
+_PLAIN = ("epoch", "batch", "framework", "keras_version", "stopped", "fit", *LIMITS)
 
 
 @dataclass(slots=True)
@@ -61,6 +61,7 @@ class State:
     hidden_noise: list[str] = field(default_factory=list)  # operations whose state is hidden
     unsaved: list[str] = field(default_factory=list)  # generators and values that no version holds
     devices: str = ""  # a description of them; empty if unknown
+    fit: int = 0  # how many fits of this callback had ended before
     # Whether the user asked to resume, so that a callback's state must not be left out.
     is_required: bool = False
     # read_state sets the following; write_state takes them from the model.
