@@ -143,3 +143,17 @@ def test_silent_places_are_waited_for_at_the_same_time(shown, monkeypatch):
     assert took < 1.5  # one after the other: 6 * 0.4
     assert asked == pytest.approx([0.3] * 6)
     assert sum("yet (it does not answer)" in line for line in shown) == 6
+
+
+@pytest.mark.parametrize("has_finished", [False, True])
+def test_the_end_of_a_process_says_once_what_is_left(shown, monkeypatch, has_finished):
+    """After an exception in a fit nothing else does."""
+    courier = sent_by(Sender(StoreReplaced("another store")), "a")
+    monkeypatch.setattr(courier_module, "_couriers", {courier})
+    if has_finished:
+        courier.finish(0.1)
+    shown.clear()
+    for _ in range(2):
+        courier_module._exit()
+    said = "kept: not everything is in the mirror there yet (another store). Safe in here; later"
+    assert shown == ([] if has_finished else [said])

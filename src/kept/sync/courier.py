@@ -106,6 +106,7 @@ class Courier:
         self._failures = 0  # that may pass
         self._error: Exception | None = None
         self._lasting: dict[str, Exception] = {}  # by key: what another attempt does not repair
+        self._is_left_reported = False  # whether finish has reported what was left
 
     @property
     def pending(self) -> bool:
@@ -120,6 +121,7 @@ class Courier:
     def wake(self, *keys: str) -> None:
         """Send what belongs to the keys; return at once."""
         with self._changed:
+            self._is_left_reported = False
             self._keys |= dict.fromkeys(keys)
             if self._thread is None and not self._stopped:
                 # A daemon, so that a courier never keeps a process alive.
@@ -164,13 +166,21 @@ class Courier:
         elif is_left:
             self._error = self._error or Unreachable("it does not answer")
         if is_left and not self._lasting:
-            why = f" ({self._error})" if self._error else ""
-            show(
-                f"{words.left()} in {words.destination} yet{why}. "
-                f"Safe in {words.safe}; {words.later}"
-            )
+            self._show_left()
         for error in dict.fromkeys(map(str, self._lasting.values() if words.has_all else ())):
             show(f"{words.left()} in {words.destination}. Safe in {words.safe}: {error}")
+        self._is_left_reported = True
+
+    def report_at_exit(self) -> None:
+        """Report what the process leaves, unless finish has reported it."""
+        if (self.pending or self._keys or self._lasting) and not self._is_left_reported:
+            self._is_left_reported = True
+            self._show_left()
+
+    def _show_left(self) -> None:
+        words, why = self._words, f" ({self._error})" if self._error else ""
+        left = f"{words.left()} in {words.destination} yet{why}"
+        show(f"{left}. Safe in {words.safe}; {words.later}")
 
     def count(self, done: int, total: int) -> None:
         """Show the bytes that are sent, of all, if finish waits."""
@@ -277,10 +287,14 @@ os.register_at_fork(after_in_child=_reset_all)
 
 @atexit.register
 def _exit() -> None:
-    """Wait a little for couriers, then stop them: no thread may be inside obstore at the exit."""
+    """Wait a little for couriers, report what is left, and stop them.
+
+    No thread may be inside obstore at the exit.
+    """
     end = time.monotonic() + EXIT_SECONDS
     for courier in list(_couriers):
         if courier.pending and not courier.fails:
             courier.wait(max(end - time.monotonic(), 0.0))
     for courier in list(_couriers):
+        courier.report_at_exit()
         courier.stop(10.0)
