@@ -111,6 +111,27 @@ CLAIMS = {
         "resume.test_resume_shapes:test_the_states_of_a_layer_are_found",
     ),
     "every callback with": (KILLED,),
+    # What no version can hold
+    "`tf.random.normal` and the like": (
+        "resume.test_resume_shapes:test_noise_whose_state_is_hidden_is_found",
+    ),
+    "Generators of `random`": (
+        "resume.test_unsaved:test_random_generators_of_layers_callbacks_and_data",
+        "resume.test_unsaved:test_a_buffer_and_a_generator_of_torch",
+        "resume.test_unsaved:test_a_variable_of_tensorflow",
+    ),
+    "Values in layers that Keras does not track": (
+        "resume.test_unsaved:test_values_that_keras_does_not_track",
+        "resume.test_unsaved:test_constants_and_what_is_saved_are_not_reported",
+    ),
+    "The position in a Python generator": (
+        "resume.test_unsaved:test_a_python_generator_has_no_position",
+    ),
+    "Another number of processes": (
+        "resume.test_unsaved:test_other_devices_are_reported",
+        "resume.test_unsaved:test_devices_are_described",
+    ),
+    "Sums are then added up": ("resume.test_unsaved:test_other_devices_are_reported",),
     # The footnotes
     "TensorFlow shuffles by its global seed": (
         "resume.test_resume:test_another_seed_of_tensorflow_is_reported",
@@ -145,13 +166,14 @@ def rows():
 def claims():
     """The sentences that say exact, the list of what is restored, and the footnotes."""
     text = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
-    listed = text.partition("## What is restored")[2].partition("\n\n* ")[2].partition("\n\n")[0]
+    parts = [text.partition(name)[2] for name in ("## What is restored", "## What no version")]
+    lists = [part.partition("\n\n* ")[2].partition("\n\n")[0].split("\n* ") for part in parts]
     notes = re.findall(r"^\d\. (.*)$", text, re.MULTILINE)
     prose = re.sub(r"^\|.*\|$", "", text, flags=re.MULTILINE)
     paragraphs = [" ".join(part.split()) for part in prose.split("\n\n")]
     sentences = [one for part in paragraphs for one in re.split(r"(?<=[.?]) ", part)]
     exact = [one for one in sentences if re.search(r"exact|last bit", one)]
-    return [*exact, *notes, *listed.split("\n* "), rows()[next(iter(ROWS))]]
+    return [*exact, *notes, *lists[0], *lists[1], rows()[next(iter(ROWS))]]
 
 
 def test_each_row_of_the_table_has_data_that_holds_it():

@@ -1,7 +1,7 @@
 """What a run holds that no version holds, so that a resumed run does not differ in silence.
 
 A version has the variables of Keras, the global random generators, and the states that callbacks
-and datasets give. Other random generators, and values that Keras does not track, begin anew.
+and datasets give. Other random generators, and values that Keras does not track, are new ones then.
 """
 
 from __future__ import annotations
