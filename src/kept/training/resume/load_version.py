@@ -135,8 +135,8 @@ def _path_of_checkpoint(version: Version) -> str:
 def _build_optimizers(state: State | None, model: keras.Model) -> list[Optimizer]:
     """Build the optimizers that were built in the saved run, each with the weights it trained.
 
-    Return those that are built here and were not there: they had made no step yet. A version
-    without this list has one optimizer, that of compile, for all weights.
+    Return those that are built here and were not built in the saved run: they had made no step. A
+    version without this list has one optimizer, that of compile, for all weights.
     """
     optimizers = all_optimizers(model)
     trained = None if state is None else state.optimizers
