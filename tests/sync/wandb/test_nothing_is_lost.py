@@ -103,12 +103,23 @@ def test_sigterm_between_batches(wandb_server, train, stands_still):
     assert training.outbox.entries() == []
 
 
-@pytest.mark.parametrize("end", [pytest.param("finish", marks=pytest.mark.integration), "raise"])
-def test_other_ends(train, end):
-    training = train(end=end)
-    training.end(1 if end == "raise" else 0)
+@pytest.mark.integration
+def test_finish_right_after_fit(train):
+    training = train(end="finish")
+    training.end(0)
     if training.outbox.entries():
         sync(training)
+    assert len(training.is_on_the_server()) == 4
+
+
+def test_an_exception_ends_the_process_while_w_and_b_takes_nothing(wandb_server, train):
+    wandb_server.faults.fault = lambda name: "403" if name == "createArtifact" else None
+    training = train(end="raise")
+    training.end(1)
+    assert len(training.outbox.entries()) == 4
+    assert training.output.count("kept sync --outbox") == 1
+    wandb_server.faults.fault = lambda name: None
+    sync(training)
     assert len(training.is_on_the_server()) == 4
 
 
