@@ -10,6 +10,7 @@ import math
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from kept.errors import InvalidCheckpoint, InvalidInput
@@ -197,12 +198,14 @@ class WandbOptions(Options):
         )
 
 
-def check_save_freq(save_freq: str | int) -> None:
-    """Raise InvalidCheckpoint unless it is "epoch" or a number of batches."""
-    if save_freq == "epoch":
-        return
-    if not isinstance(save_freq, int) or isinstance(save_freq, bool) or save_freq < 1:
+def check_save_freq(save_freq: Any) -> str | int:
+    """Return "epoch" or a number of batches, which may be NumPy's; raises InvalidCheckpoint."""
+    is_number = isinstance(save_freq, Integral) and not isinstance(save_freq, bool)
+    if isinstance(save_freq, str) and save_freq == "epoch":
+        return save_freq
+    if not is_number or save_freq < 1:
         raise InvalidCheckpoint(
             "Unrecognized save_freq: it is 'epoch' or a number of batches, 1 or more. "
             f"Received: save_freq={save_freq!r}"
         )
+    return int(save_freq)

@@ -93,6 +93,37 @@ for epoch in range(2):
     assert os.path.exists("m2.keras")
 
 
+def test_numbers_of_numpy(model):
+    callback = kept.ModelCheckpoint("m{epoch:02d}.keras", save_freq=np.int64(2), name="m")
+    callback.set_model(model)
+    for batch in np.arange(4):
+        callback.on_train_batch_end(batch, {"loss": np.float32(0.5)})
+    callback.save_freq = "epoch"
+    callback.on_epoch_end(np.int64(6), {"val_loss": np.float64(0.5)})
+    callback.close()
+    assert [v.metadata["batch"] for v in callback.versions] == [1, 3, None]
+    assert os.path.exists("m07.keras")
+
+
+def test_a_part_of_the_trained_model(data):
+    """As for models that are wrapped for training; on JAX it has no values within an epoch."""
+
+    class Part(kept.ModelCheckpoint):
+        def set_model(self, model):
+            super().set_model(model.layers[0])
+
+    inner = keras.Sequential([keras.Input((6,)), keras.layers.Dense(2)], name="inner")
+    whole = keras.Sequential([inner, keras.layers.Dense(1)])
+    whole.compile("sgd", "mse")
+    callback = Part("m{epoch}.keras", name="m")
+    fit(whole, data, callback, epochs=2)
+    assert len(callback.versions) == 2
+    loaded = keras.saving.load_model("m2.keras")
+    assert loaded.name == "inner"
+    for ours, theirs in zip(inner.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 class TestSetLater:
     def test_filepath_before_a_fit(self, model):
         callback = kept.ModelCheckpoint("never.keras", name="m")

@@ -151,15 +151,15 @@ class CheckpointHooks(KeepsNoModel):
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Note the epoch, for saves after batches."""
         super().on_epoch_begin(epoch, logs)  # type: ignore[misc]  # Keras's, the next base
-        self._controller.epoch_begin(epoch)
+        self._controller.epoch_begin(int(epoch))
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save if enough batches have passed since the last save."""
-        self._controller.batch_end(batch, logs or {})
+        self._controller.batch_end(int(batch), logs or {})
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save with save_freq="epoch"."""
-        self._controller.epoch_end(epoch, logs or {})
+        self._controller.epoch_end(int(epoch), logs or {})
 
     def on_train_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002 - Keras's signature
         """Wait until every checkpoint is durable, and a while for mirrors that answer."""

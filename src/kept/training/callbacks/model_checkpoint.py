@@ -75,7 +75,7 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
         **more: Unpack[CheckpointOptions],
     ) -> None:
         checked = check_options(self, more, self.options_type)
-        check_save_freq(save_freq)
+        save_freq = check_save_freq(save_freq)
         adapter = Keras3()
         path = PathTemplate(
             filepath,

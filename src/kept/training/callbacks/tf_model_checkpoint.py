@@ -69,7 +69,7 @@ class ModelCheckpoint(CheckpointHooks, tf_keras.callbacks.ModelCheckpoint):  # t
     ) -> None:
         legacy, own = split_legacy(more)
         checked = check_options(self, own, self.options_type)
-        check_save_freq(save_freq)
+        save_freq = check_save_freq(save_freq)
         adapter = TfKeras()
         path = PathTemplate(
             _UNSET if filepath is None else filepath,

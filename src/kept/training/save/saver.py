@@ -60,14 +60,20 @@ class Saver:
         self._was_superseded = False  # whether the newest checkpoint's file was not published
 
     def prepare(self, model: keras.Model) -> None:
-        """Make memory for a snapshot, the slow part of it in the background."""
+        """Make memory for a snapshot, the slow part of it in the background.
+
+        A model that is a part of the trained one may have no values now: on JAX they come back at
+        the end of an epoch. The first save then does all of this.
+        """
         self._pace.begin()
         if self._is_live(model):
             if self.background:
                 show_once(f"files are written on the training thread: {cannot_snapshot(model)}")
-        else:
-            hidden = untracked(model)
-            self._pool.reserve(variables_of(model, hidden=hidden))
+            return
+        hidden = untracked(model)
+        variables = variables_of(model, hidden=hidden)
+        if all(getattr(variable, "_value", True) is not None for variable in variables):
+            self._pool.reserve(variables)
             self.writer.submit(self._pool.touch)
             self._checkpoints.python_parts.prepare(model, Snapshot(self._framework), hidden)
 
