@@ -97,6 +97,8 @@ CLAIMS = {
         KILLED,
         "resume.test_resume:test_csv_goes_on_where_the_version_was_saved",
         "resume.test_resume_restored:test_keras_s_checkpoint_callback_continues",
+        "resume.test_callbacks_of_keras:test_their_states_continue",
+        "resume.test_callbacks_of_keras:test_every_callback_of_keras_is_known",
         "resume.test_resume_shapes:test_averages_of_the_optimizer_are_put_where_they_were",
     ),
     "each of several optimizers": (

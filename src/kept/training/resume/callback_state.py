@@ -40,7 +40,22 @@ _ATTRIBUTES: dict[type, dict[str, str]] = {
         "_batches_seen_since_last_saving": "count",
         "_last_batch_seen": "number?",
     },
+    # Where its files continue: the step of a batch, the epoch in a backup, the next save.
+    callbacks.TensorBoard: {"_global_train_batch": "count", "_global_test_batch": "count"},
+    callbacks.BackupAndRestore: {
+        "_current_epoch": "count",
+        "_batches_seen_since_last_saving": "count",
+        "_last_batch_seen": "number?",
+    },
 }
+if hasattr(callbacks, "OrbaxCheckpoint"):  # which older versions of Keras lack
+    _ATTRIBUTES[callbacks.OrbaxCheckpoint] = {
+        "best": "number?",
+        "_batches_seen_since_last_saving": "count",
+        "_last_batch_seen": "number?",
+        "_total_batches_seen": "count",
+    }
+_ONLY_SAVE = ("TensorBoard", "BackupAndRestore", "OrbaxCheckpoint")  # and all ModelCheckpoints
 _CSV = {"text": "text?", "keys": "text*?"}
 _OWN = {"best": "number?", "since_save": "count"}  # of kept's ModelCheckpoint
 _BY_NAME = {kind.__name__: attributes for kind, attributes in _ATTRIBUTES.items()}
@@ -76,9 +91,8 @@ def check_named(name: str, state: Any) -> None:
 
     A callback of the user can have the same name, so a state with other attributes is not checked.
     """
-    known = (
-        _OWN if only_saves(name) and _is_of_kept(state) else _BY_NAME.get(name.partition(" ")[0])
-    )
+    is_kept_s = name.partition(" ")[0].endswith("ModelCheckpoint") and _is_of_kept(state)
+    known = _OWN if is_kept_s else _BY_NAME.get(name.partition(" ")[0])
     if known is not None and isinstance(state, dict) and state.keys() <= known.keys():
         _check(state, known, name)
 
@@ -120,8 +134,9 @@ def belongs(callback: Any, state: Any) -> bool:
 
 
 def only_saves(name: str) -> bool:
-    """Return whether a name that named returned is that of a callback that saves checkpoints."""
-    return name.partition(" ")[0].endswith("ModelCheckpoint")
+    """Return whether a name that named returned is that of a callback that only writes files."""
+    kind = name.partition(" ")[0]
+    return kind in _ONLY_SAVE or kind.endswith("ModelCheckpoint")
 
 
 def _is_of_kept(state: Any) -> bool:
