@@ -33,9 +33,9 @@ def small(optimizer="sgd"):
     return model
 
 
-def checkpoint(name="m"):
+def checkpoint(name="m", *, resume=True):
     return kept.ModelCheckpoint(
-        f"{name}.weights.h5", save_weights_only=True, name=name, resume=True, monitor="loss"
+        f"{name}.weights.h5", save_weights_only=True, name=name, resume=resume, monitor="loss"
     )
 
 
@@ -63,6 +63,21 @@ def test_a_fit_that_failed_is_called_again_in_the_process(kind, error):
         fit(model, first, Fails(1, error))
     fit(model, first if kind == "same" else checkpoint())
     assert_same(model, straight)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_version_that_is_named_is_resumed_again_after_a_failure(error, capsys):
+    straight = small()
+    fit(straight, checkpoint())
+    model, branch = small(), checkpoint("branch", resume="m:v1")
+    with pytest.raises(error):
+        fit(model, branch, Fails(3, error))
+    fit(model, branch)
+    assert capsys.readouterr().out.count("continuing from m:v1 with epoch 3") == 2
+    assert_same(model, straight)
+    assert [one.metadata["epoch"] for one in branch.versions] == [2, 3, 2, 3]
+    fit(model, branch)  # it has ended, so the next fit continues the model
+    assert int(model.optimizer.iterations) == 16
 
 
 def test_averages_of_the_optimizer_are_put_where_they_were():
