@@ -19,8 +19,9 @@ def step(optimizer, variables):
     optimizer.apply([keras.ops.ones(one.shape) for one in variables], variables)
 
 
-def save(model):
-    saver = kept.ModelCheckpoint("m.weights.h5", save_weights_only=True, name="m", monitor="loss")
+def save(model, **options):
+    options = {"save_weights_only": True, "name": "m", "monitor": "loss", **options}
+    saver = kept.ModelCheckpoint("m.weights.h5", **options)
     saver.set_model(model)
     saver.on_epoch_end(0, {"loss": 1.0})
     saver.close()
@@ -81,3 +82,45 @@ def test_several_in_one():
     save(saved)
     kept.resume(resumed, "m")
     assert_same(resumed.optimizer, saved.optimizer)
+
+
+def test_those_in_nested_containers_are_of_the_moment_and_come_back():
+    def nested():
+        model = make()
+        model.several = {"a": [keras.optimizers.Adam()], "b": ({"c": model.second},)}
+        return model, model.several["a"][0]
+
+    (saved, inner), (resumed, here) = nested(), nested()
+    step(inner, saved.layers[0].trainable_variables)
+    save(saved)
+    kept.resume(resumed, "m")
+    assert_same(here, inner)
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_what_a_layer_does_not_save_comes_back(background):
+    class Counts(keras.layers.Layer):
+        def build(self, shape):
+            self.scale = self.add_weight(shape=(shape[-1],))
+            self.count = self.add_weight(shape=(), trainable=False)
+
+        def call(self, x):
+            return x * self.scale
+
+        def save_own_variables(self, store):
+            store["half"] = keras.ops.convert_to_numpy(self.scale) / 2
+
+        def load_own_variables(self, store):
+            self.scale.assign(2 * store["half"][()])
+
+    def counting():
+        model = keras.Sequential([keras.Input((4,)), Counts(), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    saved, resumed = counting(), counting()
+    saved.layers[0].count.assign(7)
+    save(saved, background=background)
+    kept.resume(resumed, "m")
+    for one, other in zip(resumed.weights, saved.weights, strict=True):
+        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (one, other)))

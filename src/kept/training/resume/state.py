@@ -69,7 +69,7 @@ class State:
     optimizer: list[Any] = field(default_factory=list)  # of its variables, its class first
     optimizers: list[Any] | None = None  # what each trains: indices of weights; None: unknown
     untracked: list[Any] = field(default_factory=list)  # values of variables in no list of Keras
-    unlike_file: list[Any] = field(default_factory=list)  # [index, value] of weights with LoRA
+    unlike_file: list[Any] = field(default_factory=list)  # [index, value] of weights
     seeds: list[Any] = field(default_factory=list)  # values of the layers' seed generators
     metrics: list[Any] = field(default_factory=list)  # values of the metrics' variables
 
@@ -192,7 +192,7 @@ def write_state(
     arrays: Arrays = {}
     metrics = metrics_of(model) if state.batch is not None else []
     hidden = untracked(model) if snapshot is None else snapshot.python.untracked
-    callbacks = _encode_callbacks(state, arrays)
+    weights, callbacks = model.weights, _encode_callbacks(state, arrays)
     content = {
         **model_metadata(model),
         "format": FORMAT,
@@ -205,7 +205,7 @@ def write_state(
         "data": encode(state.data, arrays),
         "untracked": [encode(_value(one, snapshot), arrays) for one in hidden],
         "unlike_file": [
-            [n, encode(_value(model.weights[n], snapshot), arrays)] for n in unlike_file(model)
+            [n, encode(_value(weights[n], snapshot), arrays)] for n in unlike_file(model, snapshot)
         ],
         "seeds": [encode(_value(variable, snapshot), arrays) for variable in seeds_of(model)],
         "metrics": [encode(_value(variable, snapshot), arrays) for variable in metrics],

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from kept.training.snapshot.change import is_of_keras
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     import keras
 
     from kept.training.snapshot.frameworks import Variable
+    from kept.training.snapshot.snapshot import Snapshot
+
+# Keras's own containers of a model, which are large and have no optimizer.
+_OF_GRAPH = frozenset(
+    (
+        *("_layers", "_compiled_trainable_state", "_nodes", "_nodes_by_depth"),
+        *("_operations", "_operations_by_depth"),
+    )
+)
 
 
 def variables_of(
@@ -60,15 +73,36 @@ def seeds_of(model: keras.Model) -> list[Variable]:
     return [variable for variable in model.variables if id(variable) not in weights]
 
 
-def unlike_file(model: keras.Model) -> list[int]:
-    """Return which of model.weights a checkpoint holds in another way, as indices.
+def unlike_file(model: keras.Model, snapshot: Snapshot | None) -> list[int]:
+    """Return which of model.weights a checkpoint holds in another way, or not, as indices.
 
     A layer with LoRA saves the product of its two small matrices merged into its kernel, and
-    loads them as zeros.
+    loads them as zeros. A layer of the user may save something else than its variables.
     """
-    adapted = [layer for layer in layers_of(model) if getattr(layer, "lora_enabled", False)]
-    known = {id(variable) for layer in adapted for variable in layer.weights}
-    return [n for n, variable in enumerate(model.weights) if id(variable) in known]
+    found = {
+        id(variable)
+        for layer in layers_of(model)
+        for variable in (
+            layer.weights if getattr(layer, "lora_enabled", False) else _left_out(layer, snapshot)
+        )
+    }
+    return [n for n, variable in enumerate(model.weights) if id(variable) in found]
+
+
+def _left_out(layer: keras.layers.Layer, snapshot: Snapshot | None) -> list[Variable]:
+    """Return the variables whose values a layer does not save as they are."""
+    if is_of_keras(type(layer).save_own_variables):
+        return []
+    own = [*vars(layer)["_trainable_variables"], *vars(layer)["_non_trainable_variables"]]
+    if snapshot is None:  # it is not known what the layer saved
+        return own
+    saved = snapshot.python.own.get(id(layer), {}).values()
+    held = [(variable, snapshot.array(variable)) for variable in own]
+    return [
+        variable
+        for variable, array in held
+        if array is None or not any(np.may_share_memory(array, one) for one in saved)
+    ]
 
 
 def metrics_of(model: keras.Model) -> list[Variable]:
@@ -103,17 +137,16 @@ def wraps_modules(model: keras.Model) -> bool:
 def optimizers_of(model: keras.Model) -> Iterator[keras.optimizers.Optimizer]:
     """Yield all optimizers that Keras saves with the model; a GAN, for example, has several.
 
-    An optimizer is an attribute of the model or of a model in it, or is in a list or dict that is
-    such an attribute.
+    An optimizer is an attribute of the model or of a model in it, or is in a list or dict there.
     """
     import keras
 
     for part in layers_of(model):
         if isinstance(part, keras.Model):
-            for value in [*vars(part).values()]:
-                found = value.values() if isinstance(value, dict) else value
-                several = found if isinstance(value, (dict, list, tuple)) else [value]
-                yield from (one for one in several if isinstance(one, keras.optimizers.Optimizer))
+            for name, value in [*vars(part).items()]:
+                for one in () if name in _OF_GRAPH else _leaves(value):
+                    if isinstance(one, keras.optimizers.Optimizer):
+                        yield one
 
 
 def layers_of(model: keras.Model) -> Sequence[keras.layers.Layer]:
