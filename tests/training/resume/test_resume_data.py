@@ -55,9 +55,11 @@ def test_resumed_in_the_middle_of_an_epoch(outcomes, kind):
 
 def test_reading_a_stream_again_is_reported(outcomes):
     _, resumed = outcomes
-    for kind in ("generator", "tf_data_repeated", "grain_iter_repeated", "grain_loader_repeated"):
+    streams = {"generator", "tf_data_repeated", "grain_iter_repeated", "grain_loader_repeated"}
+    for kind in streams & set(KINDS):
         assert (
             "kept: reading 3 batches again to find the position in the data"
             in resumed[kind]["said"]
         )
-    assert "reading" not in resumed["grain_repeated"]["said"], "it is sliced"
+    if "grain_repeated" in KINDS:
+        assert "reading" not in resumed["grain_repeated"]["said"], "it is sliced"

@@ -178,22 +178,24 @@ def _copy(value: Any) -> Any:
 
 def _get_csv(logger: Any) -> dict[str, Any]:
     """Return the text of the file, too: a resumed run may have no file, or one with more rows."""
-    if logger.csv_file is not None and not logger.csv_file.closed:
-        logger.csv_file.flush()
+    file = getattr(logger, "csv_file", None)  # Keras 3.10 has it from the begin of training on
+    if file is not None and not file.closed:
+        file.flush()
     text = None
-    with contextlib.suppress(OSError), open(logger.filename, newline="") as file:
-        text = file.read()
+    with contextlib.suppress(OSError), open(logger.filename, newline="") as written:
+        text = written.read()
     return {"text": text, "keys": logger.keys and list(logger.keys)}
 
 
 def _set_csv(logger: Any, state: dict[str, Any]) -> None:
     if state["text"] is None:
         return
-    if logger.csv_file is not None and not logger.csv_file.closed:
-        logger.csv_file.close()
+    file = getattr(logger, "csv_file", None)
+    if file is not None and not file.closed:
+        file.close()
     os.makedirs(os.path.dirname(os.path.abspath(logger.filename)), exist_ok=True)
-    with open(logger.filename, "w", newline="") as file:
-        file.write(state["text"])
+    with open(logger.filename, "w", newline="") as written:
+        written.write(state["text"])
     logger.csv_file = open(logger.filename, "a", newline="")  # noqa: SIM115 - the logger closes it
     logger.keys, logger.writer = state["keys"], None
     logger.append_header = not state["text"]
