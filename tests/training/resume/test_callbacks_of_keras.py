@@ -19,8 +19,8 @@ STATELESS = {
 }
 # What a hook sets before it reads it, so that it is nothing of an earlier fit; and times.
 SET_AGAIN = {
-    "EarlyStopping": {"monitor_op"},
-    "ReduceLROnPlateau": {"monitor_op"},
+    "EarlyStopping": {"monitor_op", "min_delta"},
+    "ReduceLROnPlateau": {"monitor_op", "mode"},
     "ModelCheckpoint": {"monitor_op", "_current_epoch"},
     "CSVLogger": {"csv_file", "writer", "append_header"},
     "ProgbarLogger": {"seen", "progbar", "target", "epochs", "_called_in_fit"},

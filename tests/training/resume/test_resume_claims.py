@@ -4,6 +4,7 @@ import importlib
 import re
 from pathlib import Path
 
+import keras
 import pytest
 
 from tests.training.resume import resume_data
@@ -184,7 +185,10 @@ def test_each_row_of_the_table_has_data_that_holds_it():
 
 def test_each_kind_of_data_belongs_to_one_row():
     kinds = [kind for _, some in ROWS.values() for kind in some]
-    assert sorted(kinds) == sorted(resume_data.KINDS)
+    assert len(set(kinds)) == len(kinds)
+    assert set(resume_data.KINDS) <= set(kinds)
+    lacking = set(kinds) - set(resume_data.KINDS)
+    assert not lacking or keras.__version__.startswith("3.10.")  # its fit takes no Grain data
     of_the_start = [some for promise, some in ROWS.values() if FROM_THE_START in promise]
     assert of_the_start == [START_AGAIN]
 
