@@ -40,7 +40,7 @@ test-oldest-keras: $(VENV)-oldest-keras/done
 
 ## Uploads to W&B with the oldest supported SDK, in a separate environment.
 test-oldest-wandb: $(VENV)-oldest-wandb/done
-	KERAS_BACKEND=jax $(VENV)-oldest-wandb/bin/python -m pytest tests/sync/wandb tests/sync/outbox/test_rejected.py
+	KERAS_BACKEND=jax $(VENV)-oldest-wandb/bin/python -m pytest tests/sync/wandb tests/sync/outbox/test_rejected.py tests/training/destinations/test_wandb*.py
 
 $(VENV)-oldest-%/done: requirements/oldest-%.txt requirements/demo.txt pyproject.toml $(BUILD)
 	$(PYTHON) -m venv $(VENV)-oldest-$*

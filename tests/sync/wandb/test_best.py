@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kept.sync.wandb import sdk
+from kept.sync.wandb import sdk, server
 from kept.sync.wandb.resumed import send_left
 from tests.sync.wandb.trainer import Trainer
 
@@ -81,8 +81,12 @@ def test_a_checkpoint_that_comes_late_from_another_machine(wandb_server, tmp_pat
     assert best(wandb_server) == 0.4
 
 
-def test_a_server_that_cannot_be_asked(wandb_server, tmp_path):
+def test_a_server_that_cannot_be_asked(wandb_server, tmp_path, monkeypatch):
     """The decision of the save counts, and the upload is not held up."""
-    wandb_server.faults.fault = lambda name: "403" if name == "project" else None
+
+    def denied(*_):
+        raise PermissionError("403")
+
+    monkeypatch.setattr(server, "_path", denied)
     job(tmp_path, scored(0.5), scored(0.4))
     assert best(wandb_server) == 0.4

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
@@ -15,11 +16,13 @@ import pytest
 
 import kept
 from kept.errors import InvalidCheckpoint, NoActiveRun
+from kept.sync.wandb import server
 from tests.helpers import tree
 from tests.training.helpers import content, fit, leftovers, losses, play
 
 wandb = pytest.importorskip("wandb")
 FRAMEWORK = keras.backend.backend()
+EXPORTS = FRAMEWORK != "torch" and find_spec("tensorflow") is not None
 PAGE = [
     "filepath", "monitor", "verbose", "save_best_only", "save_weights_only", "mode", "save_freq",
     "options", "initial_value_threshold",
@@ -201,12 +204,15 @@ def test_a_resumed_run_that_has_logged_nothing_yet(wandb_server, model):
     assert own_aliases(wandb_server.versions("run_again_model")) == [{"epoch_0", "best"}]
 
 
-def test_a_resumed_run_whose_server_cannot_tell_the_best(wandb_server, model, capsys):
+def test_a_resumed_run_whose_server_cannot_tell_the_best(wandb_server, model, capsys, monkeypatch):
+    def denied(*_):
+        raise PermissionError("403")
+
     with wandb.init(project="p", id="again"):
         play([kept.WandbModelCheckpoint("m.keras")], losses(0.3), model=model)
     with wandb.init(project="p", id="again", resume="must"):
         callback = kept.WandbModelCheckpoint("m.keras")
-        wandb_server.faults.fault = lambda call: "403" if call == "project" else None
+        monkeypatch.setattr(server, "_path", denied)
         play([callback], losses(0.5), model=model, start=1)
     assert "the best value of run_again_model so far is not known" in capsys.readouterr().out
     assert own_aliases(wandb_server.versions("run_again_model"))[1] == {"epoch_1", "best"}
@@ -373,8 +379,8 @@ def test_6169_weights_without_an_ending(run, wandb_server, data, model):
     assert set(wandb_server.content(version)) == {"00001.index", "00001.data-00000-of-00001"}
 
 
-@pytest.mark.skipif(FRAMEWORK == "torch", reason="Keras exports none from torch")
-@pytest.mark.parametrize("filepath", ["models", "model-{epoch:02d}-{val_loss:.2f}"])
+@pytest.mark.skipif(not EXPORTS, reason="Keras exports none from torch, or without TensorFlow")
+@pytest.mark.parametrize("filepath", ["models", "models/", "model-{epoch:02d}-{val_loss:.2f}"])
 def test_7710_a_path_without_an_ending(run, wandb_server, data, own_model, filepath):
     callback = kept.WandbModelCheckpoint(filepath, options=None)
     fit(own_model, data, callback, validation_split=0.25)
@@ -387,7 +393,7 @@ def test_7710_a_path_without_an_ending(run, wandb_server, data, own_model, filep
     }
 
 
-@pytest.mark.skipif(FRAMEWORK == "torch", reason="Keras exports none from torch")
+@pytest.mark.skipif(not EXPORTS, reason="Keras exports none from torch, or without TensorFlow")
 def test_options_reach_tensorflow(run, wandb_server, data, own_model):
     import tensorflow as tf
 

@@ -113,11 +113,11 @@ def test_the_advice_about_a_full_disk_fits(wandb_server, model, monkeypatch, sto
 def interrupt(callback, model):
     """Ctrl-C in the second epoch, while the writer is busy with the first one's checkpoint."""
     busy = threading.Event()
-    callback._controller.saver.writer.submit(lambda: busy.wait(60))
 
     def stop(epoch, _):
         if epoch == 1:
             raise KeyboardInterrupt
+        callback._controller.saver.writer.submit(lambda: busy.wait(60))
 
     with pytest.raises(KeyboardInterrupt):
         play(
