@@ -78,8 +78,12 @@ def _generator_kinds() -> tuple[type, ...]:
 
 
 def _layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """Return the layers that save variables as Keras does."""
-    return [one for one in layers_of(model) if _is_of_keras(type(one).save_own_variables)]
+    """Return the layers of the user's own classes that save variables as Keras does.
+
+    Keras's own layers keep everything in variables that it tracks.
+    """
+    own = [one for one in layers_of(model) if not _is_of_keras(type(one))]
+    return [one for one in own if _is_of_keras(type(one).save_own_variables)]
 
 
 def _is_of_keras(what: Any) -> bool:
@@ -89,9 +93,8 @@ def _is_of_keras(what: Any) -> bool:
 def _values(model: keras.Model) -> Iterator[tuple[str, str]]:
     """Yield the name and the digest of each value in layers that Keras does not track."""
     for layer in _layers(model):
-        is_users = not _is_of_keras(type(layer))
         for name, value in _attributes(layer):
-            if _is_array(value) or (is_users and type(value) in (int, float)):
+            if _is_array(value) or type(value) in (int, float):
                 found = _digest(value)
                 if found is not None:
                     yield f"layer {layer.path or layer.name}.{name}", found
@@ -110,9 +113,9 @@ def _attributes(holder: Any) -> Iterator[tuple[str, Any]]:
 def _attributes_of(kind: type) -> set[str]:
     """Return the attributes that Keras itself gives a model or a layer."""
     if kind not in _known:
-        one: Any = keras.Sequential() if kind is keras.Model else keras.layers.Layer(name="any")
-        if kind is keras.Model:
-            one.compile("sgd", "mse")
+        # With a name, because Keras counts those that it makes up.
+        model = kind is keras.Model
+        one = keras.Sequential(name="any") if model else keras.layers.Layer(name="any")
         _known[kind] = {*vars(one), "_buffers"}
     return _known[kind]
 
