@@ -123,7 +123,7 @@ CLAIMS = {
         "resume.test_unsaved:test_a_buffer_and_a_generator_of_torch",
         "resume.test_unsaved:test_a_variable_of_tensorflow",
     ),
-    "Values in layers that Keras does not track": (
+    "Values in layers of your own": (
         "resume.test_unsaved:test_values_that_keras_does_not_track",
         "resume.test_unsaved:test_constants_and_what_is_saved_are_not_reported",
     ),
