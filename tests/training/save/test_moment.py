@@ -160,11 +160,11 @@ def test_a_fit_alone_is_no_change(gate, serialized):
     rates = keras.callbacks.LearningRateScheduler(lambda epoch: 0.5**epoch)
     callback = kept.ModelCheckpoint("m.keras", name="m")
     for _ in range(2):
-        data = {"epochs": 3, "validation_data": (x, y), "verbose": 0}
+        data = {"epochs": 2, "validation_data": (x, y), "verbose": 0}
         model.fit(x, y, callbacks=[rates, callback], **data)
     assert len(serialized) == 2  # once for each fit
     found = [version.load_model().optimizer.learning_rate for version in callback.versions]
-    assert [float(rate) for rate in found] == [1.0, 0.5, 0.25] * 2
+    assert [float(rate) for rate in found] == [1.0, 0.5] * 2
 
 
 def test_variables_in_the_configuration_of_a_layer_are_of_the_moment(gate, tmp_path, serialized):

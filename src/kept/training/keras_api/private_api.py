@@ -23,10 +23,14 @@ from kept.store.content.file_source import MemoryFile
 from kept.training.keras_api.composed_file import ComposedFile, LastingMemory
 from kept.training.keras_api.fast_zip import zipfile
 from kept.training.keras_api.fork_safe_lock import fork_safe_lock
+from kept.training.snapshot.file_layout import IN_MEMORY, ON_DISK, Place
+from kept.training.snapshot.variables import all_optimizers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from zipfile import ZipFile
+
+    import h5py
 
     from kept.bucket.base import Buffer
     from kept.training.keras_api.snapshot_scope import SnapshotScope
@@ -56,12 +60,23 @@ def compose_model(model: keras.Model, name: str, scope: SnapshotScope) -> Memory
         for member, text in ((lib._METADATA_FILENAME, metadata), (lib._CONFIG_FILENAME, config)):
             with archive.open(member, "w") as out:
                 out.write(text.encode())
-        saved = _Saved(scope.python)
-        with _assets(lib, archive, saved) as assets:
-            weights = ComposedFile(scope)
-            _write_state(model, weights, assets, scope, saved)
-            _add(archive, lib._VARS_FNAME_H5, weights.parts())
+        filled = scope.python.structure.filled(IN_MEMORY, scope.snapshot)
+        if filled is None:
+            _compose_weights(model, archive, scope)
+        else:
+            _add(archive, lib._VARS_FNAME_H5, filled)
     return MemoryFile(name, file.parts())
+
+
+def _compose_weights(model: keras.Model, archive: ZipFile, scope: SnapshotScope) -> None:
+    from keras.src.saving import saving_lib as lib
+
+    saved = _Saved(scope.python)
+    with _assets(lib, archive, saved) as assets:
+        weights = ComposedFile(scope)
+        places = _write_state(model, weights, assets, scope, saved)
+        _add(archive, lib._VARS_FNAME_H5, weights.parts())
+    scope.python.structure.record(IN_MEMORY, weights, places, scope.snapshot)
 
 
 def can_write_weights(model: keras.Model, path: str) -> bool:
@@ -73,7 +88,15 @@ def can_write_weights(model: keras.Model, path: str) -> bool:
 
 def write_weights(model: keras.Model, path: str, scope: SnapshotScope) -> None:
     """Write a .weights.h5 file from a snapshot, in its scope."""
-    _write_state(model, path, None, scope, _Saved(scope.python))
+    structure = scope.python.structure
+    filled = structure.filled(ON_DISK, scope.snapshot)
+    if filled is not None:
+        with open(path, "wb") as file:
+            file.writelines(filled)
+        return
+    places = _write_state(model, path, None, scope, _Saved(scope.python))
+    with open(path, "rb") as written:
+        structure.record(ON_DISK, written, places, scope.snapshot)
 
 
 def serialize_config(model: keras.Model) -> str:
@@ -195,10 +218,48 @@ class _Saved(set[int]):
         return super().__contains__(which)
 
 
+class _Places:
+    """Takes the place of each value in the HDF5 file, and the variable whose value it is."""
+
+    def __init__(self, model: keras.Model, saved: _Saved) -> None:
+        self.found: list[Place] = []
+        theirs = keras.optimizers.Optimizer.save_own_variables
+        optimizers = all_optimizers(model)
+        optimizers += [one.inner_optimizer for one in optimizers if hasattr(one, "inner_optimizer")]
+        plain = (one for one in optimizers if type(one).save_own_variables is theirs)
+        self._saved_as_copies = {id(one): one.variables for one in plain}
+        self._saved = saved
+
+    def add(self, group: h5py.Group, key: str, value: Any) -> None:
+        import h5py
+
+        start = h5py.h5d.open(group.id, key.encode()).get_offset()
+        if not isinstance(value, keras.Variable):  # as optimizers save theirs
+            variables = self._saved_as_copies.get(self._saved.asked)
+            value = None if variables is None else variables[int(key)]
+        if start is not None:  # else it is empty
+            self.found.append(Place(start, value))
+
+
 def _write_state(
     model: keras.Model, file: ComposedFile | str, assets: Any, scope: SnapshotScope, saved: _Saved
-) -> None:
-    """Write the HDF5 file of all variables."""
+) -> list[Place]:
+    """Write the HDF5 file of all variables; return the places of all values in it."""
+    from keras.src.saving import saving_lib as lib
+
+    places = _Places(model, saved)
+    store = _store(file, scope, saved, places)
+    try:
+        lib._save_state(
+            model, weights_store=store, assets_store=assets, inner_path="", visited_saveables=saved
+        )
+    finally:
+        store.close()
+    return places.found
+
+
+def _store(file: ComposedFile | str, scope: SnapshotScope, saved: _Saved, places: _Places) -> Any:
+    """Return the store for values of variables, which Keras fills."""
     import h5py
     from keras.src.saving import saving_lib as lib
 
@@ -219,23 +280,13 @@ def _write_state(
             array = scope.array(value)
             if array is None:
                 super().__setitem__(key, value)
-                return
-            # As Keras does, without a copy into new memory.
-            if not self._h5_entry_initialized:
-                self._create_h5_group(self._h5_entry_path)
-            self._h5_entry_group[key] = array
+            else:  # as Keras does, without a copy into new memory
+                if not self._h5_entry_initialized:
+                    self._create_h5_group(self._h5_entry_path)
+                self._h5_entry_group[key] = array
+            places.add(self._h5_entry_group, key, value)
 
-    store = Store(lib._VARS_FNAME_H5, mode="w")
-    try:
-        lib._save_state(
-            model,
-            weights_store=store,
-            assets_store=assets,
-            inner_path="",
-            visited_saveables=saved,
-        )
-    finally:
-        store.close()
+    return Store(lib._VARS_FNAME_H5, mode="w")
 
 
 def _add(archive: ZipFile, name: str, parts: list[Buffer]) -> None:

@@ -22,7 +22,7 @@ class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is unt
 
     def __init__(self, snapshot: Snapshot) -> None:
         super().__init__(initialize_variables=False)
-        self._snapshot = snapshot
+        self.snapshot = snapshot
         self.python = snapshot.python
         self._last_read: Variable | None = None
         self.missing: list[Variable] = []
@@ -31,7 +31,7 @@ class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is unt
     def get_current_value(self, variable: Variable) -> HostBuffer | Any | None:
         self._last_read = variable
         self.read.append(variable)
-        value = self._snapshot.value(variable)
+        value = self.snapshot.value(variable)
         if value is None:
             value = super().get_current_value(variable)
         if value is None and not any(variable is known for known in self.missing):
@@ -45,8 +45,8 @@ class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is unt
         """
         if isinstance(value, keras.Variable):
             self._last_read = value
-            return self._snapshot.array(value)
-        held = None if self._last_read is None else self._snapshot.array(self._last_read)
+            return self.snapshot.array(value)
+        held = None if self._last_read is None else self.snapshot.array(self._last_read)
         if held is None or not isinstance(value, np.ndarray) or not value.flags.c_contiguous:
             return None
         if (value.dtype, value.shape) != (held.dtype, held.shape):
@@ -58,7 +58,7 @@ class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is unt
 
         Keras reads a variable and then writes its copy in the snapshot, or a copy of that.
         """
-        held = None if self._last_read is None else self._snapshot.memory(self._last_read)
+        held = None if self._last_read is None else self.snapshot.memory(self._last_read)
         if held is None or len(written) != len(held):
             return None
         return held if _address(written) == _address(held) or _are_equal(written, held) else None

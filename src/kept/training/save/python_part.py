@@ -18,6 +18,7 @@ import numpy as np
 from kept.training.data.running_fit import when_over
 from kept.training.save.config_text import ConfigText
 from kept.training.snapshot.change import Look, is_of_keras
+from kept.training.snapshot.file_layout import Structure
 from kept.training.snapshot.python_part import PythonPart
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class PythonParts:
         """Free what is remembered: with it goes the model."""
         self._look: Look | None = None
         self._own_savers: list[Any] = []  # layers that save in their own way
+        self._structure = Structure()
         self._config: ConfigText | None = None
         self._last: PythonPart | None = None
 
@@ -101,6 +103,8 @@ class PythonParts:
     def _look_at(self, model: keras.Model) -> None:
         self._look = Look(model)
         self._own_savers = [one for one in self._look.objects() if _saves_in_own_way(one)]
+        is_fixed = self._look.is_walked_alike and not self._own_savers
+        self._structure = Structure(is_sure=is_fixed)
         self._config = None
 
     @property
@@ -116,7 +120,7 @@ class PythonParts:
         own = {id(one): _own_variables_of(one, scope) for one in self._own_savers}
         if not self._weights_only:
             config = self._config_of(model, scope)
-        return PythonPart(config, own, assets)
+        return PythonPart(config, own, assets, structure=self._structure)
 
     def _config_of(self, model: keras.Model, scope: SnapshotScope) -> str:
         """Return the configuration in a scope; it is made again if it is not surely the same."""

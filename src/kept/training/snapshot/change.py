@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import keras
 
+_LIBRARIES = ("builtins", "torch", "tensorflow", "optree")  # have bases of Keras's classes
 _ATOMS = (int, float, complex, str, bytes, bool, type(None))
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 _VALUES = operator.methodcaller("values")  # TensorFlow wraps dicts
@@ -59,6 +60,10 @@ class Look:
         self._flat = _Flat([one for one, _ in self._listed])
         # Whether same children mean the same state: arrays, for example, change in place.
         self.is_sure = not any(_changes_in_place(one) for one in self._seen.values())
+        # Whether same children also mean that Keras walks through the same objects.
+        objects = (one for one in self._seen.values() if not isinstance(one, _CONTAINERS))
+        kinds = {type(one) for one in objects if _has_children(one)}
+        self.is_walked_alike = not any(map(_computes_attributes, kinds))
 
     def is_still_true(self, model: keras.Model) -> bool:
         """Return whether the model is the same one, and nothing of it has changed."""
@@ -176,4 +181,22 @@ def _changes_in_place(one: Any) -> bool:
     reads = ("get_config", "get_build_config", "get_compile_config")
     return any(
         not is_of_keras(getattr(kind, name, None) or Look) for name in reads if hasattr(kind, name)
+    )
+
+
+def _computes_attributes(kind: type) -> bool:
+    """Return whether a class that is not Keras's has attributes beside those of its objects.
+
+    Keras looks for layers in all of them. Those that its own classes have, it knows.
+    """
+    import keras
+
+    theirs = {*dir(keras.Model), *dir(keras.layers.Layer)}
+    plain = (types.FunctionType, classmethod, staticmethod, type, *_ATOMS)
+    return any(
+        name in ("__getattr__", "__getattribute__", "__dir__")
+        or not (name.startswith(("__", "_abc_")) or name in theirs or isinstance(value, plain))
+        for base in kind.__mro__
+        if not is_of_keras(base) and base.__module__.partition(".")[0] not in _LIBRARIES
+        for name, value in vars(base).items()
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from kept.training.snapshot.file_layout import Structure
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,4 +26,5 @@ class PythonPart:
     own: dict[int, Arrays] = field(default_factory=dict)
     assets: dict[int, dict[str, bytes]] = field(default_factory=dict)  # by path in its folder
     untracked: Sequence[Variable] = ()  # variables in no list of the model
+    structure: Structure = field(default_factory=Structure)
     error: Exception | None = None  # why it could not be taken
