@@ -26,7 +26,8 @@ class SaveRequest:
 
     model: Any  # keras.Model
     artifact: str
-    path: str
+    path: str  # as filepath gives it, for messages
+    target: str  # the same, absolute: the working directory may change before it is written
     aliases: tuple[str, ...]
     metadata: Mapping[str, Any]
     label: str  # "Epoch 3", for messages

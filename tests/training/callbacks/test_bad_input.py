@@ -23,6 +23,7 @@ BAD_PATHS = [
     ("m_{}.keras", "an option needs a name"),
     ("m_{0}.keras", "an option needs a name"),
     ("m_{epoch:02q}.keras", "{epoch:02q}"),
+    ("m_{epoch+1}.keras", "{epoch+1} is unknown"),
     ("m_{epoch:.2d}.keras", "{epoch:.2d}"),
     ("m_{val_loss:d}.keras", "{val_loss:d}"),
     ("m_{batch}.keras", "only with an integer save_freq"),

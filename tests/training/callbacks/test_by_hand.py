@@ -124,6 +124,20 @@ def test_a_part_of_the_trained_model(data):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_the_working_directory_may_change_within_a_fit(model, gate, tmp_path):
+    callback = kept.ModelCheckpoint("m{epoch}.keras", name="m")
+
+    def move(epoch, logs):
+        (tmp_path / "new").mkdir(exist_ok=True)
+        os.chdir(tmp_path / "new")
+        gate.open()
+
+    note = keras.callbacks.LambdaCallback(on_epoch_end=move)
+    play([callback, note], losses(0.5, 0.4), model=model)
+    assert os.path.exists(tmp_path / "m1.keras")
+    assert os.listdir(tmp_path / "new") == ["m2.keras"]
+
+
 class TestSetLater:
     def test_filepath_before_a_fit(self, model):
         callback = kept.ModelCheckpoint("never.keras", name="m")

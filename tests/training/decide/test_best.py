@@ -15,8 +15,8 @@ def loss(value):
 
 def result(improvement, **more):
     request = SaveRequest(
-        model=None, artifact="m", path="m.keras", aliases=("epoch_0",), metadata={},
-        label="Epoch 1", started=0.0, improvement=improvement,
+        model=None, artifact="m", path="m.keras", target="/m.keras", aliases=("epoch_0",),
+        metadata={}, label="Epoch 1", started=0.0, improvement=improvement,
     )  # fmt: skip
     return SaveResult(request, **more)
 

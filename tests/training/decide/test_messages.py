@@ -13,8 +13,8 @@ pytestmark = pytest.mark.any_framework
 EPOCH = Moment(2, None, {"loss": np.float32(0.5), "note": "text", "many": [1, 2]})
 LOSS = Metric("loss", "min", 0.5)
 REQUEST = SaveRequest(
-    model=None, artifact="m", path="m.keras", aliases=("epoch_2", "mine", "best"),
-    metadata={"a": 1}, label="Epoch 3", started=0.0,
+    model=None, artifact="m", path="m.keras", target="/m.keras",
+    aliases=("epoch_2", "mine", "best"), metadata={"a": 1}, label="Epoch 3", started=0.0,
 )  # fmt: skip
 
 

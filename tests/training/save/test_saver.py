@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import keras
@@ -310,7 +311,7 @@ class TestFilesPassedOver:
     def test_not_where_every_file_has_a_name_of_its_own(self, gate, published, model, store):
         callback = kept.ModelCheckpoint("out/{epoch}.keras", store=store, name="m")
         self.save_in_a_hurry(callback, model, gate, 5)
-        assert published == [f"out/{epoch}.keras" for epoch in range(1, 6)]
+        assert published == [os.path.abspath(f"out/{epoch}.keras") for epoch in range(1, 6)]
 
     def test_not_where_the_commit_fails(self, gate, published, model, store, monkeypatch):
         def failing(*_, **__):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ class Parts:
             model=model,
             artifact=artifact,
             path=path,
+            target=os.path.join(os.getcwd(), path),
             aliases=tuple(dict.fromkeys((moment.alias, *self.options.aliases))),
             metadata={
                 **(self.options.metadata or {}),

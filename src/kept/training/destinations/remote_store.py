@@ -123,7 +123,7 @@ class RemoteDestination:
             "metadata": checkpoint.metadata.complete(None),
             "contends": request.contends,
         }
-        self._delivery.add(request.artifact, files, info, os.path.dirname(request.path))
+        self._delivery.add(request.artifact, files, info, os.path.dirname(request.target))
         self._courier.wake(self.location)
         return Submitted(None, f"on its way to {self.location}")
 

@@ -141,7 +141,7 @@ class WandbDestination:
             history_step=request.history_step,
         )
         files = {} if self._by_reference else checkpoint.on_disk()
-        lasting = os.path.dirname(os.path.abspath(request.path))
+        lasting = os.path.dirname(request.target)
         entry = self._uploads.add(info, files, lasting)
         if entry is None:
             return "not logged, W&B is disabled"

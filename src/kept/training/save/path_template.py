@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import string
 from typing import TYPE_CHECKING, Any
 
@@ -213,6 +214,8 @@ def as_text(filepath: Any) -> str:
 
 
 def _is_misspelled(name: str) -> bool:
-    """Return whether a name has the letters of epoch or batch in another order or case."""
+    """Return whether a name has the letters of epoch or batch in another order, or counts."""
     own = ("epoch", "batch")
+    if re.fullmatch(r"(epoch|batch)\s*[-+*/%]\s*\d+", name):  # a format option cannot compute
+        return True
     return name not in own and sorted(name.lower()) in [sorted(one) for one in own]

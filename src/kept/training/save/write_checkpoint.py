@@ -70,7 +70,7 @@ class WrittenCheckpoint:
 
     def publish(self) -> None:
         """Move the file to the path of the request; raises OSError."""
-        publish(self.file, self.place, self.request.path)
+        publish(self.file, self.place, self.request.target)
 
 
 class CheckpointWriter:
@@ -119,7 +119,7 @@ class CheckpointWriter:
         waiting: Collection[SaveRequest],
     ) -> SaveResult:
         """Save it once; raises an error that comes before the commit."""
-        with workspace_beside(request.path, self._path.format) as place:
+        with workspace_beside(request.target, self._path.format) as place:
             file = self._write_file(request, snapshot, place)
             try:
                 state = _write_state(request, snapshot, place)
@@ -127,7 +127,7 @@ class CheckpointWriter:
                 submitted = self._destination.submit(checkpoint)
             except BaseException:
                 if request.publish:
-                    publish(file, place, request.path)
+                    publish(file, place, request.target)
                 raise
             return self._publish(checkpoint, submitted, waiting)
 
@@ -181,9 +181,9 @@ class CheckpointWriter:
         The first file at a path is always written. With an outbox every file is written already.
         """
         return (
-            any(other.publish and other.path == request.path for other in [*waiting])
+            any(other.publish and other.target == request.target for other in [*waiting])
             and not self._destination.has_outbox
-            and os.path.lexists(request.path)
+            and os.path.lexists(request.target)
         )
 
     def _made_room(self, request: SaveRequest, error: OSError) -> bool:
