@@ -79,6 +79,8 @@ def test_a_checkpoint_that_comes_late_from_another_machine(wandb_server, tmp_pat
     [entry] = killed.outbox.entries()
     assert list(send_left(killed.outbox, entry.destination)) == [entry]
     assert best(wandb_server) == 0.4
+    newer, late = wandb_server.versions("shared")
+    assert (set(newer.aliases), late.aliases) == ({"latest", "best"}, [])
 
 
 def test_a_server_that_cannot_be_asked(wandb_server, tmp_path, monkeypatch):

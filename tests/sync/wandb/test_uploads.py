@@ -146,12 +146,12 @@ def test_committed_and_not_confirmed_is_not_sent_again(wandb_server, tmp_path, m
 def test_a_server_that_does_not_answer_is_not_taken_for_an_empty_one(wandb_server, tmp_path):
     trainer = Trainer(tmp_path)
     place = sdk.place_of(trainer.run)
-    assert server.known(place, trainer.name, "model") == set()
+    assert server.known(place, trainer.name, "model") == {}
     assert server.best(place, trainer.name) is None
     trainer.save(b"0", aliases=["best"], metadata={"epoch": 7})
     trainer.uploads.finish()
     assert len(server.known(place, trainer.name, "model")) == 1
-    assert server.known(place, "another", "model") == set()
+    assert server.known(place, "another", "model") == {}
     assert server.best(place, trainer.name)["epoch"] == 7
     wandb_server.faults.fault = lambda name: "403" if name == "project" else None
     with pytest.raises(UploadFailed):

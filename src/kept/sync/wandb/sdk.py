@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kept.sync.outbox.entry import Entry
 
 _OLDEST = "0.19.11"  # the oldest tested version; pyproject.toml requires it, too
+SAVED_AT = "saved_at"  # in the metadata of a version: UTC, ISO 8601
 WRITE_ID = "write_id"  # in the metadata of a version
 # After all retries; or an HTTP status about the server, the account (also its quota) or the rate.
 _MAY_PASS = re.compile(
@@ -199,7 +200,7 @@ def _artifact(entry: Entry) -> Any:
         entry.artifact,
         type=info["type"],
         description=info["description"],
-        metadata=info["metadata"] | {WRITE_ID: entry.write_id},
+        metadata=info["metadata"] | {WRITE_ID: entry.write_id, SAVED_AT: entry.time},
     )
     for file in entry.files:
         artifact.add_file(file.file, name=file.path, policy="immutable", skip_cache=True)

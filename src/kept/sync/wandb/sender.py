@@ -35,7 +35,7 @@ class Sender:
     def __init__(self, run: Any, place: Place) -> None:
         self._run, self.place = run, place
         self._new: set[str] = set()  # write_ids that were never sent
-        self._known: dict[str, set[str]] = {}  # artifact -> write_ids that the server has
+        self._known: dict[str, dict[str, str]] = {}  # artifact -> what server.known returned
         self._rejected: set[str] = set()  # write_ids
         self._attempt: _Attempt | None = None
         self._has_ended = False
@@ -97,8 +97,9 @@ class Sender:
             if self._is_on_server(entry):
                 return
             entry.check()
+            is_late = self._is_late(entry)
             self._new.discard(entry.write_id)
-            self._attempt = _Attempt(self._run, self.place, entry)
+            self._attempt = _Attempt(self._run, self.place, entry, is_late=is_late)
         # An attempt continues inside wandb whatever happens here. So it must end before the next.
         while not self._attempt.wait(_ASK_SECONDS):
             if self._has_ended:
@@ -126,6 +127,13 @@ class Sender:
             self._known[entry.artifact] = server.known(self.place, entry.artifact, type)
         return entry.write_id in self._known[entry.artifact]
 
+    def _is_late(self, entry: Entry) -> bool:
+        """Return whether the server has a later checkpoint, of a job on another machine, too."""
+        if is_overtaken(entry):
+            return True
+        saved = self._known.get(entry.artifact, {}).values()
+        return entry.write_id not in self._new and any(time > entry.time for time in saved)
+
 
 class _GivenUp(Exception):
     """W&B has ended an attempt with an error that is not known to pass."""
@@ -134,8 +142,8 @@ class _GivenUp(Exception):
 class _Attempt:
     """One call of sdk.log, in a thread, because it cannot be interrupted."""
 
-    def __init__(self, run: Any, place: Place, entry: Entry) -> None:
-        self.entry, self._place = entry, place
+    def __init__(self, run: Any, place: Place, entry: Entry, *, is_late: bool) -> None:
+        self.entry, self._place, self._is_late = entry, place, is_late
         self.error: BaseException | None = None
         self._run = run
         self._over = threading.Event()
@@ -146,9 +154,8 @@ class _Attempt:
 
     def _log(self) -> None:
         try:
-            aliases, late = aliases_of(self.entry), is_overtaken(self.entry)
-            with server.best_kept(self._place, self.entry, aliases) as own:
-                sdk.log(self._run, self.entry, own, is_overtaken=late)
+            with server.best_kept(self._place, self.entry, aliases_of(self.entry)) as own:
+                sdk.log(self._run, self.entry, own, is_overtaken=self._is_late)
         except BaseException as error:  # noqa: BLE001 - raised by send
             self.error = error
         finally:

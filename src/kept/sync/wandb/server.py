@@ -31,8 +31,10 @@ _LOGGED_AT_ONCE = 20  # versions that other processes may log during one upload
 _NOT_FOUND = re.compile(r"not found in|Unable to parse 'Artifacts' response")
 
 
-def known(place: Place, artifact: str, type: str) -> set[str]:
-    """Return the write_ids of the versions that the server has of an artifact.
+def known(place: Place, artifact: str, type: str) -> dict[str, str]:
+    """Return the write_ids of the versions that the server has of an artifact, with their times.
+
+    The time is that of the save; "" for versions of earlier versions of kept.
 
     Raises UploadFailed if the server does not answer. Api.artifact_collection_exists would return
     False then, and kept would send the versions a second time.
@@ -45,9 +47,13 @@ def known(place: Place, artifact: str, type: str) -> set[str]:
             ]
         except ValueError as error:
             if _NOT_FOUND.search(str(error)):
-                return set()
+                return {}
             raise
-    return {metadata[sdk.WRITE_ID] for metadata in found if sdk.WRITE_ID in metadata}
+    return {
+        metadata[sdk.WRITE_ID]: str(metadata.get(sdk.SAVED_AT, ""))
+        for metadata in found
+        if sdk.WRITE_ID in metadata
+    }
 
 
 def best(place: Place, artifact: str) -> dict[str, Any] | None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from kept.training.request import SaveRequest
 
 _NEEDS_STORE = ("mirror", "resume", "state_of", "keep")
-_METADATA_KEYS = 80  # W&B takes 100, and kept has up to 20 of its own
+_METADATA_KEYS = 75  # W&B takes 100, and kept has up to 25 of its own
 
 
 class WandbDestination:
