@@ -96,3 +96,32 @@ def test_the_fit_that_was_killed_continues(script, batches, capsys):
     assert is_of_the_second == (batches > 4)
     for one, other in zip(values(resumed), values(straight), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.parts = [keras.layers.Dense(3), keras.layers.Dropout(0.4), keras.layers.Dense(1)]
+
+    def call(self, x, training=False):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+def unbuilt(kind):
+    keras.utils.set_random_seed(1)
+    layers = [keras.layers.Dense(3), keras.layers.BatchNormalization(), keras.layers.Dense(1)]
+    model = keras.Sequential(layers) if kind == "sequential" else Subclassed()
+    model.compile("adam", "mse", metrics=["mae"])
+    return model
+
+
+@pytest.mark.parametrize("kind", ["sequential", "subclassed"])
+def test_a_model_that_the_fit_builds(kind):
+    fit(straight := unbuilt(kind), epochs=3)
+    with pytest.raises(Killed):
+        fit(unbuilt(kind), checkpoint(), Kill(3), epochs=3)
+    fit(resumed := unbuilt(kind), checkpoint(), epochs=3)
+    for one, other in zip(values(resumed), values(straight), strict=True):
+        np.testing.assert_array_equal(one, other)

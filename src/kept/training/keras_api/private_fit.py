@@ -21,6 +21,25 @@ if TYPE_CHECKING:
 _GLOBAL_SEEDS = "global_seed_generator"
 
 
+def build(model: keras.Model, epochs: Any) -> None:
+    """Build a model for the batches of a fit, without reading one, if their shapes are known.
+
+    Keras does it on JAX and torch before it calls any callback; TensorFlow builds a model when it
+    trains on the first batch.
+    """
+    import keras
+    from keras.src import backend, tree
+    from keras.src.trainers.data_adapters import data_adapter_utils
+
+    with contextlib.suppress(Exception):  # the model's own call() may fail; then it is not built
+        spec = epochs._get_iterator().element_spec
+        batch = tree.map_structure(
+            lambda one: keras.KerasTensor(tuple(one.shape), one.dtype.name), spec
+        )
+        inputs, _, _ = data_adapter_utils.unpack_x_y_sample_weight(batch)
+        backend.compute_output_spec(model, inputs, training=False)
+
+
 def set_first_epoch(model: keras.Model, epoch: int | None) -> None:
     """Set the epoch that fit begins with, as BackupAndRestore does; None is the argument of fit.
 

@@ -11,7 +11,12 @@ from kept.messages import show
 from kept.names import parse_reference
 from kept.training.data.devices import devices
 from kept.training.data.running_fit import Fit, running_fit, when_over
-from kept.training.data.unsaved import UnsavedValues, random_generators
+from kept.training.data.unsaved import (
+    UnsavedValues,
+    callbacks_without_state,
+    layers_without_state,
+    random_generators,
+)
 from kept.training.keras_api import private_fit
 from kept.training.resume import load_version, position, rng
 from kept.training.resume.resumption import Resumption
@@ -33,7 +38,8 @@ class Resumer:
         self._fit = Fit()
         self._resumption: Resumption | None = None
         self._hidden_noise: list[str] | None = None  # of this fit; None until its first save
-        self._values: UnsavedValues | None = None  # at the start of this fit
+        # Values in layers and in callbacks at the start of this fit.
+        self._values = UnsavedValues([]), UnsavedValues([])
         self._unsaved: list[str] = []  # of this fit, found at its first save
         self._later: str | None = None  # a version that a later fit of this script continues from
         self._ended = 0  # fits that have ended normally
@@ -54,6 +60,8 @@ class Resumer:
         self.parent = {"reference": found.version.reference, "digest": found.version.digest}
         if resume is True and found.state is not None and found.state.fit > self._ended:
             self._later = found.version.reference
+        if not self._owner.model.built:
+            private_fit.build(self._owner.model, running_fit().epochs)
         try:
             self._resumption = Resumption(self._owner, found)
         except CannotResume:
@@ -71,7 +79,8 @@ class Resumer:
         self._fit = fit = running_fit()
         when_over(lambda: self._free(fit))
         self._hidden_noise = None
-        self._values = UnsavedValues(self._owner.model)
+        layers, callbacks = layers_without_state(self._owner.model), callbacks_without_state(fit)
+        self._values = UnsavedValues(layers), UnsavedValues(callbacks)
         self._recorder.begin(self._fit, None)
         private_fit.drop_read_ahead(self._fit.adapter)
         if self._later is not None:
@@ -120,12 +129,34 @@ class Resumer:
         """Return the state of this moment, for a checkpoint."""
         if self._hidden_noise is None:
             self._hidden_noise = _report_hidden_noise(self._owner.model)
-            self._unsaved = _report_unsaved(self._owner.model, self._fit, self._values)
+            self._unsaved = self._report_unsaved(self._owner.model, self._fit)
         state = self._recorder.capture(epoch, batch, logs)
         state.hidden_noise, state.unsaved = self._hidden_noise, self._unsaved
         state.devices = devices(self._owner.model)
         state.fit = self._ended
         return state
+
+    def _report_unsaved(self, model: keras.Model, fit: Fit) -> list[str]:
+        """Return the generators and values that no version holds; print them, too.
+
+        Values of callbacks, such as times, matter to few: they are printed if the user resumes.
+        """
+        layers, callbacks = self._values
+        found = [*random_generators(model, fit), *layers.changed(layers_without_state(model))]
+        of_callbacks = callbacks.changed(callbacks_without_state(fit))
+        told = [*found, *(of_callbacks if self._recorder.is_required else [])]
+        if told:
+            show(
+                f"versions do not hold {', '.join(told)}, so a resumed run may differ; use "
+                "keras.Variable and keras.random.SeedGenerator in layers, and get_state() and "
+                "set_state(state) in callbacks and datasets"
+            )
+        if fit.kind == "GeneratorDataAdapter":
+            show(
+                "versions do not hold the position in a Python generator: a resumed run reads a "
+                "new one, and is exact only if that gives the same batches"
+            )
+        return [ascii(one)[1:-1] for one in (*found, *of_callbacks)]
 
 
 def _report_hidden_noise(model: keras.Model) -> list[str]:
@@ -138,24 +169,6 @@ def _report_hidden_noise(model: keras.Model) -> list[str]:
             f"the training step draws random numbers with tf.random ({', '.join(found)}), whose "
             "state TensorFlow does not show, so a resumed run differs; use keras.random with a "
             "keras.random.SeedGenerator"
-        )
-    return found
-
-
-def _report_unsaved(model: keras.Model, fit: Fit, values: UnsavedValues | None) -> list[str]:
-    """Return the generators and values that no version holds; print them, too."""
-    changed = [] if values is None else values.changed(model)
-    found = sorted(ascii(one)[1:-1] for one in {*random_generators(model, fit), *changed})
-    if found:
-        show(
-            f"versions do not hold {', '.join(found)}, so a resumed run may differ; use "
-            "keras.Variable and keras.random.SeedGenerator in layers, and get_state() and "
-            "set_state(state) in callbacks and datasets"
-        )
-    if fit.kind == "GeneratorDataAdapter":
-        show(
-            "versions do not hold the position in a Python generator: a resumed run reads a new "
-            "one, and is exact only if that gives the same batches"
         )
     return found
 
