@@ -127,6 +127,9 @@ CLAIMS = {
         "resume.test_unsaved:test_values_that_keras_does_not_track",
         "resume.test_unsaved:test_constants_and_what_is_saved_are_not_reported",
     ),
+    "Numbers and arrays in callbacks": (
+        "resume.test_unsaved:test_counters_of_callbacks",
+    ),
     "The position in a Python generator": (
         "resume.test_unsaved:test_a_python_generator_has_no_position",
     ),

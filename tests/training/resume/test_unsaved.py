@@ -141,6 +141,31 @@ def test_values_that_keras_does_not_track(capsys, held, change):
     assert "counter.held" in resumed
 
 
+class Warmup(keras.callbacks.Callback):
+    """Counts batches, and gives no state."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches, self.rates, self.constant = 0, [], 7
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches += 1
+        self.rates.append(0.1 / self.batches)
+        self.model.optimizer.learning_rate = self.rates[-1]
+
+
+def test_counters_of_callbacks(capsys):
+    model = make()
+    model.fit(Rows(), epochs=1, callbacks=[Warmup(), checkpoint()], verbose=0)
+    assert "hold" not in capsys.readouterr().out, "this fit was not asked to resume"
+    make().fit(Rows(), epochs=2, callbacks=[Warmup(), checkpoint(resume=True)], verbose=0)
+    said = capsys.readouterr().out
+    assert "m:v0 is of a run with Warmup.batches, Warmup.rates, which no version holds" in said
+    assert "versions do not hold Warmup.batches, Warmup.rates, so" in said
+    make().fit(Rows(), epochs=3, callbacks=[checkpoint(resume=True)], verbose=0)
+    assert "Warmup" not in capsys.readouterr().out
+
+
 @pytest.mark.skipif(FRAMEWORK != "tensorflow", reason="a variable of TensorFlow")
 def test_a_variable_of_tensorflow(capsys):
     import tensorflow as tf

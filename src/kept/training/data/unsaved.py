@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from kept.training.data.running_fit import Fit
 
+    Holders = list[tuple[str, Any]]  # the name of an object, and the object
+
 _LARGE = 1 << 24  # bytes; a larger value is not compared
 _DEPTH = 2  # of lists, tuples and dicts in an attribute
 # Attributes of a model or a layer that belong to Keras, or to a fit.
@@ -33,18 +35,35 @@ _OF_A_FIT = {
 
 
 class UnsavedValues:
-    """The values in layers that Keras does not track, to find those that training changes.
+    """The numbers and arrays in attributes of objects, to find those that training changes.
 
     A constant, such as a table of positions, is made again by the script and is no loss.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, holders: Holders) -> None:
         """Digest the values at the start of a fit."""
-        self._before = dict(_values(model))
+        self._before = dict(_values(holders))
 
-    def changed(self, model: keras.Model) -> list[str]:
-        """Return the names of the values that have changed since."""
-        return [name for name, value in _values(model) if self._before.get(name) != value]
+    def changed(self, holders: Holders) -> list[str]:
+        """Return the names of the attributes whose values have changed since."""
+        found = [name for name, value in _values(holders) if self._before.get(name) != value]
+        return sorted({name.partition("[")[0] for name in found})
+
+
+def layers_without_state(model: keras.Model) -> Holders:
+    """Return the layers of the user's own classes that save variables as Keras does, by name.
+
+    Keras's own layers keep everything in variables that it tracks.
+    """
+    own = [one for one in layers_of(model) if not _is_of_keras(type(one))]
+    plain = [one for one in own if _is_of_keras(type(one).save_own_variables)]
+    return [(f"layer {one.path or one.name}", one) for one in plain]
+
+
+def callbacks_without_state(fit: Fit) -> Holders:
+    """Return the callbacks of others than Keras and kept that give no state, by name."""
+    own = [one for one in fit.callbacks if _package(type(one)) not in ("keras", "kept")]
+    return [(type(one).__name__, one) for one in own if not has_own_state(one)]
 
 
 def random_generators(model: keras.Model, fit: Fit) -> list[str]:
@@ -53,14 +72,13 @@ def random_generators(model: keras.Model, fit: Fit) -> list[str]:
     They are attributes of layers, of callbacks, and of a PyDataset. One that gives a state, or a
     layer that saves in its own way, is responsible for its generators.
     """
-    dataset = dataset_of(fit)
-    others = [*fit.callbacks, *([] if dataset is None else [dataset])]
-    holders = [(one, type(one).__name__) for one in others if not has_own_state(one)]
-    holders += [(one, f"layer {one.path or one.name}") for one in _layers(model)]
-    kinds = _generator_kinds()
+    dataset, kinds = dataset_of(fit), _generator_kinds()
+    holders = [*layers_without_state(model), *callbacks_without_state(fit)]
+    if dataset is not None and not has_own_state(dataset):
+        holders.append((type(dataset).__name__, dataset))
     return [
         f"{holder_name}.{name} ({type(value).__module__.partition('.')[0]}.{type(value).__name__})"
-        for holder, holder_name in holders
+        for holder_name, holder in holders
         for name, value in _attributes(holder)
         if isinstance(value, kinds)
     ]
@@ -77,27 +95,22 @@ def _generator_kinds() -> tuple[type, ...]:
     return tuple(found)
 
 
-def _layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """Return the layers of the user's own classes that save variables as Keras does.
-
-    Keras's own layers keep everything in variables that it tracks.
-    """
-    own = [one for one in layers_of(model) if not _is_of_keras(type(one))]
-    return [one for one in own if _is_of_keras(type(one).save_own_variables)]
-
-
 def _is_of_keras(what: Any) -> bool:
-    return str(what.__module__).partition(".")[0] == "keras"
+    return _package(what) == "keras"
 
 
-def _values(model: keras.Model) -> Iterator[tuple[str, str]]:
-    """Yield the name and the digest of each value in layers that Keras does not track."""
-    for layer in _layers(model):
-        for name, value in _attributes(layer):
+def _package(what: Any) -> str:
+    return str(what.__module__).partition(".")[0]
+
+
+def _values(holders: Holders) -> Iterator[tuple[str, str]]:
+    """Yield the name and the digest of each number and array."""
+    for holder_name, holder in holders:
+        for name, value in _attributes(holder):
             if _is_array(value) or type(value) in (int, float):
                 found = _digest(value)
                 if found is not None:
-                    yield f"layer {layer.path or layer.name}.{name}", found
+                    yield f"{holder_name}.{name}", found
 
 
 def _attributes(holder: Any) -> Iterator[tuple[str, Any]]:

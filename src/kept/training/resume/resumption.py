@@ -232,10 +232,10 @@ class Resumption:
                 f"{name} is of a run that draws random numbers with tf.random "
                 f"({', '.join(state.hidden_noise)}): this run draws other ones"
             )
-        if state.unsaved:
+        if unsaved := self._recorder.unsaved_of(state):
             show(
-                f"{name} is of a run with {', '.join(state.unsaved)}, which no version holds: this "
-                "run begins with new ones, so the results may differ"
+                f"{name} is of a run with {', '.join(unsaved)}, which no version holds: this run "
+                "begins with new ones, so the results may differ"
             )
         same_framework = state.framework == keras.backend.backend()
         here_now = devices(self._owner.model)

@@ -108,6 +108,12 @@ class Recorder:
         wanted = absent if self._given is None else []
         return [one for one in wanted if not callback_state.only_saves(one)]
 
+    def unsaved_of(self, state: State) -> list[str]:
+        """Return what no version holds, without what belongs to callbacks that this fit lacks."""
+        holders = [*self._fit.callbacks, data_state.dataset_of(self._fit)]
+        names = (*(f"{type(one).__name__}." for one in holders), "layer ")
+        return [one for one in state.unsaved if one.startswith(names)]
+
     def begin(self, fit: Fit, first_epoch: int | None) -> None:
         """Note the fit, and the epoch that its data began with; None is the next epoch."""
         self._fit, self._first_epoch = fit, first_epoch
