@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from benchmarks.contenders import Kept
 from benchmarks.idle import LOGS, begun
@@ -14,6 +17,8 @@ from benchmarks.rows import Outcome
 if TYPE_CHECKING:
     import keras
 
+PARTS = ("stall", "save to durable")
+KINDS = ("first save of a fit", "changed learning rate")
 PROPORTION = 1.5  # times the layers' own ratio; a quadratic cost would be 4 times
 
 
@@ -29,7 +34,12 @@ def measure(*, quick: bool) -> Outcome:
         outcome.seconds |= {f"{count} layers, {k}": v for k, v in found[count].items()}
     for count, seconds in found.items():
         durable, peer = seconds["kept: save to durable"], seconds["Keras: save and fsync"]
-        outcome.add(f"{count} layers: save to durable / Keras save + fsync", durable, peer)
+        limit = 1.0 if count == 4 * small and not quick else None
+        outcome.add(f"{count} layers: save to durable / Keras save + fsync", durable, peer, limit)
+        for kind in KINDS:
+            for what in PARTS:
+                ours = seconds[f"kept: {what}, {kind}"]
+                outcome.add(f"{count} layers, {kind}: {what} / Keras save + fsync", ours, peer)
         outcome.add(f"{count} layers: stall of Keras / kept's", peer, seconds["kept: stall"])
     most, least = found[4 * small], found[small]
     for what in ("kept: save to durable", "kept: stall", "Keras: save and fsync"):
@@ -40,6 +50,7 @@ def measure(*, quick: bool) -> Outcome:
 
 def _times(model: keras.Model, repeats: int) -> Times:
     stalls: list[float] = []
+    others: Times = {f"kept: {what}, {kind}": [] for kind in KINDS for what in PARTS}
     with workspace() as folder:
         callback = begun(Kept().callback(folder, "epoch"), model)
         saved = os.path.join(folder, "keras.keras")
@@ -47,6 +58,16 @@ def _times(model: keras.Model, repeats: int) -> Times:
         def save_with_kept() -> float:
             stalls.append(timed(lambda: callback.on_epoch_end(0, LOGS)))
             return stalls[-1] + timed(callback.wait)
+
+        def save_as(kind: str) -> float:
+            if kind == KINDS[0]:
+                callback.on_train_end()
+                begun(callback, model)
+            else:
+                model.optimizer.learning_rate = np.random.default_rng().random()
+            seconds = save_with_kept()
+            others[f"kept: {PARTS[0]}, {kind}"].append(stalls.pop())
+            return seconds
 
         def before() -> None:
             scramble(model)
@@ -58,8 +79,9 @@ def _times(model: keras.Model, repeats: int) -> Times:
                 lambda: (model.save(saved), sync(saved), sync(folder))
             ),
             "warm copy": lambda: timed(copy),
-        }
+        } | {f"kept: {PARTS[1]}, {kind}": functools.partial(save_as, kind) for kind in KINDS}
         copy = WarmCopy(values(model))
         times = in_turns(works, repeats, before)
         callback.close()
-    return times | {"kept: stall": stalls[1:]}
+    measured = {name: taken[1:] for name, taken in others.items() if taken}
+    return measured | times | {"kept: stall": stalls[1:]}

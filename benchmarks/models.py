@@ -83,8 +83,8 @@ def values(model: keras.Model) -> list[np.ndarray]:
 
 
 def scramble(model: keras.Model) -> None:
-    """Give weights and optimizer slots other random values."""
+    """Give weights and optimizer slots other random values, but not the learning rate."""
     random = np.random.default_rng()
     for variable in variables(model):
-        if variable.dtype == "float32":
+        if variable.dtype == "float32" and variable.name != "learning_rate":
             variable.assign(random.standard_normal(variable.shape, np.float32))
