@@ -173,7 +173,8 @@ def test_kept_sync_changes_nothing_of_a_run(wandb_server, tmp_path):
     shell = {
         "WANDB_NAME": "x", "WANDB_RUN_GROUP": "x", "WANDB_NOTES": "x", "WANDB_TAGS": "x",
         "WANDB_JOB_TYPE": "x", "WANDB_RUN_ID": "x", "WANDB_HOST": "x", "WANDB_RESUME": "never",
-        "WANDB_MODE": "offline", "WANDB_PROJECT": "x",
+        "WANDB_MODE": "offline", "WANDB_PROJECT": "x", "WANDB_RESUME_FROM": "x?_step=1",
+        "WANDB_FORK_FROM": "x?_step=1",
     }  # fmt: skip
     subprocess.run(
         [*KEPT, "sync", "--outbox", trainer.outbox.folder],

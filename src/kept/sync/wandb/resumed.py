@@ -100,7 +100,8 @@ def _lives(place: Place) -> bool:
     Its SDK reports a sign of life every 30 s. W&B takes some minutes to see that a run was killed;
     until then this waits for the next sign, for up to 70 s. Raises UploadFailed.
     """
-    with sdk.upload_failed():
+    # The SDK reads the shell once in a process, so the first question hides it, too.
+    with _temporary_folder() as folder, _no_settings_of_the_shell(folder), sdk.upload_failed():
         sign = _sign_of_life(place)
         if sign is None:
             return False
