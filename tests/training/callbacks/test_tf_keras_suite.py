@@ -138,6 +138,13 @@ class TestWhenItSaves:
         fit(model, ModelCheckpoint("m{epoch:02d}.h5", period=2), epochs=4)
         assert written("*.h5") == ["m02.h5", "m04.h5"]
 
+    def test_the_count_of_epochs_is_an_attribute(self, model):
+        callback = ModelCheckpoint("m{epoch}.weights.h5", save_weights_only=True, period=3)
+        callback.epochs_since_last_save = 2
+        fit(model, callback, epochs=2, validation_data=None)
+        assert written("*.h5") == ["m1.weights.h5"]
+        assert callback.epochs_since_last_save == 1
+
     def test_a_number_of_batches_and_period_is_ignored(self, model):
         callback = ModelCheckpoint("m{epoch}.h5", save_freq=3, period=100)
         fit(model, callback, epochs=6, validation_data=None)

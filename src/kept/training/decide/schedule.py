@@ -24,7 +24,6 @@ class SaveSchedule:
         self.epoch = 0
         self.batch = -1  # the last one that ended in this epoch
         self.batches_since_save = 0
-        self._epochs_since_save = 0
         self._last_saved: tuple[int, int | None] | None = None  # its epoch and batch
 
     def begin_fit(self) -> None:
@@ -52,12 +51,16 @@ class SaveSchedule:
         return True
 
     def end_epoch(self) -> bool:
-        """Count an epoch; return whether save_freq="epoch" asks for a save."""
-        self._epochs_since_save += 1
-        period = getattr(self._callback, "period", 1)
-        if self._callback.save_freq != "epoch" or self._epochs_since_save < period:
+        """Count an epoch; return whether save_freq="epoch" asks for a save.
+
+        The count is an attribute of tf_keras's callback, which users read and set.
+        """
+        callback = self._callback
+        callback.epochs_since_last_save = getattr(callback, "epochs_since_last_save", 0) + 1
+        is_over = callback.epochs_since_last_save >= getattr(callback, "period", 1)
+        if callback.save_freq != "epoch" or not is_over:
             return False
-        self._epochs_since_save = 0
+        callback.epochs_since_last_save = 0
         return True
 
     def is_time(self) -> bool:
