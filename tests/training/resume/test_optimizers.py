@@ -84,6 +84,7 @@ def test_several_in_one():
     assert_same(resumed.optimizer, saved.optimizer)
 
 
+@pytest.mark.skipif(keras.__version__ < "3.14", reason="this Keras saves no nested containers")
 def test_those_in_nested_containers_are_of_the_moment_and_come_back():
     def nested():
         model = make()

@@ -254,6 +254,20 @@ class TestReading:
         with pytest.raises(Damaged, match=JSON_FILE):
             read_state(folder)
 
+    @pytest.mark.parametrize("wrong", [7, [7], [[0, "a"]], [[0, 1, 2]], [[10**6, None]], {}])
+    def test_weights_that_are_no_pairs_of_index_and_array(self, folder, wrong):
+        content = json.loads((folder / JSON_FILE).read_text())
+        (folder / JSON_FILE).write_text(json.dumps(content | {"unlike_file": wrong}))
+        with pytest.raises(Damaged, match=JSON_FILE):
+            read_state(folder)
+
+    @pytest.mark.parametrize("wrong", [-1, 1.5, True, None, "a"])
+    def test_a_number_of_fits_that_is_none(self, folder, wrong):
+        content = json.loads((folder / JSON_FILE).read_text())
+        (folder / JSON_FILE).write_text(json.dumps(content | {"fit": wrong}))
+        with pytest.raises(Damaged, match=JSON_FILE):
+            read_state(folder)
+
     def test_a_name_that_occurs_twice(self, folder):
         text = (folder / JSON_FILE).read_text()
         (folder / JSON_FILE).write_text(text[:-1] + ', "epoch": 7}')
