@@ -193,6 +193,14 @@ class TestWhenItSaves:
         hooks.on_train_end(logs)
         assert callback._supports_tf_logs
 
+    def test_a_loop_that_the_user_wrote(self, model):
+        callback = ModelCheckpoint("m{epoch}.h5", name="m", save_best_only=True)
+        callback.set_model(model)
+        for epoch, loss in enumerate((0.5, 0.6, 0.4)):
+            callback.on_epoch_end(epoch, {"val_loss": tf.constant(loss)})
+        callback.close()
+        assert written("*.h5") == ["m1.h5", "m3.h5"]
+
 
 class TestOptions:
     @pytest.mark.parametrize("ending", [".h5", ""])

@@ -90,7 +90,7 @@ class ModelCheckpoint(CheckpointHooks, tf_keras.callbacks.ModelCheckpoint):  # t
             **legacy,
         )
         self.filepath = None if filepath is None else path.given
-        self.mode = mode
+        self.mode, self.params = mode, None  # tf_keras has no params until it is called by a fit
         self._set_up(adapter, path, checked)
 
     def _make_resuming(self, options: Options, *, is_named: bool) -> Resuming:  # noqa: ARG002
