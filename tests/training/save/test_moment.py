@@ -200,3 +200,28 @@ def test_a_model_that_cannot_be_serialized_fails_at_its_save(gate):
     model.fit(x, y, callbacks=[callback], verbose=0)
     with pytest.raises(SaveFailed, match="no config"):
         model.fit(x, y, epochs=2, callbacks=[callback], verbose=0)
+
+
+class OwnSave(keras.Sequential):
+    """Saves in its own way, on the writer thread."""
+
+    def save(self, filepath, **options):
+        super().save(filepath, **options)
+
+
+@pytest.mark.parametrize(("kind", "ending"), [(keras.Sequential, ".h5"), (OwnSave, ".keras")])
+def test_a_file_that_has_later_state_is_reported(kind, ending, gate, tmp_path, capsys):
+    """Keras reads the configuration when it writes these files."""
+    model = kind([keras.Input((4,)), layers.Dropout(0.5), layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(), "mse")
+    saved(gate, tmp_path, rate, ending, model)
+    assert "Epoch 1: the model's configuration" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ending", [".h5", ".keras"])
+def test_other_files_are_not(ending, gate, tmp_path, capsys):
+    change = (lambda *_: None) if ending == ".h5" else rate
+    model = keras.Sequential([keras.Input((4,)), layers.Dropout(0.5), layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(), "mse")
+    saved(gate, tmp_path, change, ending, model)
+    assert "configuration" not in capsys.readouterr().out

@@ -27,6 +27,11 @@ MODEL_CHANGED = (
     "the model got other variables while its checkpoint was written, and the checkpoint has some "
     "of them; call wait() of the callback before you change the model, or pass background=False"
 )
+STATE_CHANGED = (
+    "the model's configuration or Python state changed while its checkpoint was written, and the "
+    "checkpoint may have the later one: Keras reads it when it writes {what}; call wait() of the "
+    "callback before you change the model, or pass background=False"
+)
 _saving = fork_safe_lock()  # because Keras changes a model while it saves it as .h5, see below
 
 
@@ -44,6 +49,22 @@ def cannot_snapshot(model: keras.Model) -> str | None:
     if wraps_modules(model):
         return "layers that wrap a torch.nn.Module save its tensors, which are no variables"
     return None
+
+
+def read_later(model: keras.Model, path: str, *, weights_only: bool) -> str | None:
+    """Return for which file Keras reads a model's Python state when it is written; None if not.
+
+    Of a .keras or .weights.h5 file, all is taken at the moment of the save.
+    """
+    from kept.training.keras_api import private_api
+
+    if weights_only:
+        is_known = private_api.can_write_weights(model, path)
+    else:
+        is_known = private_api.can_compose(model, path)
+    if is_known:
+        return None
+    return "an .h5 file" if path.endswith(".h5") else "a file with the model's own method"
 
 
 def write_checkpoint(model: keras.Model, path: str, *, weights_only: bool) -> None:

@@ -67,6 +67,13 @@ class PythonParts:
         """Return the last part if no Python state has changed since it was taken."""
         return self._last if self._look is not None and self._look.is_still_true(model) else None
 
+    def has_changed(self, part: PythonPart, model: keras.Model) -> bool:
+        """Return whether Python state was seen to change since a part was taken; any thread."""
+        look = self._look
+        if look is None:  # the fit is over
+            return False
+        return part.structure is not self._structure or look.has_changed(model)
+
     def take(
         self,
         model: keras.Model,

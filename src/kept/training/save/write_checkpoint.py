@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Protocol
 from kept.errors import SaveFailed
 from kept.messages import show
 from kept.store.metadata import MeasuredMetadata
-from kept.training.keras_api.save_file import MODEL_CHANGED, write_snapshot
+from kept.training.keras_api.save_file import (
+    MODEL_CHANGED,
+    STATE_CHANGED,
+    read_later,
+    write_snapshot,
+)
 from kept.training.request import SaveResult
 from kept.training.save.checkpoint_files import files_of, paths_of
 from kept.training.save.disk_full import advice, is_full
@@ -143,6 +148,9 @@ class CheckpointWriter:
         listed = {id(variable) for variable in variables_of(model)} if written.missing else set()
         if any(id(variable) in listed for variable in written.missing):
             show(f"{request.label}: {MODEL_CHANGED}")
+        what = read_later(model, place, weights_only=self._path.weights_only)
+        if what is not None and self.python_parts.has_changed(snapshot.python, model):
+            show(f"{request.label}: {STATE_CHANGED.format(what=what)}")
         return written.file
 
     def _publish(

@@ -76,6 +76,14 @@ class Look:
         self._flat = _Flat([one for one, _ in self._listed])
         return True
 
+    def has_changed(self, model: keras.Model) -> bool:
+        """Return whether something has changed; another thread may train the model meanwhile."""
+        try:
+            same = all(_are_same(_children(one), before) for one, before in self._listed)
+        except RuntimeError:  # a dict got another size
+            return True
+        return model is not self._model or not same
+
     def objects(self) -> Iterable[Any]:
         """Return every object of the state."""
         return self._seen.values()
