@@ -17,6 +17,9 @@ from keras import layers
 import kept
 from kept.errors import SaveFailed
 from kept.training.keras_api import private_api
+from kept.training.save.python_part import PythonParts
+from kept.training.snapshot.snapshot import Snapshot
+from kept.training.snapshot.variables import untracked
 from tests.training.helpers import AtTheEnd, LiveSave, content, content_of, play
 
 pytestmark = pytest.mark.any_framework
@@ -225,3 +228,21 @@ def test_other_files_are_not(ending, gate, tmp_path, capsys):
     model.compile(keras.optimizers.Adam(), "mse")
     saved(gate, tmp_path, change, ending, model)
     assert "configuration" not in capsys.readouterr().out
+
+
+def test_unlisted_variables_are_found_again_after_a_change():
+    """A layer that gets a state between two saves has it in the later snapshot."""
+    model = plain()
+    parts = PythonParts(weights_only=True)
+    snapshot = Snapshot(keras.backend.backend())
+    found = []
+    for n in range(3):
+        before = parts.unchanged(model)
+        hidden = untracked(model) if before is None else before.untracked
+        parts.take(model, snapshot, hidden, before)
+        found.append([*hidden])
+        if n == 0:
+            state = keras.Variable([1.0], trainable=False)
+            object.__setattr__(model.layers[0], "hidden_state", (state,))
+    assert [len(variables) for variables in found] == [0, 1, 1]
+    assert found[2][0] is model.layers[0].hidden_state[0]
