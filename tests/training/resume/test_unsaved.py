@@ -150,7 +150,7 @@ class Warmup(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.batches += 1
-        self.rates.append(0.1 / self.batches)
+        self.rates += [0.1 / self.batches] * 60  # more than are compared one by one
         self.model.optimizer.learning_rate = self.rates[-1]
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _LARGE = 1 << 24  # bytes; a larger value is not compared
 _DEPTH = 2  # of lists, tuples and dicts in an attribute
+_MANY = 100  # members; of a larger list only the length is compared
 # Attributes of a model or a layer that belong to Keras, or to a fit.
 _OF_A_FIT = {
     *("train_function", "test_function", "predict_function", "history", "stop_training"),
@@ -139,8 +140,11 @@ _known: dict[type, set[str]] = {}
 def _leaves(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
     if not isinstance(value, (list, tuple, dict)):
         yield name, value
+    elif len(value) > _MANY:
+        yield name, len(value)
     elif depth:
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        # A copy, because another thread may change it.
+        for key, item in [*(value.items() if isinstance(value, dict) else enumerate(value))]:
             yield from _leaves(f"{name}[{key!r}]", item, depth - 1)
 
 
