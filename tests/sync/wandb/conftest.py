@@ -16,7 +16,7 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="run by make test-integration"))
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def _no_service_to_inherit():
     """End this process's W&B service: it is in the environment, and children would share it."""
     pytest.importorskip("wandb").teardown()
