@@ -11,6 +11,7 @@ import pytest
 import kept
 from kept.store.receipts import MirrorHead, Receipts
 from kept.store.retention import mirrored
+from kept.training.keras_api.formats import KERAS
 from kept.training.upkeep import local_files
 from kept.training.upkeep.local_files import LocalFiles
 from kept.training.upkeep.retention import Retention
@@ -30,6 +31,8 @@ def two(tmp_path):
 
 
 class Template:
+    format = KERAS
+
     def __init__(self, folder):
         self._folder = folder
 
