@@ -9,11 +9,8 @@ from tests.training.shapes import custom, generative, usual
 from tests.training.shapes.base import BATCH, FRAMEWORK
 
 SHAPES = {**generative.SHAPES, **custom.SHAPES, **usual.SHAPES}
-EPOCHS, EVERY, FROM = (
-    3,
-    3,
-    1,
-)  # epochs of four batches, a save after each third, the version resumed
+EPOCHS, EVERY = 3, 3  # of four batches; a save after each third batch
+FROM = 1  # the version that is resumed
 
 
 def optimizers_in(value, depth=3):
@@ -58,12 +55,17 @@ class Recorder(keras.callbacks.Callback):
 
 
 def named():
-    """Return the shapes that this framework trains; a second half takes minutes."""
+    """Return the shapes that this framework trains; all of them take minutes."""
     return [
-        pytest.param(name, marks=[pytest.mark.integration] if shape.is_rare else [])
+        pytest.param(name, marks=[pytest.mark.integration] if is_slow(name) else [])
         for name, shape in SHAPES.items()
         if FRAMEWORK in shape.frameworks
     ]
+
+
+def is_slow(name):
+    """Return whether a shape is left to make test-integration, on this framework."""
+    return SHAPES[name].is_rare or (FRAMEWORK != "jax" and name not in generative.SHAPES)
 
 
 def new_model(shape):
