@@ -154,6 +154,15 @@ def leftovers(folder):
     return list(Path(folder).rglob(".kept-*"))
 
 
+def template(filepath):
+    """Return what a callback makes of its filepath."""
+    from kept.training.keras_api.keras3 import Keras3
+    from kept.training.save.path_template import PathTemplate
+
+    weights_only = str(filepath).endswith(".weights.h5")
+    return PathTemplate(filepath, Keras3(), weights_only=weights_only, has_batch=False)
+
+
 class LiveSave(keras.callbacks.Callback):
     """Saves with Keras's own code, at the same moments as the callback under test."""
 

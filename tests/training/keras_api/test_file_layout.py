@@ -16,6 +16,7 @@ from kept.training.save.python_part import PythonParts
 from kept.training.snapshot.file_layout import IN_MEMORY, ON_DISK
 from kept.training.snapshot.snapshot import Snapshot
 from kept.training.snapshot.variables import variables_of
+from tests.training.helpers import template
 
 pytestmark = pytest.mark.any_framework
 NOW = 1_800_000_000.0
@@ -38,7 +39,7 @@ class Saves:
     def __init__(self, folder, model, ending=".keras"):
         self.folder, self.model, self.weights_only = folder, model, ending != ".keras"
         self.path = str(folder / f"m{ending}")
-        self.parts = PythonParts(weights_only=self.weights_only)
+        self.parts = PythonParts(template(self.path))
         self.random = np.random.default_rng(0)
 
     def save(self):

@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 import zipfile
@@ -171,6 +172,29 @@ def test_what_is_of_tensorflow_is_saved_as_such_where_it_is_imported():
     plain = [keras.saving.serialize_keras_object(thing) for thing in things]
     with private_api.tensorflow_not_imported():
         assert [keras.saving.serialize_keras_object(thing) for thing in things] == plain
+    assert serialization_lib.tf is before
+
+
+def test_no_thread_waits_for_a_save_of_another():
+    """A writer may take seconds, and a save on the training thread must not wait for it."""
+    from keras.src.saving import serialization_lib
+
+    before, inside, end = serialization_lib.tf, threading.Event(), threading.Event()
+
+    def write():
+        with private_api.tensorflow_not_imported():
+            inside.set()
+            end.wait(60)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert inside.wait(60)
+    with private_api.tensorflow_not_imported():
+        replaced = serialization_lib.tf
+    assert serialization_lib.tf is replaced
+    assert replaced is not before
+    end.set()
+    writer.join()
     assert serialization_lib.tf is before
 
 

@@ -9,6 +9,7 @@ import json
 import shutil
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from kept.training.keras_api import private_api
 from kept.training.save.python_part import PythonParts
 from kept.training.snapshot.snapshot import Snapshot
 from kept.training.snapshot.variables import untracked
-from tests.training.helpers import AtTheEnd, LiveSave, content, content_of, play
+from tests.training.helpers import AtTheEnd, LiveSave, content, content_of, play, template
 
 pytestmark = pytest.mark.any_framework
 
@@ -212,28 +213,68 @@ class OwnSave(keras.Sequential):
         super().save(filepath, **options)
 
 
-@pytest.mark.parametrize(("kind", "ending"), [(keras.Sequential, ".h5"), (OwnSave, ".keras")])
-def test_a_file_that_has_later_state_is_reported(kind, ending, gate, tmp_path, capsys):
-    """Keras reads the configuration when it writes these files."""
+def built(kind):
     model = kind([keras.Input((4,)), layers.Dropout(0.5), layers.Dense(1)])
     model.compile(keras.optimizers.Adam(), "mse")
-    saved(gate, tmp_path, rate, ending, model)
-    assert "Epoch 1: the model's configuration" in capsys.readouterr().out
+    return model
 
 
 @pytest.mark.parametrize("ending", [".h5", ".keras"])
-def test_other_files_are_not(ending, gate, tmp_path, capsys):
-    change = (lambda *_: None) if ending == ".h5" else rate
-    model = keras.Sequential([keras.Input((4,)), layers.Dropout(0.5), layers.Dense(1)])
-    model.compile(keras.optimizers.Adam(), "mse")
-    saved(gate, tmp_path, change, ending, model)
+def test_a_file_of_the_model_s_own_method_may_have_later_state_which_is_reported(
+    ending, gate, tmp_path, capsys
+):
+    """Its configuration is of the moment; what else the method reads is not known."""
+    callback, live = saved(gate, tmp_path, rate, ending, built(OwnSave))
+    assert "Epoch 1: the model's configuration" in capsys.readouterr().out
+    for version, path in zip(callback.versions, live.paths, strict=True):
+        folder = version.download(tmp_path / version.reference[-2:])
+        assert config_of(folder / f"m{ending}") == config_of(path)
+
+
+@pytest.mark.parametrize("ending", [".h5", ".keras"])
+def test_other_files_are_of_the_moment(ending, gate, tmp_path, capsys):
+    callback, live = saved(gate, tmp_path, rate, ending, built(keras.Sequential))
     assert "configuration" not in capsys.readouterr().out
+    for version, path in zip(callback.versions, live.paths, strict=True):
+        folder = version.download(tmp_path / version.reference[-2:])
+        assert config_of(folder / f"m{ending}") == config_of(path)
+
+
+@pytest.mark.parametrize("change", [clipnorm, learning_rate, regularizer, rate_in_an_inner_model])
+def test_an_h5_file_is_of_the_moment(change, gate, tmp_path):
+    callback, live = saved(gate, tmp_path, change, ".h5", make())
+    for version, path in zip(callback.versions, live.paths, strict=True):
+        folder = version.download(tmp_path / version.reference[-2:])
+        assert config_of(folder / "m.h5") == config_of(path)
+
+
+def test_a_path_that_changes_to_another_format_has_the_configuration_of_the_moment(gate):
+    model = built(keras.Sequential)
+    gate.open()
+    callback = kept.ModelCheckpoint("m.keras", name="m")
+    play([callback], [{}], model=model)
+    callback.filepath = "m.h5"
+    play([callback], [{}], model=model)
+    expected = config_of("m.h5")
+    model.layers[0].rate = 0.25
+    play([callback], [{}], model=model)
+    assert config_of("m.h5") != expected
+    model.save("live.h5")
+    assert config_of("m.h5") == config_of("live.h5")
+
+
+def config_of(path):
+    """Return all configuration in a file."""
+    if str(path).endswith(".keras"):
+        return json.loads(parts(path)["config.json"])
+    with h5py.File(path) as file:
+        return {name: file.attrs[name] for name in file.attrs}
 
 
 def test_unlisted_variables_are_found_again_after_a_change():
     """A layer that gets a state between two saves has it in the later snapshot."""
     model = plain()
-    parts = PythonParts(weights_only=True)
+    parts = PythonParts(template("m.weights.h5"))
     snapshot = Snapshot(keras.backend.backend())
     found = []
     for n in range(3):

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from kept.training.snapshot.python_part import PythonPart
 
 KNOWN = ((3, 10), (3, 15))  # oldest and newest minor version that has this code
-_replacing = fork_safe_lock()  # held while a part of Keras is replaced
+_replacing = fork_safe_lock()  # held while a part of Keras is replaced, or comes back
+_saves: list[None] = []  # one for each save that wants it replaced
 _SAVEABLES = ("Operation", "Layer", "Functional", "Sequential", "Metric", "Optimizer", "Loss")
 
 
@@ -139,37 +140,37 @@ def tensorflow_not_imported() -> Iterator[None]:
     """Save without importing TensorFlow, which Keras imports if it is installed.
 
     Keras checks whether an object has a type of TensorFlow. None has, if the process has not
-    imported TensorFlow. The import takes hundreds of MB and seconds, most of them with the
-    interpreter's lock. Training on JAX or torch would wait for it.
+    imported TensorFlow. The import takes seconds, for which training on JAX or torch would wait.
     """
+    lib: Any = sys.modules.get("keras.src.saving.serialization_lib")
+    if getattr(lib, "tf", None) is None:
+        yield
+        return
+    with _replacing:  # not during the save: the training thread must not wait for a writer
+        if not _saves:
+            lib.tf = _IfImported(lib.tf)
+        _saves.append(None)
     try:
-        from keras.src.saving import serialization_lib as lib
-    except ImportError:  # another Keras
-        lib = None
-    with _replacing:
-        lazy = getattr(lib, "tf", None)
-        if lazy is None:
-            yield
-            return
-        lib.tf = _IfImported(lazy)
-        try:
-            yield
-        finally:
-            lib.tf = lazy
+        yield
+    finally:
+        with _replacing:
+            _saves.pop()
+            if not _saves:
+                lib.tf = lib.tf.lazy
 
 
 class _IfImported:
     """Keras's lazy TensorFlow, the same for every thread, except that checks import nothing."""
 
     def __init__(self, lazy: Any) -> None:
-        self._lazy = lazy
+        self.lazy = lazy
 
     @property
     def available(self) -> bool:
-        return "tensorflow" in sys.modules and bool(self._lazy.available)
+        return "tensorflow" in sys.modules and bool(self.lazy.available)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._lazy, name)
+        return getattr(self.lazy, name)
 
 
 def _is_known(version: str) -> bool:

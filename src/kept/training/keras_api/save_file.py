@@ -2,14 +2,16 @@
 
 From a snapshot: Keras saves the live model inside a StatelessScope. The scope returns the
 snapshot's copy as the value of a variable. It belongs to one thread, so it does not affect
-training in another.
+training in another. The configuration is that of the snapshot, too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from typing import TYPE_CHECKING, NamedTuple
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.training.keras_api.fork_safe_lock import fork_safe_lock
 from kept.training.snapshot.variables import wraps_modules
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from kept.store.content.file_source import MemoryFile
     from kept.training.snapshot.frameworks import Variable
+    from kept.training.snapshot.python_part import PythonPart
     from kept.training.snapshot.snapshot import Snapshot
 
 MODEL_CHANGED = (
@@ -29,9 +32,10 @@ MODEL_CHANGED = (
 )
 STATE_CHANGED = (
     "the model's configuration or Python state changed while its checkpoint was written, and the "
-    "checkpoint may have the later one: Keras reads it when it writes {what}; call wait() of the "
+    "checkpoint may have the later one: the model's own method reads it then; call wait() of the "
     "callback before you change the model, or pass background=False"
 )
+_replacing = fork_safe_lock()  # held while functions of Keras are replaced
 _saving = fork_safe_lock()  # because Keras changes a model while it saves it as .h5, see below
 
 
@@ -51,20 +55,20 @@ def cannot_snapshot(model: keras.Model) -> str | None:
     return None
 
 
-def read_later(model: keras.Model, path: str, *, weights_only: bool) -> str | None:
-    """Return for which file Keras reads a model's Python state when it is written; None if not.
+def reads_later(model: keras.Model, path: str, *, weights_only: bool) -> bool:
+    """Return whether a file may have Python state of the moment when it is written.
 
-    Of a .keras or .weights.h5 file, all is taken at the moment of the save.
+    A method of the model may read it then. Of other files, all is taken at the moment of the save.
     """
+    import keras
+
     from kept.training.keras_api import private_api
 
     if weights_only:
-        is_known = private_api.can_write_weights(model, path)
-    else:
-        is_known = private_api.can_compose(model, path)
-    if is_known:
-        return None
-    return "an .h5 file" if path.endswith(".h5") else "a file with the model's own method"
+        return not private_api.can_write_weights(model, path)
+    if path.endswith(".h5"):
+        return type(model).save is not keras.Model.save
+    return not private_api.can_compose(model, path)
 
 
 def write_checkpoint(model: keras.Model, path: str, *, weights_only: bool) -> None:
@@ -100,8 +104,61 @@ def write_snapshot(
         if weights_only and private_api.can_write_weights(model, path):
             private_api.write_weights(model, path, scope)
         else:
-            write_checkpoint(model, path, weights_only=weights_only)
+            with _recorded_config(model, snapshot.python):
+                write_checkpoint(model, path, weights_only=weights_only)
         return Written(path, scope.missing)
+
+
+def serialize_h5_attributes(model: keras.Model) -> dict[str, Any]:
+    """Return the attributes of an .h5 file: the configuration, and that of the compilation."""
+    from keras.src.legacy.saving import json_utils, saving_options, saving_utils
+
+    with _compile_config_kept(model), saving_options.keras_option_scope(use_legacy_config=True):
+        found = saving_utils.model_metadata(model)
+    return {
+        name: json.dumps(value, default=json_utils.get_json_type).encode()
+        if isinstance(value, (dict, list, tuple))
+        else value
+        for name, value in found.items()
+    }
+
+
+@contextlib.contextmanager
+def _recorded_config(model: keras.Model, part: PythonPart) -> Iterator[None]:
+    """Give Keras the configuration in a part while this thread saves the model.
+
+    Keras writes .h5 files, and all files of a model with a save method of its own.
+    """
+    from keras.src.legacy.saving import saving_utils
+    from keras.src.saving import saving_lib
+
+    thread = threading.get_ident()
+    of_h5: Any = saving_utils.model_metadata
+    of_keras: Any = getattr(saving_lib, "_serialize_model_as_json", None)
+
+    def is_asked_for(which: object) -> bool:
+        return which is model and threading.get_ident() == thread
+
+    def h5_attributes(which: object, *args: Any, **options: Any) -> Any:
+        if part.h5_attributes is not None and is_asked_for(which):
+            return part.h5_attributes
+        return of_h5(which, *args, **options)
+
+    def as_json(which: object) -> Any:
+        if part.config is not None and is_asked_for(which):
+            return part.config, of_keras(None)[1]
+        return of_keras(which)
+
+    with _replacing:
+        saving_utils.model_metadata = h5_attributes
+        if of_keras is not None:
+            saving_lib._serialize_model_as_json = as_json  # noqa: SLF001
+        try:
+            yield
+        finally:
+            saving_utils.model_metadata = of_h5
+            if of_keras is not None:
+                saving_lib._serialize_model_as_json = of_keras  # noqa: SLF001
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kept.training.data.running_fit import when_over
+from kept.training.keras_api.formats import H5
 from kept.training.save.config_text import ConfigText
 from kept.training.snapshot.change import Look, is_of_keras
 from kept.training.snapshot.file_layout import Structure
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import keras
 
     from kept.training.keras_api.snapshot_scope import SnapshotScope
+    from kept.training.save.path_template import PathTemplate
     from kept.training.snapshot.frameworks import Variable
     from kept.training.snapshot.python_part import Arrays
     from kept.training.snapshot.snapshot import Snapshot
@@ -35,8 +37,9 @@ if TYPE_CHECKING:
 class PythonParts:
     """Takes one PythonPart for each save, and remembers the last one."""
 
-    def __init__(self, *, weights_only: bool) -> None:
-        self._weights_only = weights_only
+    def __init__(self, path: PathTemplate) -> None:
+        """Take the path of the checkpoints, which says what their files have."""
+        self._path = path
         self._fit = object()  # another one for each fit
         self.forget()
 
@@ -121,13 +124,17 @@ class PythonParts:
     def _serialized(
         self, model: keras.Model, scope: SnapshotScope, before: PythonPart | None
     ) -> PythonPart:
+        from kept.training.keras_api.save_file import serialize_h5_attributes
+
+        if self._path.format is H5:  # it has no other Python state
+            attributes = serialize_h5_attributes(model)
+            return PythonPart(h5_attributes=attributes, structure=self._structure)
         assets, config = {}, None
-        if not self._weights_only:
-            assets = {id(one): _assets_of(one, before) for one in self._own_savers}
         own = {id(one): _own_variables_of(one, scope) for one in self._own_savers}
-        if not self._weights_only:
+        if not self._path.weights_only:
+            assets = {id(one): _assets_of(one, before) for one in self._own_savers}
             config = self._config_of(model, scope)
-        return PythonPart(config, own, assets, structure=self._structure)
+        return PythonPart(config, own=own, assets=assets, structure=self._structure)
 
     def _config_of(self, model: keras.Model, scope: SnapshotScope) -> str:
         """Return the configuration in a scope; it is made again if it is not surely the same."""
@@ -138,8 +145,10 @@ class PythonParts:
 
     def _has_config_of(self, snapshot: Snapshot) -> bool:
         """Return whether the last configuration is that of a snapshot with the same state."""
-        if self._weights_only:
+        if self._path.weights_only:
             return True
+        if self._path.format is H5:  # it is always serialized again
+            return False
         return self._is_sure and self._config is not None and self._config.is_of(snapshot)
 
 
@@ -175,8 +184,9 @@ def _assets_of(layer: Any, before: PythonPart | None) -> dict[str, bytes]:
     """Return the files that a layer saves; those of Keras's layers are known if nothing changed."""
     if not hasattr(layer, "save_assets"):
         return {}
-    if before is not None and is_of_keras(type(layer).save_assets):
-        return before.assets[id(layer)]
+    known = None if before is None else before.assets.get(id(layer))
+    if known is not None and is_of_keras(type(layer).save_assets):
+        return known
     with tempfile.TemporaryDirectory(prefix="kept-") as folder:
         layer.save_assets(folder)
         return dict(_files_in(folder))

@@ -19,7 +19,7 @@ from kept.store.metadata import MeasuredMetadata
 from kept.training.keras_api.save_file import (
     MODEL_CHANGED,
     STATE_CHANGED,
-    read_later,
+    reads_later,
     write_snapshot,
 )
 from kept.training.request import SaveResult
@@ -90,7 +90,7 @@ class CheckpointWriter:
         # Variables that Keras saves although no list of the model has them: later snapshots
         # include them.
         self.extra_variables: list[Variable] = []
-        self.python_parts = PythonParts(weights_only=path.weights_only)
+        self.python_parts = PythonParts(path)
 
     def write(
         self,
@@ -148,9 +148,9 @@ class CheckpointWriter:
         listed = {id(variable) for variable in variables_of(model)} if written.missing else set()
         if any(id(variable) in listed for variable in written.missing):
             show(f"{request.label}: {MODEL_CHANGED}")
-        what = read_later(model, place, weights_only=self._path.weights_only)
-        if what is not None and self.python_parts.has_changed(snapshot.python, model):
-            show(f"{request.label}: {STATE_CHANGED.format(what=what)}")
+        is_later = reads_later(model, place, weights_only=self._path.weights_only)
+        if is_later and self.python_parts.has_changed(snapshot.python, model):
+            show(f"{request.label}: {STATE_CHANGED}")
         return written.file
 
     def _publish(

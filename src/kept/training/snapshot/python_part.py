@@ -23,6 +23,7 @@ class PythonPart:
 
     config: str | None = None  # of the whole model as JSON; None if the file has none
     # By the id of the layer, for layers that save in their own way.
+    h5_attributes: dict[str, Any] | None = None  # the same, for an .h5 file
     own: dict[int, Arrays] = field(default_factory=dict)
     assets: dict[int, dict[str, bytes]] = field(default_factory=dict)  # by path in its folder
     untracked: Sequence[Variable] = ()  # variables in no list of the model
