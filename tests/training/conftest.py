@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
+import time
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -14,6 +16,8 @@ from tests.training import helpers
 
 _ = kept.ModelCheckpoint, kept.WandbModelCheckpoint  # of Keras 3, before a test imports tf_keras
 
+_NOW = 1_800_000_000.0  # seconds
+
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
@@ -21,6 +25,19 @@ def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("KEPT_STORE", raising=False)
     monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+
+
+@pytest.fixture
+def frozen_clock(monkeypatch):
+    """One second in which all archives are written, with the date that Keras puts into them."""
+
+    class Frozen(dt.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls.fromtimestamp(_NOW, tz)
+
+    monkeypatch.setattr(dt, "datetime", Frozen)
+    monkeypatch.setattr(time, "time", lambda: _NOW)
 
 
 @pytest.fixture

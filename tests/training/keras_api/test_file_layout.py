@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import time
 from pathlib import Path
 
 import keras
@@ -18,19 +16,7 @@ from kept.training.snapshot.snapshot import Snapshot
 from kept.training.snapshot.variables import variables_of
 from tests.training.helpers import template
 
-pytestmark = pytest.mark.any_framework
-NOW = 1_800_000_000.0
-
-
-@pytest.fixture(autouse=True)
-def frozen_clock(monkeypatch):
-    class Frozen(dt.datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return cls.fromtimestamp(NOW, tz)
-
-    monkeypatch.setattr(dt, "datetime", Frozen)
-    monkeypatch.setattr(time, "time", lambda: NOW)
+pytestmark = [pytest.mark.any_framework, pytest.mark.usefixtures("frozen_clock")]
 
 
 class Saves:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import subprocess
 import sys
 import threading
-import time
 import tomllib
 import zipfile
 import zlib
@@ -24,21 +22,6 @@ from kept.training.keras_api.save_file import write_snapshot
 from kept.training.snapshot.snapshot import Snapshot
 from kept.training.snapshot.variables import variables_of
 from tests.training.helpers import compiled_wide, content, content_of, play
-
-NOW = 1_800_000_000.0
-
-
-@pytest.fixture
-def frozen_clock(monkeypatch):
-    """One second in which all archives are written, with the date that Keras puts into them."""
-
-    class Frozen(dt.datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return cls.fromtimestamp(NOW, tz)
-
-    monkeypatch.setattr(dt, "datetime", Frozen)
-    monkeypatch.setattr(time, "time", lambda: NOW)
 
 
 def snapshot_of(model):
