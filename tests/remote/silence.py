@@ -12,9 +12,9 @@ from kept.bucket.object_storage import breaker, client
 SILENCE = 1.5  # seconds until a request fails
 
 
-def short_limits(monkeypatch):
+def short_limits(monkeypatch, silence=SILENCE):
     """Shorten the limits of requests; forget which servers were silent."""
-    monkeypatch.setattr(client, "_SILENCE", timedelta(seconds=SILENCE))
+    monkeypatch.setattr(client, "_SILENCE", timedelta(seconds=silence))
     monkeypatch.setattr(client, "_RETRIES_FOR", timedelta(seconds=SILENCE / 2))
     monkeypatch.setattr(breaker, "_breakers", {})
 

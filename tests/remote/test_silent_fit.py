@@ -14,14 +14,15 @@ from kept.errors import Unreachable
 from kept.store.open import open_bucket
 from kept.sync import courier
 from kept.training.destinations import remote_store
-from tests.remote.silence import SILENCE, short_limits, silent
+from tests.remote.silence import short_limits, silent
 from tests.servers.lying import LyingProxy
 from tests.training.conftest import _own_folder, data, model, rewind
 
 __all__ = ["_own_folder", "data", "model", "rewind", "silent"]  # fixtures
 
 PATIENCE = 0.3
-LONGEST = 1.0  # less than one silent request
+NEVER = 120.0  # seconds until a request fails that no hook may wait for
+LONGEST = NEVER / 4  # more than any load of the machine costs
 HOOKS = [
     "on_train_begin", "on_epoch_begin", "on_train_batch_end", "on_epoch_end", "on_train_end",
 ]  # fmt: skip
@@ -71,7 +72,8 @@ def _timed(call, name, longest):
         {"to": "mirror", "keep": kept.Keep(last=1), "keep_local": False, "resume": True},
     ],
 )
-def test_no_hook_waits(silent, options, timed, model, data, capsys):
+def test_no_hook_waits(silent, options, timed, model, data, capsys, monkeypatch):
+    short_limits(monkeypatch, NEVER)
     options = dict(options)
     checkpoint, longest = timed(**{options.pop("to"): silent}, **options)
     for _ in range(2):
@@ -84,16 +86,14 @@ def test_no_hook_waits(silent, options, timed, model, data, capsys):
 
 
 def test_resuming_from_a_silent_store_is_an_error_in_time(silent, timed, model, data):
-    checkpoint, longest = timed(store=silent, resume=True)
+    checkpoint, _ = timed(store=silent, resume=True)
     with pytest.raises(Unreachable, match="did not answer in time"):
         model.fit(*data, epochs=1, verbose=0, callbacks=[checkpoint])
-    assert longest["constructor"] < LONGEST
-    assert longest["on_train_begin"] < PATIENCE + 2 * SILENCE
 
 
 @pytest.mark.parametrize("way", ["store", "mirror"])
 def test_a_server_that_falls_silent(way, s3, s3_environment, timed, model, data, monkeypatch):
-    short_limits(monkeypatch)
+    short_limits(monkeypatch, NEVER)
     with LyingProxy(s3_environment) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         options = {"keep": kept.Keep(last=1), "gc": "0s", "keep_local": False}
@@ -105,13 +105,12 @@ def test_a_server_that_falls_silent(way, s3, s3_environment, timed, model, data,
             on_epoch_end=lambda epoch, _: epoch and setattr(proxy, "lie", lambda _: "hang")
         )
         model.fit(*data, epochs=3, verbose=0, callbacks=[falls, checkpoint])
-        assert max(longest.values()) < 2 * LONGEST, longest
+        assert max(longest.values()) < LONGEST, longest
         proxy.over.set()
 
 
-def test_what_is_silent_already_needs_no_wait(silent):
+def test_what_is_silent_already_is_not_asked_again(silent, monkeypatch):
     bucket = open_bucket(silent)
     assert not reach.answers(bucket, PATIENCE)  # its request stays under way
-    begun = time.monotonic()
+    monkeypatch.setattr(reach, "within", pytest.fail)
     assert not reach.answers(bucket, PATIENCE)
-    assert time.monotonic() - begun < PATIENCE / 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from datetime import timedelta
 
 import pytest
@@ -54,10 +53,8 @@ def test_the_documented_limits():
 def test_an_upload_without_an_answer_ends_and_other_values_arrive(lying):
     proxy, bucket = lying
     proxy.lie = lambda asked: "hang" if asked.key.endswith("large") else None
-    begun = time.monotonic()
     with pytest.raises(Unreachable, match=r"upload of 1\.5 MB, which kept sent alone.*'large'"):
         bucket.put("large", [VALUE])
-    assert time.monotonic() - begun < 2 * LIMIT + 1
     assert kinds(proxy) == ["PUT", "HEAD", "PUT"]
     with pytest.raises(Unreachable, match="sends no large upload for"):
         bucket.put("other", [VALUE])

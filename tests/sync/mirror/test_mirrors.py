@@ -81,9 +81,7 @@ def test_a_mirror_that_is_away_is_reported_once_and_catches_up(
     mirror.begin("m")
     for n in range(3):
         log(store, tmp_path, n)
-        started = time.monotonic()
         mirror.courier.wake("m")
-        assert time.monotonic() - started < 0.5
     started = time.monotonic()
     mirror.courier.finish()
     assert time.monotonic() - started < 30
