@@ -46,7 +46,7 @@ ROWS = {
     ],
     "sync": [{"courier", "outbox"}, {"mirror", "wandb"}],
     "training": [
-        {"snapshot", "monitor", "naming", "options"},
+        {"group", "snapshot", "monitor", "naming", "options"},
         {"keras_api"},
         {"data"},
         {"resume"},

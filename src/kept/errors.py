@@ -34,12 +34,19 @@
     │   ├── Refused                    retrying will not help; later ones are sent
     │   └── RunEnded                   the run has ended, so it takes no more
     ├── SaveFailed (RuntimeError)      a checkpoint could not be written or committed
+    ├── GroupError (RuntimeError)      the processes of one run do not agree
+    │   └── RankMissing (TimeoutError) one of them did not answer in time
     └── CannotResume                   a version does not fit the model, optimizer or run
 
 Messages state the value received and how to correct it.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class KeptError(Exception):
@@ -187,6 +194,23 @@ class RunEnded(UploadFailed):
 
 class SaveFailed(KeptError, RuntimeError):
     """A checkpoint could not be written or committed; the cause is chained."""
+
+
+class GroupError(KeptError, RuntimeError):
+    """The processes of one run do not agree: other models, options, stores or versions."""
+
+
+class RankMissing(GroupError, TimeoutError):
+    """Processes of a run did not answer in time; `ranks` has their ranks."""
+
+    def __init__(self, ranks: Sequence[int], own: int, size: int, what: str) -> None:
+        """Take the missing ranks, the rank that waited, the group's size and what it waited for."""
+        self.ranks = tuple(ranks)
+        named = " and ".join(f"rank {rank}" for rank in ranks)
+        super().__init__(
+            f"{named} of {size} did not answer in time: rank {own} waited for {what}. Look at the "
+            "output of that process; it may have ended, or may be slow"
+        )
 
 
 class CannotResume(KeptError):

@@ -48,6 +48,8 @@ class CheckpointOptions(TypedDict, total=False):
     compression: str
     scrub: bool | str | float
     on_error: str
+    group: Any
+    group_seconds: float
     aliases: Sequence[str]
     metadata: Mapping[str, Any] | None
 
@@ -79,6 +81,8 @@ class Options:
     compression: str = "none"
     scrub: bool | str | float = False
     on_error: str = "raise"
+    group: Any = None
+    group_seconds: float = 60.0
     aliases: Sequence[str] = ()
     metadata: Mapping[str, Any] | None = None
 
@@ -111,6 +115,11 @@ class Options:
             )
         if self.gc is not None:
             parse_span(self.gc, "gc")
+        if not self.group_seconds > 0:
+            raise InvalidCheckpoint(
+                "group_seconds is a number of seconds above 0. "
+                f"Received: group_seconds={self.group_seconds!r}"
+            )
         _ = self.seconds_between_saves, self.share_scrubbed
         check_aliases(self.aliases)
         check_metadata(self.metadata)

@@ -59,6 +59,10 @@ OPTIONS_DOC = """\
             disk. "warn" continues, and tries the next one. Versions committed before are safe.
         on_busy: What to do while both snapshots are being written: "wait", or "skip" the
             checkpoint (the attribute skipped counts them).
+        group: The processes that train this model together. None finds those of jax.distributed,
+            torch.distributed and TensorFlow's cluster; False treats this process as a single one.
+            Others are given as an object with Get_rank, Get_size, bcast and allgather (mpi4py).
+        group_seconds: How long a process waits for the others of its group, in seconds.
 """
 
 WANDB_OPTIONS_DOC = """\
