@@ -43,7 +43,7 @@ SECTIONS = {
     "Training": ["ModelCheckpoint", "WandbModelCheckpoint", "resume", "verify_resume", "Dataset"],
     "Stores": ["open_store", "Store", "Version", "Artifact", "MemoryFile", "Keep"],
     "Results": [
-        "kept.training.resume.callback:Resume",
+        "kept.training.callbacks.resume:Resume",
         "kept.training.verify_resume:Verification",
         "kept.store.log.history:VersionRecord",
         "kept.store.content.manifest:Manifest",

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from kept.store.store import Store
     from kept.store.version import Artifact, Version
     from kept.training.callbacks.model_checkpoint import ModelCheckpoint
+    from kept.training.callbacks.resume import resume
     from kept.training.callbacks.wandb_model_checkpoint import WandbModelCheckpoint
     from kept.training.data.dataset import Dataset
-    from kept.training.resume.callback import resume
     from kept.training.verify_resume import verify_resume
 
     # For type checkers. At run time __getattr__ omits the names that need a missing Keras.
@@ -53,7 +53,7 @@ _HOME = {
     "Version": "kept.store.version",
     "WandbModelCheckpoint": "kept.training.callbacks.wandb_model_checkpoint",
     "open_store": "kept.store.open",
-    "resume": "kept.training.resume.callback",
+    "resume": "kept.training.callbacks.resume",
     "verify_resume": "kept.training.verify_resume",
 }
 # The callbacks that subclass tf_keras's callbacks if tf_keras is the Keras in use.

@@ -23,8 +23,9 @@ import kept
 from kept.errors import CannotResume, Damaged, InvalidCheckpoint
 from kept.training.resume import callback_state, rng
 from kept.training.resume.read_state import read_state
-from kept.training.resume.state import ARRAYS_FILE, JSON_FILE, Recorder, write_state
+from kept.training.resume.state import ARRAYS_FILE, JSON_FILE, Recorder
 from kept.training.resume.state_codec import read_arrays
+from kept.training.resume.write_state import write_state
 from tests.training import helpers
 from tests.training.data.fake_fit import fit_of
 

@@ -10,19 +10,13 @@ import pytest
 
 from kept.errors import CannotResume, Damaged, InvalidCheckpoint
 from kept.training.data.running_fit import Fit
+from kept.training.resume.callback_state import check_state_of
 from kept.training.resume.read_state import read_state
-from kept.training.resume.state import (
-    ARRAYS_FILE,
-    JSON_FILE,
-    Recorder,
-    check_state_of,
-    metrics_of,
-    seeds_of,
-    write_state,
-)
+from kept.training.resume.state import ARRAYS_FILE, JSON_FILE, Recorder
+from kept.training.resume.write_state import write_state
 from kept.training.snapshot.metadata import optimizer_metadata, variables_metadata
 from kept.training.snapshot.snapshot import Snapshot
-from kept.training.snapshot.variables import variables_of
+from kept.training.snapshot.variables import metrics_of, seeds_of, variables_of
 from tests.training.data.fake_fit import fit_of
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from kept.store.store import Store
+    from kept.training.group.base import Group
     from kept.training.resume.state import State
 
 Logs = Mapping[str, Any]
@@ -20,7 +21,9 @@ class Resuming(Protocol):
 
     parent: dict[str, str] | None
 
-    def prepare(self, store: Store, name: str, resume: object, /) -> None: ...
+    def prepare(
+        self, store: Store, name: str, resume: object, group: Group | None = None, /
+    ) -> None: ...
     def begin(self) -> None: ...
     def epoch_begin(self, epoch: int, /) -> None: ...
     def passes(self, batch: int, /) -> bool: ...

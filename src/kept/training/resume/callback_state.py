@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kept.errors import Damaged
-from kept.training.resume.kinds import check, is_kind
+from kept.errors import Damaged, InvalidCheckpoint
+from kept.messages import show_once
+from kept.training.resume.state_codec import check, is_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 callbacks = keras.callbacks
 
-# The attributes that belong to the state, and their kinds (kinds.is_kind).
+# The attributes that belong to the state, and their kinds (state_codec.is_kind).
 _ATTRIBUTES: dict[type, dict[str, str]] = {
     callbacks.EarlyStopping: {
         "wait": "count",
@@ -69,6 +70,25 @@ def has_state(callback: Any) -> bool:
         _has_own(callback)
         or isinstance(callback, callbacks.CSVLogger)
         or bool(_attributes(callback))
+    )
+
+
+def check_state_of(state_of: Sequence[Any]) -> list[Any]:
+    """Return the callbacks of the argument state_of; raises InvalidCheckpoint."""
+    for callback in state_of:
+        if not has_state(callback):
+            raise InvalidCheckpoint(
+                "state_of takes callbacks of Keras that have a state, and callbacks with "
+                f"get_state() and set_state(state). Received: {type(callback).__name__}"
+            )
+    return list(state_of)
+
+
+def leave_out(name: str, reason: str) -> None:
+    """Print once that versions lack the state of a callback."""
+    show_once(
+        f"versions do not hold the state of {name}, so a run that resumes from them begins "
+        f"with a new one: {reason}"
     )
 
 

@@ -14,9 +14,17 @@ import numpy as np
 
 from kept.errors import CannotResume, Damaged
 from kept.training.resume import callback_state, rng
-from kept.training.resume.kinds import check, fields, is_count, is_numeric, is_printable
 from kept.training.resume.state import ARRAYS_FILE, FORMAT, JSON_FILE, LIMITS, State
-from kept.training.resume.state_codec import check_size, decode, read_arrays
+from kept.training.resume.state_codec import (
+    check,
+    check_size,
+    decode,
+    fields,
+    is_count,
+    is_numeric,
+    is_printable,
+    read_arrays,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

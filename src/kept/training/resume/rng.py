@@ -16,8 +16,8 @@ import keras
 import numpy as np
 
 from kept.training.keras_api import private_fit
-from kept.training.resume import kinds
-from kept.training.resume.kinds import fields, is_count, is_number
+from kept.training.resume import state_codec
+from kept.training.resume.state_codec import fields, is_count, is_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,14 +63,16 @@ def check(state: Any, framework: str) -> None:
     NumPy and torch check less: NumPy reads beyond its memory if the position is wrong.
     """
     found = fields(state, "random", str, "python", "numpy", "keras", "framework")
-    kinds.check(found["framework_name"], "framework_name", found["framework_name"] == framework)
+    state_codec.check(
+        found["framework_name"], "framework_name", found["framework_name"] == framework
+    )
     _check_python(found["python"])
     name, keys, position, has_gauss, cached = found["numpy"]
     is_right = name == "MT19937" and _is_array(keys, np.uint32, _WORDS) and is_number(cached)
     is_right &= is_count(position) and position <= _WORDS and has_gauss in (0, 1)
-    kinds.check(found["numpy"], "numpy", is_right)
+    state_codec.check(found["numpy"], "numpy", is_right)
     seed = found["keras"]
-    kinds.check(seed, "keras", seed is None or (_is_integers(seed) and seed.shape == (2,)))
+    state_codec.check(seed, "keras", seed is None or (_is_integers(seed) and seed.shape == (2,)))
     own = fields(found["framework"], "framework", str)
     if framework == "torch":
         _check_torch(own)
@@ -83,7 +85,7 @@ def check(state: Any, framework: str) -> None:
 def check_bytes(state: Any, name: str) -> None:
     """Raise ValueError unless a value can be the state of a generator of torch."""
     is_bytes = isinstance(state, np.ndarray) and state.dtype == np.uint8 and state.ndim == 1
-    kinds.check(state, name, is_bytes)
+    state_codec.check(state, name, is_bytes)
     if state.size == _TORCH_SIZE and "torch" in sys.modules:
         import torch
 
@@ -106,25 +108,25 @@ def _check_python(state: Any) -> None:
     version, words, gauss = state
     is_right = version == random.Random.VERSION and _is_array(words, np.uint32, _WORDS + 1)
     is_right = is_right and int(words[-1]) <= _WORDS and (gauss is None or is_number(gauss))
-    kinds.check(state, "python", is_right)
+    state_codec.check(state, "python", is_right)
 
 
 def _check_torch(state: Any) -> None:
     found = fields(state, "torch", str, "cpu", "cuda")
     check_bytes(found["cpu"], "cpu")
-    kinds.check(found["cpu"], "cpu", found["cpu"].size == _TORCH_SIZE)
-    kinds.check(found["cuda"], "cuda", isinstance(found["cuda"], list))
+    state_codec.check(found["cpu"], "cpu", found["cpu"].size == _TORCH_SIZE)
+    state_codec.check(found["cuda"], "cuda", isinstance(found["cuda"], list))
     for one in found["cuda"]:
         check_bytes(one, "cuda")
 
 
 def _check_tensorflow(state: dict[str, Any]) -> None:
     seed = state["seed"]
-    kinds.check(seed, "seed", type(seed) is int and -(2**63) <= seed < 2**63)
+    state_codec.check(seed, "seed", type(seed) is int and -(2**63) <= seed < 2**63)
     if "generator" in state:
         generator = state["generator"]
         is_right = any(_is_array(generator, np.int64, size) for size in _TF_SIZES)
-        kinds.check(generator, "generator", is_right)
+        state_codec.check(generator, "generator", is_right)
     if "eager" in state:
         _check_python(state["eager"])
 

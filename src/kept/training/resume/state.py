@@ -2,45 +2,27 @@
 
 A version has it as two small files, kept-state.json and kept-state.npz. They are JSON and arrays,
 so that reading them runs no code. The training thread captures what training changes
-(Recorder.capture); the writer thread writes the files (write_state).
+(Recorder.capture); the writer thread writes the files (write_state.py).
 """
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
 
-from kept.errors import InvalidCheckpoint
-from kept.messages import show_once
 from kept.training.data import data_state
 from kept.training.data.running_fit import Fit
 from kept.training.resume import callback_state, rng
-from kept.training.resume.state_codec import (
-    Arrays,
-    Unsupported,
-    check_size,
-    encode,
-    write_arrays,
-)
-from kept.training.snapshot.metadata import model_metadata
-from kept.training.snapshot.variables import metrics_of, seeds_of, unlike_file, untracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    from kept.training.snapshot.frameworks import Variable
-    from kept.training.snapshot.snapshot import Snapshot
 
 FORMAT = 1
 JSON_FILE = "kept-state.json"
 ARRAYS_FILE = "kept-state.npz"
 LIMITS = ("hidden_noise", "unsaved", "devices")  # what a resumed run cannot have in every case
-_PLAIN = ("epoch", "batch", "framework", "keras_version", "stopped", "fit", *LIMITS)
 
 
 @dataclass(slots=True)
@@ -85,7 +67,7 @@ class Recorder:
     def __init__(self, owner: Any, state_of: Sequence[Any] | None) -> None:
         """Raises InvalidCheckpoint for a callback without a state."""
         self._owner = owner
-        self._given = None if state_of is None else check_state_of(state_of)
+        self._given = None if state_of is None else callback_state.check_state_of(state_of)
         self._fit = Fit()
         self._random_at_epoch: dict[str, Any] | None = None
         self._data_at_epoch: dict[str, Any] = {}
@@ -150,7 +132,7 @@ class Recorder:
             except Exception as error:
                 if self.is_required:
                     raise
-                _leave_out(name, f"{type(error).__name__}: {error}")
+                callback_state.leave_out(name, f"{type(error).__name__}: {error}")
         return states
 
     def _data_metadata(self, epoch: int, *, ended: bool) -> dict[str, Any]:
@@ -175,117 +157,3 @@ class Recorder:
         more = [self._owner, getattr(model, "history", None)]
         found = [*given, *(c for c in more if c is not None and callback_state.has_state(c))]
         return list({id(callback): callback for callback in found}.values())
-
-
-def check_state_of(state_of: Sequence[Any]) -> list[Any]:
-    """Return the callbacks of the argument state_of; raises InvalidCheckpoint."""
-    for callback in state_of:
-        if not callback_state.has_state(callback):
-            raise InvalidCheckpoint(
-                "state_of takes callbacks of Keras that have a state, and callbacks with "
-                f"get_state() and set_state(state). Received: {type(callback).__name__}"
-            )
-    return list(state_of)
-
-
-def write_state(
-    state: State, model: keras.Model, folder: str, snapshot: Snapshot | None
-) -> list[str]:
-    """Write a state's files into folder and return their paths.
-
-    Values of variables come from the snapshot, or from the model if the snapshot lacks them.
-    """
-    arrays: Arrays = {}
-    metrics = metrics_of(model) if state.batch is not None else []
-    hidden = untracked(model) if snapshot is None else snapshot.python.untracked
-    weights, callbacks = model.weights, _encode_callbacks(state, arrays)
-    content = {
-        **model_metadata(model),
-        "format": FORMAT,
-        **{name: getattr(state, name) for name in _PLAIN},
-        "logs": encode(_plain_logs(state.logs), arrays),
-        "random": encode(state.random, arrays),
-        "random_at_epoch": encode(state.random_at_epoch, arrays),
-        "callbacks": callbacks,
-        "unfinished": [name for name, _ in callbacks if name in state.unfinished],
-        "data": encode(state.data, arrays),
-        "untracked": [encode(_value(one, snapshot), arrays) for one in hidden],
-        "unlike_file": [
-            [n, encode(_value(weights[n], snapshot), arrays)] for n in unlike_file(model, snapshot)
-        ],
-        "seeds": [encode(_value(variable, snapshot), arrays) for variable in seeds_of(model)],
-        "metrics": [encode(_value(variable, snapshot), arrays) for variable in metrics],
-    }
-    paths = [os.path.join(folder, name) for name in (JSON_FILE, ARRAYS_FILE)]
-    text = json.dumps(content, allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
-    try:
-        check_size(text)  # else no run could resume from it
-    except ValueError as error:
-        if not state.is_required:
-            _leave_out("the callbacks", str(error))
-            return write_state(replace(state, callbacks={}), model, folder, snapshot)
-        raise InvalidCheckpoint(f"kept cannot write the state of the callbacks: {error}") from None
-    with open(paths[0], "xb") as file:
-        file.write(text)
-    write_arrays(paths[1], arrays)
-    return paths
-
-
-def _value(variable: Variable, snapshot: Snapshot | None) -> np.ndarray[Any, Any]:
-    copy = None if snapshot is None else snapshot.value(variable)
-    return np.array(keras.ops.convert_to_numpy(variable.value if copy is None else copy))
-
-
-def _encode_callbacks(state: State, arrays: Arrays) -> list[list[Any]]:
-    """Return [name, state] of each callback.
-
-    A state that cannot be written is an error only if the user asked to resume. Otherwise it is
-    left out; of History, which records whatever is in the logs, only such metrics are.
-    """
-    found = []
-    for name, value in state.callbacks.items():
-        plain = value
-        if not state.is_required and name.startswith("History") and isinstance(value, dict):
-            plain = {**value, "history": _plain_logs(value.get("history") or {})}
-        count = len(arrays)
-        try:
-            found.append([name, _encoded(plain, arrays)])
-        except Unsupported as error:
-            if state.is_required:
-                raise InvalidCheckpoint(
-                    f"kept cannot write the state of {name}: {error}. Its get_state() may return "
-                    "plain values, lists, tuples, dicts and arrays."
-                ) from None
-            _leave_out(name, str(error))
-            for extra in list(arrays)[count:]:
-                del arrays[extra]
-    return found
-
-
-def _encoded(value: Any, arrays: Arrays) -> Any:
-    """Return encode(value, arrays); raises Unsupported also for what no JSON file can hold."""
-    found = encode(value, arrays)
-    try:
-        json.dumps(found, ensure_ascii=False).encode()
-    except ValueError as error:  # a number of too many digits, or half of a surrogate pair
-        raise Unsupported(str(error)) from None
-    return found
-
-
-def _leave_out(name: str, reason: str) -> None:
-    show_once(
-        f"versions do not hold the state of {name}, so a run that resumes from them begins "
-        f"with a new one: {reason}"
-    )
-
-
-def _plain_logs(logs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in logs.items() if _is_encodable(value)}
-
-
-def _is_encodable(value: Any) -> bool:
-    try:
-        _encoded(value, {})
-    except Exception:  # noqa: BLE001 - logs may hold any object, and its own code may fail
-        return False
-    return True

@@ -212,7 +212,7 @@ def _write_state(request: SaveRequest, snapshot: Snapshot | None, place: str) ->
     """Write the run's state beside the checkpoint; return the paths."""
     if request.state is None:  # always with tf_keras
         return ()
-    from kept.training.resume.state import write_state
+    from kept.training.resume.write_state import write_state
 
     folder = os.path.dirname(place)
     return tuple(write_state(request.state, request.model, folder, snapshot))
