@@ -1,0 +1,1 @@
+"""Runs of several real processes on this machine's loopback."""
