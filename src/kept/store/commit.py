@@ -143,7 +143,7 @@ def _store(
     if manifest_key(name) in fence.condemned and blobs:
         # Blobs of other names make a manifest of another name.
         return _store(bucket, sources, None, replace(fence, condemned=fence.condemned | blobs))
-    return _Stored(manifest, name, encoded, packer.bytes_new, frozenset(packer.written))
+    return _Stored(manifest, name, encoded, packer.bytes_new, packer.written)
 
 
 class _Newest(NamedTuple):

@@ -74,8 +74,13 @@ class MemoryFile:
 
     def __init__(self, name: str, parts: Iterable[Buffer]) -> None:
         self.name = name
-        self.parts = [view for view in (memoryview(part).cast("B") for part in parts) if view]
-        self._ends = list(itertools.accumulate(map(len, self.parts)))
+        self._parts = [view for view in (memoryview(part).cast("B") for part in parts) if view]
+        self._ends = list(itertools.accumulate(map(len, self._parts)))
+
+    @property
+    def parts(self) -> list[memoryview]:
+        """The buffers."""
+        return self._parts
 
     @property
     def size(self) -> int:
@@ -88,8 +93,8 @@ class MemoryFile:
         return found[0] if len(found) == 1 else b"".join(found)
 
     def _within(self, start: int, stop: int) -> Iterator[memoryview]:
-        for index in range(bisect.bisect_right(self._ends, start), len(self.parts)):
-            part = self.parts[index]
+        for index in range(bisect.bisect_right(self._ends, start), len(self._parts)):
+            part = self._parts[index]
             begin = self._ends[index] - len(part)
             if begin >= stop:
                 return
