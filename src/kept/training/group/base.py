@@ -82,15 +82,19 @@ class Channel:
         self._own: list[tuple[int, str, int]] = []  # number of the call, key, parts: not deleted
 
     def send(self, value: Json) -> None:
-        """Send the first rank's next message to all others; only the first rank calls it."""
-        self._set(self._next(), "0", value)
+        """Send this rank's next message to all that receive; one rank of a channel calls it."""
+        self._set(self._next(), str(self.group.rank), value)
 
-    def receive(self, what: str, seconds: float | None = None) -> Json:
-        """Return the first rank's next message; only the other ranks call it.
+    def receive(self, what: str, seconds: float | None = None, rank: int = 0) -> Json:
+        """Return the next message of the rank that sends.
 
         what says in the error what this process waits for. Raises RankMissing.
         """
-        return self._get(self._next(), [0], what, seconds)[0]
+        return self._get(self._next(), [rank], what, seconds)[0]
+
+    def sent_all_read(self) -> None:
+        """Delete the messages that this rank has sent; its caller knows that all are read."""
+        self._forget(self._number + 1)
 
     def broadcast(self, value: Json, what: str, seconds: float | None = None) -> Json:
         """Return the first rank's value on all ranks; the others pass None. Raises RankMissing."""
@@ -162,7 +166,7 @@ class Channel:
         return json.loads(b"".join([first, *more]))
 
     def _forget(self, number: int) -> None:
-        """Delete the messages of this process before a gather; all others have read them."""
+        """Delete the messages of this process before a number; all others have read them."""
         done = [one for one in self._own if one[0] < number]
         self._own = [one for one in self._own if one[0] >= number]
         for _, key, parts in done:
