@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from kept.errors import KeptError
     from kept.store.content.file_source import MemoryFile
     from kept.store.open import open_store
+    from kept.store.orbax.log_orbax import log_orbax
     from kept.store.retention.keep import Keep
     from kept.store.store import Store
     from kept.store.version import Artifact, Version
     from kept.training.callbacks.model_checkpoint import ModelCheckpoint
+    from kept.training.callbacks.orbax_checkpoint import OrbaxCheckpoint
     from kept.training.callbacks.resume import resume
     from kept.training.callbacks.wandb_model_checkpoint import WandbModelCheckpoint
     from kept.training.data.dataset import Dataset
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
         "KeptError",
         "MemoryFile",
         "ModelCheckpoint",
+        "OrbaxCheckpoint",
         "Store",
         "Version",
         "WandbModelCheckpoint",
         "__version__",
+        "log_orbax",
         "open_store",
         "resume",
         "verify_resume",
@@ -49,9 +53,11 @@ _HOME = {
     "KeptError": "kept.errors",
     "MemoryFile": "kept.store.content.file_source",
     "ModelCheckpoint": "kept.training.callbacks.model_checkpoint",
+    "OrbaxCheckpoint": "kept.training.callbacks.orbax_checkpoint",
     "Store": "kept.store.store",
     "Version": "kept.store.version",
     "WandbModelCheckpoint": "kept.training.callbacks.wandb_model_checkpoint",
+    "log_orbax": "kept.store.orbax.log_orbax",
     "open_store": "kept.store.open",
     "resume": "kept.training.callbacks.resume",
     "verify_resume": "kept.training.verify_resume",

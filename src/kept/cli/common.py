@@ -54,7 +54,7 @@ def confirm(question: str) -> None:
         click.confirm(question, abort=True, err=True)
 
 
-def print_result(text: str, shape: dict[str, Any], *, as_json: bool) -> None:
+def print_result(text: str, shape: dict[str, Any] | list[dict[str, Any]], *, as_json: bool) -> None:
     """Print the text for people, or the shape as JSON."""
     if as_json:
         print_json(shape)

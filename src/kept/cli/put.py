@@ -9,11 +9,15 @@ import click
 
 from kept.cli.common import json_option, opened, print_result, version_json
 from kept.cli.completion import artifact_names
+from kept.cli.output import clean
 from kept.names import check_name
 from kept.progress import progress
+from kept.store.orbax.log_orbax import log_orbax
+from kept.store.orbax.steps import find_steps
 from kept.units import size_text
 
 if TYPE_CHECKING:
+    from kept.store.store import Store
     from kept.store.version import Version
 
 
@@ -46,10 +50,21 @@ def _json_or_text(text: str) -> Any:
     "-m", "--metadata", multiple=True, metavar="KEY=VALUE", callback=_key_and_value,
     help="Add metadata to the version, JSON or else text; can be given several times.",
 )  # fmt: skip
+@click.option(
+    "--orbax", is_flag=True,
+    help="PATH is a folder of steps of Orbax; each finished step becomes a version, once.",
+)  # fmt: skip
 @json_option
 @click.pass_obj
 def put(
-    location: str | None, /, name: str, paths: tuple[str, ...], *, as_json: bool, **options: Any
+    location: str | None,
+    /,
+    name: str,
+    paths: tuple[str, ...],
+    *,
+    orbax: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Store files and folders as a new version of an artifact.
 
@@ -58,10 +73,25 @@ def put(
     """
     store = opened(location, may_be_new=True)
     check_name(name)
+    if orbax:
+        _put_steps(store, name, paths, options, as_json=as_json)
+        return
     with progress(f"Storing {name}", "bytes") as moved:
         version = store.log_artifact(name, paths, progress=moved, **options)
     new = {"is_new": version.is_new, "bytes_new": version.bytes_new}
     print_result(_text(version), version_json(version) | new, as_json=as_json)
+
+
+def _put_steps(
+    store: Store, name: str, paths: tuple[str, ...], options: dict[str, Any], *, as_json: bool
+) -> None:
+    if len(paths) != 1 or options != {"type": "model", "aliases": (), "metadata": {}}:
+        raise click.UsageError("--orbax takes one PATH, and no --type, --alias or --metadata")
+    new = log_orbax(paths[0], name, store)
+    for folder in find_steps(paths[0]).unfinished:
+        click.echo(f"Not taken, because Orbax has not finished it: {clean(folder)}", err=True)
+    text = "\n".join(map(_text, new)) or f"Nothing new: {name} has had every finished step"
+    print_result(text, [version_json(version) for version in new], as_json=as_json)
 
 
 def _text(version: Version) -> str:

@@ -39,13 +39,13 @@ class Upkeep:
     The methods saved and arrived run on the thread that committed the version.
     """
 
-    def __init__(self, path: PathTemplate, options: Options) -> None:
+    def __init__(self, path: PathTemplate | None, options: Options) -> None:
         self.versions: list[Version] = []  # that the callback committed, oldest first
         self._keep = options.keep
         frees = options.keep is not None and options.gc is not None
         self._gc = BackgroundGC(parse_span(options.gc or 0, "gc")) if frees else None
         rule = options.local_rule
-        self._local = LocalFiles(path, rule) if rule else None
+        self._local = LocalFiles(path, rule) if path and rule else None
         self._retention = Retention(options.keep, self._local)
         self._compactor = BackgroundCompactor(options.compression)
         share = options.share_scrubbed

@@ -1,0 +1,1 @@
+"""Folders of Orbax: their finished steps become versions."""

@@ -1,0 +1,200 @@
+"""The versions of an OrbaxCheckpoint: each finished step goes to the destination, once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kept.errors import KeptError, SaveFailed
+from kept.messages import show
+from kept.parallel import within
+from kept.store.orbax.log_orbax import known_steps
+from kept.store.orbax.steps import Identity, Step, find_steps, identity_of
+from kept.sync.outbox.outbox import Outbox
+from kept.training.callbacks.orbax_engine import SavedStep
+from kept.training.destinations.open import open_destination
+from kept.training.naming import ArtifactName, fit_id
+from kept.training.request import SaveRequest
+from kept.training.save.disk_full import advice
+from kept.training.save.failure_policy import FailurePolicy
+from kept.training.save.writer import Writer, wait_for_all, wait_with_notice
+from kept.training.upkeep.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from kept.store.metadata import MeasuredMetadata
+    from kept.store.store import Store
+    from kept.store.version import Version
+    from kept.training.options import Options
+
+_PATIENCE = 10.0  # seconds that a fit waits at its begin for the list of versions
+
+
+@dataclass(frozen=True, slots=True)
+class OrbaxFiles:
+    """A secured step; see Checkpoint in destinations/base.py."""
+
+    request: SaveRequest
+    folder: str
+    metadata: MeasuredMetadata
+
+    @property
+    def files(self) -> list[str]:
+        """See Checkpoint."""
+        return [self.folder]
+
+    def on_disk(self) -> dict[str, str]:
+        """See Checkpoint."""
+        parent = os.path.dirname(self.folder)
+        paths = [os.path.join(w, file) for w, _, files in os.walk(self.folder) for file in files]
+        return {os.path.relpath(path, parent): path for path in paths}
+
+    def state_on_disk(self) -> dict[str, str]:
+        """See Checkpoint; the state of a run is not in Orbax's files."""
+        return {}
+
+
+class OrbaxVersions:
+    """Commits the steps of one callback on a writer thread."""
+
+    def __init__(self, directory: str, options: Options) -> None:
+        """Open the destination; raises what that raises."""
+        self._directory, self._options = directory, options
+        self._name = ArtifactName(options.name)
+        self._upkeep = Upkeep(None, options)
+        self._destination = open_destination(options, self._upkeep)
+        self._writer = Writer()
+        self._failures = FailurePolicy(self._writer, options.on_error)
+        self._open: deque[SavedStep] = deque()  # submitted, and perhaps not secured yet
+
+    @property
+    def name(self) -> str | None:
+        """The artifact's name; None before the first fit if it was not given."""
+        return self._name.value
+
+    @property
+    def store(self) -> Store | None:
+        """The store of the versions."""
+        return self._destination.store
+
+    def now(self) -> list[Version]:
+        """Return the committed versions, oldest first, with their aliases of now."""
+        return self._upkeep.versions_now()
+
+    def begin(self, callback: Any) -> None:
+        """Choose the artifact's name, and take the finished steps that are no versions yet.
+
+        A name that was not given is new in each process, so no earlier step belongs to it.
+        """
+        wait_for_all()
+        self._failures.begin()
+        destination = self._destination
+        name = self._name.begin(fit_id(callback), destination.places, destination.default_name())
+        destination.begin(name)
+        self._upkeep.begin()
+        if self._options.name is not None or destination.is_named:
+            self._take_earlier()
+
+    def submit(self, saved: SavedStep) -> None:
+        """Commit a step on the writer thread, once Orbax has finished it."""
+        self._open.append(saved)
+        self._writer.submit(lambda: self._commit(saved))
+
+    def secure(self) -> None:
+        """Secure every submitted step, because Orbax may delete it when its next save is finished.
+
+        The writer thread reports a step that failed.
+        """
+        for saved in [*self._open]:
+            with contextlib.suppress(Exception):
+                saved.secure()
+
+    def report(self) -> None:
+        """Raise what failed in the background, or warn of it."""
+        self._failures.report()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until every submitted step is committed, for up to timeout seconds."""
+        return self._writer.wait(timeout)
+
+    def finish(self) -> None:
+        """Wait until every submitted step is committed, and a while for copies elsewhere."""
+        self._name.end()
+        with self._failures.applied():
+            wait_with_notice(self._writer, "committing the last checkpoints")
+        self._failures.report()
+        self._destination.finish()
+        self._upkeep.finish()
+
+    def _take_earlier(self) -> None:
+        """Submit the finished steps of earlier runs, which were killed before the commit."""
+        if not os.path.isdir(self._directory):
+            return
+        steps = find_steps(self._directory).finished
+        if not steps:
+            return
+        try:
+            known = within(_PATIENCE, self._known)
+        except (KeptError, OSError) as error:  # TimeoutError, too
+            show(
+                f"earlier steps in {self._directory} are not taken, because the versions in "
+                f"{self._destination.location} cannot be read now: {error}"
+            )
+            return
+        missing = [step for step in steps if step.identity not in known]
+        for step in missing:
+            saved = SavedStep(step.folder)
+            saved.secure()
+            self.submit(saved)
+        if missing:
+            numbers = ", ".join(str(step.number) for step in missing)
+            show(f"steps of earlier runs become versions of {self._name.value}: {numbers}")
+
+    def _known(self) -> set[Identity]:
+        """Return which saves of Orbax are versions, or wait in the outbox to become ones."""
+        store, name = self._destination.store, str(self._name.value)
+        if store is None:
+            return set()
+        waiting = (e.info for e in Outbox().entries(store.location) if e.artifact == name)
+        found = (identity_of(info.get("metadata", {})) for info in waiting)
+        return known_steps(store, name) | {one for one in found if one is not None}
+
+    def _commit(self, saved: SavedStep) -> None:
+        """Commit one step; for the writer thread. Raises SaveFailed."""
+        started = time.perf_counter()
+        try:
+            step = saved.read()
+            request = _request(step, str(self._name.value), saved.folder, started)
+            files = OrbaxFiles(request, step.folder, step.metadata(started))
+            submitted = self._destination.submit(files)
+        except Exception as error:
+            raise self._failed(saved, error) from error
+        finally:
+            saved.release()
+            self._open.remove(saved)
+        if submitted.version is not None:
+            self._upkeep.arrived(submitted.version)
+
+    def _failed(self, saved: SavedStep, error: Exception) -> SaveFailed:
+        return SaveFailed(
+            f"{saved.folder} could not become a version in {self._destination.location}: "
+            f"{type(error).__name__}: {error}{advice(error, self._destination)}"
+        )
+
+
+def _request(step: Step, artifact: str, folder: str, started: float) -> SaveRequest:
+    return SaveRequest(
+        model=None,
+        artifact=artifact,
+        path=folder,
+        target=folder,
+        aliases=step.facts.aliases,
+        metadata=step.facts.metadata,
+        label=f"step {step.number}",
+        started=started,
+        contends=step.facts.contends,
+        publish=False,
+    )
