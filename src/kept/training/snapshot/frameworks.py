@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from kept.training.snapshot.copying import LARGE, copy_arrays
-from kept.training.snapshot.host_memory import empty_array, empty_memory
+from kept.training.snapshot.host_memory import empty_array, empty_memory, virtual_array
 from kept.training.snapshot.pinned import NoPinnedMemory, is_on_accelerator, to_pinned
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Variable = Any  # keras.Variable; its value is a tensor of the framework
 HostBuffer = Any  # a HostArray, or a torch tensor in host memory
 Pair = tuple[Variable, HostBuffer]
+
+ACROSS_PROCESSES = "jax across processes"
 
 
 class HostArray(np.ndarray[Any, Any]):
@@ -154,6 +156,13 @@ class _Jax(_InNumPy):
         return [np.asarray(array) for array in arrays]
 
 
+class _JaxAcrossProcesses(_Jax):
+    """Buffers of the whole values, of which only the parts that are written take memory."""
+
+    def empty(self, variable: Variable) -> HostBuffer:
+        return virtual_array(tuple(variable.value.shape), self._dtype(variable)).view(HostArray)
+
+
 class _TensorFlow(_InNumPy):
     def _dtype(self, variable: Variable) -> npt.DTypeLike:
         dtype: npt.DTypeLike = variable.value.dtype.as_numpy_dtype
@@ -220,6 +229,11 @@ def _bytes(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
 
 
 def framework(name: str) -> Framework:
-    """Return the framework with the name that Keras gives it."""
-    known: dict[str, Framework] = {"jax": _Jax(), "tensorflow": _TensorFlow(), "torch": _Torch()}
+    """Return the framework with the name that Keras gives it, or ACROSS_PROCESSES."""
+    known: dict[str, Framework] = {
+        "jax": _Jax(),
+        ACROSS_PROCESSES: _JaxAcrossProcesses(),
+        "tensorflow": _TensorFlow(),
+        "torch": _Torch(),
+    }
     return known[name]

@@ -14,6 +14,9 @@ from kept.training.snapshot.copying import LARGE
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+_PAGE = 64 * 1024  # bytes, the largest size of a usual page
+_HUGE = 2 * 1024 * 1024
+
 
 def empty_array(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray[Any, Any]:
     """Return an array; the memory of a large one is not touched."""
@@ -21,6 +24,25 @@ def empty_array(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray[Any,
     if size < LARGE:
         return np.empty(shape, dtype)
     return np.ndarray(shape, dtype, buffer=empty_memory(size))
+
+
+def virtual_array(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray[Any, Any]:
+    """Return an array of which only the parts that are written take memory; others read as zeros.
+
+    Each range of 2 MiB from its start has memory of its own, so that the ranges before and after
+    it stay without.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size < _PAGE or not hasattr(mmap, "MAP_NORESERVE"):
+        return np.zeros(shape, dtype)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_NORESERVE
+    memory = mmap.mmap(-1, size + _HUGE, flags=flags)
+    start = -np.frombuffer(memory, np.uint8).ctypes.data % _HUGE
+    whole = size - size % _HUGE
+    if whole and hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE, start, whole)
+    return np.ndarray(shape, dtype, buffer=memory, offset=start)
 
 
 def empty_memory(size: int) -> mmap.mmap:

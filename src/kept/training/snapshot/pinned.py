@@ -7,6 +7,7 @@ with 1.5 GB of a Keras model on an H200: 29 ms instead of 1,140 ms.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,3 +51,12 @@ def to_pinned(arrays: Sequence[JaxArray]) -> list[np.ndarray[Any, Any]]:
             raise
         raise NoPinnedMemory from error
     return [np.asarray(copy) for copy in copies]
+
+
+def on_host(arrays: Sequence[JaxArray]) -> list[np.ndarray[Any, Any]]:
+    """Return the values of whole arrays: in pinned memory, or where they are in host memory."""
+    local = [array.addressable_data(0) for array in arrays]
+    if local and all(map(is_on_accelerator, local)):
+        with contextlib.suppress(NoPinnedMemory):
+            return to_pinned(local)
+    return [np.asarray(array) for array in local]

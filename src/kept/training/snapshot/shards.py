@@ -11,11 +11,19 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from kept.store.content.chunking import LARGEST
+from kept.training.snapshot.copying import copy_arrays
+from kept.training.snapshot.devices.exchange import Job, replicated, to_owners
+from kept.training.snapshot.frameworks import ACROSS_PROCESSES
+from kept.training.snapshot.pinned import on_host
+from kept.training.snapshot.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from kept.training.snapshot.copying import Pair
     from kept.training.snapshot.frameworks import Variable
 
 SMALL = 64 * 1024  # bytes; smaller tensors are pieces of the first rank
@@ -75,3 +83,95 @@ def plan(variables: Sequence[Variable], size: int) -> list[Piece]:
             load, owners[index] = loads[0]
             heapq.heapreplace(loads, (load + sizes[index], owners[index]))
     return [Piece(*one, owner) for one, owner in zip(cut, owners, strict=True)]
+
+
+class ShardedSnapshot(Snapshot):
+    """The values of variables at one moment, each piece in the memory of its owner.
+
+    The buffers have the size of the whole values, in virtual memory. On each rank only its own
+    pieces take memory; the others read as zeros.
+    """
+
+    def __init__(self, rank: int, size: int) -> None:
+        super().__init__(ACROSS_PROCESSES)
+        self._rank, self._ranks = rank, size
+        self._pieces: list[Piece] = []
+        self._memory: list[np.ndarray[Any, Any]] = []  # the bytes of each variable's buffer
+
+    def reserve(self, variables: Iterable[Variable]) -> None:
+        """Make buffers for the variables; free those of another plan."""
+        given = list({id(variable): variable for variable in variables}.values())
+        pieces = plan(given, self._ranks)
+        if pieces != self._pieces or not self.has_buffers(given):
+            self._values, self._memory, self._pieces = {}, [], pieces
+        super().reserve(given)
+        self._memory = [_bytes_of(self._values[id(one)][1]) for one in given]
+        if self._cold:
+            self._cold = [self._range(piece) for piece in pieces if piece.owner == self._rank]
+
+    def take(self, variables: Iterable[Variable]) -> None:
+        """Copy this rank's pieces. All ranks call it, with the same variables in the same order."""
+        given = list({id(variable): variable for variable in variables}.values())
+        self.reserve(given)
+        with self._touching:
+            self._cold.clear()
+        values = [one.value for one in given]
+        is_cut = [not getattr(value, "is_fully_replicated", True) for value in values]
+        copy_arrays(
+            (self._range(piece), _bytes_of(on_host([values[piece.variable]])[0])[_slice(piece)])
+            for piece in self._own()
+            if not is_cut[piece.variable]
+        )
+        cut = [piece for piece in self._pieces if is_cut[piece.variable]]
+        copy_arrays(self._small([p for p in cut if values[p.variable].nbytes < SMALL], values))
+        for pairs in self._large([p for p in cut if values[p.variable].nbytes >= SMALL], values):
+            copy_arrays(pairs)
+
+    def _small(self, pieces: list[Piece], values: list[Any]) -> Iterator[Pair]:
+        arrays = replicated([values[piece.variable] for piece in pieces])
+        for piece, array in zip(pieces, arrays, strict=True):
+            if piece.owner == self._rank:
+                yield self._range(piece), _bytes_of(np.asarray(array))
+
+    def _large(self, pieces: list[Piece], values: list[Any]) -> Iterator[list[Pair]]:
+        jobs = []
+        for number, piece in enumerate(pieces):
+            value = values[piece.variable]
+            width = value.dtype.itemsize
+            jobs.append(Job(value, piece.start // width, piece.stop // width, piece.owner, number))
+        for found in to_owners(jobs, LARGEST):
+            places = (self._range(pieces[job.key]) for job, _, _ in found)
+            arrays = on_host([array for _, array, _ in found])
+            parts = (
+                array.reshape(-1)[one] for array, (_, _, one) in zip(arrays, found, strict=True)
+            )
+            yield list(zip(places, map(_bytes_of, parts), strict=True))
+
+    def own_pieces(self) -> list[tuple[Piece, memoryview]]:
+        """Return this rank's pieces with their bytes, in order."""
+        return [(piece, self._range(piece).data.toreadonly()) for piece in self._own()]
+
+    def foreign(self) -> list[tuple[memoryview, Piece]]:
+        """Return the ranges of memory whose bytes other ranks have, and their pieces, in order."""
+        others = [piece for piece in self._pieces if piece.owner != self._rank]
+        return [(self._range(piece).data.toreadonly(), piece) for piece in others]
+
+    @property
+    def size(self) -> int:
+        """Bytes in this rank's host memory."""
+        return sum(piece.size for piece in self._own())
+
+    def _own(self) -> list[Piece]:
+        return [piece for piece in self._pieces if piece.owner == self._rank]
+
+    def _range(self, piece: Piece) -> np.ndarray[Any, Any]:
+        return self._memory[piece.variable][_slice(piece)]
+
+
+def _slice(piece: Piece) -> slice:
+    return slice(piece.start, piece.stop)
+
+
+def _bytes_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    flat: np.ndarray[Any, Any] = array.reshape(-1)
+    return flat.view(np.uint8)
