@@ -28,7 +28,7 @@ def join(framework: str) -> Any:
             keras.distribution.initialize(f"127.0.0.1:{port}", WORLD, RANK)
     elif framework == "torch":
         os.environ["KERAS_BACKEND"] = "torch"
-        import keras  # noqa: F401
+        import keras
         import torch.distributed
 
         torch.set_num_threads(1)
