@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kept.store.version import Version
+    from kept.training.group.announce import SharedSave
+    from kept.training.group.base import Json
     from kept.training.resume.state import State
 
 
@@ -37,6 +39,8 @@ class SaveRequest:
     state: State | None = None  # of the run, for resuming
     publish: bool = True  # whether the file appears at path
     history_step: int | None = None  # of the run of W&B
+    shared: SharedSave | None = None  # with the other processes of the run
+    rank_states: tuple[Json, ...] = ()  # of these, once the writer thread has them
 
     def with_metadata(self, more: Mapping[str, Any]) -> SaveRequest:
         """Return the request with more metadata."""

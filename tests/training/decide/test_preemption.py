@@ -180,7 +180,7 @@ def test_the_handler_is_there_while_fit_runs_and_only_then():
 
 
 def test_saves_by_the_clock(monkeypatch):
-    monkeypatch.setattr("kept.training.decide.timer.time.monotonic", iter(range(1000)).__next__)
+    monkeypatch.setattr("kept.training.decide.schedule.time.monotonic", iter(range(1000)).__next__)
     own = checkpoint(save_every=3)
     fit(make(), own, epochs=2)
     aliases = [v.aliases[-1] for v in kept.open_store().versions("m")]

@@ -2,7 +2,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from kept.training.decide import timer
 from kept.training.decide.moment import Moment
 from kept.training.decide.schedule import SaveSchedule
 
@@ -60,7 +59,7 @@ def test_skipped_batches_do_not_count():
 
 def test_the_clock(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(timer.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("kept.training.decide.schedule.time.monotonic", lambda: now[0])
     made = schedule(seconds=10)
     assert not made.is_time()
     now[0] += 10

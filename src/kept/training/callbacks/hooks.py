@@ -18,6 +18,7 @@ from kept.training.data.running_fit import KeepsNoModel
 from kept.training.decide.controller import Controller
 from kept.training.decide.parts import Parts
 from kept.training.destinations.open import open_destination
+from kept.training.group.open import find_group
 from kept.training.keras_api.adapter import check_model
 from kept.training.options import Options
 from kept.training.upkeep.upkeep import Upkeep
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from kept.store.version import Version
     from kept.sync.outbox.deliver import Arrivals
     from kept.training.destinations.base import Destination
+    from kept.training.follow.follower import Follower
     from kept.training.keras_api.adapter import KerasAdapter
     from kept.training.resume.base import Resuming
     from kept.training.save.path_template import PathTemplate
@@ -45,6 +47,7 @@ class CheckpointHooks(KeepsNoModel):
     options_type: type[Options] = Options
     _initial: float | None
     _setup: tuple[KerasAdapter, PathTemplate, Options]  # what the controller is made from
+    _follower: Follower | None = None  # in a process after the first one of a group
 
     def _set_up(self, adapter: KerasAdapter, path: PathTemplate, options: Options) -> None:
         """Open the destination and make the controller; the last step of a constructor.
@@ -53,7 +56,9 @@ class CheckpointHooks(KeepsNoModel):
         """
         self._setup = (adapter, path, options)
         self._initial = vars(self).get("best")  # initial_value_threshold, by Keras's constructor
-        _ = self._controller
+        group = find_group(options.group, options.group_seconds)
+        if group is None or group.is_first:  # the others open no destination
+            _ = self._controller
 
     @cached_property
     def _controller(self) -> Controller:
@@ -72,7 +77,8 @@ class CheckpointHooks(KeepsNoModel):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes of a copy."""
-        own = {name: value for name, value in vars(self).items() if name != "_controller"}
+        of_fit = ("_controller", "_follower")
+        own = {name: value for name, value in vars(self).items() if name not in of_fit}
         before = {name: None for name in _OF_A_FIT if name in own}
         return {**own, **before, "best": self.best}
 
@@ -83,6 +89,26 @@ class CheckpointHooks(KeepsNoModel):
     def _make_resuming(self, options: Options, *, is_named: bool) -> Resuming:
         """Return what resumes the fits of this callback; raises InvalidCheckpoint."""
         raise NotImplementedError
+
+    @property
+    def _member(self) -> Controller | Follower:
+        """What acts in this process."""
+        return self._follower or self._controller
+
+    def _join(self) -> None:
+        """Find the group of this process, and begin a fit in it; raises GroupError."""
+        adapter, _, options = self._setup
+        group = find_group(options.group, options.group_seconds)
+        if group is None or group.is_first:
+            self._follower = None
+            self._controller.train_begin(group)
+            return
+        if self._follower is None:
+            from kept.training.follow.follower import Follower
+
+            resuming = self._make_resuming(options, is_named=True)
+            self._follower = Follower(self, adapter, options, resuming)
+        self._follower.train_begin(group)
 
     @property
     def best(self) -> float | None:
@@ -101,12 +127,12 @@ class CheckpointHooks(KeepsNoModel):
     @property
     def name(self) -> str | None:
         """The artifact's name; None before the first fit if it was not given."""
-        return self._controller.name.value
+        return self._follower.name if self._follower else self._controller.name.value
 
     @property
     def store(self) -> Store | None:
         """The store of the versions; None if they go to W&B alone."""
-        return self._controller.parts.destination.store
+        return self._follower.store if self._follower else self._controller.parts.destination.store
 
     @property
     def versions(self) -> list[Version]:
@@ -140,35 +166,35 @@ class CheckpointHooks(KeepsNoModel):
 
     def set_model(self, model: Any) -> None:
         """Take the model that is trained; raises InvalidCheckpoint for one of another Keras."""
-        check_model(self._controller.parts.adapter, self, model)
+        check_model(self._setup[0], self, model)
         super().set_model(model)  # type: ignore[misc]  # Keras's, the next base
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Choose the artifact's name, and find out whether the store can be written."""
         super().on_train_begin(logs)  # type: ignore[misc]
-        self._controller.train_begin()
+        self._join()
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Note the epoch, for saves after batches."""
         super().on_epoch_begin(epoch, logs)  # type: ignore[misc]  # Keras's, the next base
-        self._controller.epoch_begin(int(epoch))
+        self._member.epoch_begin(int(epoch))
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save if enough batches have passed since the last save."""
-        self._controller.batch_end(int(batch), logs or {})
+        self._member.batch_end(int(batch), logs or {})
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save with save_freq="epoch"."""
-        self._controller.epoch_end(int(epoch), logs or {})
+        self._member.epoch_end(int(epoch), logs or {})
 
     def on_train_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002 - Keras's signature
         """Wait until every checkpoint is durable, and a while for mirrors that answer."""
-        self._controller.train_end()
+        self._member.train_end()
 
     def get_state(self) -> dict[str, Any]:
         """Return what a resumed run needs to know of this callback."""
-        return self._controller.get_state()
+        return self._member.get_state()
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore what get_state returned."""
-        self._controller.set_state(state)
+        self._member.set_state(state)

@@ -34,7 +34,7 @@ class WandbHooks:
     def on_train_begin(self, logs: Any = None) -> None:
         """Begin as a ModelCheckpoint; before the run ends, its checkpoints are waited for."""
         super().on_train_begin(logs)  # type: ignore[misc]  # the next base
-        destination = self._controller.parts.destination
+        destination = self._controller.parts.destination if self._is_used else None
         if isinstance(destination, WandbDestination):
             destination.wait_for(self._controller)
 

@@ -15,21 +15,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
-from kept.messages import print_text, show, show_once
+from kept.messages import show, show_once
 from kept.training.decide.best import BestTracker
 from kept.training.decide.continue_best import continue_best
 from kept.training.decide.disk_forecast import DiskForecast
+from kept.training.decide.leading import begun, lead
 from kept.training.decide.metric_mode import check_names, find_mode, monitored, saves_unmeasured
 from kept.training.decide.moment import Moment
 from kept.training.decide.preemption import Preemption, leave
 from kept.training.decide.report import not_saved, save_begins
-from kept.training.decide.results import SaveResults
+from kept.training.decide.results import Saves
 from kept.training.decide.schedule import SaveSchedule
+from kept.training.group.announce import BEGIN_OF_FIT, END_OF_FIT, Alone, Place
 from kept.training.monitor import Metric
 from kept.training.naming import ArtifactName, fit_id
-from kept.training.save.failure_policy import FailurePolicy
-from kept.training.save.saver import Saver
-from kept.training.save.write_checkpoint import CheckpointWriter
 from kept.training.save.writer import wait_for_all
 from kept.training.upkeep.compaction import check_can_compact
 
@@ -37,7 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kept.training.decide.parts import Parts
-    from kept.training.request import SaveRequest, SaveResult
+    from kept.training.group.announce import Lead
+    from kept.training.group.base import Group
+    from kept.training.request import SaveRequest
 
     Logs = Mapping[str, Any]
 
@@ -52,25 +53,24 @@ class Controller:
         check_can_compact(options.compression, destination.store)
         self.name = ArtifactName(options.name)
         self.best = BestTracker()
-        checkpoints = CheckpointWriter(
-            destination, path, parts.upkeep, keep_local=options.leaves_files
-        )
-        framework, background = parts.adapter.framework, parts.saves_snapshots
-        self.saver = Saver(checkpoints, framework, self, background=background)
-        self._failures = FailurePolicy(self.saver.writer, options.on_error)
-        self._results = SaveResults(self.best)
+        self._saves = Saves(owner, parts, self.best)
+        self.saver = self._saves.saver
         self._resume = path.check_resume(options.resume)
         self._schedule = SaveSchedule(owner, options.seconds_between_saves)
         self._preemption = Preemption(options.grace_seconds)
         self._forecast = DiskForecast(owner, path, options, destination)
         self._mode: str | None = None  # "min" or "max" once the first batch has shown the metrics
         self._has_begun = False
+        self._lead: Lead = Alone()
+        self._is_due = False  # whether save_freq has asked for a save since the last open hook
 
     # --- hooks of the fit -------------------------------------------------------------------------
 
-    def train_begin(self) -> None:
+    def train_begin(self, group: Group | None = None) -> None:
         """Choose the artifact's name, and find out whether the store can be written."""
-        self._begin()
+        self._lead = lead(group, self._owner, self.parts)
+        with self._lead.hook(BEGIN_OF_FIT):
+            self._begin()
         self._preemption.listen()
 
     def _begin(self) -> None:
@@ -78,8 +78,8 @@ class Controller:
         self._has_begun = True
         wait_for_all()  # a fit that was interrupted in this process may have saves left
         self._follow_filepath()
-        self._results.settle()
-        self._failures.begin()
+        self._saves.results.settle()
+        self._saves.failures.begin()
         if self.parts.options.background and (why := self.parts.path.cannot_snapshot):
             show_once(f"files are written on the training thread: {why}")
         default = self.parts.destination.default_name()
@@ -87,8 +87,10 @@ class Controller:
         self.parts.destination.begin(name)
         self.best.begin_series((name, *self.parts.destination.places))
         self._mode = None
-        if self._resume and self.parts.destination.store is not None:
-            self.parts.resuming.prepare(self.parts.destination.store, name, self._resume)
+        store = self.parts.destination.store
+        self._lead.begun(begun(name, store, resumes=bool(self._resume)))
+        if self._resume and store is not None:
+            self.parts.resuming.prepare(store, name, self._resume)
         self.parts.resuming.begin()
         self._schedule.begin_fit()
         self.parts.upkeep.begin()
@@ -96,39 +98,48 @@ class Controller:
 
     def epoch_begin(self, epoch: int) -> None:
         """Note the epoch, for saves after batches."""
-        self._ready()
+        self._ready(-1)
         self._schedule.begin_epoch(epoch)
         self._forecast.check(epoch)
         self.parts.resuming.epoch_begin(epoch)
 
     def batch_end(self, batch: int, logs: Logs) -> None:
         """Save if save_freq, save_every or SIGTERM ask for it."""
-        self._ready()
-        if self.parts.resuming.passes(batch):
+        with self._lead.hook(Place(self._schedule.epoch, batch)):
+            self._ready(batch)
+            if not self.parts.resuming.passes(batch):
+                self._batch_done(Moment(self._schedule.epoch, batch, logs), batch)
+                return
             self._schedule.skip_batch(batch)
-            if self._preemption.is_due:  # nothing is new since the version that the fit resumes
-                leave()
+            if self._lead.is_open(batch) and self._is_preempted():
+                leave()  # nothing is new since the version that the fit resumes
+
+    def _batch_done(self, moment: Moment, batch: int) -> None:
+        self._first_batch_done(moment.logs)
+        self._is_due |= self._schedule.end_batch(batch)
+        if not self._lead.is_open(batch):
             return
-        self._first_batch_done(logs)
-        moment = Moment(self._schedule.epoch, batch, logs)
-        if self._schedule.end_batch(batch):
+        if self._is_due:
             self._save_by_metric(moment)
-        if self._preemption.is_due:
+        self._is_due = False
+        if self._is_preempted():
             self._save_and_leave(moment)
         elif self._schedule.is_time():
             self._save_for_resuming(moment)
+        self._lead.batches_until_save(self._schedule.batches_left)
 
     def epoch_end(self, epoch: int, logs: Logs) -> None:
         """Save with save_freq="epoch"."""
-        self._ready()
-        self.parts.resuming.epoch_end()
-        self._forecast.epoch_over()
-        self._first_batch_done(logs)
-        moment = Moment(epoch, None, logs)
-        if self._schedule.end_epoch():
-            self._save_by_metric(moment)
-        if self._preemption.is_due:
-            self._save_and_leave(moment)
+        with self._lead.hook(Place(epoch)):
+            self._ready()
+            self.parts.resuming.epoch_end()
+            self._forecast.epoch_over()
+            self._first_batch_done(logs)
+            moment = Moment(epoch, None, logs)
+            if self._schedule.end_epoch():
+                self._save_by_metric(moment)
+            if self._is_preempted():
+                self._save_and_leave(moment)
 
     def train_end(self) -> None:
         """Wait until every checkpoint is durable, and a while for mirrors that answer."""
@@ -136,13 +147,14 @@ class Controller:
         self.name.end()
         if self.parts.resuming.end():  # else a later fit of the script resumes
             self._resume = False  # this fit ended normally, so the next one continues it
-        with self._failures.applied():
-            self.saver.finish()
-        self._report()
+        with self._lead.hook(END_OF_FIT):
+            self._lead.waits_for(self.saver.writer)
+            self._saves.finish()
+            self._saves.report()
         self._preemption.stop()  # all is durable: SIGTERM need not wait for the rest
         self.parts.destination.finish()
         if report := self.parts.upkeep.finish_compaction():
-            self._show(report)
+            self._saves.show(report)
         self.parts.upkeep.finish()
 
     # --- for the callback -------------------------------------------------------------------------
@@ -152,30 +164,23 @@ class Controller:
 
         Returns whether they are; raises SaveFailed.
         """
-        try:
-            return self.saver.writer.wait(timeout)
-        finally:
-            self._results.settle()
+        return self._saves.wait(timeout)
 
     def close(self) -> None:
         """Wait until every checkpoint is durable, and free the memory of the snapshots."""
         self.name.end()
-        try:
-            self.saver.close()
-        finally:
-            self._results.settle()
-            self.parts.upkeep.close()
+        self._saves.close()
 
     @property
     def dropped(self) -> int:
         """How many checkpoints on_busy="skip" skipped."""
-        self._results.settle()
-        return self._results.dropped
+        self._saves.results.settle()
+        return self._saves.results.dropped
 
     @property
     def best_value(self) -> float | None:
         """The best value of the metric so far."""
-        self._results.settle()
+        self._saves.results.settle()
         return self.best.value
 
     def get_state(self) -> dict[str, Any]:
@@ -187,26 +192,24 @@ class Controller:
         self.best.value = state["best"]
         self._schedule.batches_since_save = state["since_save"]
 
-    def saved(self, result: SaveResult) -> None:
-        """Take the result of a save, on the thread that wrote it."""
-        try:
-            self.parts.upkeep.saved(result)
-        finally:
-            self._results.add(result)
-
     # --- decisions --------------------------------------------------------------------------------
 
-    def _ready(self) -> None:
+    def _ready(self, batch: int | None = None) -> None:
         if not self._has_begun:
             self._begin()
-        self._report()
+        if self._lead.is_open(batch):
+            self._saves.report()
         self._follow_filepath()
+
+    def _is_preempted(self) -> bool:
+        if self._lead.is_preempted:
+            self._preemption.note()
+        return self._preemption.is_due
 
     def _follow_filepath(self) -> None:
         """Take over a filepath that was set after construction; raises InvalidCheckpoint."""
         if changed := self.parts.changed_path(self._owner):
-            with self._failures.applied():
-                self.saver.finish()  # what waits has the old format
+            self._saves.finish()  # what waits has the old format
             self.parts.path.become(changed)
             self.saver.background = self.parts.saves_snapshots
 
@@ -230,11 +233,11 @@ class Controller:
         improvement = self.best.propose(metric)
         if self._owner.save_best_only and improvement is None:
             if metric.value is not None:
-                self._show(not_saved(moment, metric, before))
+                self._saves.show(not_saved(moment, metric, before))
                 return
             if not saves_unmeasured(self._owner, self.parts.adapter, self.best, moment.logs):
                 return
-        self._show(save_begins(moment, metric, improvement, path))
+        self._saves.show(save_begins(moment, metric, improvement, path))
         request = self._request(moment, metric, path)
         contends = metric.is_better_than(self.best.initial)
         self._save(replace(request, improvement=improvement, contends=contends), moment)
@@ -260,10 +263,10 @@ class Controller:
         if not writer.is_done(self._preemption.seconds_left):
             show("grace_seconds expired before the last checkpoint was saved")
         elif not writer.has_failed:
-            self._results.settle()
-            if self._results.newest_name:
-                show(f"saved as {self._results.newest_name}, leaving")
-        self._report()
+            self._saves.results.settle()
+            if self._saves.results.newest_name:
+                show(f"saved as {self._saves.results.newest_name}, leaving")
+        self._saves.report()
         leave()
 
     def _request(self, moment: Moment, metric: Metric, path: str) -> SaveRequest:
@@ -273,26 +276,9 @@ class Controller:
     def _save(self, request: SaveRequest, moment: Moment) -> None:
         self._schedule.save_begins()
         self.parts.upkeep.save_begins()
-        is_taken = True
-        try:
-            with self._failures.applied():
-                is_taken = self.saver.save(request, wait=self.parts.options.on_busy == "wait")
-        finally:
-            self._results.settle()
-        if is_taken:
+        wait = self.parts.options.on_busy == "wait"
+        if wait or self.saver.has_room:
+            shared = self._lead.save(with_state=request.state is not None)
+            request = replace(request, shared=shared)
+        if self._saves.save(request, wait=wait):
             self._schedule.saved(moment)
-
-    # --- results and messages ---------------------------------------------------------------------
-
-    def _report(self, text: str | None = None) -> None:
-        """Raise what failed in the background; show the messages that wait, then text."""
-        self._results.settle()
-        self._failures.report()
-        for message in self._results.messages():
-            self._show(message)
-        if text is not None:
-            self._show(text)
-
-    def _show(self, text: str) -> None:
-        if self._owner.verbose > 0:
-            print_text(f"\n{text}")

@@ -60,12 +60,16 @@ class Preemption:
             if self.is_due:
                 leave()
 
+    def note(self) -> None:
+        """Note that SIGTERM has arrived, here or in another process of the run."""
+        self._deadline = self._deadline or time.monotonic() + float(self._grace or 0.0)
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.is_due or not is_in_fit(frame):  # a second signal, or the fit failed before
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        self._deadline = time.monotonic() + float(self._grace or 0.0)
+        self.note()
         with contextlib.suppress(RuntimeError, OSError):  # the signal interrupted another print
             sys.stderr.write("\nkept: SIGTERM, saving at the end of this batch\n")
             sys.stderr.flush()

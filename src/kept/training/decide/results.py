@@ -1,18 +1,89 @@
-"""The results of saves, on their way from the writer thread to the training thread."""
+"""The saves of a callback: to the saver, and their results back to the training thread.
+
+Each hook of the training thread that may do so first raises what failed in the background, then
+settles the results since the last hook.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from kept.messages import print_text
 from kept.training.decide.report import save_ended
+from kept.training.save.failure_policy import FailurePolicy
+from kept.training.save.saver import Saver
+from kept.training.save.write_checkpoint import CheckpointWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kept.training.decide.best import BestTracker
-    from kept.training.request import SaveResult
+    from kept.training.decide.parts import Parts
+    from kept.training.request import SaveRequest, SaveResult
+
+
+class Saves:
+    """Saves the requests of a controller, and hands results to upkeep, messages and best."""
+
+    def __init__(self, owner: Any, parts: Parts, best: BestTracker) -> None:
+        self._owner, self._parts = owner, parts
+        checkpoints = CheckpointWriter(
+            parts.destination, parts.path, parts.upkeep, keep_local=parts.options.leaves_files
+        )
+        framework, background = parts.adapter.framework, parts.saves_snapshots
+        self.saver = Saver(checkpoints, framework, self, background=background)
+        self.failures = FailurePolicy(self.saver.writer, parts.options.on_error)
+        self.results = SaveResults(best)
+
+    def saved(self, result: SaveResult) -> None:
+        """Take the result of a save, on the thread that wrote it."""
+        try:
+            self._parts.upkeep.saved(result)
+        finally:
+            self.results.add(result)
+
+    def save(self, request: SaveRequest, *, wait: bool) -> bool:
+        """Save a checkpoint; return False if it was dropped. Raises SaveFailed."""
+        try:
+            with self.failures.applied():
+                return self.saver.save(request, wait=wait)
+        finally:
+            self.results.settle()
+        return True
+
+    def finish(self) -> None:
+        """Wait until every checkpoint is durable; raises SaveFailed."""
+        with self.failures.applied():
+            self.saver.finish()
+
+    def report(self) -> None:
+        """Raise what failed in the background; show the messages that wait."""
+        self.results.settle()
+        self.failures.report()
+        for message in self.results.messages():
+            self.show(message)
+
+    def show(self, text: str) -> None:
+        """Print a message, unless the callback is silent."""
+        if self._owner.verbose > 0:
+            print_text(f"\n{text}")
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until every checkpoint is durable; return whether they are. Raises SaveFailed."""
+        try:
+            return self.saver.writer.wait(timeout)
+        finally:
+            self.results.settle()
+
+    def close(self) -> None:
+        """Wait until every checkpoint is durable, and free the memory of the snapshots."""
+        try:
+            self.saver.close()
+        finally:
+            self.results.settle()
+            self._parts.upkeep.close()
 
 
 class SaveResults:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import TYPE_CHECKING, Any
-
-from kept.training.decide.timer import SaveTimer
 
 if TYPE_CHECKING:
     from kept.training.decide.moment import Moment
@@ -20,7 +20,7 @@ class SaveSchedule:
     def __init__(self, callback: Any, seconds: float) -> None:
         """Take the callback, and the seconds between two saves by the clock."""
         self._callback = callback
-        self._timer = SaveTimer(seconds)
+        self._seconds, self._last = seconds, 0.0  # between two saves by the clock; infinity: never
         self.epoch = 0
         self.batch = -1  # the last one that ended in this epoch
         self.batches_since_save = 0
@@ -29,7 +29,7 @@ class SaveSchedule:
     def begin_fit(self) -> None:
         """Start the clock; for on_train_begin."""
         self.batch, self._last_saved = -1, None
-        self._timer.begin()
+        self._last = time.monotonic()
 
     def begin_epoch(self, epoch: int) -> None:
         """Note the epoch; for on_epoch_begin."""
@@ -50,6 +50,12 @@ class SaveSchedule:
         self.batches_since_save = 0
         return True
 
+    @property
+    def batches_left(self) -> float:
+        """How many batches the next save by save_freq is away; infinity with "epoch"."""
+        save_freq = self._callback.save_freq
+        return math.inf if save_freq == "epoch" else save_freq - self.batches_since_save
+
     def end_epoch(self) -> bool:
         """Count an epoch; return whether save_freq="epoch" asks for a save.
 
@@ -65,11 +71,11 @@ class SaveSchedule:
 
     def is_time(self) -> bool:
         """Return whether save_every asks for a save."""
-        return self._timer.is_over()
+        return time.monotonic() - self._last >= self._seconds
 
     def save_begins(self) -> None:
         """Start the clock again, because a save begins."""
-        self._timer.begin()
+        self._last = time.monotonic()
 
     def saved(self, moment: Moment) -> None:
         """Note that a checkpoint of this moment is saved or on its way."""

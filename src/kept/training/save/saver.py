@@ -89,6 +89,11 @@ class Saver:
             return True
         return self._save_snapshot(request, wait=wait)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the next save need not wait for a snapshot."""
+        return not self.background or self._pool.has_free
+
     def finish(self) -> None:
         """Wait until every checkpoint is durable, with a notice if that takes long."""
         wait_with_notice(self.writer, "writing the last checkpoints")

@@ -105,6 +105,7 @@ class CheckpointWriter:
         """
         metadata = _measured(request, snapshot)
         try:
+            request = _with_rank_states(request)
             try:
                 return self._write(request, snapshot, metadata, waiting)
             except OSError as error:
@@ -215,7 +216,22 @@ def _write_state(request: SaveRequest, snapshot: Snapshot | None, place: str) ->
     from kept.training.resume.write_state import write_state
 
     folder = os.path.dirname(place)
-    return tuple(write_state(request.state, request.model, folder, snapshot))
+    own = write_state(request.state, request.model, folder, snapshot)
+    if not request.rank_states:
+        return tuple(own)
+    from kept.training.resume.rank_state import write_rank_states
+
+    return (*own, *write_rank_states(request.rank_states, folder, request.model, snapshot))
+
+
+def _with_rank_states(request: SaveRequest) -> SaveRequest:
+    """Return the request with the states that the other ranks give to this save.
+
+    Raises RankMissing if one of them does not answer in time.
+    """
+    if request.shared is None or request.state is None:
+        return request
+    return replace(request, rank_states=tuple(request.shared.states(None)))
 
 
 def _failed(

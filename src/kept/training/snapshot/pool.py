@@ -26,6 +26,11 @@ class SnapshotPool:
         self._free = deque(Snapshot(framework_name) for _ in range(SNAPSHOTS))
         self._returned = threading.Condition()
 
+    @property
+    def has_free(self) -> bool:
+        """Whether a snapshot is free; it stays so until the thread that borrows does."""
+        return bool(self._free)
+
     def borrow(self, *, wait: bool) -> Snapshot | None:
         """Return a free snapshot; None if none is free and wait is False."""
         with self._returned:

@@ -1,0 +1,1 @@
+"""The processes that follow the first one of their group."""

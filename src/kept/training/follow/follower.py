@@ -1,0 +1,124 @@
+"""What the hooks of a callback do in the processes after the first one.
+
+A follower opens no destination and commits nothing. In each open hook it reads what the first rank
+does (group/announce.py) and takes part: it gives the state of its own run to each save.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kept.errors import KeptError
+from kept.store.open import open_store
+from kept.store.store import Store
+from kept.training.decide.preemption import Preemption
+from kept.training.group.announce import BEGIN_OF_FIT, END_OF_FIT, OtherRank, Place
+from kept.training.group.facts import check_equal, facts, next_fit
+from kept.training.resume.rank_state import rank_message
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kept.training.group.announce import Begun, SharedSave
+    from kept.training.group.base import Group
+    from kept.training.keras_api.adapter import KerasAdapter
+    from kept.training.options import Options
+    from kept.training.resume.base import Resuming
+
+    Logs = Mapping[str, Any]
+
+
+class Follower:
+    """Follows the first rank in one callback; see Controller for the hooks."""
+
+    _first: OtherRank
+
+    def __init__(
+        self, owner: Any, adapter: KerasAdapter, options: Options, resuming: Resuming
+    ) -> None:
+        self._owner, self._adapter, self._options = owner, adapter, options
+        self._resuming = resuming
+        self._resume: bool | str = options.resume
+        self._preemption = Preemption(options.grace_seconds)
+        self._epoch = 0
+        self.name: str | None = options.name  # of the artifact
+        self.store: Store | None = None  # if this process reads it
+
+    def train_begin(self, group: Group) -> None:
+        """Agree with the other ranks on the run, and resume what the first rank resumes.
+
+        Raises GroupError, RankMissing or CannotResume.
+        """
+        fit = next_fit(group)
+        check_equal(group, fit, facts(self._owner, self._options, self._adapter))
+        self._first = OtherRank(group, fit)
+        begun = self._first.begun()
+        self.name = begun.artifact
+        if begun.needs_store:
+            self._open_store(begun)
+        if self._resume and self.store is not None:
+            self._resuming.prepare(self.store, self.name, self._resume, group)
+        self._resuming.begin()
+        self._take_part(BEGIN_OF_FIT, {})
+        self._preemption.listen()
+
+    def epoch_begin(self, epoch: int) -> None:
+        """Note the epoch."""
+        self._epoch = epoch
+        self._resuming.epoch_begin(epoch)
+
+    def batch_end(self, batch: int, logs: Logs) -> None:
+        """Take part in what the first rank does at the end of this batch."""
+        self._resuming.passes(batch)
+        if self._first.is_open(batch):
+            self._take_part(Place(self._epoch, batch), logs)
+
+    def epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Take part in what the first rank does at the end of this epoch."""
+        self._resuming.epoch_end()
+        self._take_part(Place(epoch), logs)
+
+    def train_end(self) -> None:
+        """Wait until every checkpoint of the first rank is durable."""
+        if self._resuming.end():
+            self._resume = False
+        self._take_part(END_OF_FIT, {})
+        self._preemption.stop()
+
+    def get_state(self) -> dict[str, Any]:
+        """Return nothing: the first rank's callback has what a resumed run needs."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take nothing; see get_state."""
+
+    def _open_store(self, begun: Begun) -> None:
+        """Open the store of the first rank; all ranks raise GroupError if one cannot."""
+        problem = None
+        try:
+            given = self._options.store
+            store = given if isinstance(given, Store) else open_store(given)
+            marker = store.logs.marker
+            found = (marker.id if marker else None) or ""
+            if found != begun.store_id:
+                problem = (
+                    f"{store.location} is not the store of rank 0. All processes must reach one "
+                    "store: pass one in object storage, such as store='s3://bucket/prefix', or in "
+                    "a folder that all machines share"
+                )
+            self.store = store
+        except (KeptError, OSError) as error:
+            problem = f"the store cannot be opened: {error}"
+        self._first.check_store(problem)
+
+    def _take_part(self, place: Place, logs: Logs) -> None:
+        """Take part in an open hook; raises what the first rank raised in it."""
+        if self._preemption.is_due:
+            self._first.signal()
+        for save, takes_state in self._first.saves(place):
+            if takes_state:
+                self._give_state(save, place, logs)
+
+    def _give_state(self, save: SharedSave, place: Place, logs: Logs) -> None:
+        state = self._resuming.capture(place.epoch, place.batch, logs)
+        save.states(None if state is None else rank_message(state, self._owner.model))
