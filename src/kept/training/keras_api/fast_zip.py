@@ -12,12 +12,50 @@ way, this copy is slower and still correct.
 from __future__ import annotations
 
 import importlib.util
+import time
 import zipfile as _standard
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from isal.isal_zlib import crc32
+from isal import isal_zlib
 
-# Any: to type checkers it is another module than zipfile.
-zipfile: Any = importlib.util.module_from_spec(_standard.__spec__)
-_standard.__spec__.loader.exec_module(zipfile)  # type: ignore[union-attr]
-zipfile.crc32 = crc32
+if TYPE_CHECKING:
+    from zipfile import ZipFile
+
+    from kept.bucket.base import Buffer
+    from kept.training.keras_api.composed_file import ComposedFile
+
+
+class Checksum(Protocol):
+    """Something with a function for the checksum."""
+
+    def crc32(self, data: Buffer, value: int = 0, /) -> int:
+        """Return the CRC-32 of data that follow others with the CRC-32 value."""
+
+
+def zipfile_with(checksum: Checksum) -> Any:  # Any: to type checkers it is another module
+    """Return a copy of the module zipfile that uses a checksum."""
+    module: Any = importlib.util.module_from_spec(_standard.__spec__)
+    _standard.__spec__.loader.exec_module(module)  # type: ignore[union-attr]
+    module.crc32 = checksum.crc32
+    return module
+
+
+zipfile: Any = zipfile_with(isal_zlib)
+
+
+class Archive:
+    """An archive that is written; zip is the module's own object for it."""
+
+    def __init__(self, file: ComposedFile, checksum: Checksum | None = None) -> None:
+        """Begin to write into a file, with a checksum other than ISA-L's if one is given."""
+        self._module = zipfile if checksum is None else zipfile_with(checksum)
+        self.zip: ZipFile = self._module.ZipFile(file, "w")
+
+    def add(self, name: str, parts: list[Buffer]) -> None:
+        """Do the steps of ZipFile.writestr with bytes in several parts."""
+        info = self._module.ZipInfo(name, time.localtime(time.time())[:6])
+        info.external_attr = 0o600 << 16
+        info.file_size = sum(map(len, parts))
+        with self.zip.open(info, "w") as member:
+            for part in parts:
+                member.write(part)

@@ -14,14 +14,13 @@ import json
 import os
 import sys
 import tempfile
-import time
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from kept.store.content.file_source import MemoryFile
 from kept.training.keras_api.composed_file import ComposedFile, LastingMemory
-from kept.training.keras_api.fast_zip import zipfile
+from kept.training.keras_api.fast_zip import Archive
 from kept.training.keras_api.fork_safe_lock import fork_safe_lock
 from kept.training.snapshot.file_layout import IN_MEMORY, ON_DISK, Place
 from kept.training.snapshot.variables import all_optimizers
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
 
     import h5py
 
-    from kept.bucket.base import Buffer
     from kept.training.keras_api.snapshot_scope import SnapshotScope
+    from kept.training.shared.ranges import HeldRanges
     from kept.training.snapshot.python_part import PythonPart
 
 KNOWN = ((3, 10), (3, 15))  # oldest and newest minor version that has this code
@@ -48,8 +47,13 @@ def can_compose(model: keras.Model, path: str) -> bool:
     return path.endswith(".keras") and is_plain and model.built and _is_known(keras.__version__)
 
 
-def compose_model(model: keras.Model, name: str, scope: SnapshotScope) -> MemoryFile:
-    """Make a .keras file from a snapshot, in its scope."""
+def compose_model(
+    model: keras.Model, name: str, scope: SnapshotScope, held: HeldRanges | None = None
+) -> MemoryFile:
+    """Make a .keras file from a snapshot, in its scope.
+
+    Of held ranges the digests and checksums are known, and other processes may have the bytes.
+    """
     from keras.src.saving import saving_lib as lib
 
     config = scope.python.config
@@ -57,26 +61,28 @@ def compose_model(model: keras.Model, name: str, scope: SnapshotScope) -> Memory
         config = serialize_config(model)
     _, metadata = lib._serialize_model_as_json(None)  # the version of Keras, and the time
     file = ComposedFile(LastingMemory())  # the parts of the HDF5 file do not change
-    with zipfile.ZipFile(file, "w") as archive:
+    archive = Archive(file, held)
+    with archive.zip:
         for member, text in ((lib._METADATA_FILENAME, metadata), (lib._CONFIG_FILENAME, config)):
-            with archive.open(member, "w") as out:
+            with archive.zip.open(member, "w") as out:
                 out.write(text.encode())
         filled = scope.python.structure.filled(IN_MEMORY, scope.snapshot)
         if filled is None:
             _compose_weights(model, archive, scope)
         else:
-            _add(archive, lib._VARS_FNAME_H5, filled)
-    return MemoryFile(name, file.parts())
+            archive.add(lib._VARS_FNAME_H5, filled)
+    parts = file.parts()
+    return MemoryFile(name, parts) if held is None else held.file(name, parts)
 
 
-def _compose_weights(model: keras.Model, archive: ZipFile, scope: SnapshotScope) -> None:
+def _compose_weights(model: keras.Model, archive: Archive, scope: SnapshotScope) -> None:
     from keras.src.saving import saving_lib as lib
 
     saved = _Saved(scope.python)
-    with _assets(lib, archive, saved) as assets:
+    with _assets(lib, archive.zip, saved) as assets:
         weights = ComposedFile(scope)
         places = _write_state(model, weights, assets, scope, saved)
-        _add(archive, lib._VARS_FNAME_H5, weights.parts())
+        archive.add(lib._VARS_FNAME_H5, weights.parts())
     scope.python.structure.record(IN_MEMORY, weights, places, scope.snapshot)
 
 
@@ -288,13 +294,3 @@ def _store(file: ComposedFile | str, scope: SnapshotScope, saved: _Saved, places
             places.add(self._h5_entry_group, key, value)
 
     return Store(lib._VARS_FNAME_H5, mode="w")
-
-
-def _add(archive: ZipFile, name: str, parts: list[Buffer]) -> None:
-    """Do the steps of ZipFile.writestr with bytes in several parts."""
-    info = zipfile.ZipInfo(name, time.localtime(time.time())[:6])
-    info.external_attr = 0o600 << 16
-    info.file_size = sum(map(len, parts))
-    with archive.open(info, "w") as member:
-        for part in parts:
-            member.write(part)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import keras
 
     from kept.store.content.file_source import MemoryFile
+    from kept.training.shared.ranges import HeldRanges
     from kept.training.snapshot.frameworks import Variable
     from kept.training.snapshot.python_part import PythonPart
     from kept.training.snapshot.snapshot import Snapshot
@@ -71,6 +72,13 @@ def reads_later(model: keras.Model, path: str, *, weights_only: bool) -> bool:
     return not private_api.can_compose(model, path)
 
 
+def can_share(model: keras.Model, path: str, *, weights_only: bool) -> bool:
+    """Return whether several processes may have the bytes of the model's file."""
+    from kept.training.keras_api import private_api
+
+    return not weights_only and private_api.can_compose(model, path)
+
+
 def write_checkpoint(model: keras.Model, path: str, *, weights_only: bool) -> None:
     """Save the model to path, as Keras's ModelCheckpoint does."""
     with _saving:
@@ -82,9 +90,16 @@ def write_checkpoint(model: keras.Model, path: str, *, weights_only: bool) -> No
 
 
 def write_snapshot(
-    model: keras.Model, snapshot: Snapshot, path: str, *, weights_only: bool
+    model: keras.Model,
+    snapshot: Snapshot,
+    path: str,
+    *,
+    weights_only: bool,
+    held: HeldRanges | None = None,
 ) -> Written:
     """Save the model as it was when the snapshot was taken; any thread may call it.
+
+    Pass held if other processes have some of the bytes: for a .keras file that can_share allows.
 
     With a version of Keras that private_api knows, a .keras file is made in memory, from the
     snapshot's memory. Keras writes any other file to path, because it lays out an HDF5 file on a
@@ -97,10 +112,11 @@ def write_snapshot(
         raise snapshot.python.error
     private_api.fill_saving_cache()
     with private_api.tensorflow_not_imported(), SnapshotScope(snapshot) as scope:
-        if not weights_only and private_api.can_compose(model, path):
+        if can_share(model, path, weights_only=weights_only):
             with _saving:
-                file = private_api.compose_model(model, os.path.basename(path), scope)
+                file = private_api.compose_model(model, os.path.basename(path), scope, held)
             return Written(file, scope.missing)
+        assert held is None, "only a .keras file can have bytes of other processes"
         if weights_only and private_api.can_write_weights(model, path):
             private_api.write_weights(model, path, scope)
         else:

@@ -1,0 +1,1 @@
+"""One checkpoint whose bytes several processes hold: it becomes an ordinary version."""
