@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kept.errors import CannotResume, Damaged
 from kept.training.resume import callback_state, rng
-from kept.training.resume.state import ARRAYS_FILE, FORMAT, JSON_FILE, LIMITS, State
+from kept.training.resume.state import (
+    ARRAYS_FILE,
+    FORMAT,
+    FROM_FIRST,
+    JSON_FILE,
+    LIMITS,
+    RANK_FIELDS,
+    State,
+    rank_files,
+)
 from kept.training.resume.state_codec import (
+    Arrays,
     check,
     check_size,
     decode,
@@ -41,15 +52,19 @@ _ENCODED = (
     "untracked",
     "unlike_file",
 )
-_OPTIONAL = ("model", "optimizer", "optimizers", "fit", *LIMITS)  # which older states lack
+_OF_ARRAYS = (*_ENCODED, "weights")  # that a rank may have of its own
+# Which older states lack.
+_OPTIONAL = ("model", "optimizer", "optimizers", "fit", "processes", "ranks", *LIMITS)
+_RANK = re.compile(r"[1-9][0-9]{0,8}")
 _NEW = ("data", "untracked", "unlike_file")  # which older states lack
 _PLAIN = ("epoch", "batch", "framework", "keras_version", "unfinished", "stopped")
 
 
-def read_state(folder: Path) -> State | None:
-    """Return the state in a version's folder, None if it has none.
+def read_state(folder: Path, rank: int = 0, size: int = 1) -> State | None:
+    """Return the state in a version's folder, for a rank of a number of processes; None without.
 
-    Raises Damaged, or CannotResume for the state of a newer kept.
+    It has what the rank had of its own if the run had as many processes; otherwise it is the first
+    rank's. Raises Damaged, or CannotResume for the state of a newer kept.
     """
     if not (folder / JSON_FILE).is_file():
         return None
@@ -60,20 +75,61 @@ def read_state(folder: Path) -> State | None:
         state = {name: content[name] for name in _PLAIN}
         state |= {name: content[name] for name in _OPTIONAL if name in content}
         state |= {n: decode(content[n], arrays) for n in _ENCODED if n in content or n not in _NEW}
-        callbacks = content["callbacks"]
-        check(callbacks, "callbacks", isinstance(callbacks, list))
-        pairs = [(name, decode(one, arrays)) for name, one in callbacks]
-        check(callbacks, "callbacks", len(dict(pairs)) == len(pairs))
-        found = State(**state, callbacks=dict(pairs))
-        _check_moment(found)
-        _check_model(found)
-        _check_callbacks(found)
-        _check_data(found)
-    except Damaged:
+        state["callbacks"] = _callbacks(content["callbacks"], arrays, {})
+        found = State(**state)
+        _check(found)
+        own = found.ranks.get(str(rank)) if size == found.processes else None
+        if own is not None:
+            found = replace(found, **_own_fields(folder, rank, own, found, arrays))
+            _check(found)
+    except (Damaged, CannotResume):
         raise
     except _NOT_A_STATE as error:
         raise Damaged(f"{JSON_FILE} is not a state: {type(error).__name__}: {error}") from error
     return found
+
+
+def _own_fields(
+    folder: Path, rank: int, names: list[str], first: State, arrays: Arrays
+) -> dict[str, Any]:
+    """Return the fields that a rank has of its own; arrays are those of the first one."""
+    content_file, arrays_file = rank_files(rank)
+    content = _read_json(folder / content_file)
+    own = read_arrays((folder / arrays_file).read_bytes())
+    every = {**{f"{FROM_FIRST}{name}": one for name, one in arrays.items()}, **own}
+    found = {name: content[name] for name in names if name in _PLAIN or name in _OPTIONAL}
+    found |= {name: decode(content[name], every) for name in names if name in _OF_ARRAYS}
+    if "callbacks" in names:
+        found["callbacks"] = _callbacks(content["callbacks"], every, first.callbacks)
+    return found
+
+
+def _callbacks(given: Any, arrays: Arrays, first: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of each callback; [name] alone is one with the state of the first rank."""
+    check(given, "callbacks", isinstance(given, list))
+    found = {}
+    for name, *state in given:
+        check(given, "callbacks", len(state) == (name not in first or bool(state)))
+        found[name] = decode(state[0], arrays) if state else first[name]
+    check(given, "callbacks", len(found) == len(given))
+    return found
+
+
+def _check(state: State) -> None:
+    _check_moment(state)
+    _check_processes(state)
+    _check_model(state)
+    _check_callbacks(state)
+    _check_data(state)
+
+
+def _check_processes(state: State) -> None:
+    size = state.processes
+    check(size, "processes", is_count(size) and size >= 1)
+    for rank, names in fields(state.ranks, "ranks", str).items():
+        check(rank, "ranks", bool(_RANK.fullmatch(rank)) and int(rank) < size)
+        is_right = isinstance(names, list) and len({*names}) == len(names) > 0
+        check(names, "ranks", is_right and all(name in RANK_FIELDS for name in names))
 
 
 def _check_moment(state: State) -> None:
@@ -112,10 +168,11 @@ def _check_model(state: State) -> None:
             and all(is_count(one) and one < len(state.model) for one in trained)
         )
         check(trained, "optimizers", is_right)
-    for index, _ in state.unlike_file:
-        check(index, "unlike_file", is_count(index) and index < len(state.model))
     some = {name: getattr(state, name) for name in ("seeds", "metrics", "untracked")}
-    some["unlike_file"] = [value for _, value in state.unlike_file]
+    for name in ("unlike_file", "weights"):
+        some[name] = [value for _, value in getattr(state, name)]
+        for index, _ in getattr(state, name):
+            check(index, name, is_count(index) and index < len(state.model))
     for name, values in some.items():
         check(values, name, isinstance(values, list))
         for value in values:
@@ -157,7 +214,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         number = content["format"]
         check(number, "format", type(number) is int and number >= FORMAT)
     except _NOT_A_STATE as error:
-        raise Damaged(f"{JSON_FILE} is not a state: {type(error).__name__}: {error}") from error
+        raise Damaged(f"{path.name} is not a state: {type(error).__name__}: {error}") from error
     if number != FORMAT:
         raise CannotResume(
             f"The version's state has format {number}; this kept reads format {FORMAT}. Update "

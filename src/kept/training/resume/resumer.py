@@ -46,7 +46,7 @@ class Resumer:
         self._ended = 0  # fits that have ended normally
         self.parent: dict[str, str] | None = None  # of the versions that this run saves
 
-    def prepare(self, store: Store, name: str, resume: object, group: Group | None = None) -> None:
+    def prepare(self, store: Store, name: str, resume: object, group: Group | None = None) -> None:  # noqa: ARG002
         """Load the version that resume names, or the newest one of the artifact if it is True.
 
         A script may call fit several times with one callback. The newest version is then that of

@@ -22,7 +22,20 @@ if TYPE_CHECKING:
 FORMAT = 1
 JSON_FILE = "kept-state.json"
 ARRAYS_FILE = "kept-state.npz"
+FROM_FIRST = "first-"  # begins the name of an array of the first rank in another rank's file
 LIMITS = ("hidden_noise", "unsaved", "devices")  # what a resumed run cannot have in every case
+
+
+# What each process of a run can have of its own.
+RANK_FIELDS = (
+    *("stopped", "hidden_noise", "unsaved", "logs", "random", "random_at_epoch", "callbacks"),
+    *("unfinished", "data", "untracked", "seeds", "metrics", "weights"),
+)
+
+
+def rank_files(rank: int) -> tuple[str, str]:
+    """Return the names of the files for what a process after the first one has of its own."""
+    return f"kept-state.rank-{rank}.json", f"kept-state.rank-{rank}.npz"
 
 
 @dataclass(slots=True)
@@ -44,6 +57,8 @@ class State:
     unsaved: list[str] = field(default_factory=list)  # generators and values that no version holds
     devices: str = ""  # a description of them; empty if unknown
     fit: int = 0  # how many fits of this callback had ended before
+    processes: int = 1  # of the run
+    ranks: dict[str, list[str]] = field(default_factory=dict)  # fields that ranks have of their own
     # Whether the user asked to resume, so that a callback's state must not be left out.
     is_required: bool = False
     # read_state sets the following; write_state takes them from the model.
@@ -54,6 +69,7 @@ class State:
     unlike_file: list[Any] = field(default_factory=list)  # [index, value] of weights
     seeds: list[Any] = field(default_factory=list)  # values of the layers' seed generators
     metrics: list[Any] = field(default_factory=list)  # values of the metrics' variables
+    weights: list[Any] = field(default_factory=list)  # [index, value] of weights of this rank alone
 
     @property
     def first_epoch(self) -> int:

@@ -24,7 +24,7 @@ from kept.training.snapshot.metadata import model_metadata
 from kept.training.snapshot.variables import metrics_of, seeds_of, unlike_file, untracked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from kept.training.resume.state import State
     from kept.training.snapshot.frameworks import Variable
@@ -41,19 +41,16 @@ def write_state(
     Values of variables come from the snapshot, or from the model if the snapshot lacks them.
     """
     arrays: Arrays = {}
-    weights = model.weights
     content = {
         **model_metadata(model),
         "format": FORMAT,
         **{name: getattr(state, name) for name in _PLAIN},
         **run_content(state, arrays),
         **variables_content(state, model, snapshot, arrays),
-        "unlike_file": [
-            [n, encode(_value(weights[n], snapshot), arrays)] for n in unlike_file(model, snapshot)
-        ],
+        "unlike_file": weights_content(model, unlike_file(model, snapshot), snapshot, arrays),
     }
     paths = [os.path.join(folder, name) for name in (JSON_FILE, ARRAYS_FILE)]
-    text = json.dumps(content, allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
+    text = as_text(content)
     try:
         check_size(text)  # else no run could resume from it
     except ValueError as error:
@@ -65,6 +62,11 @@ def write_state(
         file.write(text)
     write_arrays(paths[1], arrays)
     return paths
+
+
+def as_text(content: dict[str, Any]) -> bytes:
+    """Return the text of a state's JSON file."""
+    return json.dumps(content, allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
 
 
 def run_content(state: State, arrays: Arrays) -> dict[str, Any]:
@@ -93,12 +95,21 @@ def variables_content(
         "metrics": metrics_of(model) if state.batch is not None else [],
     }
     return {
-        name: [encode(_value(variable, snapshot), arrays) for variable in some]
+        name: [encode(value_of(variable, snapshot), arrays) for variable in some]
         for name, some in groups.items()
     }
 
 
-def _value(variable: Variable, snapshot: Snapshot | None) -> np.ndarray[Any, Any]:
+def weights_content(
+    model: keras.Model, indices: Iterable[int], snapshot: Snapshot | None, arrays: Arrays
+) -> list[Any]:
+    """Return [index, value] of some of model.weights, as JSON; add the values to arrays."""
+    weights = model.weights
+    return [[n, encode(value_of(weights[n], snapshot), arrays)] for n in indices]
+
+
+def value_of(variable: Variable, snapshot: Snapshot | None) -> np.ndarray[Any, Any]:
+    """Return a variable's value in the snapshot, or its own if the snapshot lacks it."""
     copy = None if snapshot is None else snapshot.value(variable)
     return np.array(keras.ops.convert_to_numpy(variable.value if copy is None else copy))
 
