@@ -8,6 +8,8 @@ kept, and the version is made from these links.
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import os
 import shutil
 import threading
@@ -36,8 +38,11 @@ class Engine:
 
     def __init__(self, checkpointer: Any, saves: Saves) -> None:
         self._checkpointer, self._saves = checkpointer, saves
+        _silence_a_warning()
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_checkpointer":  # of a copy that is being made
+            raise AttributeError(name)
         return getattr(self._checkpointer, name)
 
     def save_checkpointables(self, step: int, payload: Mapping[str, Any], **more: Any) -> bool:
@@ -108,6 +113,13 @@ def _files_for_tensors() -> Iterator[None]:
     context.array.saving.use_ocdbt = False
     with context:
         yield
+
+
+@functools.cache
+def _silence_a_warning() -> None:
+    """Drop what Orbax logs twice in each save without OCDBT: that it merges no such files."""
+    needless = "Skipping merge of OCDBT checkpoints"
+    logging.getLogger("absl").addFilter(lambda record: needless not in str(record.msg))
 
 
 def _link(source: str, target: str) -> str:
