@@ -234,7 +234,7 @@ class _Places:
         optimizers = all_optimizers(model)
         optimizers += [one.inner_optimizer for one in optimizers if hasattr(one, "inner_optimizer")]
         plain = (one for one in optimizers if type(one).save_own_variables is theirs)
-        self._saved_as_copies = {id(one): one.variables for one in plain}
+        self.saved_as_copies = {id(one): one.variables for one in plain}
         self._saved = saved
 
     def add(self, group: h5py.Group, key: str, value: Any) -> None:
@@ -242,7 +242,7 @@ class _Places:
 
         start = h5py.h5d.open(group.id, key.encode()).get_offset()
         if not isinstance(value, keras.Variable):  # as optimizers save theirs
-            variables = self._saved_as_copies.get(self._saved.asked)
+            variables = self.saved_as_copies.get(self._saved.asked)
             value = None if variables is None else variables[int(key)]
         if start is not None:  # else it is empty
             self.found.append(Place(start, value))
@@ -277,6 +277,7 @@ def _store(file: ComposedFile | str, scope: SnapshotScope, saved: _Saved, places
         def make(self, *args: Any, **options: Any) -> Any:
             made = super().make(*args, **options)
             own = saved.part.own.get(saved.asked)
+            scope.copies = saved.asked in places.saved_as_copies
             if own is None:
                 return made
             for key, value in own.items():

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from kept.errors import InvalidCheckpoint
+
 if TYPE_CHECKING:
     from kept.training.snapshot.frameworks import HostBuffer, Variable
     from kept.training.snapshot.snapshot import Snapshot
@@ -27,11 +29,14 @@ class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is unt
         self._last_read: Variable | None = None
         self.missing: list[Variable] = []
         self.read: list[Variable] = []  # in the order in which Keras has read them
+        self.copies = False  # whether the object that is saved copies its variables unchanged
 
     def get_current_value(self, variable: Variable) -> HostBuffer | Any | None:
         self._last_read = variable
         self.read.append(variable)
         value = self.snapshot.value(variable)
+        if self.snapshot.lacks(variable):
+            return self._in_place_of(variable, value)
         if value is None:
             value = super().get_current_value(variable)
         if value is None and not any(variable is known for known in self.missing):
@@ -47,11 +52,27 @@ class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is unt
             self._last_read = value
             return self.snapshot.array(value)
         held = None if self._last_read is None else self.snapshot.array(self._last_read)
+        if self.copies and held is not None and self.snapshot.lacks(self._last_read):
+            return held
         if held is None or not isinstance(value, np.ndarray) or not value.flags.c_contiguous:
             return None
         if (value.dtype, value.shape) != (held.dtype, held.shape):
             return None
         return held if _are_equal(_bytes_of(value), _bytes_of(held)) else None
+
+    def _in_place_of(self, variable: Variable, value: HostBuffer) -> HostBuffer:
+        """Return an empty value in place of one that other processes have, for array to replace.
+
+        Raises InvalidCheckpoint if it would be used otherwise.
+        """
+        if not self.copies:
+            raise InvalidCheckpoint(
+                f"the weight {variable.path} is sharded across processes, and its values are "
+                "needed to save the model. A layer with a save_own_variables of its own may save "
+                "such weights, but not compute with them. Save it by one process, or shard other "
+                "weights."
+            )
+        return np.empty(0, value.dtype)
 
     def find(self, written: memoryview) -> memoryview | None:
         """Return the snapshot's memory of the variable that Keras read last, if it has these bytes.

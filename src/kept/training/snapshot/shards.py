@@ -15,7 +15,8 @@ import numpy as np
 
 from kept.store.content.chunking import LARGEST
 from kept.training.snapshot.copying import copy_arrays
-from kept.training.snapshot.devices.exchange import Job, replicated, to_owners
+from kept.training.snapshot.devices.exchange import replicated, to_owners
+from kept.training.snapshot.devices.job import Job
 from kept.training.snapshot.frameworks import ACROSS_PROCESSES
 from kept.training.snapshot.pinned import on_host
 from kept.training.snapshot.snapshot import Snapshot
@@ -97,6 +98,7 @@ class ShardedSnapshot(Snapshot):
         self._rank, self._ranks = rank, size
         self._pieces: list[Piece] = []
         self._memory: list[np.ndarray[Any, Any]] = []  # the bytes of each variable's buffer
+        self._lacking: set[int] = set()  # ids of variables with pieces of other ranks
 
     def reserve(self, variables: Iterable[Variable]) -> None:
         """Make buffers for the variables; free those of another plan."""
@@ -106,6 +108,7 @@ class ShardedSnapshot(Snapshot):
             self._values, self._memory, self._pieces = {}, [], pieces
         super().reserve(given)
         self._memory = [_bytes_of(self._values[id(one)][1]) for one in given]
+        self._lacking = {id(given[one.variable]) for one in pieces if one.owner != self._rank}
         if self._cold:
             self._cold = [self._range(piece) for piece in pieces if piece.owner == self._rank]
 
@@ -135,17 +138,20 @@ class ShardedSnapshot(Snapshot):
 
     def _large(self, pieces: list[Piece], values: list[Any]) -> Iterator[list[Pair]]:
         jobs = []
-        for number, piece in enumerate(pieces):
-            value = values[piece.variable]
-            width = value.dtype.itemsize
-            jobs.append(Job(value, piece.start // width, piece.stop // width, piece.owner, number))
-        for found in to_owners(jobs, LARGEST):
-            places = (self._range(pieces[job.key]) for job, _, _ in found)
-            arrays = on_host([array for _, array, _ in found])
-            parts = (
-                array.reshape(-1)[one] for array, (_, _, one) in zip(arrays, found, strict=True)
-            )
-            yield list(zip(places, map(_bytes_of, parts), strict=True))
+        for piece in pieces:
+            value, width = values[piece.variable], values[piece.variable].dtype.itemsize
+            start, stop = piece.start // width, piece.stop // width
+            jobs.append(Job(value, start, stop, piece.owner, piece.variable))
+        for arrived in to_owners(jobs):
+            arrays = on_host([array for _, array, _ in arrived])
+            yield [
+                (self._of(job), _bytes_of(array.reshape(-1)[part]))
+                for array, (job, _, part) in zip(arrays, arrived, strict=True)
+            ]
+
+    def _of(self, job: Job) -> np.ndarray[Any, Any]:
+        width = job.array.dtype.itemsize
+        return self._memory[job.variable][job.start * width : job.stop * width]
 
     def own_pieces(self) -> list[tuple[Piece, memoryview]]:
         """Return this rank's pieces with their bytes, in order."""
@@ -155,6 +161,10 @@ class ShardedSnapshot(Snapshot):
         """Return the ranges of memory whose bytes other ranks have, and their pieces, in order."""
         others = [piece for piece in self._pieces if piece.owner != self._rank]
         return [(self._range(piece).data.toreadonly(), piece) for piece in others]
+
+    def lacks(self, variable: Variable) -> bool:
+        """See Snapshot."""
+        return id(variable) in self._lacking and self.value(variable) is not None
 
     @property
     def size(self) -> int:

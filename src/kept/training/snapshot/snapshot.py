@@ -89,6 +89,10 @@ class Snapshot:
         buffer = self.value(variable)
         return None if buffer is None else self._framework.array(buffer)
 
+    def lacks(self, variable: Variable) -> bool:  # noqa: ARG002
+        """Return whether another process has the bytes of a variable, or some of them."""
+        return False
+
     @property
     def size(self) -> int:
         """Bytes in host memory."""
