@@ -13,7 +13,7 @@ import pytest
 from kept.errors import GroupError, InvalidCheckpoint, RankMissing
 from kept.training.group import open as opening
 from kept.training.group.open import find_group
-from kept.training.group.table import Address, RemoteTable, Table, serve
+from kept.training.group.transports.table import Address, RemoteTable, Table, serve
 from tests.training.group.threads import groups
 
 pytestmark = pytest.mark.any_framework

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
 from kept.training.group.base import Group
-from kept.training.group.communicator import is_communicator, join
-from kept.training.group.jax_store import jax_store
-from kept.training.group.tensorflow_store import tensorflow_store
-from kept.training.group.torch_store import torch_store
+from kept.training.group.transports.communicator import is_communicator, join
+from kept.training.group.transports.jax_store import jax_store
+from kept.training.group.transports.tensorflow_store import tensorflow_store
+from kept.training.group.transports.torch_store import torch_store
 
 if TYPE_CHECKING:
     from kept.training.group.base import Transport

@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import GroupError, KeptError
-from kept.training.group.table import Address, RemoteTable, Table, serve
+from kept.training.group.transports.table import Address, RemoteTable, Table, serve
 
 if TYPE_CHECKING:
     from kept.training.group.base import Transport

@@ -10,9 +10,11 @@ import base64
 import sys
 from typing import Any
 
-from kept.training.group.waiting import StoreTransport
+from kept.training.group.transports.waiting import StoreTransport
 
-_SHORTEST = 0.02  # seconds: the service has no call that does not wait, and 0 means for ever
+# Seconds: the service has no call that does not wait, and 0 means for ever. It is in the first
+# process, so that one has its answer at once.
+_SHORTEST_OF_FIRST, _SHORTEST = 0.002, 0.02
 
 
 class TensorFlowStore(StoreTransport):
@@ -34,7 +36,8 @@ class TensorFlowStore(StoreTransport):
         self._context.set_config_key_value(key, base64.b64encode(value).decode())
 
     def _wait(self, key: str, seconds: float) -> bytes | None:
-        milliseconds = round(max(seconds, _SHORTEST) * 1000)
+        shortest = _SHORTEST if self.rank else _SHORTEST_OF_FIRST
+        milliseconds = round(max(seconds, shortest) * 1000)
         try:
             found = self._context.get_config_key_value(key, milliseconds)
         except self._no_value:
@@ -50,8 +53,14 @@ def tensorflow_store() -> TensorFlowStore | None:
     tf = sys.modules.get("tensorflow")
     if tf is None or not tf.distribute.has_strategy():
         return None
-    strategy = tf.distribute.get_strategy()
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    place = place_in(tf.distribute.get_strategy())
+    return None if place is None else TensorFlowStore(*place)
+
+
+def place_in(strategy: Any) -> tuple[int, int] | None:
+    """Return this worker's rank and the number of workers; None if a strategy has only one."""
+    tf = sys.modules.get("tensorflow")
+    if tf is None or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return None
     resolver = strategy.cluster_resolver
     cluster = resolver.cluster_spec()
@@ -59,4 +68,4 @@ def tensorflow_store() -> TensorFlowStore | None:
     if sum(workers.values()) < 2 or resolver.task_type not in workers:
         return None
     before = workers.get("chief", 0) if resolver.task_type == "worker" else 0
-    return TensorFlowStore(before + resolver.task_id, sum(workers.values()))
+    return before + resolver.task_id, sum(workers.values())

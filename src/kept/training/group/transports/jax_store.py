@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from kept.training.group.waiting import StoreTransport
+from kept.training.group.transports.waiting import StoreTransport
 
 
 class JaxStore(StoreTransport):

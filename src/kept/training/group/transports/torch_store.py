@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from kept.errors import InvalidCheckpoint
-from kept.training.group.waiting import StoreTransport
+from kept.training.group.transports.waiting import StoreTransport
 
 
 class TorchStore(StoreTransport):

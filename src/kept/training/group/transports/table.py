@@ -17,7 +17,7 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 from typing import NamedTuple
 
-from kept.training.group.waiting import StoreTransport
+from kept.training.group.transports.waiting import StoreTransport
 
 LABEL = "the communicator"
 _FAILURES = (OSError, EOFError, AuthenticationError)
