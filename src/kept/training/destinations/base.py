@@ -70,6 +70,13 @@ class Destination(Protocol):
     def is_named(self) -> bool:
         """Whether an earlier process can have begun an artifact with the default name."""
 
+    def for_sharded(self) -> Destination:
+        """Return the destination of checkpoints whose bytes several processes have.
+
+        Each process stores its own, so nothing waits in an outbox. Raises InvalidCheckpoint if it
+        takes whole files only.
+        """
+
     def default_name(self) -> str:
         """Return the artifact's name for a callback without name=; for on_train_begin."""
 

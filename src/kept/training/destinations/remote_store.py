@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import filecmp
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kept.bucket.reach import PATIENCE, is_silent
@@ -21,6 +22,7 @@ from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
 from kept.training.destinations.base import Submitted
 from kept.training.destinations.earlier import value_at
+from kept.training.destinations.store import StoreDestination
 from kept.training.naming import default_artifact_name, is_named
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ class RemoteDestination:
 
         A server that does not answer is an error only if the fit resumes from the store.
         """
-        self._arrivals = arrivals
+        self._options, self._arrivals = options, arrivals
         self._unreachable: Unreachable | None = None
         self._has_arrived = False  # whether the store has taken a version from this run
         self.store = given if isinstance(given, Store) else self._opened(given)
@@ -75,6 +77,10 @@ class RemoteDestination:
     def is_named(self) -> bool:
         """See Destination."""
         return is_named()
+
+    def for_sharded(self) -> StoreDestination:
+        """See Destination; a commit then waits for the server, and fails without it."""
+        return StoreDestination(replace(self._options, store=self.store))
 
     def default_name(self) -> str:
         """See Destination."""

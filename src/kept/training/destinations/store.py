@@ -37,6 +37,10 @@ class StoreDestination:
         """See Destination."""
         return is_named()
 
+    def for_sharded(self) -> StoreDestination:
+        """See Destination."""
+        return self
+
     def default_name(self) -> str:
         """See Destination."""
         return default_artifact_name()

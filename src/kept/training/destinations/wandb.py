@@ -71,6 +71,17 @@ class WandbDestination:
         """See Destination."""
         return self._stored.store if self._stored else None
 
+    def for_sharded(self) -> WandbDestination:
+        """See Destination."""
+        if not self._by_reference:
+            raise InvalidCheckpoint(
+                "W&B takes whole files, and no process has all weights of this model: they are "
+                "sharded across processes. Pass a store in object storage, and reference=True, so "
+                "that W&B refers to its versions. "
+                f"Received: store={self.store and self.store.location!r}, reference=False"
+            )
+        return self
+
     def default_name(self) -> str:
         """Return the name that W&B's callback has for it, for the run of this fit.
 
