@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping
 
     from jax.sharding import NamedSharding, PartitionSpec
 
@@ -88,17 +88,21 @@ def layout_of(value: JaxArray) -> Layout | None:
     return Layout(value.shape, np.dtype(value.dtype), cut[0], devices)
 
 
-def placed(sharding: NamedSharding, arrays: Sequence[JaxArray]) -> JaxArray:
-    """Return the array that has the parts of another one where that has them, in other words.
+def placed(sharding: NamedSharding, arrays: Mapping[tuple[int, ...], JaxArray]) -> JaxArray:
+    """Return an array made of the parts that each device has of its own array.
 
-    The sharding has the axis "copy" last. If several arrays are given, each copy is of its own one:
-    JAX takes copies for equal, but a program on each device reads that device's own part only.
+    The arrays are given for each place of the mesh, and are cut alike. JAX takes copies for equal,
+    but a program that on_each_device makes reads each device's own part.
     """
     import jax
 
-    grid = sharding.mesh.devices
-    copies = [arrays[n % len(arrays)] for n in range(grid.shape[-1])]
-    blocks = {id(one): {s.device: s.data for s in one.addressable_shards} for one in arrays}
-    found = [blocks[id(copies[place[-1]])].get(device) for place, device in np.ndenumerate(grid)]
-    own = [block for block in found if block is not None]
-    return jax.make_array_from_single_device_arrays(arrays[0].shape, sharding, own)
+    blocks: dict[int, dict[Device, JaxArray]] = {}
+    own = []
+    for place, device in np.ndenumerate(sharding.mesh.devices):
+        array = arrays[place]
+        if id(array) not in blocks:
+            blocks[id(array)] = {one.device: one.data for one in array.addressable_shards}
+        if device in blocks[id(array)]:
+            own.append(blocks[id(array)][device])
+    shape = next(iter(arrays.values())).shape
+    return jax.make_array_from_single_device_arrays(shape, sharding, own)
