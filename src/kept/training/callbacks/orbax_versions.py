@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
+import threading
 import time
+import weakref
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,7 +25,7 @@ from kept.training.naming import ArtifactName, fit_id
 from kept.training.request import SaveRequest
 from kept.training.save.disk_full import advice
 from kept.training.save.failure_policy import FailurePolicy
-from kept.training.save.writer import Writer, wait_for_all, wait_with_notice
+from kept.training.save.writer import EXIT_SECONDS, Writer, wait_for_all, wait_with_notice
 from kept.training.upkeep.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from kept.store.version import Version
     from kept.training.options import Options
 
+_writers: weakref.WeakSet[Writer] = weakref.WeakSet()
 _PATIENCE = 10.0  # seconds that a fit waits at its begin for the list of versions
 
 
@@ -69,6 +74,8 @@ class OrbaxVersions:
         self._writer = Writer()
         self._failures = FailurePolicy(self._writer, options.on_error)
         self._open: deque[SavedStep] = deque()  # submitted, and perhaps not secured yet
+        _writers.add(self._writer)
+        _listen_for_exit()
 
     @property
     def name(self) -> str | None:
@@ -183,6 +190,24 @@ class OrbaxVersions:
             f"{saved.folder} could not become a version in {self._destination.location}: "
             f"{type(error).__name__}: {error}{advice(error, self._destination)}"
         )
+
+
+@functools.cache
+def _listen_for_exit() -> None:
+    """Register what waits for Orbax when the process ends, for example after an error in fit.
+
+    Orbax cannot finish a step once Python has shut down its thread pools, and that is before the
+    functions of atexit run. Python calls the functions registered here in reverse order, so those
+    of the pools come later.
+    """
+    register = getattr(threading, "_register_atexit", atexit.register)
+    register(_finish_all)
+
+
+def _finish_all() -> None:
+    end = time.monotonic() + EXIT_SECONDS
+    for writer in [*_writers]:
+        writer.is_done(max(end - time.monotonic(), 0.0))  # it reports its failures itself
 
 
 def _request(step: Step, artifact: str, folder: str, started: float) -> SaveRequest:
