@@ -249,6 +249,16 @@ def test_a_reference_uploads_no_bytes(run, wandb_server, model, s3):
     assert content(there.download("out") / "m.keras") == content("m.keras")
 
 
+def test_sharded_weights_go_to_wandb_by_reference_only(run, s3):
+    by_reference = kept.WandbModelCheckpoint("m.keras", store=s3, reference=True)
+    destination = by_reference._controller.parts.destination
+    assert destination.for_sharded() is destination
+    for store in (None, s3):
+        plain = kept.WandbModelCheckpoint("m.keras", store=store)
+        with pytest.raises(InvalidCheckpoint, match="sharded across processes"):
+            plain._controller.parts.destination.for_sharded()
+
+
 @pytest.mark.parametrize("store", [None, "here"])
 def test_a_reference_needs_object_storage(run, store):
     with pytest.raises(InvalidCheckpoint, match="it needs store= there"):

@@ -36,7 +36,7 @@ def model(*layers: keras.layers.Layer) -> keras.Model:
     """Return a model whose values fill pieces of all kinds, trained for one step."""
     found = keras.Sequential([keras.Input((128,)), *layers])
     found.compile("adam", "mse")
-    found.fit(np.ones((2, 128)), np.zeros((2, 128)), verbose=0)
+    found.fit(np.ones((2, 128)), np.zeros((2, *found.output_shape[1:])), verbose=0)
     return found
 
 
