@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -12,6 +14,7 @@ import pytest
 
 import kept
 from kept.errors import InvalidCheckpoint, SaveFailed
+from kept.sync.outbox.outbox import Outbox
 from kept.training.callbacks import orbax_checkpoint, orbax_versions
 from tests.helpers import tree
 
@@ -206,6 +209,55 @@ def test_a_mirror_gets_each_version(tmp_path, model):
     losses(callback, model, [1.0, 2.0])
     mirrored = kept.open_store(tmp_path / "mirror").versions("m")
     assert [v.digest for v in mirrored] == [v.digest for v in callback.versions]
+
+
+@pytest.mark.any_framework
+def test_steps_arrive_in_object_storage_and_are_not_taken_twice(tmp_path, model, s3):
+    def run(loss):
+        callback = kept.OrbaxCheckpoint(
+            tmp_path / "run", "loss", name="m", store=s3, max_to_keep=None
+        )
+        return losses(callback, model, loss)
+
+    assert run([2.0, 1.0]) == [0, 1]
+    assert run([]) == []
+    store = kept.open_store(s3)
+    assert store["m:best"].aliases == ("latest", "best", "epoch_1")
+    store["m:epoch_0"].download(tmp_path / "back")
+    assert tree(tmp_path / "back" / "0") == tree(tmp_path / "run" / "0")
+    assert not os.path.exists(Outbox().folder)
+
+
+SCRIPT = """
+import os
+os.environ["KERAS_BACKEND"] = "jax"
+import keras, numpy as np, kept
+
+class Fails(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise RuntimeError("of the user")
+
+inputs = keras.Input((4,))
+model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+model.compile("adam", "mse")
+saver = kept.OrbaxCheckpoint("run", "loss", name="m", store="store", max_to_keep=None)
+model.fit(np.ones((4, 4)), np.ones((4, 1)), epochs=3, verbose=0, callbacks=[saver, Fails()])
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.any_framework
+def test_a_fit_that_fails_loses_no_step_that_it_has_saved():
+    """Orbax alone fails to finish it: its thread pools are shut down by then."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT], check=False, capture_output=True, text=True
+    )
+    assert ended.stderr.endswith("RuntimeError: of the user\n")
+    assert [v.aliases for v in kept.open_store("store").versions("m")] == [
+        ("epoch_0",),
+        ("latest", "best", "epoch_1"),
+    ]
 
 
 def test_the_next_run_takes_what_a_killed_one_left(tmp_path, model, monkeypatch, capsys):
