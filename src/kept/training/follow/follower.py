@@ -14,6 +14,7 @@ from kept.store.store import Store
 from kept.training.decide.preemption import Preemption
 from kept.training.group.announce import BEGIN_OF_FIT, END_OF_FIT, OtherRank, Place
 from kept.training.group.facts import check_equal, facts, next_fit
+from kept.training.group.read_together import read_together
 from kept.training.resume.rank_state import rank_message
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Follower:
         if self._preemption.is_due:
             self._first.signal()
         for save, takes_state in self._first.saves(place):
+            read_together(self._owner.model)
             if takes_state:
                 self._give_state(save, place, logs)
 

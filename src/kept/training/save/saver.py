@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from kept.messages import show_once
+from kept.training.group.read_together import already_read, read_together
 from kept.training.keras_api.save_file import cannot_snapshot
 from kept.training.request import SaveResult
 from kept.training.save.pace import SavePace
@@ -113,7 +114,9 @@ class Saver:
     def _save_live(self, request: SaveRequest) -> None:
         with self._reporting(request):
             self.writer.is_done()  # with snapshots from before the model got such layers
-        self._finish(self._write(request, None))
+            values = read_together(request.model)
+        with already_read(values):
+            self._finish(self._write(request, None))
 
     def _save_snapshot(self, request: SaveRequest, *, wait: bool) -> bool:
         with self._reporting(request):
