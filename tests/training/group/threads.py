@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 from kept.training.group.base import Group
+
+
+_numbers = itertools.count()
 
 
 class Shared:
@@ -13,15 +17,15 @@ class Shared:
     def __init__(self) -> None:
         self.values: dict[str, bytes] = {}
         self.changed = threading.Condition()
+        self.label = f"threads {next(_numbers)}"  # another one for each group
 
 
 class ThreadTransport:
     """See Transport; each thread that plays a process has one."""
 
-    label = "threads"
-
     def __init__(self, shared: Shared, rank: int, size: int) -> None:
         self._shared, self.rank, self.size = shared, rank, size
+        self.label = shared.label
 
     def set(self, key: str, value: bytes) -> None:
         with self._shared.changed:

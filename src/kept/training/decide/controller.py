@@ -90,7 +90,7 @@ class Controller:
         store = self.parts.destination.store
         self._lead.begun(begun(name, store, resumes=bool(self._resume)))
         if self._resume and store is not None:
-            self.parts.resuming.prepare(store, name, self._resume)
+            self.parts.resuming.prepare(store, name, self._resume, self._lead.group)
         self.parts.resuming.begin()
         self._schedule.begin_fit()
         self.parts.upkeep.begin()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from kept.training.group.base import Group, Json
 
-# By rank; the same on all ranks, because they begin the same fits in one order.
-_fits: defaultdict[int, Iterator[int]] = defaultdict(itertools.count)
+# By transport and rank; the same on all ranks, because they begin the same fits in one order.
+_fits: defaultdict[tuple[str, int], Iterator[int]] = defaultdict(itertools.count)
 # Options whose values must be equal. filepath may differ: only the first rank writes files.
 _OPTIONS = ("name", "resume", "save_every", "on_error", "compression", "aliases")
 _ATTRIBUTES = ("monitor", "save_best_only", "save_weights_only", "save_freq")
@@ -23,7 +23,7 @@ _ATTRIBUTES = ("monitor", "save_best_only", "save_weights_only", "save_freq")
 
 def next_fit(group: Group) -> int:
     """Return a number for a fit that begins in this process."""
-    return next(_fits[group.rank])
+    return next(_fits[group.transport.label, group.rank])
 
 
 def facts(owner: Any, options: Any, adapter: Any) -> dict[str, Any]:

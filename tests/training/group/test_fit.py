@@ -1,0 +1,187 @@
+"""One run in two processes, which are threads here: the first rank decides, the other follows."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
+import numpy as np
+import pytest
+
+import kept
+from kept.errors import GroupError, RankMissing, SaveFailed
+from tests.training.group.threads import groups
+
+DATA = np.random.default_rng(0).normal(size=(24, 4)).astype("float32")
+
+
+def make_model(units=3):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(units, name="d")])
+    model.compile("sgd", "mse")
+    return model
+
+
+def fit(group, store, options, batches=3, epochs=2, units=3, callbacks=()):
+    """Train as one rank; return its callback and the error that ended the fit."""
+    checkpoint = kept.ModelCheckpoint(
+        f"{store}-{group.rank}.keras",
+        **{"monitor": "loss", "store": store, "name": "m", "group": group, **options},
+    )
+    model = make_model(units)
+    y = np.zeros((len(DATA), units), "float32")
+    size = len(DATA) // batches
+    try:
+        model.fit(
+            *(DATA[: batches * size], y[: batches * size]),
+            batch_size=size,
+            epochs=epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=[checkpoint, *callbacks],
+        )
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        return checkpoint, error
+    return checkpoint, None
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a fit on each rank, with what differs between them; return what each returns."""
+
+    def run(*each, seconds=20.0, **options):
+        found = groups(len(each), seconds)
+        with ThreadPoolExecutor(len(each)) as pool:
+            jobs = [
+                pool.submit(
+                    fit,
+                    group,
+                    str(tmp_path / "store"),
+                    {**options, **own.pop("options", {})},
+                    **own,
+                )
+                for group, own in zip(found, each, strict=True)
+            ]
+            return [job.result() for job in jobs]
+
+    return run
+
+
+def test_one_process_commits_and_all_know(run, tmp_path):
+    (first, error), (other, problem) = run({}, {}, save_freq=2)
+    assert (error, problem) == (None, None)
+    store = kept.open_store(tmp_path / "store")
+    versions = store.versions("m")
+    assert [version.metadata["batch"] for version in versions] == [1, 0, 2]
+    assert [version.reference for version in first.versions] == [v.reference for v in versions]
+    assert other.versions == []
+    assert other.name == "m"
+    assert (other.wait(), other.skipped) == (True, 0)
+    assert not list(tmp_path.glob("*-1.keras"))
+    files = {file.path for file in versions[-1].files}
+    assert "kept-state.json" in files
+
+
+class Fails(keras.callbacks.Callback):
+    """Makes the store unusable for the saves after an epoch."""
+
+    def __init__(self, store):
+        super().__init__()
+        self.store = store
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 0 and self.store is not None:
+            self.store.rename(self.store.with_name("away"))
+            self.store.write_text("no folder")
+
+
+def test_best_is_the_minimum_of_the_first_rank(run, tmp_path):
+    run({"epochs": 4}, {"epochs": 4})
+    versions = kept.open_store(tmp_path / "store").versions("m")
+    best = [version for version in versions if "best" in version.aliases]
+    assert [v.metadata["value"] for v in best] == [min(v.metadata["value"] for v in versions)]
+    assert len(versions) == 4
+
+
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [
+        ({"units": 2}, "rank 1 .* has another model: weights"),
+        ({"options": {"monitor": "mae"}}, "rank 1 .* has monitor 'mae'; rank 0 has 'loss'"),
+        ({"options": {"save_freq": 7}}, "rank 1 .* has save_freq 7; rank 0 has 'epoch'"),
+        ({"options": {"store": "elsewhere"}}, "rank 1 .* has store 'elsewhere'; rank 0 has"),
+    ],
+)
+def test_what_differs_is_refused_on_all_ranks(run, own, says):
+    for _, error in run({}, own):
+        assert isinstance(error, GroupError)
+        assert re.search(says, str(error))
+
+
+def test_a_rank_without_the_callback_is_named(tmp_path):
+    _, error = fit(groups(2, seconds=0.1)[0], str(tmp_path / "store"), {})
+    assert isinstance(error, RankMissing)
+    assert "rank 1 of 2 did not answer" in str(error)
+    assert "pass group=False" in str(error)
+
+
+def test_ranks_with_different_numbers_of_batches_end_with_an_error(run):
+    (_, first), (_, other) = run({"batches": 3}, {"batches": 2}, seconds=1.0)
+    assert isinstance(other, GroupError)
+    assert "Give each rank as many batches" in str(other) or isinstance(other, RankMissing)
+
+
+def test_an_error_of_the_first_rank_ends_all(run, tmp_path):
+    store = tmp_path / "store"
+    each = [{"epochs": 4, "callbacks": [Fails(path)]} for path in (store, None)]
+    (_, first), (_, other) = run(*each)
+    assert isinstance(first, SaveFailed)
+    assert isinstance(other, SaveFailed)
+    assert "rank 0 ended the fit: SaveFailed" in str(other)
+
+
+def test_with_on_error_warn_all_continue(run, tmp_path):
+    store = tmp_path / "store"
+    each = [{"epochs": 4, "callbacks": [Fails(path)]} for path in (store, None)]
+    with pytest.warns(UserWarning, match="training continues without it"):
+        results = run(*each, on_error="warn")
+    assert [error for _, error in results] == [None, None]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_sigterm_of_one_rank_ends_all_at_one_step(tmp_path, rank):
+    found = groups(2)
+    store = str(tmp_path / "store")
+
+    def work(group):
+        seen = []
+
+        class Note(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                seen.append(batch)
+                if group.rank == rank and len(seen) == 5:
+                    (one,) = [c for c in callbacks if isinstance(c, kept.ModelCheckpoint)]
+                    one._member._preemption.note()
+
+        callbacks = [Note()]
+        checkpoint = kept.ModelCheckpoint(
+            f"{store}.keras", monitor="loss", store=store, name="m", group=group
+        )
+        callbacks.append(checkpoint)
+        try:
+            make_model().fit(
+                *(DATA, DATA[:, :3]), batch_size=1, epochs=3, shuffle=False, verbose=0,
+                callbacks=callbacks,
+            )  # fmt: skip
+        except SystemExit as error:
+            return error.code, len(seen)
+        return None, len(seen)
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(work, found))
+    assert results[0] == results[1]
+    code, batches = results[0]
+    assert code == 143
+    assert 5 <= batches < 72
+    (version,) = kept.open_store(store).versions("m")[-1:]
+    assert version.metadata["step"] == batches
