@@ -126,7 +126,7 @@ def test_a_rank_without_the_callback_is_named(tmp_path):
 
 
 def test_ranks_with_different_numbers_of_batches_end_with_an_error(run):
-    (_, first), (_, other) = run({"batches": 3}, {"batches": 2}, seconds=1.0)
+    _, (_, other) = run({"batches": 3}, {"batches": 2}, seconds=1.0)
     assert isinstance(other, GroupError)
     assert "Give each rank as many batches" in str(other) or isinstance(other, RankMissing)
 

@@ -7,7 +7,6 @@ import threading
 
 from kept.training.group.base import Group
 
-
 _numbers = itertools.count()
 
 
