@@ -11,6 +11,8 @@ from kept.errors import ArtifactNotFound
 from kept.store.open import open_store
 from kept.store.store import Store
 from kept.training.data.running_fit import KeepsNoModel
+from kept.training.group.base import LIMIT
+from kept.training.group.open import find_group
 from kept.training.keras_api.keras3 import check_version
 from kept.training.resume.resumer import Resumer
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from kept.training.group.base import Group
     from kept.training.resume.base import Logs
 
 
@@ -27,12 +30,16 @@ def resume(
     *,
     store: Store | str | os.PathLike[str] | None = None,
     callbacks: Sequence[Any] | None = None,
+    group: Any = None,
 ) -> Resume:
     """Put a version's weights and optimizer state into a compiled, built model, now.
 
     Pass the callback that it returns to fit, at any place in the list. It restores everything
     else: the next epoch and batch, random generators, metrics and the other callbacks. These are
     the argument callbacks, or all that have a state without it. fit(epochs=N) stays as it was.
+
+    Call it on all processes that train the model together; group is as in kept.ModelCheckpoint.
+    All of them get the same version, and all raise the same error if one cannot read it.
 
     If reference names the newest version and that is damaged, it takes the newest undamaged one
     and prints a message. Raises ArtifactNotFound, VersionNotFound, CannotResume or Damaged.
@@ -41,7 +48,7 @@ def resume(
     place = store if isinstance(store, Store) else open_store(store)
     callback = Resume(callbacks)
     callback.set_model(model)
-    callback.load(place, reference)
+    callback.load(place, reference, find_group(group, LIMIT))
     return callback
 
 
@@ -57,9 +64,9 @@ class Resume(KeepsNoModel, keras.callbacks.Callback):  # type: ignore[misc]  # K
         """The reference and the digest of the version."""
         return self._resumer.parent
 
-    def load(self, store: Store, reference: str) -> None:
+    def load(self, store: Store, reference: str, group: Group | None = None) -> None:
         """Load the version into the callback's model."""
-        self._resumer.prepare(store, reference, reference)
+        self._resumer.prepare(store, reference, reference, group)
         if self._resumer.parent is None:
             raise ArtifactNotFound(f"{reference} has no version in {store.location}")
         self._resumer.before_fit()

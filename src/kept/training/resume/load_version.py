@@ -14,6 +14,7 @@ from kept.errors import CannotResume, Damaged, NotFound
 from kept.messages import show
 from kept.names import parse_reference
 from kept.store.loading import model_file
+from kept.training.group.agreement import Agreement
 from kept.training.resume import state as states
 from kept.training.resume.read_state import read_state
 from kept.training.snapshot import metadata
@@ -46,34 +47,58 @@ class Found:
     folder: tempfile.TemporaryDirectory[str]
 
 
-def find(store: Store, reference: str) -> Found | None:
+def find(store: Store, reference: str, agreement: Agreement | None = None) -> Found | None:
     """Return the version that reference names, None if the artifact has no version at all.
 
     If reference names the newest version and that is damaged, return the newest undamaged one and
-    print what was wrong. Raises NotFound, Damaged or CannotResume.
+    print what was wrong. In a group the first rank chooses, and all ranks open the same version.
+    Raises NotFound, Damaged or CannotResume.
     """
+    agreement = agreement or Agreement()
     wanted = parse_reference(reference)
     newest = wanted.index is None and wanted.alias is None and wanted.digest is None
-    if not newest:
-        return _open(store.version(reference))
-    try:
-        versions = store.versions(wanted.name)[::-1]
-    except NotFound:
-        return None
-    for version in versions:
+    candidates: list[Version] = []
+    with agreement.step(f"find {reference}"):
+        if agreement.is_first:
+            candidates = _newest_first(store, wanted.name) if newest else [store.version(reference)]
+    names = [[one.reference, one.digest, one.size] for one in candidates]
+    names = agreement.choice(names, "the version that the run resumes")
+    for index, (name, digest, size) in enumerate(names):
         try:
-            return _open(version)
+            with agreement.step(f"read {name}", size):
+                version = candidates[index] if candidates else _version(store, name, digest)
+                return _open(version, agreement)
         except Damaged as error:
-            show(f"{version.reference} is damaged ({error}); trying the version before it")
-    if not versions:
+            if not newest:
+                raise
+            show(f"{name} is damaged ({error}); trying the version before it")
+    if not names:
         return None
-    raise Damaged(f"All {len(versions)} versions of {wanted.name} in {store.location} are damaged")
+    raise Damaged(f"All {len(names)} versions of {wanted.name} in {store.location} are damaged")
 
 
-def load(found: Found, model: keras.Model) -> None:
+def load(found: Found, model: keras.Model, agreement: Agreement | None = None) -> None:
     """Load a version's weights and optimizer state into a compiled model of the same kind.
 
-    Raises CannotResume; if the version has a state, the model is then unchanged.
+    No rank of a group loads any if the version does not fit the model of one. Raises CannotResume;
+    if the version has a state, the model is then unchanged.
+    """
+    agreement = agreement or Agreement()
+    with agreement.step(f"use {found.version.reference}"):
+        unused = _fit(found, model)
+    with agreement.step(f"load {found.version.reference}", found.version.size):
+        for optimizer in unused:
+            _make_new(optimizer)
+        _load_weights(found, model, unused)
+        state = found.state
+        for exact in () if state is None else (state.unlike_file, state.weights):
+            put([model.weights[n] for n, _ in exact], [value for _, value in exact], "weights")
+
+
+def _fit(found: Found, model: keras.Model) -> list[Optimizer]:
+    """Build what the version needs, and return the optimizers that it does not have.
+
+    Raises CannotResume if it does not fit the model.
     """
     if not model.built and not model.weights:
         raise CannotResume(
@@ -83,11 +108,7 @@ def load(found: Found, model: keras.Model) -> None:
     unused = _build_optimizers(found.state, model)
     if found.state is not None:
         _check_fits(found, model, unused)
-    for optimizer in unused:
-        _make_new(optimizer)
-    _load_weights(found, model, unused)
-    exact = [] if found.state is None else found.state.unlike_file
-    put([model.weights[n] for n, _ in exact], [value for _, value in exact], "weights")
+    return unused
 
 
 def put(variables: Iterable[Variable], values: Iterable[Any], what: str) -> None:
@@ -103,11 +124,30 @@ def put(variables: Iterable[Variable], values: Iterable[Any], what: str) -> None
         variable.assign(value)
 
 
-def _open(version: Version) -> Found:
+def _newest_first(store: Store, artifact: str) -> list[Version]:
+    try:
+        return store.versions(artifact)[::-1]
+    except NotFound:
+        return []
+
+
+def _version(store: Store, reference: str, digest: str) -> Version:
+    """Return the version that the first rank chose; raises CannotResume for another content."""
+    found = store.version(reference)
+    if found.digest != digest:
+        raise CannotResume(
+            f"{reference} in {store.location} is another version than that of rank 0: expected the "
+            f"digest {digest}, found {found.digest}. All processes need the same store"
+        )
+    return found
+
+
+def _open(version: Version, agreement: Agreement) -> Found:
     path = _path_of_checkpoint(version)
     folder = tempfile.TemporaryDirectory(prefix="kept-", ignore_cleanup_errors=True)
     checkpoint = version.download(folder.name) / path
-    return Found(version, read_state(checkpoint.parent), checkpoint, folder)
+    state = read_state(checkpoint.parent, agreement.rank, agreement.size)
+    return Found(version, state, checkpoint, folder)
 
 
 def _path_of_checkpoint(version: Version) -> str:

@@ -17,6 +17,7 @@ from kept.training.data.unsaved import (
     layers_without_state,
     random_generators,
 )
+from kept.training.group.agreement import Agreement
 from kept.training.keras_api import private_fit
 from kept.training.resume import load_version, position, rng
 from kept.training.resume.resumption import Resumption
@@ -46,16 +47,18 @@ class Resumer:
         self._ended = 0  # fits that have ended normally
         self.parent: dict[str, str] | None = None  # of the versions that this run saves
 
-    def prepare(self, store: Store, name: str, resume: object, group: Group | None = None) -> None:  # noqa: ARG002
+    def prepare(self, store: Store, name: str, resume: object, group: Group | None = None) -> None:
         """Load the version that resume names, or the newest one of the artifact if it is True.
 
         A script may call fit several times with one callback. The newest version is then that of
-        one of these fits, and the fits before it train nothing. Raises NotFound, Damaged or
-        CannotResume.
+        one of these fits, and the fits before it train nothing. All ranks of a group call this, and
+        all raise the same error if one cannot resume. Raises NotFound, Damaged or CannotResume.
         """
+        agreement = Agreement(group)
         self._recorder.is_required = True
         self._resumption = self._later = None  # of a fit that failed
-        found = load_version.find(store, resume if isinstance(resume, str) else name)
+        reference = resume if isinstance(resume, str) else name
+        found = load_version.find(store, reference, agreement)
         if found is None:
             return
         self.parent = {"reference": found.version.reference, "digest": found.version.digest}
@@ -64,7 +67,7 @@ class Resumer:
         if not self._owner.model.built:
             private_fit.build(self._owner.model, running_fit().epochs)
         try:
-            self._resumption = Resumption(self._owner, found)
+            self._resumption = Resumption(self._owner, found, agreement)
         except CannotResume:
             if self._later is None:  # a later fit may train other weights
                 raise

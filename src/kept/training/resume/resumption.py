@@ -23,6 +23,7 @@ from kept.training.snapshot.variables import metrics_of, seeds_of, untracked, va
 
 if TYPE_CHECKING:
     from kept.training.data.running_fit import Fit
+    from kept.training.group.agreement import Agreement
     from kept.training.resume.load_version import Found
     from kept.training.resume.state import Recorder, State
     from kept.training.snapshot.frameworks import Variable
@@ -44,8 +45,8 @@ def _put_untracked(model: keras.Model, state: State) -> None:
 class Resumption:
     """Resumes one fit, from one version; a callback passes its hooks on."""
 
-    def __init__(self, owner: Any, found: Found) -> None:
-        """Put the version's weights into the owner's model; raises CannotResume."""
+    def __init__(self, owner: Any, found: Found, agreement: Agreement) -> None:
+        """Put the version's weights into the models of all ranks; raises CannotResume."""
         self.version = found.version
         self.state = found.state
         self._owner = owner
@@ -53,7 +54,7 @@ class Resumption:
         self._random: dict[str, Any] | None = None  # of the start of the first epoch
         self._values: list[tuple[Variable, Any]] = []  # to assign after the replay
         self._is_replaying = False
-        load_version.load(found, owner.model)
+        load_version.load(found, owner.model, agreement)
         found.folder.cleanup()
         if self.state is not None:
             load_version.put(seeds_of(owner.model), self.state.seeds, "seed generators")

@@ -1,0 +1,73 @@
+"""Steps in which all processes of a run succeed, or none, before a fit resumes.
+
+Invariant: all ranks begin the same steps and choices in the same order. A rank whose step fails
+says so to the others, so all of them end the step with an error that names the rank.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from kept.errors import CannotResume, Damaged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kept.training.group.base import Group, Json
+
+_BYTES_PER_SECOND = 5e6  # that each process can read at least
+_uses: defaultdict[int, Iterator[int]] = defaultdict(itertools.count)  # by rank; alike on all
+
+
+class Agreement:
+    """The agreement of the processes of a group, or of a process that is alone."""
+
+    def __init__(self, group: Group | None = None) -> None:
+        """All ranks make their agreements in the same order."""
+        self._group = group
+        self.rank, self.size = (0, 1) if group is None else (group.rank, group.size)
+        if group is not None:
+            self._channel = group.channel(f"resume-{next(_uses[group.rank])}")
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process chooses for all."""
+        return self.rank == 0
+
+    def choice(self, value: Json, what: str) -> Json:
+        """Return the first rank's value on all ranks; raises RankMissing."""
+        return value if self._group is None else self._channel.broadcast(value, what)
+
+    @contextlib.contextmanager
+    def step(self, what: str, size: int = 0) -> Iterator[None]:
+        """Run the block on all ranks, and wait for the others; size is the bytes that it reads.
+
+        If it fails on some rank, all raise CannotResume, or Damaged if it is damage everywhere that
+        it fails. Raises RankMissing. A process that is alone raises the error as it is.
+        """
+        if self._group is None:
+            yield
+            return
+        try:
+            yield
+        except Exception as error:
+            raise self._errors(what, size, error) or error from error
+        if (failed := self._errors(what, size, None)) is not None:
+            raise failed
+
+    def _errors(self, what: str, size: int, own: Exception | None) -> Exception | None:
+        """Exchange the errors of all ranks; return the one that all raise."""
+        assert self._group is not None
+        told = None if own is None else [isinstance(own, Damaged), f"{type(own).__name__}: {own}"]
+        seconds = self._group.seconds + size / _BYTES_PER_SECOND
+        answers = self._channel.gather(told, what, seconds)
+        failed = {rank: answer for rank, answer in enumerate(answers) if answer is not None}
+        if not failed:
+            return None
+        kind = Damaged if all(is_damage for is_damage, _ in failed.values()) else CannotResume
+        reasons = "; ".join(f"rank {rank}: {text}" for rank, (_, text) in [*failed.items()][:5])
+        more = f" (and {len(failed) - 5} more)" if len(failed) > 5 else ""
+        return kind(f"{len(failed)} of {self.size} processes could not {what}. {reasons}{more}")
