@@ -14,7 +14,7 @@ from kept.training.shared.write import SharedWrite
 from kept.training.snapshot.file_layout import Structure
 from kept.training.snapshot.python_part import PythonPart
 from kept.training.snapshot.shards import ShardedSnapshot
-from kept.training.snapshot.variables import variables_of
+from kept.training.snapshot.variables import outside_file, variables_of
 from tests.training.group.threads import groups
 
 
@@ -54,6 +54,7 @@ def snapshots(
     found, python = [], PythonPart(structure=structure or Structure())
     for rank in range(size):
         snapshot = ShardedSnapshot(rank, size)
+        snapshot.whole = outside_file(of)
         snapshot.take(variables_of(of))
         snapshot.python = python
         found.append(snapshot)

@@ -8,10 +8,10 @@ from kept.bucket.memory import MemoryBucket
 from kept.errors import InvalidCheckpoint, SaveFailed
 from kept.store.log.fence import WriteFence
 from kept.store.store import Store
-from kept.training.keras_api.save_file import write_snapshot
+from kept.training.keras_api.save_file import cannot_share, write_snapshot
 from kept.training.snapshot.file_layout import IN_MEMORY, Structure
 from kept.training.snapshot.snapshot import Snapshot
-from kept.training.snapshot.variables import variables_of
+from kept.training.snapshot.variables import outside_file, variables_of
 from tests.training.shared.ranks import Ranks, compose, snapshots, usual_model
 
 pytestmark = [
@@ -215,6 +215,34 @@ def test_a_layer_that_saves_its_own_values_is_refused(store):
         InvalidCheckpoint, match="is sharded across processes, and its values are needed"
     ):
         Ranks(2, store.bucket).save(store, own, snapshots(own, 2))
+
+
+def test_a_large_metric_belongs_to_the_first_rank(store):
+    counts = keras.metrics.MeanIoU(num_classes=200)  # 160 KB, in no file
+    layers = [keras.Input((1,)), keras.layers.Dense(200_000, use_bias=False)]
+    measured = keras.Sequential(layers)
+    measured.compile("sgd", "mse", metrics=[counts])
+    held = snapshots(measured, 2)
+    held[0].whole = held[1].whole = outside_file(measured) | {id(counts.total_cm)}
+    for one in held:
+        one.take([*variables_of(measured), counts.total_cm])
+    assert not held[0].lacks(counts.total_cm)
+    assert Ranks(2, store.bucket).save(store, measured, held).index == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "why"), [("m.h5", "need a .keras file"), ("m.keras", None), ("m.weights.h5", "need")]
+)
+def test_formats_that_several_processes_can_write(trained, path, why):
+    found = cannot_share(trained, path, weights_only=path.endswith(".weights.h5"))
+    assert found is None if why is None else why in found
+
+
+def test_lora_is_refused():
+    dense = keras.layers.Dense(4)
+    tuned = keras.Sequential([keras.Input((4,)), dense])
+    dense.enable_lora(2)
+    assert "LoRA" in cannot_share(tuned, "m.keras", weights_only=False)
 
 
 def test_no_message_of_a_save_is_left(trained, store):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kept.training.snapshot.python_part import PythonPart
 
 KNOWN = ((3, 10), (3, 15))  # oldest and newest minor version that has this code
+KNOWN_TEXT = " to ".join(f"{major}.{minor}" for major, minor in KNOWN)
 _replacing = fork_safe_lock()  # held while a part of Keras is replaced, or comes back
 _saves: list[None] = []  # one for each save that wants it replaced
 _SAVEABLES = ("Operation", "Layer", "Functional", "Sequential", "Metric", "Optimizer", "Loss")
@@ -44,7 +45,7 @@ _SAVEABLES = ("Operation", "Layer", "Functional", "Sequential", "Metric", "Optim
 def can_compose(model: keras.Model, path: str) -> bool:
     """Return whether compose_model makes the file that Keras would write to path."""
     is_plain = type(model).save is keras.Model.save
-    return path.endswith(".keras") and is_plain and model.built and _is_known(keras.__version__)
+    return path.endswith(".keras") and is_plain and model.built and is_known(keras.__version__)
 
 
 def compose_model(
@@ -89,7 +90,7 @@ def _compose_weights(model: keras.Model, archive: Archive, scope: SnapshotScope)
 def can_write_weights(model: keras.Model, path: str) -> bool:
     """Return whether write_weights makes the file that Keras would write to path."""
     is_plain = type(model).save_weights is keras.Model.save_weights
-    known = is_plain and model.built and _is_known(keras.__version__)
+    known = is_plain and model.built and is_known(keras.__version__)
     return path.endswith(".weights.h5") and known
 
 
@@ -179,7 +180,8 @@ class _IfImported:
         return getattr(self.lazy, name)
 
 
-def _is_known(version: str) -> bool:
+def is_known(version: str) -> bool:
+    """Return whether a version of Keras has this code."""
     major, minor = version.split(".")[:2]
     oldest, newest = KNOWN
     return oldest <= (int(major), int(minor)) <= newest

@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.training.keras_api.fork_safe_lock import fork_safe_lock
-from kept.training.snapshot.variables import wraps_modules
+from kept.training.snapshot.variables import layers_of, wraps_modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,11 +72,20 @@ def reads_later(model: keras.Model, path: str, *, weights_only: bool) -> bool:
     return not private_api.can_compose(model, path)
 
 
-def can_share(model: keras.Model, path: str, *, weights_only: bool) -> bool:
-    """Return whether several processes may have the bytes of the model's file."""
+def cannot_share(model: keras.Model, path: str, *, weights_only: bool) -> str | None:
+    """Return why no several processes may have the bytes of the model's file, None if they may."""
     from kept.training.keras_api import private_api
 
-    return not weights_only and private_api.can_compose(model, path)
+    if weights_only or not path.endswith(".keras"):
+        return "weights that are sharded across processes need a .keras file"
+    if not private_api.can_compose(model, path):
+        return (
+            "weights that are sharded across processes need a built model without a save method "
+            f"of its own, and Keras {private_api.KNOWN_TEXT}"
+        )
+    if any(getattr(layer, "lora_enabled", False) for layer in layers_of(model)):
+        return "a layer with LoRA saves a merged kernel, which no process has as a whole"
+    return None
 
 
 def write_checkpoint(model: keras.Model, path: str, *, weights_only: bool) -> None:
@@ -99,7 +108,7 @@ def write_snapshot(
 ) -> Written:
     """Save the model as it was when the snapshot was taken; any thread may call it.
 
-    Pass held if other processes have some of the bytes: for a .keras file that can_share allows.
+    Pass held if other processes have some of the bytes: for a file that cannot_share allows.
 
     With a version of Keras that private_api knows, a .keras file is made in memory, from the
     snapshot's memory. Keras writes any other file to path, because it lays out an HDF5 file on a
@@ -112,7 +121,7 @@ def write_snapshot(
         raise snapshot.python.error
     private_api.fill_saving_cache()
     with private_api.tensorflow_not_imported(), SnapshotScope(snapshot) as scope:
-        if can_share(model, path, weights_only=weights_only):
+        if not weights_only and private_api.can_compose(model, path):
             with _saving:
                 file = private_api.compose_model(model, os.path.basename(path), scope, held)
             return Written(file, scope.missing)

@@ -111,6 +111,11 @@ def weights_content(
 def value_of(variable: Variable, snapshot: Snapshot | None) -> np.ndarray[Any, Any]:
     """Return a variable's value in the snapshot, or its own if the snapshot lacks it."""
     copy = None if snapshot is None else snapshot.value(variable)
+    if snapshot is not None and snapshot.lacks(variable):
+        raise InvalidCheckpoint(
+            f"the state of the run needs the values of {variable.path}, which are sharded across "
+            "processes. A layer that saves such weights in its own way cannot be resumed."
+        )
     return np.array(keras.ops.convert_to_numpy(variable.value if copy is None else copy))
 
 

@@ -22,7 +22,7 @@ from kept.training.snapshot.pinned import on_host
 from kept.training.snapshot.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from kept.training.snapshot.copying import Pair
     from kept.training.snapshot.frameworks import Variable
@@ -63,10 +63,11 @@ def lacks_parts(value: Any) -> bool:
     return len(set(map(frozenset, parts_of.values()))) > 1
 
 
-def plan(variables: Sequence[Variable], size: int) -> list[Piece]:
+def plan(variables: Sequence[Variable], size: int, whole: Collection[int] = ()) -> list[Piece]:
     """Return the pieces of all variables, in order, each with its owner among `size` ranks.
 
-    The bytes of the ranks are balanced as well as pieces of 16 MiB allow.
+    The bytes of the ranks are balanced as well as pieces of 16 MiB allow. `whole` are the ids of
+    variables that belong to the first rank.
     """
     cut = [
         (n, start, min(start + LARGEST, total))
@@ -74,7 +75,7 @@ def plan(variables: Sequence[Variable], size: int) -> list[Piece]:
         for start in range(0, total, LARGEST)
     ]
     sizes = [stop - start for _, start, stop in cut]
-    small = [int(variables[n].value.nbytes) < SMALL for n, *_ in cut]
+    small = [int(variables[n].value.nbytes) < SMALL or id(variables[n]) in whole for n, *_ in cut]
     owners = [0] * len(cut)
     loads = [(sum(one for one, is_small in zip(sizes, small, strict=True) if is_small), 0)]
     loads += [(0, rank) for rank in range(1, size)]
@@ -93,17 +94,22 @@ class ShardedSnapshot(Snapshot):
     pieces take memory; the others read as zeros.
     """
 
+    is_sharded = True
+
     def __init__(self, rank: int, size: int) -> None:
         super().__init__(ACROSS_PROCESSES)
         self._rank, self._ranks = rank, size
         self._pieces: list[Piece] = []
         self._memory: list[np.ndarray[Any, Any]] = []  # the bytes of each variable's buffer
         self._lacking: set[int] = set()  # ids of variables with pieces of other ranks
+        # Ids of variables that are in no checkpoint of Keras: the first rank writes them into the
+        # state of the run. All ranks set it, before they take the first values.
+        self.whole: frozenset[int] = frozenset()
 
     def reserve(self, variables: Iterable[Variable]) -> None:
         """Make buffers for the variables; free those of another plan."""
         given = list({id(variable): variable for variable in variables}.values())
-        pieces = plan(given, self._ranks)
+        pieces = plan(given, self._ranks, self.whole)
         if pieces != self._pieces or not self.has_buffers(given):
             self._values, self._memory, self._pieces = {}, [], pieces
         super().reserve(given)

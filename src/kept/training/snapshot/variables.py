@@ -110,6 +110,12 @@ def metrics_of(model: keras.Model) -> list[Variable]:
     return list(model.metrics_variables)
 
 
+def outside_file(model: keras.Model, hidden: Iterable[Variable] | None = None) -> frozenset[int]:
+    """Return the ids of variables that no checkpoint of Keras has; for hidden see variables_of."""
+    found = untracked(model) if hidden is None else hidden
+    return frozenset(id(one) for one in (*metrics_of(model), *seeds_of(model), *found))
+
+
 def _leaves(value: object, depth: int = 3) -> Iterator[object]:
     """Yield what a container holds, down to a depth, because lists may contain themselves."""
     if not isinstance(value, (list, tuple, dict)):
