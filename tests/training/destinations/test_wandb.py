@@ -251,12 +251,11 @@ def test_a_reference_uploads_no_bytes(run, wandb_server, model, s3):
 
 def test_sharded_weights_go_to_wandb_by_reference_only(run, s3):
     by_reference = kept.WandbModelCheckpoint("m.keras", store=s3, reference=True)
-    destination = by_reference._controller.parts.destination
-    assert destination.for_sharded() is destination
+    by_reference._controller.parts.destination.check_sharded()
     for store in (None, s3):
         plain = kept.WandbModelCheckpoint("m.keras", store=store)
         with pytest.raises(InvalidCheckpoint, match="sharded across processes"):
-            plain._controller.parts.destination.for_sharded()
+            plain._controller.parts.destination.check_sharded()
 
 
 @pytest.mark.parametrize("store", [None, "here"])

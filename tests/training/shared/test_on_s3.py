@@ -1,13 +1,24 @@
 """Each rank writes straight to object storage."""
 
+import types
+
 import keras
 import pytest
 
 import kept
+from kept.store.metadata import MeasuredMetadata
 from kept.training.destinations.open import open_destination
-from kept.training.destinations.store import StoreDestination
 from kept.training.options import Options
-from tests.training.shared.ranks import Ranks, model, snapshots
+from tests.training.shared.ranks import Ranks, compose, model, snapshots
+
+
+class Checkpoint:
+    """A checkpoint of one file; see Checkpoint in destinations/base.py."""
+
+    def __init__(self, file):
+        self.files, self.metadata = [file], MeasuredMetadata({})
+        self.request = types.SimpleNamespace(artifact="m", aliases=(), contends=False)
+
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="only JAX shards weights")
 
@@ -23,10 +34,16 @@ def test_ranks_store_their_own_bytes_on_s3(s3):
         assert (one.numpy() == other.numpy()).all()
 
 
-def test_no_outbox_stands_between(s3):
-    options = Options(store=s3)
-    opened = open_destination(options, arrivals=None)
-    assert opened.has_outbox
-    found = opened.for_sharded()
-    assert isinstance(found, StoreDestination)
-    assert (found.has_outbox, found.store) == (False, opened.store)
+def test_no_outbox_stands_between(s3, tmp_path):
+    trained = model(keras.layers.Dense(3000))
+    destination = open_destination(Options(store=s3), arrivals=None)
+    destination.check_sharded()
+    destination.begin("m")
+    ranks, held = Ranks(2, kept.open_store(s3).bucket), snapshots(trained, 2)
+    shared = ranks.begin(held)
+    file = compose(trained, held[0], shared)
+    submitted = destination.submit(Checkpoint(file))
+    ranks.end(shared, submitted.name)
+    assert ranks.outcomes[1] == "m:v0"
+    assert kept.open_store(s3)["m:latest"].index == 0
+    destination.finish()

@@ -70,11 +70,10 @@ class Destination(Protocol):
     def is_named(self) -> bool:
         """Whether an earlier process can have begun an artifact with the default name."""
 
-    def for_sharded(self) -> Destination:
-        """Return the destination of checkpoints whose bytes several processes have.
+    def check_sharded(self) -> None:
+        """Raise InvalidCheckpoint unless it takes checkpoints whose bytes several processes have.
 
-        Each process stores its own, so nothing waits in an outbox. Raises InvalidCheckpoint if it
-        takes whole files only.
+        Each process stores its own, so such a checkpoint never waits in an outbox.
         """
 
     def default_name(self) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import filecmp
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kept.bucket.reach import PATIENCE, is_silent
 from kept.errors import AccessDenied, StoreReplaced, Unreachable
 from kept.messages import show
 from kept.parallel import within
+from kept.store.content.shared_file import SharedFile
 from kept.store.store import Store
 from kept.sync.courier import Courier, Words
 from kept.sync.mirror.mirrors import Mirrors
@@ -22,7 +22,6 @@ from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
 from kept.training.destinations.base import Submitted
 from kept.training.destinations.earlier import value_at
-from kept.training.destinations.store import StoreDestination
 from kept.training.naming import default_artifact_name, is_named
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class RemoteDestination:
 
         A server that does not answer is an error only if the fit resumes from the store.
         """
-        self._options, self._arrivals = options, arrivals
+        self._arrivals = arrivals
         self._unreachable: Unreachable | None = None
         self._has_arrived = False  # whether the store has taken a version from this run
         self.store = given if isinstance(given, Store) else self._opened(given)
@@ -78,9 +77,8 @@ class RemoteDestination:
         """See Destination."""
         return is_named()
 
-    def for_sharded(self) -> StoreDestination:
-        """See Destination; a commit then waits for the server, and fails without it."""
-        return StoreDestination(replace(self._options, store=self.store))
+    def check_sharded(self) -> None:
+        """See Destination."""
 
     def default_name(self) -> str:
         """See Destination."""
@@ -120,8 +118,13 @@ class RemoteDestination:
         return None
 
     def submit(self, checkpoint: Checkpoint) -> Submitted:
-        """Put the checkpoint into the outbox, durably, and have the courier send it."""
+        """Put the checkpoint into the outbox, durably, and have the courier send it.
+
+        One whose bytes several processes hold is committed at once, because no disk has all of it.
+        """
         request = checkpoint.request
+        if any(isinstance(file, SharedFile) for file in checkpoint.files):
+            return self._commit(checkpoint)
         files = {**checkpoint.on_disk(), **checkpoint.state_on_disk()}
         info = {
             "type": "model",
@@ -132,6 +135,19 @@ class RemoteDestination:
         self._delivery.add(request.artifact, files, info, os.path.dirname(request.target))
         self._courier.wake(self.location)
         return Submitted(None, f"on its way to {self.location}")
+
+    def _commit(self, checkpoint: Checkpoint) -> Submitted:
+        request = checkpoint.request
+        version = self.store.log_artifact(
+            request.artifact,
+            checkpoint.files,
+            aliases=request.aliases,
+            metadata=checkpoint.metadata,
+        )
+        self._has_arrived = True
+        self._mirrors.begin(version.name)
+        self._mirrors.wake(version.name)
+        return Submitted(version, version.reference)
 
     def best(self, artifact: str, metric: Metric) -> float | None:
         """Return the best value, also of checkpoints in the outbox; None if the store is away."""

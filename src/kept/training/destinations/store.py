@@ -37,9 +37,8 @@ class StoreDestination:
         """See Destination."""
         return is_named()
 
-    def for_sharded(self) -> StoreDestination:
+    def check_sharded(self) -> None:
         """See Destination."""
-        return self
 
     def default_name(self) -> str:
         """See Destination."""

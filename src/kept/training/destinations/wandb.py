@@ -71,7 +71,7 @@ class WandbDestination:
         """See Destination."""
         return self._stored.store if self._stored else None
 
-    def for_sharded(self) -> WandbDestination:
+    def check_sharded(self) -> None:
         """See Destination."""
         if not self._by_reference:
             raise InvalidCheckpoint(
@@ -80,7 +80,6 @@ class WandbDestination:
                 "that W&B refers to its versions. "
                 f"Received: store={self.store and self.store.location!r}, reference=False"
             )
-        return self
 
     def default_name(self) -> str:
         """Return the name that W&B's callback has for it, for the run of this fit.
