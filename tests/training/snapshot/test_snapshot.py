@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kept.training.snapshot.pool import SNAPSHOTS, SnapshotPool
+from kept.training.snapshot.pool import SNAPSHOTS, plain_pool
 from kept.training.snapshot.snapshot import Snapshot
 
 pytestmark = pytest.mark.any_framework
@@ -66,26 +66,26 @@ class TestSnapshot:
 
 class TestPool:
     def test_lends_two(self):
-        pool = SnapshotPool("jax")
+        pool = plain_pool("jax")
         lent = [pool.borrow(wait=False) for _ in range(SNAPSHOTS + 1)]
         assert SNAPSHOTS == 2
         assert lent[0] is not lent[1]
         assert lent[2] is None
 
     def test_waits_for_one_to_come_back(self):
-        pool = SnapshotPool("jax")
+        pool = plain_pool("jax")
         lent = [pool.borrow(wait=True) for _ in range(SNAPSHOTS)]
         threading.Timer(0.05, pool.give_back, [lent[0]]).start()
         assert pool.borrow(wait=True) is lent[0]
 
     def test_the_warm_one_is_lent_first(self):
-        pool = SnapshotPool("jax")
+        pool = plain_pool("jax")
         for _ in range(3):
             pool.give_back(warm := pool.borrow(wait=True))
         assert pool.borrow(wait=True) is warm
 
     def test_only_the_one_that_is_lent_next_has_memory(self):
-        pool, variables = SnapshotPool("jax"), [Variable(3, value=5)]
+        pool, variables = plain_pool("jax"), [Variable(3, value=5)]
         pool.reserve(variables)
         pool.touch()
         first, second = pool.borrow(wait=True), pool.borrow(wait=True)
@@ -95,7 +95,7 @@ class TestPool:
         assert second.value(variables[0]).tolist() == [5, 5, 5]
 
     def test_while_one_is_lent_it_is_the_other_that_gets_memory(self):
-        pool, variables = SnapshotPool("jax"), [Variable(3, value=5)]
+        pool, variables = plain_pool("jax"), [Variable(3, value=5)]
         first = pool.borrow(wait=True)
         first.take(variables)
         pool.reserve(variables)
@@ -106,7 +106,7 @@ class TestPool:
 
     def test_what_a_snapshot_holds_is_not_touched_again(self):
         """In the second fit the memory is warm, and may be lent to a save at once."""
-        pool, variables = SnapshotPool("jax"), [Variable(3, value=5)]
+        pool, variables = plain_pool("jax"), [Variable(3, value=5)]
         lent = pool.borrow(wait=True)
         lent.take(variables)
         pool.give_back(lent)
@@ -117,7 +117,7 @@ class TestPool:
         assert lent.value(more[1]).tolist() == [0, 0]
 
     def test_what_is_lent_is_not_touched(self):
-        pool, variable = SnapshotPool("jax"), Variable(3, value=5)
+        pool, variable = plain_pool("jax"), Variable(3, value=5)
         pool.reserve([variable])
         lent = pool.borrow(wait=True)
         lent.take([variable])
@@ -126,7 +126,7 @@ class TestPool:
 
     def test_a_save_takes_what_is_being_touched(self):
         """Its own memory is half warm, the other one's would be cold, and memory twice."""
-        pool, variable = SnapshotPool("jax"), Variable(3, value=5)
+        pool, variable = plain_pool("jax"), Variable(3, value=5)
         pool.reserve([variable])
         begun, goes_on = threading.Event(), threading.Event()
 

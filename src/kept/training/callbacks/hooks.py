@@ -152,12 +152,12 @@ class CheckpointHooks(KeepsNoModel):
 
         Returns whether they are; raises SaveFailed if one could not be saved.
         """
-        return self._controller.wait(timeout) if self._is_used else True
+        return self._member.wait(timeout) if self._is_used or self._follower else True
 
     def close(self) -> None:
         """Wait as wait does, and free the memory of the snapshots."""
-        if self._is_used:
-            self._controller.close()
+        if self._is_used or self._follower:
+            self._member.close()
 
     @property
     def _is_used(self) -> bool:

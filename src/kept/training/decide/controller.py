@@ -19,7 +19,7 @@ from kept.messages import show, show_once
 from kept.training.decide.best import BestTracker
 from kept.training.decide.continue_best import continue_best
 from kept.training.decide.disk_forecast import DiskForecast
-from kept.training.decide.leading import begun, lead
+from kept.training.decide.leading import begun, check_can_share, lead, spans_processes
 from kept.training.decide.metric_mode import check_names, find_mode, monitored, saves_unmeasured
 from kept.training.decide.moment import Moment
 from kept.training.decide.preemption import Preemption, leave
@@ -88,13 +88,23 @@ class Controller:
         self.best.begin_series((name, *self.parts.destination.places))
         self._mode = None
         store = self.parts.destination.store
-        self._lead.begun(begun(name, store, resumes=bool(self._resume)))
+        is_shared = self._share()
+        self._lead.begun(begun(name, store, uses_store=is_shared or bool(self._resume)))
         if self._resume and store is not None:
             self.parts.resuming.prepare(store, name, self._resume, self._lead.group)
         self.parts.resuming.begin()
         self._schedule.begin_fit()
         self.parts.upkeep.begin()
         self._forecast.begin()
+
+    def _share(self) -> bool:
+        """Find out whether the weights lie across processes; raises InvalidCheckpoint."""
+        group = self._lead.group
+        is_shared = spans_processes(self._owner.model, self.parts.adapter.framework)
+        if is_shared:
+            check_can_share(self.parts, group)
+        self.saver.share(group if is_shared else None)
+        return is_shared
 
     def epoch_begin(self, epoch: int) -> None:
         """Note the epoch, for saves after batches."""
@@ -279,6 +289,7 @@ class Controller:
         wait = self.parts.options.on_busy == "wait"
         if wait or self.saver.has_room:
             shared = self._lead.save(with_state=request.state is not None)
-            request = replace(request, shared=shared)
+            publish = request.publish and self.saver.group is None  # no process has all bytes
+            request = replace(request, shared=shared, publish=publish)
         if self._saves.save(request, wait=wait):
             self._schedule.saved(moment)

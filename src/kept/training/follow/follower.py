@@ -1,7 +1,8 @@
 """What the hooks of a callback do in the processes after the first one.
 
 A follower opens no destination and commits nothing. In each open hook it reads what the first rank
-does (group/announce.py) and takes part: it gives the state of its own run to each save.
+does (group/announce.py) and takes part: it gives the state of its own run to each save. If the
+weights lie across the processes, it also copies its pieces of them, and stores them.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 from kept.errors import KeptError
 from kept.store.open import open_store
 from kept.store.store import Store
+from kept.training.decide.leading import spans_processes
 from kept.training.decide.preemption import Preemption
+from kept.training.follow.piece_saver import PieceSaver
 from kept.training.group.announce import BEGIN_OF_FIT, END_OF_FIT, OtherRank, Place
 from kept.training.group.facts import check_equal, facts, next_fit
 from kept.training.group.read_together import read_together
 from kept.training.resume.rank_state import rank_message
+from kept.training.save.failure_policy import FailurePolicy
+from kept.training.save.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +46,10 @@ class Follower:
         self._resuming = resuming
         self._resume: bool | str = options.resume
         self._preemption = Preemption(options.grace_seconds)
+        self._writer = Writer()
         self._epoch = 0
+        self._pieces: PieceSaver | None = None  # if this process has a part of the weights
+        self._failures = FailurePolicy(self._writer, options.on_error)
         self.name: str | None = options.name  # of the artifact
         self.store: Store | None = None  # if this process reads it
 
@@ -59,6 +67,10 @@ class Follower:
             self._open_store(begun)
         if self._resume and self.store is not None:
             self._resuming.prepare(self.store, self.name, self._resume, group)
+        if spans_processes(self._owner.model, self._adapter.framework):
+            assert self.store is not None, "the first rank needs the store, too"
+            self._pieces = PieceSaver(group, self.store.bucket, self._writer)
+        self._failures.begin()
         self._resuming.begin()
         self._take_part(BEGIN_OF_FIT, {})
         self._preemption.listen()
@@ -84,7 +96,19 @@ class Follower:
         if self._resuming.end():
             self._resume = False
         self._take_part(END_OF_FIT, {})
+        self._writer.is_done()
+        self._failures.report()
         self._preemption.stop()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until what this process stores is durable; return whether it is."""
+        return self._writer.wait(timeout)
+
+    def close(self) -> None:
+        """Wait as wait does, and free the memory of the snapshots."""
+        self._writer.wait()
+        if self._pieces is not None:
+            self._pieces.free()
 
     def get_state(self) -> dict[str, Any]:
         """Return nothing: the first rank's callback has what a resumed run needs."""
@@ -120,6 +144,9 @@ class Follower:
             read_together(self._owner.model)
             if takes_state:
                 self._give_state(save, place, logs)
+            if self._pieces is not None:
+                self._pieces.save(self._owner.model, save)
+        self._failures.report()
 
     def _give_state(self, save: SharedSave, place: Place, logs: Logs) -> None:
         state = self._resuming.capture(place.epoch, place.batch, logs)

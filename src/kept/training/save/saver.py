@@ -13,7 +13,7 @@ from kept.training.keras_api.save_file import cannot_snapshot
 from kept.training.request import SaveResult
 from kept.training.save.pace import SavePace
 from kept.training.save.writer import Writer, wait_with_notice
-from kept.training.snapshot.pool import SnapshotPool
+from kept.training.snapshot.pool import SnapshotPool, plain_pool, sharded_pool
 from kept.training.snapshot.snapshot import Snapshot
 from kept.training.snapshot.variables import untracked, variables_of
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import keras
 
+    from kept.training.group.base import Group
     from kept.training.request import SaveRequest
     from kept.training.save.write_checkpoint import CheckpointWriter
     from kept.training.snapshot.frameworks import Variable
@@ -55,10 +56,21 @@ class Saver:
         self._framework = framework
         self._results = results
         self.background = background  # whether files are written from snapshots
-        self._pool = SnapshotPool(framework)
+        self._pool = plain_pool(framework)
+        self.group: Group | None = None  # the processes that each have a part of the weights
         self._pace = SavePace()
         self._queue: deque[SaveRequest] = deque()  # the writer thread has not begun these
         self._was_superseded = False  # whether the newest checkpoint's file was not published
+
+    def share(self, group: Group | None) -> None:
+        """Save what all processes of a group hold, each a part; None: this process has all."""
+        if group is not None or self.group is not None:
+            self.writer.is_done()
+            self.group = group
+            self._pool = self._new_pool()
+
+    def _new_pool(self) -> SnapshotPool:
+        return sharded_pool(self.group) if self.group else plain_pool(self._framework)
 
     def prepare(self, model: keras.Model) -> None:
         """Make memory for a snapshot, the slow part of it in the background.
@@ -104,7 +116,7 @@ class Saver:
         try:
             self.writer.wait()
         finally:
-            self._pool = SnapshotPool(self._framework)
+            self._pool = self._new_pool()
             self._checkpoints.python_parts.forget()
 
     def _is_live(self, model: keras.Model) -> bool:
@@ -149,7 +161,9 @@ class Saver:
             model, parts = request.model, self._checkpoints.python_parts
             before = parts.unchanged(model)
             hidden = untracked(model) if before is None else before.untracked
-            variables = variables_of(model, self._checkpoints.extra_variables, hidden)
+            # All processes of a group copy the same variables, and only this one knows of more.
+            extra = () if self.group else self._checkpoints.extra_variables
+            variables = variables_of(model, extra, hidden)
             snapshot.take(variables)
             snapshot.python = parts.take(model, snapshot, hidden, before)
             self._make_memory(variables, snapshot.size)

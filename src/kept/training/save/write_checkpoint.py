@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from kept.errors import SaveFailed
 from kept.messages import show
@@ -27,6 +27,7 @@ from kept.training.save.checkpoint_files import files_of, paths_of
 from kept.training.save.disk_full import advice, is_full
 from kept.training.save.publish import bring_to_disk, publish, workspace_beside
 from kept.training.save.python_part import PythonParts
+from kept.training.shared.write import SharedWrite
 from kept.training.snapshot.variables import variables_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
     from kept.training.destinations.base import Destination, Submitted
     from kept.training.request import SaveRequest
     from kept.training.save.path_template import PathTemplate
+    from kept.training.shared.ranges import HeldRanges
     from kept.training.snapshot.frameworks import Variable
+    from kept.training.snapshot.shards import ShardedSnapshot
     from kept.training.snapshot.snapshot import Snapshot
 
 
@@ -78,6 +81,17 @@ class WrittenCheckpoint:
         publish(self.file, self.place, self.request.target)
 
 
+@dataclass(frozen=True, slots=True)
+class _Save:
+    """What one save writes."""
+
+    request: SaveRequest
+    snapshot: Snapshot | None  # None saves the live model
+    metadata: MeasuredMetadata
+    waiting: Collection[SaveRequest]  # the requests after it
+    held: HeldRanges | None = None  # where other ranks hold some of the bytes
+
+
 class CheckpointWriter:
     """Writes checkpoints to one destination."""
 
@@ -105,51 +119,66 @@ class CheckpointWriter:
         """
         metadata = _measured(request, snapshot)
         try:
+            if snapshot is not None and snapshot.is_sharded:
+                return self._write_shared(_Save(request, snapshot, metadata, waiting))
             request = _with_rank_states(request)
-            try:
-                return self._write(request, snapshot, metadata, waiting)
-            except OSError as error:
-                if not self._made_room(request, error):
-                    raise
-                return self._write(request, snapshot, metadata, waiting)
+            return self._write_twice(_Save(request, snapshot, metadata, waiting))
         except BaseException as error:  # noqa: BLE001 - the saver raises it on the training thread
             what = f"the checkpoint {request.path} could not be saved in"
             what = f"{what} {self._destination.location}"
             return _failed(SaveResult(request), what, error, self._destination)
 
-    def _write(
-        self,
-        request: SaveRequest,
-        snapshot: Snapshot | None,
-        metadata: MeasuredMetadata,
-        waiting: Collection[SaveRequest],
-    ) -> SaveResult:
+    def _write_shared(self, save: _Save) -> SaveResult:
+        """Save what all ranks hold; the other ranks learn the outcome, whatever happens."""
+        assert save.request.shared is not None
+        snapshot = cast("ShardedSnapshot", save.snapshot)
+        shared = SharedWrite(save.request.shared)
+        try:
+            request = _with_rank_states(save.request)
+            held = shared.ranges(snapshot)
+            result = self._write_twice(replace(save, request=request, held=held))
+        except BaseException as error:
+            shared.end("", error)
+            raise
+        shared.end(result.name)
+        return result
+
+    def _write_twice(self, save: _Save) -> SaveResult:
+        """Save it; on a full disk, free some room and try once more."""
+        try:
+            return self._write(save)
+        except OSError as error:
+            if not self._made_room(save.request, error):
+                raise
+            return self._write(save)
+
+    def _write(self, save: _Save) -> SaveResult:
         """Save it once; raises an error that comes before the commit."""
+        request = save.request
         with workspace_beside(request.target, self._path.format) as place:
-            file = self._write_file(request, snapshot, place)
+            file = self._write_file(save, place)
             try:
-                state = _write_state(request, snapshot, place)
-                checkpoint = WrittenCheckpoint(request, file, place, state, metadata)
+                state = _write_state(request, save.snapshot, place)
+                checkpoint = WrittenCheckpoint(request, file, place, state, save.metadata)
                 submitted = self._destination.submit(checkpoint)
             except BaseException:
                 if request.publish:
                     publish(file, place, request.target)
                 raise
-            return self._publish(checkpoint, submitted, waiting)
+            return self._publish(checkpoint, submitted, save.waiting)
 
-    def _write_file(
-        self, request: SaveRequest, snapshot: Snapshot | None, place: str
-    ) -> MemoryFile | str:
-        model = request.model
+    def _write_file(self, save: _Save, place: str) -> MemoryFile | str:
+        request, model, snapshot = save.request, save.request.model, save.snapshot
         if snapshot is None:
             self._path.write(model, place)
             return place
-        written = write_snapshot(model, snapshot, place, weights_only=self._path.weights_only)
+        weights_only = self._path.weights_only
+        written = write_snapshot(model, snapshot, place, weights_only=weights_only, held=save.held)
         self.extra_variables += written.missing
         listed = {id(variable) for variable in variables_of(model)} if written.missing else set()
         if any(id(variable) in listed for variable in written.missing):
             show(f"{request.label}: {MODEL_CHANGED}")
-        is_later = reads_later(model, place, weights_only=self._path.weights_only)
+        is_later = reads_later(model, place, weights_only=weights_only)
         if is_later and self.python_parts.has_changed(snapshot.python, model):
             show(f"{request.label}: {STATE_CHANGED}")
         return written.file

@@ -14,6 +14,9 @@ from kept.training.snapshot.python_part import PythonPart
 from kept.training.snapshot.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kept.training.group.base import Group
     from kept.training.snapshot.frameworks import Variable
 
 SNAPSHOTS = 2
@@ -22,8 +25,8 @@ SNAPSHOTS = 2
 class SnapshotPool:
     """Lends the snapshots; borrow can wait until the writer returns one."""
 
-    def __init__(self, framework_name: str) -> None:
-        self._free = deque(Snapshot(framework_name) for _ in range(SNAPSHOTS))
+    def __init__(self, snapshots: Iterable[Snapshot]) -> None:
+        self._free = deque(snapshots)
         self._returned = threading.Condition()
 
     @property
@@ -60,3 +63,15 @@ class SnapshotPool:
             free = [*self._free]
         for snapshot in free:
             snapshot.touch()
+
+
+def plain_pool(framework_name: str) -> SnapshotPool:
+    """Return the snapshots of a process that has all values."""
+    return SnapshotPool(Snapshot(framework_name) for _ in range(SNAPSHOTS))
+
+
+def sharded_pool(group: Group) -> SnapshotPool:
+    """Return the snapshots of a process that has a part of the values, on JAX."""
+    from kept.training.snapshot.shards import ShardedSnapshot  # imports JAX
+
+    return SnapshotPool(ShardedSnapshot(group.rank, group.size) for _ in range(SNAPSHOTS))

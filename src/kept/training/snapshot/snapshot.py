@@ -29,6 +29,8 @@ class Snapshot:
     first snapshot are made and touched before the first use.
     """
 
+    is_sharded = False  # whether other processes have some of the values
+
     def __init__(self, framework_name: str) -> None:
         self._framework = framework(framework_name)
         # By the id of the variable, which is not kept alive: it belongs to a model, and that may be
