@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from keras import layers
 
+from kept.store.content.chunking import MappedFile, cut
+from kept.store.content.file_source import MemoryFile
 from kept.training.keras_api.save_file import write_snapshot
 from kept.training.save.python_part import PythonParts
 from kept.training.snapshot.file_layout import IN_MEMORY, ON_DISK
@@ -37,7 +39,8 @@ class Saves:
         snapshot.take(variables_of(self.model))
         before = self.parts.unchanged(self.model)
         snapshot.python = self.parts.take(self.model, snapshot, (), before)
-        is_known = bool(snapshot.python.structure.layouts)
+        layouts = snapshot.python.structure.layouts
+        is_known = bool(layouts)
         file, _ = write_snapshot(self.model, snapshot, self.path, weights_only=self.weights_only)
         if self.weights_only:
             self.model.save_weights(self.folder / "keras.weights.h5")
@@ -47,6 +50,8 @@ class Saves:
             self.model.save(self.folder / "keras.keras")
             ours = b"".join(bytes(part) for part in file.parts)
             assert ours == (self.folder / "keras.keras").read_bytes()
+            assert isinstance(file, MappedFile) == bool(layouts)  # such a file is not read
+            assert cut(file) == cut(MemoryFile("m.keras", [ours]))
         return is_known
 
 

@@ -17,7 +17,7 @@ from contextlib import closing
 from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 from kept.store.blobs.header import WIDTHS
-from kept.store.content.file_source import Positioned
+from kept.store.content.file_source import MemoryFile, Positioned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,9 +47,18 @@ class Tensor(NamedTuple):
     is_big_endian: bool = False
 
 
+class MappedFile(MemoryFile):
+    """A file in memory; its maker knows the places of its tensors, so no reader looks for them."""
+
+    def __init__(self, name: str, parts: Iterable[Buffer], found: Iterable[Range]) -> None:
+        """Take the places that tensors() would find, in order."""
+        super().__init__(name, parts)
+        self.found = [Tensor(start, stop) for start, stop in found]
+
+
 def cut(source: FileSource) -> list[Range]:
     """Return the chunks of a file: ranges that follow each other and cover it."""
-    found = tensors(source)
+    found = source.found if isinstance(source, MappedFile) else tensors(source)
     if not found:
         return list(_split(0, source.size, BLOCK))
     return list(_along(found, source.size))

@@ -14,14 +14,16 @@ from __future__ import annotations
 import importlib.util
 import time
 import zipfile as _standard
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from isal import isal_zlib
 
 if TYPE_CHECKING:
-    from zipfile import ZipFile
+    from collections.abc import Mapping, Sequence
+    from zipfile import ZipFile, ZipInfo
 
     from kept.bucket.base import Buffer
+    from kept.store.content.chunking import Range
     from kept.training.keras_api.composed_file import ComposedFile
 
 
@@ -50,12 +52,32 @@ class Archive:
         """Begin to write into a file, with a checksum other than ISA-L's if one is given."""
         self._module = zipfile if checksum is None else zipfile_with(checksum)
         self.zip: ZipFile = self._module.ZipFile(file, "w")
+        self._file = file
+        self._starts: dict[str, int] = {}  # where the bytes of each member begin
+
+    def open(self, member: str | ZipInfo) -> IO[bytes]:
+        """Begin to write a member."""
+        opened = self.zip.open(member, "w")
+        self._starts[member if isinstance(member, str) else member.filename] = self._file.tell()
+        return opened
 
     def add(self, name: str, parts: list[Buffer]) -> None:
         """Do the steps of ZipFile.writestr with bytes in several parts."""
         info = self._module.ZipInfo(name, time.localtime(time.time())[:6])
         info.external_attr = 0o600 << 16
         info.file_size = sum(map(len, parts))
-        with self.zip.open(info, "w") as member:
+        with self.open(info) as member:
             for part in parts:
                 member.write(part)
+
+    def places(self, tensors: Mapping[str, Sequence[Range]]) -> list[Range]:
+        """Return the places of all members in order; of some, those of the tensors inside.
+
+        No member was written in another way than with open and add.
+        """
+        found: list[Range] = []
+        for member in self.zip.infolist():
+            start = self._starts[member.filename]
+            inside = tensors.get(member.filename) or [(0, member.file_size)]
+            found += [(start + begin, start + end) for begin, end in inside]
+        return found

@@ -18,22 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from kept.fork_safe_lock import fork_safe_lock
+from kept.store.content.chunking import MappedFile
 from kept.store.content.file_source import MemoryFile
 from kept.training.keras_api.composed_file import ComposedFile, LastingMemory
 from kept.training.keras_api.fast_zip import Archive
-from kept.training.keras_api.fork_safe_lock import fork_safe_lock
-from kept.training.snapshot.file_layout import IN_MEMORY, ON_DISK, Place
-from kept.training.snapshot.variables import all_optimizers
+from kept.training.keras_api.hdf5_state import Saved, write_state
+from kept.training.snapshot.file_layout import IN_MEMORY, ON_DISK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from zipfile import ZipFile
 
-    import h5py
-
     from kept.training.keras_api.snapshot_scope import SnapshotScope
     from kept.training.shared.ranges import HeldRanges
-    from kept.training.snapshot.python_part import PythonPart
 
 KNOWN = ((3, 10), (3, 15))  # oldest and newest minor version that has this code
 KNOWN_TEXT = " to ".join(f"{major}.{minor}" for major, minor in KNOWN)
@@ -62,27 +60,32 @@ def compose_model(
         config = serialize_config(model)
     _, metadata = lib._serialize_model_as_json(None)  # the version of Keras, and the time
     file = ComposedFile(LastingMemory())  # the parts of the HDF5 file do not change
-    archive = Archive(file, held)
+    archive, structure = Archive(file, held), scope.python.structure
     with archive.zip:
         for member, text in ((lib._METADATA_FILENAME, metadata), (lib._CONFIG_FILENAME, config)):
-            with archive.zip.open(member, "w") as out:
+            with archive.open(member) as out:
                 out.write(text.encode())
-        filled = scope.python.structure.filled(IN_MEMORY, scope.snapshot)
+        filled = structure.filled(IN_MEMORY, scope.snapshot)
         if filled is None:
             _compose_weights(model, archive, scope)
         else:
             archive.add(lib._VARS_FNAME_H5, filled)
     parts = file.parts()
-    return MemoryFile(name, parts) if held is None else held.file(name, parts)
+    if held is not None:
+        return held.file(name, parts)
+    layout = structure.layouts.get(IN_MEMORY)
+    if layout is None:
+        return MemoryFile(name, parts)
+    return MappedFile(name, parts, archive.places({lib._VARS_FNAME_H5: layout.tensors}))
 
 
 def _compose_weights(model: keras.Model, archive: Archive, scope: SnapshotScope) -> None:
     from keras.src.saving import saving_lib as lib
 
-    saved = _Saved(scope.python)
+    saved = Saved(scope.python)
     with _assets(lib, archive.zip, saved) as assets:
         weights = ComposedFile(scope)
-        places = _write_state(model, weights, assets, scope, saved)
+        places = write_state(model, weights, assets, scope, saved)
         archive.add(lib._VARS_FNAME_H5, weights.parts())
     scope.python.structure.record(IN_MEMORY, weights, places, scope.snapshot)
 
@@ -102,7 +105,7 @@ def write_weights(model: keras.Model, path: str, scope: SnapshotScope) -> None:
         with open(path, "wb") as file:
             file.writelines(filled)
         return
-    places = _write_state(model, path, None, scope, _Saved(scope.python))
+    places = write_state(model, path, None, scope, Saved(scope.python))
     with open(path, "rb") as written:
         structure.record(ON_DISK, written, places, scope.snapshot)
 
@@ -188,7 +191,7 @@ def is_known(version: str) -> bool:
 
 
 @contextlib.contextmanager
-def _assets(lib: Any, archive: ZipFile, saved: _Saved) -> Iterator[Any]:
+def _assets(lib: Any, archive: ZipFile, saved: Saved) -> Iterator[Any]:
     """Yield the store for assets of layers, such as vocabularies; it adds them at the end."""
 
     class Store(lib.DiskIOStore):  # type: ignore[misc]  # Keras is untyped
@@ -209,91 +212,3 @@ def _assets(lib: Any, archive: ZipFile, saved: _Saved) -> Iterator[Any]:
             yield assets
         finally:
             assets.close()
-
-
-class _Saved(set[int]):
-    """The objects that Keras has saved; before it saves one, it asks whether it is one of them.
-
-    So this knows whose turn it is, and what that object had saved at the moment of the snapshot.
-    """
-
-    def __init__(self, part: PythonPart) -> None:
-        super().__init__()
-        self.part = part
-        self.asked = 0  # the id of the object whose turn it is
-
-    def __contains__(self, which: object) -> bool:
-        self.asked = int(str(which))
-        return super().__contains__(which)
-
-
-class _Places:
-    """Takes the place of each value in the HDF5 file, and the variable whose value it is."""
-
-    def __init__(self, model: keras.Model, saved: _Saved) -> None:
-        self.found: list[Place] = []
-        theirs = keras.optimizers.Optimizer.save_own_variables
-        optimizers = all_optimizers(model)
-        optimizers += [one.inner_optimizer for one in optimizers if hasattr(one, "inner_optimizer")]
-        plain = (one for one in optimizers if type(one).save_own_variables is theirs)
-        self.saved_as_copies = {id(one): one.variables for one in plain}
-        self._saved = saved
-
-    def add(self, group: h5py.Group, key: str, value: Any) -> None:
-        import h5py
-
-        start = h5py.h5d.open(group.id, key.encode()).get_offset()
-        if not isinstance(value, keras.Variable):  # as optimizers save theirs
-            variables = self.saved_as_copies.get(self._saved.asked)
-            value = None if variables is None else variables[int(key)]
-        if start is not None:  # else it is empty
-            self.found.append(Place(start, value))
-
-
-def _write_state(
-    model: keras.Model, file: ComposedFile | str, assets: Any, scope: SnapshotScope, saved: _Saved
-) -> list[Place]:
-    """Write the HDF5 file of all variables; return the places of all values in it."""
-    from keras.src.saving import saving_lib as lib
-
-    places = _Places(model, saved)
-    store = _store(file, scope, saved, places)
-    try:
-        lib._save_state(
-            model, weights_store=store, assets_store=assets, inner_path="", visited_saveables=saved
-        )
-    finally:
-        store.close()
-    return places.found
-
-
-def _store(file: ComposedFile | str, scope: SnapshotScope, saved: _Saved, places: _Places) -> Any:
-    """Return the store for values of variables, which Keras fills."""
-    import h5py
-    from keras.src.saving import saving_lib as lib
-
-    class Store(lib.H5IOStore):  # type: ignore[misc]  # Keras is untyped
-        def _get_h5_file(self, *_: Any, **__: Any) -> h5py.File:
-            return h5py.File(file, "w")
-
-        def make(self, *args: Any, **options: Any) -> Any:
-            made = super().make(*args, **options)
-            own = saved.part.own.get(saved.asked)
-            scope.copies = saved.asked in places.saved_as_copies
-            if own is None:
-                return made
-            for key, value in own.items():
-                made[key] = value
-            return {}  # where the layer writes what it has now
-
-        def __setitem__(self, key: str, value: Any) -> None:
-            array = scope.array(value)
-            if array is None:
-                super().__setitem__(key, value)
-            else:  # as Keras does, without a copy into new memory
-                if not self._h5_entry_initialized:
-                    self._create_h5_group(self._h5_entry_path)
-                self._h5_entry_group[key] = array
-            places.add(self._h5_entry_group, key, value)
-
-    return Store(lib._VARS_FNAME_H5, mode="w")

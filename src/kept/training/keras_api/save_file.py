@@ -13,7 +13,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kept.training.keras_api.fork_safe_lock import fork_safe_lock
+from kept.fork_safe_lock import fork_safe_lock
 from kept.training.snapshot.variables import layers_of, wraps_modules
 
 if TYPE_CHECKING:

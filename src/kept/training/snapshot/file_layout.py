@@ -72,6 +72,7 @@ class FileLayout(NamedTuple):
 
     kept: bytes
     gaps: list[_Gap]  # ascending
+    tensors: list[tuple[int, int]]  # first byte of each in the file, and first byte after it
 
     def filled(self, values: Values) -> list[Buffer] | None:
         """Return the bytes of the file with other values; None if they do not fit."""
@@ -95,7 +96,7 @@ def _kind(buffer: HostBuffer) -> tuple[Any, Any]:
 
 
 def _layout_of(file: _Readable, places: Iterable[Place], values: Values) -> FileLayout | None:
-    kept, gaps, here = bytearray(), [], 0
+    kept, gaps, tensors, here = bytearray(), [], [], 0
     for start, variable in sorted(places, key=lambda place: place.start):
         memory = None if variable is None else values.memory(variable)
         if memory is None or start < here:
@@ -105,12 +106,13 @@ def _layout_of(file: _Readable, places: Iterable[Place], values: Values) -> File
         if not _has(file, memory):
             return None
         here, begin = start + len(memory), len(kept)
+        tensors.append((start, here))
         if len(memory) < _LARGE:
             kept += memory
         reference = weakref.ref(variable)
         gaps.append(_Gap(begin, len(kept), reference, _kind(values.value(variable))))
     file.seek(here)
-    return FileLayout(bytes(kept + file.read()), gaps)
+    return FileLayout(bytes(kept + file.read()), gaps, tensors)
 
 
 def _has(file: _Readable, memory: memoryview) -> bool:

@@ -13,12 +13,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import Damaged, InvalidCheckpoint
+from kept.fork_safe_lock import fork_safe_lock
 from kept.store.content.compare import holds
 from kept.store.content.read_manifest import read_manifest
 from kept.store.log.history import version_records
 from kept.store.receipts import receipts_of
 from kept.store.retention.mirrored import decide_now
-from kept.training.keras_api.fork_safe_lock import fork_safe_lock
 from kept.training.save import checkpoint_files
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from kept.bucket.reach import ends
 from kept.errors import KeptError, StoreReplaced
+from kept.fork_safe_lock import fork_safe_lock
 from kept.messages import show
 from kept.store.receipts import receipts_of
-from kept.training.keras_api.fork_safe_lock import fork_safe_lock
 from kept.training.save.writer import yield_to_training
 
 if TYPE_CHECKING:
