@@ -6,8 +6,11 @@ import re
 import types
 
 import keras
+import numpy as np
 import pytest
 
+import kept
+from kept.training.data import data_state
 from kept.training.data.running_fit import Fit
 from kept.training.resume import position, rng
 from kept.training.resume.state import State
@@ -63,6 +66,43 @@ class TestBatches:
     def test_equal_and_unknown_ones_are_fine(self, saved):
         fit = fit_of("TFDatasetAdapter", batch_size=4, epochs={"num_batches": 6})
         assert position.other_batches(fit, state_of(**saved)) is None
+
+
+@pytest.mark.any_framework
+class TestProcesses:
+    """Another number of processes finds the position of a kept.Dataset that they divide."""
+
+    @staticmethod
+    def data(processes, *, seed=0):
+        made = kept.Dataset(np.zeros((8, 1)), batch_size=4, seed=seed, shard=(0, processes))
+        return fit_of("PyDatasetAdapter", py_dataset=made, epochs={"num_batches": 2})
+
+    @staticmethod
+    def saved(processes, fit):
+        state = state_of(**data_state.data_metadata(fit, 0, {}))
+        state.processes = processes
+        return state
+
+    @pytest.mark.parametrize(("before", "now"), [(1, 2), (2, 1), (2, 4), (4, 2), (2, 2)])
+    def test_a_divided_dataset(self, before, now):
+        state = self.saved(before, self.data(before))
+        assert position.cannot_find_batch(self.data(now), state, now) is None
+        assert position.cannot_find_epoch(self.data(now), state, now) is None
+
+    def test_another_order(self):
+        state = self.saved(2, self.data(2))
+        found = position.cannot_find_batch(self.data(4, seed=1), state, 4)
+        assert found == "the kept.Dataset is another one"
+
+    def test_a_dataset_that_each_process_reads_as_a_whole(self):
+        state = self.saved(2, self.data(1))
+        found = position.cannot_find_batch(self.data(1), state, 4)
+        assert found == "2 processes read the data before, and 4 processes read it now"
+
+    @pytest.mark.parametrize(("before", "now"), [(1, 2), (2, 1)])
+    def test_other_data(self, before, now):
+        state = self.saved(before, arrays())
+        assert "1 process read" in position.cannot_find_epoch(arrays(), state, now)
 
 
 @pytest.mark.any_framework

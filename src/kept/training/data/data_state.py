@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from kept.training.data.dataset import Dataset
 from kept.training.keras_api import private_fit
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def data_metadata(fit: Fit, first_epoch: int, own: Any) -> dict[str, Any]:
         "batches": fit.batches,
         "batch_size": getattr(fit.adapter, "batch_size", None),
         "own": own,
+        **({"order": found} if (found := order_of(fit)) else {}),
     }
 
 
@@ -54,6 +56,12 @@ def restore_own(fit: Fit, own: dict[str, Any]) -> None:
 def dataset_of(fit: Fit) -> Any:
     """Return the keras.utils.PyDataset of the training data, None for other data."""
     return getattr(fit.adapter, "py_dataset", None)
+
+
+def order_of(fit: Fit) -> dict[str, int] | None:
+    """Return what the order of a kept.Dataset depends on, None for other data."""
+    dataset = dataset_of(fit)
+    return dataset.order if isinstance(dataset, Dataset) else None
 
 
 def has_own_state(dataset: Any) -> bool:

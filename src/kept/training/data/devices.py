@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+
+LAST_BITS = "the results may differ in their last bits"
+# What follows if processes had these fields of a state of their own, each its own.
+_COMMON = {
+    "callbacks": "callbacks",
+    "untracked": "variables outside the model",
+    "weights": "weights",
+}
+_AGAIN = {"random": "random generators", "data": "generators of the data"}
 
 
 def devices(model: keras.Model) -> str:
@@ -21,6 +34,22 @@ def devices(model: keras.Model) -> str:
         shape = "x".join(map(str, distribution.device_mesh.shape))
         parts.append(f"{type(distribution).__name__} of {shape}")
     return ", ".join(parts)
+
+
+def other_processes(before: str, now: str, processes: tuple[int, int], lost: Container[str]) -> str:
+    """Describe what follows from another number of processes than before.
+
+    before and now are what devices returned, processes has both numbers, and lost names the fields
+    of the state that the processes had of their own.
+    """
+    if before in ("", now):  # Keras does not know of the processes
+        before, now = (_count(number, "process") for number in processes)
+    common = [what for name, what in _COMMON.items() if name in lost]
+    again = [what for name, what in _AGAIN.items() if name in lost]
+    effects = [f"all get the {' and '.join(common)} of rank 0"] if common else []
+    effects += [f"{' and '.join(again)} begin again as the script makes them"] if again else []
+    effects.append("the results may differ" if again else LAST_BITS)
+    return f"{before}, and this run has {now}: {', and '.join(effects)}"
 
 
 def _count(number: int, what: str) -> str:

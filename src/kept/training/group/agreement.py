@@ -41,6 +41,10 @@ class Agreement:
         """Return the first rank's value on all ranks; raises RankMissing."""
         return value if self._group is None else self._channel.broadcast(value, what)
 
+    def is_same(self, value: Json, what: str) -> bool:
+        """Return whether all ranks have the same value; raises RankMissing."""
+        return self._group is None or len({*map(str, self._channel.gather(value, what))}) == 1
+
     @contextlib.contextmanager
     def step(self, what: str, size: int = 0) -> Iterator[None]:
         """Run the block on all ranks, and wait for the others; size is the bytes that it reads.

@@ -71,7 +71,8 @@ def find(store: Store, reference: str, agreement: Agreement | None = None) -> Fo
         except Damaged as error:
             if not newest:
                 raise
-            show(f"{name} is damaged ({error}); trying the version before it")
+            if agreement.is_first:
+                show(f"{name} is damaged ({error}); trying the version before it")
     if not names:
         return None
     raise Damaged(f"All {len(names)} versions of {wanted.name} in {store.location} are damaged")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kept.training.data import seek
+from kept.training.data import data_state, seek
 from kept.training.data.data_state import dataset_of, has_own_state, loader_of
 from kept.training.keras_api import private_fit
 from kept.training.resume import rng
@@ -22,19 +22,43 @@ if TYPE_CHECKING:
 FALLBACK = "this epoch starts again, and its finished batches are trained on again"
 
 
-def cannot_find_batch(fit: Fit, state: State) -> str | None:
+def cannot_find_batch(fit: Fit, state: State, processes: int = 1) -> str | None:
     """Return why kept cannot find a position within an epoch again, None if it can."""
     now = keras.backend.backend()
     if state.framework != now and _is_shuffled_array(fit):
         return f"{state.framework} shuffled the data before, and {now} shuffles it now"
-    epochs = state.epoch - state.first_epoch
-    return other_batches(fit, state) or seek.cannot_seek(fit, epochs) or other_seed(fit, state)
+    return _differs(fit, state, processes, state.epoch - state.first_epoch)
 
 
-def cannot_find_epoch(fit: Fit, state: State) -> str | None:
+def cannot_find_epoch(fit: Fit, state: State, processes: int = 1) -> str | None:
     """Return why the next epochs differ from those of an uninterrupted run, None if they do not."""
-    epochs = state.epoch + 1 - state.first_epoch
-    return other_batches(fit, state) or seek.cannot_seek(fit, epochs) or other_seed(fit, state)
+    return _differs(fit, state, processes, state.epoch + 1 - state.first_epoch)
+
+
+def _differs(fit: Fit, state: State, processes: int, epochs: int) -> str | None:
+    return (
+        other_processes(fit, state, processes)
+        or other_batches(fit, state)
+        or seek.cannot_seek(fit, epochs)
+        or other_seed(fit, state)
+    )
+
+
+def other_processes(fit: Fit, state: State, processes: int) -> str | None:
+    """Return why another number of processes reads other batches, None if it does not.
+
+    A kept.Dataset that all processes divide has the same batches for each number of them.
+    """
+    if state.processes == processes:
+        return None
+    saved, now = state.data.get("order"), data_state.order_of(fit)
+    if saved and now and saved.get("shards") == state.processes and now["shards"] == processes:
+        return None if {**saved, "shards": processes} == now else "the kept.Dataset is another one"
+    return f"{_read(state.processes)} the data before, and {_read(processes)} it now"
+
+
+def _read(processes: int) -> str:
+    return f"{processes} processes read" if processes > 1 else "1 process read"
 
 
 def other_batches(fit: Fit, state: State) -> str | None:

@@ -25,7 +25,7 @@ import numpy as np
 from kept.digest import digest
 from kept.errors import InvalidCheckpoint
 from kept.messages import show_once
-from kept.training.resume import callback_state
+from kept.training.resume import callback_state, rng
 from kept.training.resume.state import ARRAYS_FILE, FORMAT, FROM_FIRST, JSON_FILE, rank_files
 from kept.training.resume.state_codec import Arrays, check_size, encode, write_arrays
 from kept.training.resume.write_state import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     import keras
 
+    from kept.training.group.agreement import Agreement
     from kept.training.resume.state import State
     from kept.training.snapshot.frameworks import Variable
     from kept.training.snapshot.snapshot import Snapshot
@@ -102,6 +103,19 @@ def write_rank_states(
     with open(os.path.join(folder, JSON_FILE), "wb") as file:
         file.write(as_text(content))
     return paths
+
+
+def lost_fields(state: State | None, agreement: Agreement) -> set[str]:
+    """Return the fields that processes had of their own, and that are of no use now.
+
+    With another number of processes each gets the state of the first one. Its random generators are
+    of no use if those of the processes differ, because all would then draw the same numbers.
+    """
+    if state is None or state.processes == agreement.size:
+        return set()
+    is_same = agreement.is_same(rng.fingerprint(), "its random generators")
+    own = {name for names in state.ranks.values() for name in names}
+    return own if is_same else {*own, "random"}
 
 
 class _First:

@@ -198,6 +198,8 @@ def _check_data(state: State) -> None:
     check(first, "first_epoch", is_count(first) and first <= state.epoch)
     for name in ("batches", "batch_size"):
         check(found[name], name, found[name] is None or is_count(found[name]))
+    for one in fields(found.get("order", {}), "order", str).values():
+        check(one, "order", type(one) is int)
     own = fields(found["own"], "own", str)
     generators = own.get("generators", [])
     check(generators, "generators", isinstance(generators, list))

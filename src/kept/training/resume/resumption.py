@@ -16,9 +16,10 @@ import numpy as np
 from kept.errors import CannotResume
 from kept.messages import show
 from kept.training.data import data_state, replay_batches, seek
-from kept.training.data.devices import devices
+from kept.training.data.devices import LAST_BITS, devices, other_processes
 from kept.training.keras_api import private_fit
 from kept.training.resume import callback_state, load_version, position, rng
+from kept.training.resume.rank_state import lost_fields
 from kept.training.snapshot.variables import metrics_of, seeds_of, untracked, variables_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
     from kept.training.snapshot.frameworks import Variable
 
 _WITHOUT_STATE = "random generators, callbacks, metrics and the position in the data"
+
+
+def _copy_of(variable: Variable) -> Any:
+    """Return a copy of a variable's value: in host memory, or on the devices if none has all."""
+    value = variable.value
+    if getattr(value, "is_fully_addressable", True) or value.is_fully_replicated:
+        return np.array(keras.ops.convert_to_numpy(value))
+    return keras.ops.copy(value)
 
 
 def _put_untracked(model: keras.Model, state: State) -> None:
@@ -49,11 +58,13 @@ class Resumption:
         """Put the version's weights into the models of all ranks; raises CannotResume."""
         self.version = found.version
         self.state = found.state
+        self._rank, self._processes = agreement.rank, agreement.size
         self._owner = owner
         self._later: list[tuple[Any, Any]] = []  # callbacks after the owner, their states
         self._random: dict[str, Any] | None = None  # of the start of the first epoch
         self._values: list[tuple[Variable, Any]] = []  # to assign after the replay
         self._is_replaying = False
+        self._lost = lost_fields(self.state, agreement)
         load_version.load(found, owner.model, agreement)
         found.folder.cleanup()
         if self.state is not None:
@@ -77,8 +88,9 @@ class Resumption:
         """Restore what has to wait until all callbacks have begun; on_epoch_begin calls it."""
         self._restore_later()
         if self._random is not None:
-            data_state.restore_own(self._fit, self.state.data.get("own", {}) if self.state else {})
-            rng.restore(self._random)
+            if self.state is not None and "data" not in self._lost:
+                data_state.restore_own(self._fit, self.state.data.get("own", {}))
+            self._restore_random(self._random)
             self._random = None
         if self._values and not self._is_replaying:
             self._replay_batches(epoch)
@@ -106,7 +118,7 @@ class Resumption:
         metadata, name = self.version.metadata, self.version.reference
         epoch, batch = metadata.get("epoch"), metadata.get("batch")
         first = 0 if not isinstance(epoch, int) else epoch + (batch is None)
-        show(
+        self._show(
             f"continuing from {name} at the start of epoch {first + 1}; it has no state, so "
             f"{_WITHOUT_STATE} are not restored"
         )
@@ -117,7 +129,7 @@ class Resumption:
         model, known = self._owner.model, self._recorder.callbacks
         model.stop_training = state.stopped
         self._set_callbacks(state)
-        rng.restore(state.random)
+        self._restore_random(state.random)
         logs = dict(state.logs)  # shared: ReduceLROnPlateau adds to it what History keeps
         for name in state.unfinished:
             if name in known and self._has_state_of(name, known[name], state):
@@ -132,9 +144,9 @@ class Resumption:
             self._continue_with(state, state.epoch + 1)
 
     def _continue_with(self, state: State, epoch: int) -> None:
-        reason = position.cannot_find_epoch(self._fit, state)
+        reason = position.cannot_find_epoch(self._fit, state, self._processes)
         but = f", but the data comes in another order: {reason}" if reason else self._doubt()
-        show(f"continuing from {self.version.reference} with epoch {epoch + 1}{but}")
+        self._show(f"continuing from {self.version.reference} with epoch {epoch + 1}{but}")
         self._set_first_epoch(epoch)
         self._find_position(state, epoch, found=reason is None)
 
@@ -147,18 +159,18 @@ class Resumption:
             return
         self._set_first_epoch(state.epoch)
         where = f"{self.version.reference} in epoch {state.epoch + 1}, after batch {batch + 1}"
-        reason = position.cannot_find_batch(self._fit, state)
+        reason = position.cannot_find_batch(self._fit, state, self._processes)
         if reason is not None:
-            show(f"continuing from {where}: {reason}, so {position.FALLBACK}")
+            self._show(f"continuing from {where}: {reason}, so {position.FALLBACK}")
             self._random = state.random
             self._keep_later()
             self._find_position(state, state.epoch, found=False)
             return
-        show(f"continuing from {where}{self._doubt()}")
+        self._show(f"continuing from {where}{self._doubt()}")
         self._find_position(state, state.epoch, found=True)
         metrics = {id(variable) for variable in metrics_of(model)}
         self._values = [
-            (variable, np.array(keras.ops.convert_to_numpy(variable)))
+            (variable, _copy_of(variable))
             for variable in variables_of(model)
             if id(variable) not in metrics
         ]
@@ -175,7 +187,7 @@ class Resumption:
         self._recorder.begin(self._fit, first)
         number = seek.batches_to_read(self._fit, epoch - first)
         if number:
-            show(f"reading {number} batches again to find the position in the data")
+            self._show(f"reading {number} batches again to find the position in the data")
         rng.restore(self._random_here)  # that the first batches of a generator come from
         seek.seek(self._fit, epoch - first, state.data.get("batches"))
 
@@ -200,9 +212,9 @@ class Resumption:
         try:
             load_version.put(metrics_of(model), state.metrics, "metrics")
         except CannotResume as error:
-            show(f"the metrics of epoch {state.epoch + 1} start again from zero: {error}")
+            self._show(f"the metrics of epoch {state.epoch + 1} start again from zero: {error}")
         self._set_callbacks(state)
-        rng.restore(state.random)
+        self._restore_random(state.random)
         model.stop_training = state.stopped
 
     def _set_callbacks(self, state: State) -> None:
@@ -223,37 +235,50 @@ class Resumption:
     def _compare(self, state: State) -> None:
         """Print what differs between the saved run and this one."""
         here, name = self._recorder.callbacks, self.version.reference
+        rank = f"rank {self._rank}: " if self._rank else ""
         for missing in self._recorder.missing(state):
-            show(f"{name} holds the state of {missing}, and this fit has no such callback")
+            show(f"{rank}{name} holds the state of {missing}, and this fit has no such callback")
         for new, callback in here.items():
             if not self._has_state_of(new, callback, state):
-                show(f"{name} holds no state of {new}, which starts without one")
+                show(f"{rank}{name} holds no state of {new}, which starts without one")
         if state.hidden_noise:
-            show(
+            self._show(
                 f"{name} is of a run that draws random numbers with tf.random "
                 f"({', '.join(state.hidden_noise)}): this run draws other ones"
             )
         if unsaved := self._recorder.unsaved_of(state):
-            show(
+            self._show(
                 f"{name} is of a run with {', '.join(unsaved)}, which no version holds: this run "
                 "begins with new ones, so the results may differ"
             )
-        same_framework = state.framework == keras.backend.backend()
-        here_now = devices(self._owner.model)
-        if same_framework and state.devices not in ("", here_now):
-            show(
-                f"{name} was saved with {state.devices}, and this run has {here_now}: the results "
-                "may differ in their last bits"
-            )
+        if other := self._other_devices(state):
+            self._show(f"{name} was saved with {other}")
         now = (keras.backend.backend(), keras.__version__)
         if (state.framework, state.keras_version) != now:
-            show(
+            self._show(
                 f"{name} was saved with Keras {state.keras_version} on {state.framework}, this is "
                 f"{now[1]} on {now[0]}: the results will not be equal to the last bit"
             )
 
+    def _other_devices(self, state: State) -> str | None:
+        if self._processes != state.processes:
+            numbers = state.processes, self._processes
+            return other_processes(state.devices, devices(self._owner.model), numbers, self._lost)
+        now = devices(self._owner.model)
+        is_same = state.framework != keras.backend.backend() or state.devices in ("", now)
+        return None if is_same else f"{state.devices}, and this run has {now}: {LAST_BITS}"
+
+    def _restore_random(self, random: dict[str, Any]) -> None:
+        if not self._lost & {"random", "random_at_epoch"}:
+            rng.restore(random)
+
+    def _show(self, text: str) -> None:
+        """Print a message that is the same on all ranks."""
+        if self._rank == 0:
+            show(text)
+
     def _report_finished(self, state: State, how: str) -> None:
-        show(
+        self._show(
             f"nothing is left to train: the run of {self.version.reference} {how} "
             f"(epoch {state.epoch + 1} of {self._epochs})"
         )

@@ -8,6 +8,7 @@ and is captured here.
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 import numpy as np
 
+from kept.digest import digest
 from kept.training.keras_api import private_fit
 from kept.training.resume import state_codec
 from kept.training.resume.state_codec import fields, is_count, is_number
@@ -40,6 +42,13 @@ def capture() -> dict[str, Any]:
         "framework": _FRAMEWORKS[keras.backend.backend()].capture(),
         "torch": _capture_torch() if _uses_torch_beside() else None,
     }
+
+
+def fingerprint() -> str:
+    """Return a digest of the states; equal states have equal digests."""
+    arrays: state_codec.Arrays = {}
+    text = json.dumps(state_codec.encode(capture(), arrays))
+    return digest(b"".join([text.encode(), *(array.tobytes() for array in arrays.values())]))
 
 
 def restore(state: dict[str, Any]) -> None:
