@@ -9,6 +9,7 @@ import os
 import struct
 import zipfile
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kept.errors import InvalidInput
@@ -17,7 +18,6 @@ from kept.store.loading.hdf5 import check_hdf5, limit, root_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _WEIGHTS, _CONFIG, _METADATA = "model.weights.h5", "config.json", "metadata.json"  # in a .keras
 _MAX_JSON = 64 * 2**20  # bytes
@@ -83,12 +83,31 @@ def _is_hdf5(file: Path) -> bool:
         return opened.read(8) == b"\x89HDF\r\n\x1a\n" and not zipfile.is_zipfile(file)
 
 
+def checked_weights(file: BinaryIO, path: str, size: int) -> tuple[BinaryIO, int]:
+    """Return the HDF5 file of the weights, and where it begins in a .keras or .weights.h5 file.
+
+    The checks read no values. Raises InvalidInput as check_weights does, and for a file that is
+    compressed, because such a file cannot be read in ranges.
+    """
+    weights, start = file, 0
+    if path.endswith(".keras"):
+        with _archive(file, size) as archive:
+            member = archive.getinfo(_WEIGHTS)
+            if not _is_plain(member):
+                raise InvalidInput(f"its {_WEIGHTS} is compressed")
+            start = _start_of(member, file)
+            weights = io.BufferedReader(_Part(file, start, member.file_size))
+    check_hdf5(weights, size)
+    return weights, start
+
+
 @contextlib.contextmanager
-def _archive(file: Path) -> Iterator[zipfile.ZipFile]:
+def _archive(file: Path | BinaryIO, size: int | None = None) -> Iterator[zipfile.ZipFile]:
     """Open a .keras file; raise InvalidInput for one that Keras must not unpack."""
     try:
         with zipfile.ZipFile(file) as archive:
-            _check_members(archive, file.stat().st_size)
+            stored = file.stat().st_size if isinstance(file, Path) else size
+            _check_members(archive, stored or 0)
             yield archive
     except InvalidInput:
         raise
@@ -130,23 +149,32 @@ def _parsed(text: bytes) -> Any:
 def _member(archive: zipfile.ZipFile, name: str) -> Iterator[BinaryIO]:
     """Open a member for reads at any position; only a compressed one is read into memory."""
     member = archive.getinfo(name)
-    if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+    if not _is_plain(member):
         yield io.BytesIO(archive.read(member))
         return
     assert archive.filename is not None
     with open(archive.filename, "rb", buffering=0) as file:
-        file.seek(member.header_offset)
-        magic, name_size, extra_size = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-        if magic != b"PK\3\4":
-            raise zipfile.BadZipFile(f"{name} is not where the list of members says")
-        start = member.header_offset + _LOCAL_HEADER.size + name_size + extra_size
-        yield io.BufferedReader(_Part(file, start, member.file_size))
+        yield io.BufferedReader(_Part(file, _start_of(member, file), member.file_size))
+
+
+def _is_plain(member: zipfile.ZipInfo) -> bool:
+    """Return whether a file holds the bytes of a member as they are."""
+    return member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & 1
+
+
+def _start_of(member: zipfile.ZipInfo, file: BinaryIO) -> int:
+    """Return where the bytes of a member begin."""
+    file.seek(member.header_offset)
+    magic, name_size, extra_size = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+    if magic != b"PK\3\4":
+        raise zipfile.BadZipFile(f"{member.filename} is not where the list of members says")
+    return int(member.header_offset + _LOCAL_HEADER.size + name_size + extra_size)
 
 
 class _Part(io.RawIOBase):
     """A range of a file, as a file."""
 
-    def __init__(self, file: io.FileIO, start: int, size: int) -> None:
+    def __init__(self, file: Any, start: int, size: int) -> None:
         self._file = file
         self._start, self._size, self._at = start, size, 0
 
@@ -164,6 +192,6 @@ class _Part(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         wanted = max(0, min(len(buffer), self._size - self._at))
         self._file.seek(self._start + self._at)
-        found = self._file.readinto(memoryview(buffer)[:wanted])
+        found = int(self._file.readinto(memoryview(buffer)[:wanted]))
         self._at += found
         return found

@@ -85,7 +85,7 @@ def _round(
 
 @functools.lru_cache(maxsize=256)
 def _program(layout: Layout, distance: int, window: int) -> Any:
-    """Return the program that sends a run from each device to one so many parts further."""
+    """Return the program that sends a run from each device to the one `distance` parts further."""
     import jax
     from jax import lax
     from jax.sharding import PartitionSpec

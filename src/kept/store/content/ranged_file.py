@@ -1,0 +1,73 @@
+"""A file of a version that is read in ranges, without a copy of the whole."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from kept.store.content.file_source import Positioned
+from kept.store.content.restore import ChunkReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kept.bucket.base import Bucket
+    from kept.store.content.manifest import File
+
+_IN_MEMORY = 32 * 1024 * 1024  # bytes of chunks
+
+
+class RangedFile(Positioned):
+    """A file object for h5py and zipfile. Each chunk is read as a whole, and checked.
+
+    It keeps the chunks that it read last, because neighbours are read one after the other. One
+    thread at a time may use it.
+    """
+
+    def __init__(self, bucket: Bucket, file: File) -> None:
+        self.name = file.path
+        self._size = file.size
+        self._chunks = file.chunks
+        self._ends = list(itertools.accumulate(chunk.size for chunk in file.chunks))
+        self._reader = ChunkReader(bucket)
+        self._held: OrderedDict[int, memoryview] = OrderedDict()  # the one used last is last
+        self.bytes_read = 0  # of chunks
+
+    @property
+    def size(self) -> int:
+        """The size of the file in bytes."""
+        return self._size
+
+    def read(self, size: int = -1) -> bytes:
+        """Return size bytes from the position, or all up to the end; raises Damaged."""
+        stop = self._size if size < 0 else min(self._at + size, self._size)
+        data = b"".join(self.parts(self._at, stop))
+        self._at += len(data)
+        return data
+
+    def parts(self, start: int, stop: int) -> Iterator[memoryview]:
+        """Yield the bytes from start up to stop, chunk by chunk; raises Damaged."""
+        for index in range(bisect.bisect_right(self._ends, start), len(self._ends)):
+            begin = self._ends[index] - self._chunks[index].size
+            if begin >= stop:
+                return
+            yield self._chunk(index)[max(start - begin, 0) : stop - begin]
+
+    def write(self, *_: object) -> int:
+        raise OSError("opened for reading")
+
+    def truncate(self, *_: object) -> int:
+        raise OSError("opened for reading")
+
+    def _chunk(self, index: int) -> memoryview:
+        found = self._held.pop(index, None)
+        if found is None:
+            size = self._chunks[index].size
+            while self._held and sum(map(len, self._held.values())) + size > _IN_MEMORY:
+                self._held.popitem(last=False)
+            found = self._reader.read(self._chunks[index])
+            self.bytes_read += size
+        self._held[index] = found
+        return found

@@ -1,0 +1,89 @@
+"""Loads a file of weights into a model; each process reads only what its devices need.
+
+It does the steps of saving_lib.load_weights_only, with another source of the values. Keras assigns
+one value after the other, so the host memory that it takes is that of the largest part.
+"""
+# ruff: noqa: SLF001 - private parts of Keras
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import keras
+import numpy as np
+
+from kept.errors import KeptError
+from kept.fork_safe_lock import fork_safe_lock
+from kept.store.loading.model_file import checked_weights
+from kept.training.keras_api.private_api import is_known
+from kept.training.keras_api.sharded.saved_value import SavedValue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kept.store.content.ranged_file import RangedFile
+
+_replacing = fork_safe_lock()
+
+
+def can_load_sharded(path: str) -> bool:
+    """Return whether load_sharded reads files of this name, with this version of Keras."""
+    return path.endswith((".keras", ".weights.h5")) and is_known(keras.__version__)
+
+
+def load_sharded(file: RangedFile, model: keras.Model) -> None:
+    """Load weights and the optimizer's state into a built model, on JAX.
+
+    Raises Damaged, InvalidInput for a file that Keras must not read, or ValueError as Keras does.
+    """
+    import h5py
+    from keras.src.saving import saving_lib as lib
+
+    weights, start = checked_weights(cast("BinaryIO", file), file.name, file.size)
+
+    class Store(lib.H5IOStore):  # type: ignore[misc]  # Keras is untyped
+        def _get_h5_file(self, *_: Any, **__: Any) -> h5py.File:
+            return h5py.File(weights, "r")
+
+        def __getitem__(self, key: str) -> SavedValue:
+            return SavedValue(self._h5_entry_group[key], file, start)
+
+    failed: dict[int, tuple[Any, Exception]] = {}
+    with contextlib.closing(Store(lib._VARS_FNAME_H5, mode="r")) as store, _reading_parts():
+        lib._load_state(
+            model,
+            weights_store=store,
+            assets_store=None,
+            inner_path="",
+            visited_saveables=set(),
+            failed_saveables=set(),
+            error_msgs=failed,
+        )
+    for _, error in failed.values():
+        if isinstance(error, KeptError):
+            raise error
+    if failed:
+        lib._raise_loading_failure(failed)
+
+
+@contextlib.contextmanager
+def _reading_parts() -> Iterator[None]:
+    """Let variables whose values other processes share read their own parts of a saved value."""
+    convert = keras.Variable._convert_to_tensor
+
+    def read(variable: keras.Variable, value: Any, dtype: Any = None) -> Any:
+        if isinstance(value, SavedValue):
+            now = variable.value
+            fits = tuple(now.shape) == value.shape  # if not, Keras names the difference
+            if fits and not getattr(now, "is_fully_addressable", True):
+                return value.to_array(now.sharding, now.dtype)
+            value = np.asarray(value)
+        return convert(variable, value, dtype=dtype)
+
+    with _replacing:
+        keras.Variable._convert_to_tensor = read
+        try:
+            yield
+        finally:
+            del keras.Variable._convert_to_tensor
