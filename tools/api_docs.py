@@ -40,8 +40,15 @@ change without notice.
 """
 # Section -> its names: public names of kept, or module:class for what their methods return.
 SECTIONS = {
-    "Training": ["ModelCheckpoint", "WandbModelCheckpoint", "resume", "verify_resume", "Dataset"],
-    "Stores": ["open_store", "Store", "Version", "Artifact", "MemoryFile", "Keep"],
+    "Training": [
+        "ModelCheckpoint",
+        "WandbModelCheckpoint",
+        "OrbaxCheckpoint",
+        "resume",
+        "verify_resume",
+        "Dataset",
+    ],
+    "Stores": ["open_store", "Store", "Version", "Artifact", "MemoryFile", "Keep", "log_orbax"],
     "Results": [
         "kept.training.callbacks.resume:Resume",
         "kept.training.verify_resume:Verification",

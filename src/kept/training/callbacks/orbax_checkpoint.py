@@ -7,7 +7,7 @@ process, on the writer thread.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import keras
 
@@ -23,15 +23,74 @@ from kept.training.monitor import Metric, scalar
 from kept.training.options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import timedelta
 
+    from kept.store.retention.keep import Keep
     from kept.store.store import Store
     from kept.store.version import Version
+    from kept.sync.mirror.mirrors import Where
 
     Logs = Mapping[str, Any]
 
-_OPTIONS = ("aliases", "gc", "keep", "metadata", "mirror", "name", "on_error", "store")
 _BASE: Any = getattr(keras.callbacks, "OrbaxCheckpoint", keras.callbacks.Callback)
+
+
+class OrbaxOptions(TypedDict, total=False):
+    """The keyword arguments besides those of Keras."""
+
+    store: Store | str | os.PathLike[str] | None
+    name: str | None
+    mirror: Where | Iterable[Where] | None
+    keep: Keep | None
+    gc: str | float | timedelta | None
+    aliases: Sequence[str]
+    metadata: Mapping[str, Any] | None
+    on_error: str
+
+
+class _Saves:
+    """What Orbax's checkpointer reports of one callback, and what it notes beside each step."""
+
+    def __init__(self, callback: Any, options: Options, versions: OrbaxVersions | None) -> None:
+        self._callback, self._options, self._versions = callback, options, versions
+        self._initial: float | None = callback.best  # initial_value_threshold
+        self.adapter = Keras3()
+        self.moment: Moment | None = None  # of the hook that is running
+
+    def metric(self, value: Any) -> Metric:
+        """Return the monitored metric with a value; raises InvalidCheckpoint for its mode."""
+        mode = find_mode(self._callback, self.adapter)
+        return Metric(self._callback.monitor, mode, scalar(value))
+
+    def save_begins(self) -> dict[str, Any]:
+        """See Saves in orbax_engine.py."""
+        if self._versions:
+            self._versions.secure()
+        return self._facts(self.moment).as_json() if self.moment else {}
+
+    def save_begun(self, number: int, response: Any) -> None:
+        """See Saves in orbax_engine.py: the writer thread commits the step when it is finished."""
+        directory = self._callback.directory
+        if response is None:
+            show_once(
+                f"Orbax leaves out step {number}, because {directory} has a later step or is "
+                "being saved. Continue with initial_epoch=, or use another directory"
+            )
+        elif self._versions:
+            self._versions.submit(SavedStep(os.path.join(directory, str(number)), response))
+
+    def _facts(self, moment: Moment) -> Facts:
+        metric = self.metric(moment.logs.get(self._callback.monitor))
+        metadata = {
+            **(self._options.metadata or {}),
+            **moment.metadata(self.adapter.step(self._callback.model), metric),
+            "format": "orbax",
+            "framework": self.adapter.framework,
+            "keras_version": self.adapter.version,
+        }
+        aliases = tuple(dict.fromkeys((moment.alias, *self._options.aliases)))
+        return Facts(aliases, metadata, contends=metric.is_better_than(self._initial))
 
 
 class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
@@ -80,7 +139,7 @@ class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
         max_to_keep: int | None = 1,
         save_on_background: bool = True,  # noqa: FBT001, FBT002
         save_weights_only: bool = False,  # noqa: FBT001, FBT002
-        **more: Any,
+        **more: Unpack[OrbaxOptions],
     ) -> None:
         options = _checked(more)
         _check_installed()
@@ -97,11 +156,11 @@ class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
             save_on_background=save_on_background,
             save_weights_only=save_weights_only,
         )
-        self._adapter, self._options, self._initial = Keras3(), options, initial_value_threshold
         self._versions = OrbaxVersions(folder, options) if self.is_primary_host() else None
-        self._moment: Moment | None = None
+        self._saves = _Saves(self, options, self._versions)
         self._epoch = 0
-        self.checkpointer: Any = Engine(self.checkpointer, self)
+        engine = Engine(self.checkpointer, self._saves)
+        self.checkpointer: Any = engine  # Orbax's, as kept uses it
 
     @property
     def name(self) -> str | None:
@@ -134,7 +193,7 @@ class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
 
     def set_model(self, model: Any) -> None:
         """Take the model that is trained; raises InvalidCheckpoint for one of tf_keras."""
-        if not self._adapter.owns(model):
+        if not self._saves.adapter.owns(model):
             raise InvalidCheckpoint(
                 "kept.OrbaxCheckpoint is a callback of Keras 3, because tf_keras has none for "
                 "Orbax. With tf_keras, use kept.ModelCheckpoint. "
@@ -156,54 +215,21 @@ class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save if enough batches have passed since the last save."""
         self._report()
-        self._moment = Moment(self._epoch, int(batch), logs or {})
+        self._saves.moment = Moment(self._epoch, int(batch), logs or {})
         super().on_train_batch_end(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save with save_freq="epoch"."""
         self._report()
-        self._moment = Moment(int(epoch), None, logs or {})
+        self._saves.moment = Moment(int(epoch), None, logs or {})
         super().on_epoch_end(epoch, logs)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Wait until Orbax has finished every step, and it is committed."""
         super().on_train_end(logs)
-        self._moment = None
+        self._saves.moment = None
         if self._versions:
             self._versions.finish()
-
-    # --- for the engine ---------------------------------------------------------------------------
-
-    def save_begins(self) -> dict[str, Any]:
-        """Secure the earlier steps; return what Orbax notes beside the step."""
-        if self._versions:
-            self._versions.secure()
-        return self._facts(self._moment).as_json() if self._moment else {}
-
-    def save_begun(self, number: int, response: Any) -> None:
-        """Have the writer thread commit the step once Orbax has finished it."""
-        if response is None:
-            show_once(
-                f"Orbax leaves out step {number}, because {self.directory} has a later step or is "
-                "being saved. Continue with initial_epoch=, or use another directory"
-            )
-        elif self._versions:
-            folder = os.path.join(self.directory, str(number))
-            self._versions.submit(SavedStep(folder, response))
-
-    def _facts(self, moment: Moment) -> Facts:
-        metric = Metric(
-            self.monitor, find_mode(self, self._adapter), scalar(moment.logs.get(self.monitor))
-        )
-        metadata = {
-            **(self._options.metadata or {}),
-            **moment.metadata(self._adapter.step(self.model), metric),
-            "format": "orbax",
-            "framework": self._adapter.framework,
-            "keras_version": self._adapter.version,
-        }
-        aliases = tuple(dict.fromkeys((moment.alias, *self._options.aliases)))
-        return Facts(aliases, metadata, contends=metric.is_better_than(self._initial))
 
     def _is_improvement(self, value: Any, best: Any) -> bool:
         """Return whether a value beats the best so far.
@@ -211,8 +237,7 @@ class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
         Keras's own method fails at the second save with a number of batches as save_freq, and a
         NaN of the first epoch stays its best value.
         """
-        mode = find_mode(self, self._adapter)
-        return Metric(self.monitor, mode, scalar(value)).is_better_than(best)
+        return self._saves.metric(value).is_better_than(best)
 
     def _report(self) -> None:
         if self._versions:
@@ -220,12 +245,13 @@ class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
 
 
 def _checked(more: Mapping[str, Any]) -> Options:
-    """Return the options; raises InvalidInput, or TypeError for one that Orbax's files lack."""
+    """Return the options; raises InvalidInput, or TypeError for an unknown one."""
+    known = OrbaxOptions.__annotations__
     for name in more:
-        if name not in _OPTIONS:
+        if name not in known:
             raise TypeError(
                 f"OrbaxCheckpoint has no argument {name!r}. Its arguments besides those of Keras: "
-                f"{', '.join(_OPTIONS)}"
+                f"{', '.join(sorted(known))}"
             )
     return Options(**more)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Saves(Protocol):
-    """Takes the saves of an Engine."""
+    """Takes the saves of an Engine, in a hook of the fit."""
 
     def save_begins(self) -> Mapping[str, Any]:
         """Secure the earlier steps; return what Orbax notes beside the step, as JSON."""
