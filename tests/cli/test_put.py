@@ -76,3 +76,24 @@ def test_bad_input_to_put_changes_nothing(run, store, args):
 
 def tree_of_log(store):
     return list(store.bucket.keys("artifacts/"))
+
+
+def test_put_takes_the_steps_of_a_folder_of_orbax(run, tmp_path):
+    for name in ("2", "10", "11.orbax-checkpoint-tmp"):
+        (tmp_path / "steps" / name).mkdir(parents=True)
+        (tmp_path / "steps" / name / "commit_success.txt").write_text(name)
+    ended = run("put", "m", "steps", "--orbax")
+    assert [line.partition(":")[0] for line in ended.stdout.splitlines()] == ["m", "m"]
+    assert "not finished it: 11.orbax-checkpoint-tmp" in ended.stderr
+    assert [v.aliases for v in kept.open_store().versions("m")] == [
+        ("step_2",),
+        ("latest", "step_10"),
+    ]
+    assert run("put", "m", "steps", "--orbax").stdout.startswith("Nothing new: m has had every")
+    assert run.json("put", "m", "steps", "--orbax") == []
+    assert [v["reference"] for v in run.json("put", "n", "steps", "--orbax")] == ["n:v0", "n:v1"]
+
+
+@pytest.mark.parametrize("more", [["-a", "x"], ["-m", "a=1"], ["--type", "x"], ["steps"]])
+def test_put_orbax_takes_one_folder_alone(run, more):
+    assert "takes one PATH" in run("put", "m", "steps", "--orbax", *more, exit=2).stderr
