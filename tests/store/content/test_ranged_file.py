@@ -90,3 +90,23 @@ def test_a_damaged_chunk_is_reported(version):
             opened(version[0]).read()
     finally:
         store.bucket.put(key, [whole])
+
+
+def test_missing_blobs_are_found_without_reading(version):
+    store = version[0].store
+    opened(version[0]).check()
+    large = max(version[0].files[0].chunks, key=lambda chunk: chunk.size)
+    key = blob_key(large.blob)
+    whole = bytes(store.bucket.get(key))
+    try:
+        store.bucket.put(key, [whole[:-1]])
+        found = []
+        for share in range(3):
+            try:
+                opened(version[0]).check(share, 3)
+            except Damaged as error:
+                found.append(str(error))
+        assert len(found) == 1
+        assert key in found[0]
+    finally:
+        store.bucket.put(key, [whole])

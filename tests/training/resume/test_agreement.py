@@ -91,7 +91,8 @@ class TestDamage:
 
     @pytest.fixture
     def damaged(self, store, monkeypatch):
-        def read(version, agreed):
+        def read(version, agreed, *, in_ranges):
+            assert not in_ranges
             if agreed.rank == 1 and version.index == 1:
                 raise Damaged("a blob is gone")
             return load_version.Found(version, None, None, None)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from kept.store.content.file_source import Positioned
-from kept.store.content.restore import ChunkReader
+from kept.store.content.restore import ChunkReader, check_blobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ class RangedFile(Positioned):
         self._size = file.size
         self._chunks = file.chunks
         self._ends = list(itertools.accumulate(chunk.size for chunk in file.chunks))
-        self._reader = ChunkReader(bucket)
+        self._bucket, self._reader = bucket, ChunkReader(bucket)
         self._held: OrderedDict[int, memoryview] = OrderedDict()  # the one used last is last
         self.bytes_read = 0  # of chunks
 
@@ -54,6 +54,16 @@ class RangedFile(Positioned):
             if begin >= stop:
                 return
             yield self._chunk(index)[max(start - begin, 0) : stop - begin]
+
+    def check(self, share: int = 0, shares: int = 1) -> None:
+        """Raise Damaged if blobs are missing or too short; it reads no content.
+
+        With shares it checks a part of the blobs, so that several processes divide the work.
+        """
+        ends: dict[str, int] = {}
+        for chunk in self._chunks:
+            ends[chunk.blob] = max(ends.get(chunk.blob, 0), chunk.offset + chunk.size)
+        check_blobs(self._bucket, dict([*ends.items()][share::shares]))
 
     def write(self, *_: object) -> int:
         raise OSError("opened for reading")

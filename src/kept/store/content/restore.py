@@ -94,7 +94,7 @@ def _write_all(
         )
     except OSError as error:
         if error.errno in _NO_ROOM:
-            _check_blobs(bucket, uses)
+            check_blobs(bucket, {blob: _end(each) for blob, each in uses.items()})
         raise
 
 
@@ -109,21 +109,19 @@ def _end(uses: list[_Use]) -> int:
     return max(use.chunk.offset + use.chunk.size for use in uses)
 
 
-def _check_blobs(bucket: Bucket, uses: Mapping[str, list[_Use]]) -> None:
-    """Raise Damaged if a manifest names blobs that are missing or too short.
+def check_blobs(bucket: Bucket, ends: Mapping[str, int]) -> None:
+    """Raise Damaged if blobs are missing, or shorter than these numbers of raw bytes.
 
     A damaged store may ask for files that no disk can hold. Then the full disk is not the reason.
     """
     whole = mapped(
-        lambda item: is_whole(bucket, item[0], least=_end(item[1])),
-        uses.items(),
-        bucket.concurrency,
+        lambda item: is_whole(bucket, item[0], least=item[1]), ends.items(), bucket.concurrency
     )
-    for (blob, each), is_there in zip(uses.items(), whole, strict=True):
+    for (blob, end), is_there in zip(ends.items(), whole, strict=True):
         if not is_there:
             raise Damaged(
                 f"{blob_key(blob)} is damaged: it is missing from {bucket.location}, or shorter "
-                f"than the {_end(each)} bytes that a manifest names"
+                f"than the {end} bytes that a manifest names"
             )
 
 

@@ -7,7 +7,7 @@ import tempfile
 import warnings
 import zipfile
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import CannotResume, Damaged, NotFound
@@ -15,6 +15,12 @@ from kept.messages import show
 from kept.names import parse_reference
 from kept.store.loading import model_file
 from kept.training.group.agreement import Agreement
+from kept.training.keras_api.sharded.load_weights import (
+    can_load_sharded,
+    load_sharded,
+    reads_ranges,
+)
+from kept.training.keras_api.sharded.version_file import download_others
 from kept.training.resume import state as states
 from kept.training.resume.read_state import read_state
 from kept.training.snapshot import metadata
@@ -22,11 +28,11 @@ from kept.training.snapshot.variables import all_optimizers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     import keras
     from keras.optimizers import Optimizer
 
+    from kept.store.content.ranged_file import RangedFile
     from kept.store.store import Store
     from kept.store.version import Version
     from kept.training.resume.state import State
@@ -45,13 +51,17 @@ class Found:
     state: State | None
     checkpoint: Path  # in folder
     folder: tempfile.TemporaryDirectory[str]
+    ranged: RangedFile | None = None  # in place of the checkpoint, for weights across processes
 
 
-def find(store: Store, reference: str, agreement: Agreement | None = None) -> Found | None:
+def find(
+    store: Store, reference: str, agreement: Agreement | None = None, model: keras.Model = None
+) -> Found | None:
     """Return the version that reference names, None if the artifact has no version at all.
 
     If reference names the newest version and that is damaged, return the newest undamaged one and
-    print what was wrong. In a group the first rank chooses, and all ranks open the same version.
+    print what was wrong. In a group the first rank chooses, and all ranks open the same version. If
+    the weights of the model are sharded across processes, only the blobs of them are looked up.
     Raises NotFound, Damaged or CannotResume.
     """
     agreement = agreement or Agreement()
@@ -67,7 +77,7 @@ def find(store: Store, reference: str, agreement: Agreement | None = None) -> Fo
         try:
             with agreement.step(f"read {name}", size):
                 version = candidates[index] if candidates else _version(store, name, digest)
-                return _open(version, agreement)
+                return _open(version, agreement, in_ranges=reads_ranges(model))
         except Damaged as error:
             if not newest:
                 raise
@@ -143,12 +153,17 @@ def _version(store: Store, reference: str, digest: str) -> Version:
     return found
 
 
-def _open(version: Version, agreement: Agreement) -> Found:
-    path = _path_of_checkpoint(version)
+def _open(version: Version, agreement: Agreement, *, in_ranges: bool) -> Found:
+    path, ranged = _path_of_checkpoint(version), None
     folder = tempfile.TemporaryDirectory(prefix="kept-", ignore_cleanup_errors=True)
-    checkpoint = version.download(folder.name) / path
+    checkpoint = Path(folder.name, path)
+    if in_ranges and can_load_sharded(path):
+        ranged = download_others(version, Path(folder.name), path)
+        ranged.check(agreement.rank, agreement.size)
+    else:
+        version.download(folder.name)
     state = read_state(checkpoint.parent, agreement.rank, agreement.size)
-    return Found(version, state, checkpoint, folder)
+    return Found(version, state, checkpoint, folder, ranged)
 
 
 def _path_of_checkpoint(version: Version) -> str:
@@ -258,9 +273,12 @@ def _load_weights(found: Found, model: keras.Model, unused: list[Optimizer]) -> 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            model_file.check_weights(found.checkpoint)
             with _built(model):
-                model.load_weights(found.checkpoint)
+                if found.ranged is not None:
+                    load_sharded(found.ranged, model)
+                else:
+                    model_file.check_weights(found.checkpoint)
+                    model.load_weights(found.checkpoint)
         except _NOT_LOADED as error:
             raise CannotResume(
                 f"{found.version.reference} cannot be loaded into {model.name}: {error}"

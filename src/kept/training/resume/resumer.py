@@ -58,7 +58,7 @@ class Resumer:
         self._recorder.is_required = True
         self._resumption = self._later = None  # of a fit that failed
         reference = resume if isinstance(resume, str) else name
-        found = load_version.find(store, reference, agreement)
+        found = load_version.find(store, reference, agreement, self._owner.model)
         if found is None:
             return
         self.parent = {"reference": found.version.reference, "digest": found.version.digest}

@@ -18,6 +18,7 @@ from kept.fork_safe_lock import fork_safe_lock
 from kept.store.loading.model_file import checked_weights
 from kept.training.keras_api.private_api import is_known
 from kept.training.keras_api.sharded.saved_value import SavedValue
+from kept.training.snapshot.shards import is_sharded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +28,26 @@ if TYPE_CHECKING:
 _replacing = fork_safe_lock()
 
 
+def reads_ranges(model: keras.Model | None) -> bool:
+    """Return whether the weights of a model are, or will be, sharded across processes."""
+    if model is None or keras.backend.backend() != "jax":
+        return False
+    if model.weights:
+        return is_sharded(model.weights)
+    distribution = keras.distribution.distribution()
+    return isinstance(distribution, keras.distribution.ModelParallel) and _spans_processes()
+
+
 def can_load_sharded(path: str) -> bool:
     """Return whether load_sharded reads files of this name, with this version of Keras."""
     return path.endswith((".keras", ".weights.h5")) and is_known(keras.__version__)
+
+
+def _spans_processes() -> bool:
+    """Return whether JAX computes in several processes."""
+    import jax
+
+    return int(jax.process_count()) > 1
 
 
 def load_sharded(file: RangedFile, model: keras.Model) -> None:

@@ -10,7 +10,6 @@ from kept.store.content.ranged_file import RangedFile
 from kept.store.content.restore import restore
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from pathlib import Path
 
     from kept.store.version import Version
@@ -28,12 +27,12 @@ def open_file(version: Version, path: str) -> RangedFile:
     raise NotFound(f"{version.reference} does not hold {path}")
 
 
-def download_some(version: Version, root: Path, paths: Collection[str]) -> Path:
-    """Write some files of a version below root, as Version.download does with all; return root."""
-    _check_signed(version)
-    files = tuple(file for file in version.files if file.path in paths)
+def download_others(version: Version, root: Path, path: str) -> RangedFile:
+    """Open one file as open_file does, and write all others below root."""
+    opened = open_file(version, path)
+    files = tuple(file for file in version.files if file.path != path)
     restore(version.store.bucket, Manifest(files), root, None)
-    return root
+    return opened
 
 
 def _check_signed(version: Version) -> None:
