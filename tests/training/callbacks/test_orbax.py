@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import kept
-from kept.errors import InvalidCheckpoint, SaveFailed
+from kept.errors import InvalidCheckpoint, InvalidInput, SaveFailed
 from kept.sync.outbox.outbox import Outbox
 from kept.training.callbacks import orbax_checkpoint, orbax_versions
 from tests.helpers import tree
@@ -112,6 +112,12 @@ def test_a_run_continues_from_what_is_given_back(run, tmp_path):
     # The step that was given back is an earlier step of this folder, and no version of this name.
     assert [v.metadata["epoch"] for v in again.versions] == [2, 3, 4]
     assert run.store["again:v0"].digest == run.store["m:epoch_2"].digest
+
+
+def test_loading_says_how_a_step_of_orbax_is_loaded(run):
+    for load in (run.store["m"].load_model, lambda: run.store["m"].load_weights(run.model)):
+        with pytest.raises(InvalidInput, match=r"m:v4 holds a step of Orbax\. Use download"):
+            load()
 
 
 def test_keras_and_orbax_take_what_is_given_back(run, tmp_path):
@@ -313,6 +319,31 @@ def test_a_failed_save_of_orbax_is_not_silent(tmp_path, model, monkeypatch):
         callback.checkpointer._checkpointer, "save_checkpointables_async", lambda *_, **__: failed
     )
     with pytest.raises(SaveFailed, match="on fire"):
+        losses(callback, model, [1.0])
+
+
+def test_a_model_that_keras_does_not_load_is_reported(tmp_path, capsys):
+    """The premise is of Keras 3.15: load_model of Orbax's folder leaves its weights out."""
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="inside")
+    inputs = keras.Input((4,))
+    for name, built in {"inside": inner, "outer": keras.Model(inputs, inner(inputs))}.items():
+        built.compile("sgd", "mse")
+        losses(kept.OrbaxCheckpoint(tmp_path / name, "loss"), built, [1.0])
+    assert capsys.readouterr().out.count("the Sequential model 'inside' in a folder of Orbax") == 1
+    kernel = inner.get_weights()[0]
+    loaded = keras.saving.load_model(tmp_path / "inside")
+    assert not np.array_equal(loaded.get_weights()[0], kernel)
+    inner.set_weights([np.zeros_like(weight) for weight in inner.get_weights()])
+    inner.load_weights(tmp_path / "inside")
+    np.testing.assert_array_equal(inner.get_weights()[0], kernel)
+
+
+@pytest.mark.parametrize("framework", ["torch", "tensorflow"])
+def test_several_processes_are_refused_except_on_jax(tmp_path, model, monkeypatch, framework):
+    monkeypatch.setattr(orbax_checkpoint, "find_group", lambda *_: SimpleNamespace(size=4))
+    callback = kept.OrbaxCheckpoint(tmp_path / "run", "loss")
+    monkeypatch.setattr(type(callback._saves.adapter), "framework", framework)
+    with pytest.raises(InvalidCheckpoint, match=f"Received: 4 processes on {framework}"):
         losses(callback, model, [1.0])
 
 

@@ -197,6 +197,11 @@ def _is_model(version: Loadable, path: str) -> bool:
 def _only(version: Loadable, paths: list[str], what: str) -> Path:
     if len(paths) == 1:
         return Path(paths[0])
+    if version.metadata.get("format") == "orbax":
+        raise InvalidInput(
+            f"{version.reference} holds a step of Orbax. Use download(folder), then "
+            "keras.saving.load_model(folder) or model.load_weights(folder)."
+        )
     raise InvalidInput(
         f"{version.reference} does not hold exactly one file with {what} "
         f"(.keras, .h5 or .weights.h5). It holds: {', '.join(_paths(version))}. "

@@ -18,6 +18,7 @@ from kept.training.callbacks.orbax_engine import Engine, SavedStep
 from kept.training.callbacks.orbax_versions import OrbaxVersions
 from kept.training.decide.metric_mode import find_mode
 from kept.training.decide.moment import Moment
+from kept.training.group.open import find_group
 from kept.training.keras_api.keras3 import Keras3
 from kept.training.monitor import Metric, scalar
 from kept.training.options import Options
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     Logs = Mapping[str, Any]
 
+_SECONDS = 60.0  # that the processes of a run wait for each other
 _BASE: Any = getattr(keras.callbacks, "OrbaxCheckpoint", keras.callbacks.Callback)
 
 
@@ -202,8 +204,13 @@ class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
         super().set_model(model)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Choose the artifact's name, and take the finished steps that are no versions."""
+        """Choose the artifact's name, and take the finished steps that are no versions.
+
+        Raises InvalidCheckpoint for several processes on torch or TensorFlow.
+        """
         super().on_train_begin(logs)
+        _check_processes(self._saves.adapter.framework)
+        _report_unloadable(self.model)
         if self._versions:
             self._versions.begin(self)
 
@@ -270,6 +277,29 @@ def _check_installed() -> None:
             "pip install orbax-checkpoint, or pip install 'kept[orbax]'",
             name="orbax.checkpoint",
         ) from error
+
+
+def _check_processes(framework: str) -> None:
+    if framework != "jax" and (group := find_group(None, _SECONDS)) is not None:
+        raise InvalidCheckpoint(
+            "Orbax saves a model from several processes on JAX only; each of these would write "
+            f"all files. Use kept.ModelCheckpoint. Received: {group.size} processes on {framework}"
+        )
+
+
+def _report_unloadable(model: Any) -> None:
+    """Report a Sequential model: Keras saves its weights under other paths than it loads.
+
+    load_model then leaves the weights as a new model has them, and reports nothing (Keras 3.15).
+    """
+    for one in (model, *getattr(model, "layers", ())):
+        is_named = any(v.path.startswith(f"{one.name}/") for v in one.variables)
+        if isinstance(one, keras.Sequential) and is_named:
+            show_once(
+                f"Keras's load_model does not find the weights of the Sequential model "
+                f"{one.name!r} in a folder of Orbax. Build the model by the same code, and use "
+                "load_weights; or build it with keras.Model(inputs, outputs)"
+            )
 
 
 def _checked_folder(directory: str | os.PathLike[str]) -> str:
