@@ -13,14 +13,10 @@ import keras
 
 from kept.errors import InvalidCheckpoint
 from kept.messages import show_once
-from kept.store.orbax.steps import Facts
-from kept.training.callbacks.orbax_engine import Engine, SavedStep
-from kept.training.callbacks.orbax_versions import OrbaxVersions
-from kept.training.decide.metric_mode import find_mode
+from kept.training.callbacks.orbax_engine import Engine
+from kept.training.callbacks.orbax_versions import OrbaxSaves, OrbaxVersions
 from kept.training.decide.moment import Moment
 from kept.training.group.open import find_group
-from kept.training.keras_api.keras3 import Keras3
-from kept.training.monitor import Metric, scalar
 from kept.training.options import Options
 
 if TYPE_CHECKING:
@@ -49,50 +45,6 @@ class OrbaxOptions(TypedDict, total=False):
     aliases: Sequence[str]
     metadata: Mapping[str, Any] | None
     on_error: str
-
-
-class _Saves:
-    """What Orbax's checkpointer reports of one callback, and what it notes beside each step."""
-
-    def __init__(self, callback: Any, options: Options, versions: OrbaxVersions | None) -> None:
-        self._callback, self._options, self._versions = callback, options, versions
-        self._initial: float | None = callback.best  # initial_value_threshold
-        self.adapter = Keras3()
-        self.moment: Moment | None = None  # of the hook that is running
-
-    def metric(self, value: Any) -> Metric:
-        """Return the monitored metric with a value; raises InvalidCheckpoint for its mode."""
-        mode = find_mode(self._callback, self.adapter)
-        return Metric(self._callback.monitor, mode, scalar(value))
-
-    def save_begins(self) -> dict[str, Any]:
-        """See Saves in orbax_engine.py."""
-        if self._versions:
-            self._versions.secure()
-        return self._facts(self.moment).as_json() if self.moment else {}
-
-    def save_begun(self, number: int, response: Any) -> None:
-        """See Saves in orbax_engine.py: the writer thread commits the step when it is finished."""
-        directory = self._callback.directory
-        if response is None:
-            show_once(
-                f"Orbax leaves out step {number}, because {directory} has a later step or is "
-                "being saved. Continue with initial_epoch=, or use another directory"
-            )
-        elif self._versions:
-            self._versions.submit(SavedStep(os.path.join(directory, str(number)), response))
-
-    def _facts(self, moment: Moment) -> Facts:
-        metric = self.metric(moment.logs.get(self._callback.monitor))
-        metadata = {
-            **(self._options.metadata or {}),
-            **moment.metadata(self.adapter.step(self._callback.model), metric),
-            "format": "orbax",
-            "framework": self.adapter.framework,
-            "keras_version": self.adapter.version,
-        }
-        aliases = tuple(dict.fromkeys((moment.alias, *self._options.aliases)))
-        return Facts(aliases, metadata, contends=metric.is_better_than(self._initial))
 
 
 class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
@@ -159,7 +111,7 @@ class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
             save_weights_only=save_weights_only,
         )
         self._versions = OrbaxVersions(folder, options) if self.is_primary_host() else None
-        self._saves = _Saves(self, options, self._versions)
+        self._saves = OrbaxSaves(self, options, self._versions)
         self._epoch = 0
         engine = Engine(self.checkpointer, self._saves)
         self.checkpointer: Any = engine  # Orbax's, as kept uses it

@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import KeptError, SaveFailed
-from kept.messages import show
+from kept.messages import show, show_once
 from kept.parallel import within
 from kept.store.orbax.log_orbax import known_steps
-from kept.store.orbax.steps import Identity, Step, find_steps, identity_of
+from kept.store.orbax.steps import Facts, Identity, Step, find_steps, identity_of
 from kept.sync.outbox.outbox import Outbox
 from kept.training.callbacks.orbax_engine import SavedStep
+from kept.training.decide.metric_mode import find_mode
 from kept.training.destinations.open import open_destination
+from kept.training.keras_api.keras3 import Keras3
+from kept.training.monitor import Metric, scalar
 from kept.training.naming import ArtifactName, fit_id
 from kept.training.request import SaveRequest
 from kept.training.save.disk_full import advice
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from kept.store.metadata import MeasuredMetadata
     from kept.store.store import Store
     from kept.store.version import Version
+    from kept.training.decide.moment import Moment
     from kept.training.options import Options
 
 _writers: weakref.WeakSet[Writer] = weakref.WeakSet()
@@ -190,6 +194,50 @@ class OrbaxVersions:
             f"{saved.folder} could not become a version in {self._destination.location}: "
             f"{type(error).__name__}: {error}{advice(error, self._destination)}"
         )
+
+
+class OrbaxSaves:
+    """What Orbax's checkpointer reports of one callback, and what it notes beside each step."""
+
+    def __init__(self, callback: Any, options: Options, versions: OrbaxVersions | None) -> None:
+        self._callback, self._options, self._versions = callback, options, versions
+        self._initial: float | None = callback.best  # initial_value_threshold
+        self.adapter = Keras3()
+        self.moment: Moment | None = None  # of the hook that is running
+
+    def metric(self, value: Any) -> Metric:
+        """Return the monitored metric with a value; raises InvalidCheckpoint for its mode."""
+        mode = find_mode(self._callback, self.adapter)
+        return Metric(self._callback.monitor, mode, scalar(value))
+
+    def save_begins(self) -> dict[str, Any]:
+        """See Saves in orbax_engine.py."""
+        if self._versions:
+            self._versions.secure()
+        return self._facts(self.moment).as_json() if self.moment else {}
+
+    def save_begun(self, number: int, response: Any) -> None:
+        """See Saves in orbax_engine.py: the writer thread commits the step when it is finished."""
+        directory = self._callback.directory
+        if response is None:
+            show_once(
+                f"Orbax leaves out step {number}, because {directory} has a later step or is "
+                "being saved. Continue with initial_epoch=, or use another directory"
+            )
+        elif self._versions:
+            self._versions.submit(SavedStep(os.path.join(directory, str(number)), response))
+
+    def _facts(self, moment: Moment) -> Facts:
+        metric = self.metric(moment.logs.get(self._callback.monitor))
+        metadata = {
+            **(self._options.metadata or {}),
+            **moment.metadata(self.adapter.step(self._callback.model), metric),
+            "format": "orbax",
+            "framework": self.adapter.framework,
+            "keras_version": self.adapter.version,
+        }
+        aliases = tuple(dict.fromkeys((moment.alias, *self._options.aliases)))
+        return Facts(aliases, metadata, contends=metric.is_better_than(self._initial))
 
 
 @functools.cache
