@@ -82,7 +82,7 @@ class Options:
     scrub: bool | str | float = False
     on_error: str = "raise"
     group: Any = None
-    group_seconds: float = 60.0
+    group_seconds: float = 300.0
     aliases: Sequence[str] = ()
     metadata: Mapping[str, Any] | None = None
 

@@ -262,7 +262,7 @@ class Controller:
         metric = Metric(self._owner.monitor, self._mode)
         moment = replace(moment, started=time.perf_counter())  # SIGTERM waited for the writer
         request = self._request(moment, metric, path)
-        self._save(replace(request, publish=publish), moment)
+        self._save(replace(request, publish=publish and request.publish), moment)
 
     def _save_and_leave(self, moment: Moment) -> None:
         """Save for resuming before SIGKILL comes, and end the process."""
@@ -280,16 +280,19 @@ class Controller:
         leave()
 
     def _request(self, moment: Moment, metric: Metric, path: str) -> SaveRequest:
-        model = self._owner.model  # on JAX this also puts the step's results into the model
-        return self.parts.request(model, str(self.name.value), moment, metric, path)
+        """Announce the save, before anything that the processes of a run do together.
+
+        On JAX, reading the model puts the step's results into it, which may be such a thing.
+        """
+        is_taken = self.parts.options.on_busy == "wait" or self.saver.has_room
+        shared = self._lead.save(with_state=self.parts.has_state) if is_taken else None
+        model, name = self._owner.model, str(self.name.value)
+        request = replace(self.parts.request(model, name, moment, metric, path), shared=shared)
+        return replace(request, publish=False) if self.saver.group else request  # lacks some bytes
 
     def _save(self, request: SaveRequest, moment: Moment) -> None:
         self._schedule.save_begins()
         self.parts.upkeep.save_begins()
         wait = self.parts.options.on_busy == "wait"
-        if wait or self.saver.has_room:
-            shared = self._lead.save(with_state=request.state is not None)
-            publish = request.publish and self.saver.group is None  # no process has all bytes
-            request = replace(request, shared=shared, publish=publish)
         if self._saves.save(request, wait=wait):
             self._schedule.saved(moment)

@@ -37,6 +37,11 @@ class Parts:
         """Whether files are written from snapshots, and not on the training thread."""
         return self.options.background and self.path.cannot_snapshot is None
 
+    @property
+    def has_state(self) -> bool:
+        """Whether versions have a state; W&B alone gets none: no run resumes from there."""
+        return self.destination.store is not None and self.path.format.is_file
+
     def changed_path(self, callback: Any) -> PathTemplate | None:
         """Return the path for a filepath that was set since; raises InvalidCheckpoint."""
         changed = self.path.changed(callback)
@@ -69,7 +74,6 @@ class Parts:
         )
 
     def _state(self, moment: Moment) -> State | None:
-        """Return the run's state; W&B alone gets none, because no run resumes from there."""
-        if self.destination.store is None or not self.path.format.is_file:
+        if not self.has_state:
             return None
         return self.resuming.capture(moment.epoch, moment.batch, moment.logs)

@@ -18,6 +18,7 @@ from kept.training.follow.piece_saver import PieceSaver
 from kept.training.group.announce import BEGIN_OF_FIT, END_OF_FIT, OtherRank, Place
 from kept.training.group.facts import check_equal, facts, next_fit
 from kept.training.group.read_together import read_together
+from kept.training.options import Options
 from kept.training.resume.rank_state import rank_message
 from kept.training.save.failure_policy import FailurePolicy
 from kept.training.save.writer import Writer
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from kept.training.group.announce import Begun, SharedSave
     from kept.training.group.base import Group
     from kept.training.keras_api.adapter import KerasAdapter
-    from kept.training.options import Options
     from kept.training.resume.base import Resuming
 
     Logs = Mapping[str, Any]
@@ -48,16 +48,26 @@ class Follower:
         self._preemption = Preemption(options.grace_seconds)
         self._writer = Writer()
         self._epoch = 0
+        self._has_trained = False  # in this fit
         self._pieces: PieceSaver | None = None  # if this process has a part of the weights
         self._failures = FailurePolicy(self._writer, options.on_error)
         self.name: str | None = options.name  # of the artifact
-        self.store: Store | None = None  # if this process reads it
+        self._store: Store | None = None
+
+    @property
+    def store(self) -> Store | None:
+        """The store of the versions; None if they go to W&B alone."""
+        given = self._options.store
+        if self._store is None and (given is not None or type(self._options) is Options):
+            self._store = open_given(given)
+        return self._store
 
     def train_begin(self, group: Group) -> None:
         """Agree with the other ranks on the run, and resume what the first rank resumes.
 
         Raises GroupError, RankMissing or CannotResume.
         """
+        self._has_trained = False
         fit = next_fit(group)
         check_equal(group, fit, facts(self._owner, self._options, self._adapter))
         self._first = OtherRank(group, fit)
@@ -65,11 +75,11 @@ class Follower:
         self.name = begun.artifact
         if begun.needs_store:
             self._open_store(begun)
-        if self._resume and self.store is not None:
-            self._resuming.prepare(self.store, self.name, self._resume, group)
+        if self._resume and self._store is not None:
+            self._resuming.prepare(self._store, self.name, self._resume, group)
         if spans_processes(self._owner.model, self._adapter.framework):
-            assert self.store is not None, "the first rank needs the store, too"
-            self._pieces = PieceSaver(group, self.store.bucket, self._writer)
+            assert self._store is not None, "the first rank needs the store, too"
+            self._pieces = PieceSaver(group, self._store.bucket, self._writer)
         self._failures.begin()
         self._resuming.begin()
         self._take_part(BEGIN_OF_FIT, {})
@@ -82,7 +92,9 @@ class Follower:
 
     def batch_end(self, batch: int, logs: Logs) -> None:
         """Take part in what the first rank does at the end of this batch."""
-        self._resuming.passes(batch)
+        if not self._resuming.passes(batch) and not self._has_trained:
+            self._has_trained = True
+            _ = self._owner.model  # the first rank reads it, too: on JAX all processes take part
         if self._first.is_open(batch):
             self._take_part(Place(self._epoch, batch), logs)
 
@@ -121,8 +133,7 @@ class Follower:
         """Open the store of the first rank; all ranks raise GroupError if one cannot."""
         problem = None
         try:
-            given = self._options.store
-            store = given if isinstance(given, Store) else open_store(given)
+            store = open_given(self._options.store)
             marker = store.logs.marker
             found = (marker.id if marker else None) or ""
             if found != begun.store_id:
@@ -131,7 +142,7 @@ class Follower:
                     "store: pass one in object storage, such as store='s3://bucket/prefix', or in "
                     "a folder that all machines share"
                 )
-            self.store = store
+            self._store = store
         except (KeptError, OSError) as error:
             problem = f"the store cannot be opened: {error}"
         self._first.check_store(problem)
@@ -141,13 +152,19 @@ class Follower:
         if self._preemption.is_due:
             self._first.signal()
         for save, takes_state in self._first.saves(place):
-            read_together(self._owner.model)
+            model = self._owner.model
+            read_together(model)
             if takes_state:
                 self._give_state(save, place, logs)
             if self._pieces is not None:
-                self._pieces.save(self._owner.model, save)
+                self._pieces.save(model, save)
         self._failures.report()
 
     def _give_state(self, save: SharedSave, place: Place, logs: Logs) -> None:
         state = self._resuming.capture(place.epoch, place.batch, logs)
         save.states(None if state is None else rank_message(state, self._owner.model))
+
+
+def open_given(store: Any) -> Store:
+    """Return the store of the option store=; raises NotAStore, NewerFormat or InvalidInput."""
+    return store if isinstance(store, Store) else open_store(store)

@@ -141,8 +141,22 @@ def fill_saving_cache() -> None:
             found = f"saving_attr_skiplist_{kind}"
             if global_state.get_global_attribute(found) is not None:
                 continue
-            with contextlib.suppress(ValueError):  # Keras 3.10 does not know "Operation"
+            # Keras 3.10 does not know "Operation".
+            with contextlib.suppress(ValueError), _without_distribution():
                 global_state.set_global_attribute(found, saving_lib.get_attr_skipset(kind))
+
+
+@contextlib.contextmanager
+def _without_distribution() -> Iterator[None]:
+    """Let Keras create variables of this process: with a distribution, all must create them."""
+    import keras
+
+    before = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(before)
 
 
 @contextlib.contextmanager
