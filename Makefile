@@ -15,14 +15,17 @@ demo: $(VENV)/demo.done
 test: $(VENV)/test.done
 	$(BIN)/python tests/run_all.py
 
+# The integration tests that depend on the framework.
+ON_EACH := $(patsubst %,tests/training/%,resume/test_resume_across.py resume/test_resume_data.py shapes)
+
 ## Tests that take minutes or real servers on the loopback (Ceph, Azurite). Installs these; Ceph needs root.
 # The last lines are the table of docs/reliability.md.
 test-integration: $(VENV)/test.done
 	tests/integration/install.sh $(BIN)/python
 	rm -rf build/reliability
 	$(BIN)/python -m pytest -m integration -rs tests
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -m integration tests/training/resume/test_resume_across.py tests/training/shapes
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m integration tests/training/resume/test_resume_across.py tests/training/shapes
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -m integration $(ON_EACH)
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m integration $(ON_EACH)
 	$(BIN)/python -m tests.reliability.table
 
 # The tests of saving, loading and resuming that depend on the framework.

@@ -28,6 +28,7 @@ def checkpoint(**options):
     return kept.ModelCheckpoint("m.keras", **options)
 
 
+@pytest.mark.any_framework
 class TestAliases:
     def test_epochs_count_from_0(self, store, data, model):
         fit(model, data, checkpoint(store=store, name="m"), epochs=2)
@@ -76,6 +77,7 @@ class TestMetadata:
             }
         assert set(metadata[0]["metrics"]) == {"loss", "accuracy", "val_loss", "val_accuracy"}
 
+    @pytest.mark.any_framework
     def test_after_a_batch(self, data, model):
         callback = checkpoint(save_freq=3, monitor="accuracy")
         seen = []
@@ -105,12 +107,14 @@ class TestMetadata:
         fit(own_model, data, callback)
         assert callback.versions[0].metadata["step"] == 4
 
+    @pytest.mark.any_framework
     def test_without_an_optimizer_there_is_no_step(self):
         bare = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
         callback = checkpoint()
         play([callback], [{}], model=bare)
         assert callback.versions[0].metadata["step"] is None
 
+    @pytest.mark.any_framework
     def test_what_json_cannot_hold(self, model):
         logs = {"val_loss": float("nan"), "text": "fine", "shape": [1, 2]}
         callback = checkpoint()
@@ -138,6 +142,7 @@ class TestMetadata:
         assert callback.versions[0].type == "model"
 
 
+@pytest.mark.any_framework
 class TestArtifactName:
     def test_default(self, model, capsys):
         callback = checkpoint()
@@ -206,6 +211,7 @@ class TestArtifactName:
         assert callback.name == failed.name
 
 
+@pytest.mark.any_framework
 class TestGoingOn:
     """A new callback on an artifact that is there, as in a new process."""
 

@@ -29,6 +29,7 @@ def test_set_model_and_on_epoch_end_are_enough(model):
     callback.close()
 
 
+@pytest.mark.any_framework
 def test_on_train_batch_end_alone(model):
     callback = kept.ModelCheckpoint("m{batch}.keras", save_freq=2, name="m", monitor="loss")
     callback.set_params({"epochs": 1})
@@ -40,6 +41,7 @@ def test_on_train_batch_end_alone(model):
     assert [v.metadata["batch"] for v in callback.versions] == [1, 3]
 
 
+@pytest.mark.any_framework
 def test_a_callback_list_without_on_train_begin(model):
     callback = kept.ModelCheckpoint("m{epoch}.keras", name="m")
     hooks = keras.callbacks.CallbackList([callback], model=model, epochs=2)
@@ -59,6 +61,7 @@ def test_a_loop_after_a_fit_and_a_fit_after_a_loop(data, model):
     assert len(callback.versions) == 3
 
 
+@pytest.mark.any_framework
 def test_two_loops_with_one_model_and_one_name(model):
     for _ in range(2):
         callback = kept.ModelCheckpoint("m.keras", name="m")
@@ -69,6 +72,7 @@ def test_two_loops_with_one_model_and_one_name(model):
     assert len(kept.open_store().versions("m")) == 2
 
 
+@pytest.mark.any_framework
 def test_two_callbacks_of_one_loop_get_names_of_their_own(model):
     callbacks = [kept.ModelCheckpoint(f"{n}.keras") for n in "ab"]
     for callback in callbacks:
@@ -78,6 +82,7 @@ def test_two_callbacks_of_one_loop_get_names_of_their_own(model):
     assert callbacks[1].name == f"{callbacks[0].name}_2"
 
 
+@pytest.mark.any_framework
 def test_a_process_that_ends_without_on_train_end_finishes_its_writes():
     code = """
 import keras, kept
@@ -93,6 +98,7 @@ for epoch in range(2):
     assert os.path.exists("m2.keras")
 
 
+@pytest.mark.any_framework
 def test_numbers_of_numpy(model):
     callback = kept.ModelCheckpoint("m{epoch:02d}.keras", save_freq=np.int64(2), name="m")
     callback.set_model(model)
@@ -124,6 +130,7 @@ def test_a_part_of_the_trained_model(data):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.any_framework
 def test_the_working_directory_may_change_within_a_fit(model, gate, tmp_path):
     callback = kept.ModelCheckpoint("m{epoch}.keras", name="m")
 
@@ -139,6 +146,7 @@ def test_the_working_directory_may_change_within_a_fit(model, gate, tmp_path):
 
 
 class TestSetLater:
+    @pytest.mark.any_framework
     def test_filepath_before_a_fit(self, model):
         callback = kept.ModelCheckpoint("never.keras", name="m")
         callback.filepath = "later-{epoch}.keras"
@@ -146,6 +154,7 @@ class TestSetLater:
         assert os.path.exists("later-1.keras")
         assert not os.path.exists("never.keras")
 
+    @pytest.mark.any_framework
     def test_filepath_and_format_within_a_fit(self, model):
         callback = kept.ModelCheckpoint("a-{epoch}.keras", name="m")
 
@@ -171,6 +180,7 @@ class TestSetLater:
         assert "stall_seconds" in callback.versions[1].metadata
         assert "snapshot_bytes" in callback.versions[1].metadata
 
+    @pytest.mark.any_framework
     @pytest.mark.parametrize("bad", ["a.kears", "", "a-{batch}.keras", "s3://b/a.keras"])
     def test_a_bad_filepath_is_an_error_of_the_next_hook(self, model, bad):
         callback = kept.ModelCheckpoint("a-{epoch}.keras", name="m")
@@ -181,6 +191,7 @@ class TestSetLater:
         play([callback], losses(0.5), model=model)
         assert os.path.exists("b-1.keras")
 
+    @pytest.mark.any_framework
     def test_monitor_and_save_best_only_and_save_freq(self, model):
         callback = kept.ModelCheckpoint("a.keras", name="m")
         callback.monitor, callback.save_best_only, callback.save_freq = "loss", True, 1
@@ -188,6 +199,7 @@ class TestSetLater:
         assert len(callback.versions) == 1
         assert callback.versions[0].metadata["monitor"] == "loss"
 
+    @pytest.mark.any_framework
     def test_mode_and_monitor_op(self, model):
         for name, value in (("mode", "max"), ("monitor_op", keras.ops.greater)):
             callback = kept.ModelCheckpoint("a.keras", name=name, save_best_only=True)
@@ -195,6 +207,7 @@ class TestSetLater:
             play([callback], losses(0.5, 0.4, 0.6), model=model)
             assert [v.metadata["epoch"] for v in callback.versions] == [0, 2], name
 
+    @pytest.mark.any_framework
     @pytest.mark.parametrize(
         ("op", "saved"),
         [

@@ -75,6 +75,7 @@ def test_copies_side_by_side_have_threads_and_memory_of_their_own(model):
     assert len(kept.open_store().versions("m")) == 3
 
 
+@pytest.mark.any_framework
 def test_two_copies_in_one_fit_without_a_name_get_two_artifacts(data, model):
     first = kept.ModelCheckpoint("a-{epoch}.keras")
     second = copy.deepcopy(first)
@@ -83,6 +84,7 @@ def test_two_copies_in_one_fit_without_a_name_get_two_artifacts(data, model):
     assert second.name == f"{first.name}_2"
 
 
+@pytest.mark.any_framework
 def test_a_store_in_memory_is_shared_by_copies_and_not_pickled(model):
     store = kept.open_store("memory:")
     callback = kept.ModelCheckpoint("m.keras", name="m", store=store)
@@ -93,6 +95,7 @@ def test_a_store_in_memory_is_shared_by_copies_and_not_pickled(model):
         pickle.dumps(callback)
 
 
+@pytest.mark.any_framework
 def test_a_version_can_be_pickled(model, store):
     callback = kept.ModelCheckpoint("m.keras", name="m", store=store)
     play([callback], losses(0.5), model=model)
@@ -101,6 +104,7 @@ def test_a_version_can_be_pickled(model, store):
     assert not copied.verify().problems
 
 
+@pytest.mark.any_framework
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="wants tensorboard there")
 def test_a_search_of_keras_tuner(data):
     keras_tuner = pytest.importorskip("keras_tuner")
@@ -118,6 +122,7 @@ def test_a_search_of_keras_tuner(data):
     assert len(kept.open_store().versions("tuned")) == 2
 
 
+@pytest.mark.any_framework
 def test_as_an_argument_of_a_scikit_learn_estimator(data):
     """scikeras keeps callbacks as arguments: clone deep-copies them, pickle takes them along."""
     base = pytest.importorskip("sklearn.base")

@@ -90,7 +90,10 @@ def assert_free(references):
         assert reference() is None, gc.get_referrers(reference())
 
 
-@pytest.mark.parametrize("how", ["normal", "callback", "data", "Ctrl-C"])
+RARE = pytest.param("Ctrl-C", marks=pytest.mark.any_framework)
+
+
+@pytest.mark.parametrize("how", ["normal", "callback", "data", RARE])
 def test_after_a_fit(how):
     threads, children = threading.active_count(), multiprocessing.active_children()
     held = checkpoint(), checkpoint(resume=True)  # the second one continues the fit of the first

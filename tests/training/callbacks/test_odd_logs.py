@@ -60,12 +60,14 @@ def test_what_the_metadata_leave_out(name):
     assert metrics_as_json({"loss": 0.5, name: LEFT_OUT[name]}) == {"loss": 0.5}
 
 
+@pytest.mark.any_framework
 @pytest.mark.parametrize("name", KEPT)
 def test_what_the_metadata_hold(name):
     value, stored = KEPT[name]
     assert metrics_as_json({name: value() if callable(value) else value}) == {name: stored}
 
 
+@pytest.mark.any_framework
 def test_a_metric_is_named_once():
     logs = {"named once": dt.date(2024, 5, 1)}
     with pytest.warns(UserWarning, match="metric 'named once' .* a date is no number"):
@@ -107,6 +109,7 @@ def broken():
     raise KeyError("not begun")
 
 
+@pytest.mark.any_framework
 @pytest.mark.filterwarnings("ignore:The metric")
 @pytest.mark.parametrize("state", [lambda: {"lock": object()}, broken])
 def test_a_state_that_cannot_be_written_is_left_out(model, data, state, capsys):
@@ -120,12 +123,14 @@ def test_a_state_that_cannot_be_written_is_left_out(model, data, state, capsys):
     assert len(history.history["loss"]) == 2  # the history of what could be kept is resumed
 
 
+@pytest.mark.any_framework
 def test_with_resume_it_is_an_error(model, data):
     callback = kept.ModelCheckpoint("m.keras", name="m", resume=True)
     with pytest.raises((InvalidCheckpoint, SaveFailed), match="state of Notes"):
         fit(model, data, Notes(lambda: {"lock": object()}), callback)
 
 
+@pytest.mark.any_framework
 def test_aliases_of_versions_are_those_of_now(model, store):
     callback = kept.ModelCheckpoint("m-{epoch}.keras", name="m", store=store)
     play([callback], [{"val_loss": 0.5}, {"val_loss": 0.4}], model=model)

@@ -10,6 +10,8 @@ from kept.errors import InvalidCheckpoint
 from kept.training.destinations import earlier
 from tests.training.helpers import by_alias, epochs_of, losses, play
 
+pytestmark = pytest.mark.any_framework
+
 
 @pytest.fixture
 def best_only(store):

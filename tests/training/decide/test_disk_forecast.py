@@ -50,6 +50,7 @@ def silent(model, data, *callbacks, **options):
         fit(model, data, *callbacks, **options)
 
 
+@pytest.mark.any_framework
 def test_a_fit_that_does_not_fit_is_told_of_once_before_its_first_save(free, model, data, store):
     needed = 2 * 4 * disk_forecast.size_of(model)  # versions and files, also at SIGTERM
     free(needed - 1)
@@ -60,6 +61,7 @@ def test_a_fit_that_does_not_fit_is_told_of_once_before_its_first_save(free, mod
     silent(model, data, checkpoint(store), epochs=3)
 
 
+@pytest.mark.any_framework
 def test_what_needs_less_is_seen_to_need_less(free, model, data, store):
     size = disk_forecast.size_of(model)
     free(10 * size)  # versions and a file of eight epochs
@@ -75,6 +77,7 @@ def test_what_needs_less_is_seen_to_need_less(free, model, data, store):
         fit(model, data, checkpoint(store, keep_local=kept.Keep(bytes=2 * size)), epochs=8)
 
 
+@pytest.mark.any_framework
 def test_a_filepath_that_was_set_later_counts(free, model, data, store, tmp_path):
     size = disk_forecast.size_of(model)
     free(4 * size + size)  # versions of three epochs and SIGTERM, one file
@@ -86,6 +89,7 @@ def test_a_filepath_that_was_set_later_counts(free, model, data, store, tmp_path
         fit(model, data, callback, epochs=3)
 
 
+@pytest.mark.any_framework
 def test_epochs_that_are_over_bring_nothing(free, model, data, store):
     """With initial_epoch, and in a run that goes on."""
     size = disk_forecast.size_of(model)
@@ -97,6 +101,7 @@ def test_epochs_that_are_over_bring_nothing(free, model, data, store):
         fit(model, data, checkpoint(store, **options, resume=True), epochs=15)
 
 
+@pytest.mark.any_framework
 def test_what_is_deleted_takes_room_until_a_gc(free, model, data, store):
     free(7 * disk_forecast.size_of(model))
     options = {"keep": kept.Keep(last=3), "keep_local": False}
@@ -107,6 +112,7 @@ def test_what_is_deleted_takes_room_until_a_gc(free, model, data, store):
     assert text.endswith('To need less, use gc="1h", a store elsewhere or fewer saves.')
 
 
+@pytest.mark.any_framework
 def test_what_the_clock_brings_is_known_after_an_epoch(free, model, data, store, monkeypatch):
     size, clock = disk_forecast.size_of(model), [0.0]
     monkeypatch.setattr(disk_forecast.time, "monotonic", lambda: clock[0])
@@ -121,6 +127,7 @@ def test_what_the_clock_brings_is_known_after_an_epoch(free, model, data, store,
     assert len([w for w in told if "checkpoints of up to" in str(w.message)]) == 1
 
 
+@pytest.mark.any_framework
 def test_the_advice_names_what_is_not_done_already(free, model, data, store):
     free(1)
     found = []
@@ -140,6 +147,7 @@ def test_the_advice_names_what_is_not_done_already(free, model, data, store):
     ]
 
 
+@pytest.mark.any_framework
 def test_files_on_their_way_to_a_remote_store_take_room(
     free, s3, model, data, tmp_path, monkeypatch
 ):
@@ -154,11 +162,13 @@ def test_files_on_their_way_to_a_remote_store_take_room(
     silent(model, data, checkpoint(s3), epochs=5)
 
 
+@pytest.mark.any_framework
 def test_a_store_in_memory_needs_no_disk(free, model, data):
     free(0)
     silent(model, data, checkpoint(kept.open_store("memory:"), keep_local=False), epochs=3)
 
 
+@pytest.mark.any_framework
 @pytest.mark.parametrize(
     ("params", "save_freq", "saves"),
     [
@@ -174,6 +184,7 @@ def test_how_many_saves_a_fit_can_bring(params, save_freq, saves):
     assert disk_forecast.planned_saves(params, save_freq) == saves
 
 
+@pytest.mark.any_framework
 @pytest.mark.parametrize(
     ("keep", "versions"),
     [
@@ -191,6 +202,7 @@ def test_what_a_retention_keeps(keep, versions):
     assert disk_forecast.bytes_kept(100, SIZE, keep) == versions * SIZE
 
 
+@pytest.mark.any_framework
 def test_folders_on_one_file_system_share_its_room(free, tmp_path):
     free(2 * SIZE)
     needs = {str(tmp_path / "not" / "there"): SIZE, str(tmp_path): SIZE}
@@ -201,6 +213,7 @@ def test_folders_on_one_file_system_share_its_room(free, tmp_path):
     assert "2,000 are free" in told
 
 
+@pytest.mark.any_framework
 def test_each_file_system_is_told_of_by_itself(tmp_path, monkeypatch):
     room = {str(tmp_path): 2 * SIZE, "/proc": SIZE}
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**12, 0, room[path]))

@@ -80,6 +80,7 @@ class SignalIn(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.any_framework
 @pytest.mark.parametrize(
     ("hook", "epoch", "batch", "step"),
     [("on_train_begin", 0, 0, 1), ("on_epoch_begin", 0, 0, 1), ("on_test_batch_begin", 0, None, 5)],
@@ -104,6 +105,7 @@ class SignalAt(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.any_framework
 def test_a_second_fit_is_saved_where_the_first_was_saved_last():
     own, model = checkpoint(save_freq=8), make()
     fit(model, own, epochs=2)
@@ -113,6 +115,7 @@ def test_a_second_fit_is_saved_where_the_first_was_saved_last():
     assert [v.metadata["step"] for v in own.versions] == [8, 13]
 
 
+@pytest.mark.any_framework
 def test_sigterm_does_not_skip_the_last_save_while_others_are_written(gate):
     class Open(keras.callbacks.Callback):
         """Opens the gate once SIGTERM has come, so that all snapshots are busy until then."""
@@ -128,6 +131,7 @@ def test_sigterm_does_not_skip_the_last_save_while_others_are_written(gate):
     assert own.versions[-1].metadata["step"] == 4
 
 
+@pytest.mark.any_framework
 def test_sigterm_after_a_save_that_failed_saves_and_leaves_all_the_same(monkeypatch):
     real, failures = kept.Store.log_artifact, []
 
@@ -145,6 +149,7 @@ def test_sigterm_after_a_save_that_failed_saves_and_leaves_all_the_same(monkeypa
     assert [version.metadata["step"] for version in own.versions] == [3]
 
 
+@pytest.mark.any_framework
 def test_another_handler_is_left_alone():
     before = signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, handler := (lambda *_: None))
@@ -155,6 +160,7 @@ def test_another_handler_is_left_alone():
         signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.any_framework
 def test_a_fit_after_one_that_broke_off_listens_too():
     broken, listening = preemption.Preemption(5.0), preemption.Preemption(5.0)
     broken.listen()
@@ -164,6 +170,7 @@ def test_a_fit_after_one_that_broke_off_listens_too():
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+@pytest.mark.any_framework
 def test_the_handler_is_there_while_fit_runs_and_only_then():
     seen = []
     listening = preemption.Preemption(5.0)
@@ -179,6 +186,7 @@ def test_the_handler_is_there_while_fit_runs_and_only_then():
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+@pytest.mark.any_framework
 def test_saves_by_the_clock(monkeypatch):
     monkeypatch.setattr("kept.training.decide.schedule.time.monotonic", iter(range(1000)).__next__)
     own = checkpoint(save_every=3)
@@ -190,6 +198,7 @@ def test_saves_by_the_clock(monkeypatch):
         assert version.metadata["batch"] is None or version.metadata["value"] is None
 
 
+@pytest.mark.any_framework
 @pytest.mark.parametrize(
     ("every", "seconds"),
     [
@@ -210,6 +219,7 @@ def test_times(every, seconds):
     assert Options(save_every=every).seconds_between_saves == seconds
 
 
+@pytest.mark.any_framework
 @pytest.mark.parametrize("every", ["", "10", "ten", "0s", 0, -1, True, "5 days", [], float("nan")])
 def test_what_is_no_time(every):
     with pytest.raises(InvalidCheckpoint, match="Received: save_every"):

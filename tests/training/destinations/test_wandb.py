@@ -48,6 +48,7 @@ def metadata(version):
     return json.loads(version.metadata)
 
 
+@pytest.mark.any_framework
 def test_the_signature_is_that_of_the_page():
     parameters = inspect.signature(kept.WandbModelCheckpoint).parameters
     positional = [p for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
@@ -62,6 +63,7 @@ def test_the_signature_is_that_of_the_page():
         assert issubclass(kept.WandbModelCheckpoint, tf.keras.callbacks.ModelCheckpoint)
 
 
+@pytest.mark.any_framework
 def test_without_a_run(monkeypatch):
     monkeypatch.setattr(wandb, "run", None)
     with pytest.raises(NoActiveRun) as caught:
@@ -98,6 +100,7 @@ def test_each_checkpoint_is_a_version(run, wandb_server, data, model, filepath):
     assert leftovers(".") == []
 
 
+@pytest.mark.any_framework
 def test_batches(run, wandb_server, data, model):
     callback = kept.WandbModelCheckpoint("m-{epoch}-{batch}.keras", monitor="loss", save_freq=2)
     fit(model, data, callback)
@@ -107,6 +110,7 @@ def test_batches(run, wandb_server, data, model):
     assert sorted(path.name for path in Path().glob("m-*")) == ["m-1-2.keras", "m-1-4.keras"]
 
 
+@pytest.mark.any_framework
 def test_a_file_that_is_overwritten_stays_in_every_version(run, wandb_server, model):
     callback = kept.WandbModelCheckpoint("best.keras", save_best_only=True)
     play([callback], losses(0.5, 0.9, 0.8, 0.4, 0.6), model=model)
@@ -117,12 +121,14 @@ def test_a_file_that_is_overwritten_stays_in_every_version(run, wandb_server, mo
     assert contents[0] != contents[1] == Path("best.keras").read_bytes()
 
 
+@pytest.mark.any_framework
 def test_verbose_tells_what_is_safe(run, wandb_server, model, capsys):
     play([kept.WandbModelCheckpoint("m.keras", verbose=1)], losses(0.5), model=model)
     out = capsys.readouterr().out
     assert f"finished saving model to m.keras ({name(run)} in the W&B run " in out
 
 
+@pytest.mark.any_framework
 def test_more_aliases_metadata_name_and_ttl(run, wandb_server, model):
     callback = kept.WandbModelCheckpoint(
         "m.keras",
@@ -138,6 +144,7 @@ def test_more_aliases_metadata_name_and_ttl(run, wandb_server, model):
     assert version.ttl == 2 * 24 * 3600
 
 
+@pytest.mark.any_framework
 def test_two_callbacks_of_a_fit_have_artifacts_of_their_own(run, wandb_server, data, model):
     callbacks = [
         kept.WandbModelCheckpoint("best.keras", monitor="loss", save_best_only=True),
@@ -148,6 +155,7 @@ def test_two_callbacks_of_a_fit_have_artifacts_of_their_own(run, wandb_server, d
     assert [c.name for c in callbacks] == [name(run), f"{name(run)}_2"]
 
 
+@pytest.mark.any_framework
 def test_with_a_store_it_is_there_too(run, wandb_server, data, model, store):
     callback = kept.WandbModelCheckpoint("m-{epoch}.keras", "loss", store=store)
     fit(model, data, callback, epochs=2)
@@ -160,6 +168,7 @@ def test_with_a_store_it_is_there_too(run, wandb_server, data, model, store):
     assert store.verify().ok
 
 
+@pytest.mark.any_framework
 def test_the_best_value_carries_over_from_the_store(run, wandb_server, model, store):
     first = kept.WandbModelCheckpoint("m.keras", save_best_only=True, store=store)
     play([first], losses(0.3), model=model)
@@ -169,6 +178,7 @@ def test_the_best_value_carries_over_from_the_store(run, wandb_server, model, st
     assert own_aliases(versions) == [{"epoch_0"}, {"epoch_2", "best"}]
 
 
+@pytest.mark.any_framework
 def test_the_best_value_carries_over_in_a_run(run, wandb_server, model):
     """Also without a store: to the next fit of a callback, and to the next callback."""
     first = kept.WandbModelCheckpoint("m.keras", save_best_only=True)
@@ -183,6 +193,7 @@ def test_the_best_value_carries_over_in_a_run(run, wandb_server, model):
     assert len(wandb_server.versions(name(run))) == 4, "another metric has a best of its own"
 
 
+@pytest.mark.any_framework
 @pytest.mark.parametrize("is_left", [False, True], ids=["on the server", "in the outbox"])
 def test_a_run_that_is_resumed_knows_its_best(wandb_server, model, is_left):
     with wandb.init(project="p", id="again", mode="offline" if is_left else "online"):
@@ -196,6 +207,7 @@ def test_a_run_that_is_resumed_knows_its_best(wandb_server, model, is_left):
     assert own_aliases(versions) == [{"epoch_0"}, {"epoch_1"}, {"epoch_2", "best"}]
 
 
+@pytest.mark.any_framework
 def test_a_resumed_run_that_has_logged_nothing_yet(wandb_server, model):
     with wandb.init(project="p", id="again"):
         pass
@@ -204,6 +216,7 @@ def test_a_resumed_run_that_has_logged_nothing_yet(wandb_server, model):
     assert own_aliases(wandb_server.versions("run_again_model")) == [{"epoch_0", "best"}]
 
 
+@pytest.mark.any_framework
 def test_a_resumed_run_whose_server_cannot_tell_the_best(wandb_server, model, capsys, monkeypatch):
     def denied(*_):
         raise PermissionError("403")
@@ -218,6 +231,7 @@ def test_a_resumed_run_whose_server_cannot_tell_the_best(wandb_server, model, ca
     assert own_aliases(wandb_server.versions("run_again_model"))[1] == {"epoch_1", "best"}
 
 
+@pytest.mark.any_framework
 def test_the_first_best_has_to_beat_the_threshold(run, wandb_server, model):
     callback = kept.WandbModelCheckpoint(
         "m-{epoch}.keras", save_best_only=True, initial_value_threshold=0.4
@@ -226,6 +240,7 @@ def test_the_first_best_has_to_beat_the_threshold(run, wandb_server, model):
     assert own_aliases(wandb_server.versions(name(run))) == [{"epoch_1", "best"}]
 
 
+@pytest.mark.any_framework
 def test_resume_needs_a_store(run, data, model, store):
     with pytest.raises(InvalidCheckpoint, match=r"resume needs a store.*Received: resume=True"):
         kept.WandbModelCheckpoint("m.keras", resume=True)
@@ -236,6 +251,7 @@ def test_resume_needs_a_store(run, data, model, store):
     assert [version.metadata["epoch"] for version in again.versions] == [1]
 
 
+@pytest.mark.any_framework
 def test_a_reference_uploads_no_bytes(run, wandb_server, model, s3):
     callback = kept.WandbModelCheckpoint("m.keras", store=s3, reference=True)
     play([callback], losses(0.5), model=model)
@@ -249,6 +265,7 @@ def test_a_reference_uploads_no_bytes(run, wandb_server, model, s3):
     assert content(there.download("out") / "m.keras") == content("m.keras")
 
 
+@pytest.mark.any_framework
 def test_sharded_weights_go_to_wandb_by_reference_only(run, s3):
     by_reference = kept.WandbModelCheckpoint("m.keras", store=s3, reference=True)
     by_reference._controller.parts.destination.check_sharded()
@@ -258,12 +275,14 @@ def test_sharded_weights_go_to_wandb_by_reference_only(run, s3):
             plain._controller.parts.destination.check_sharded()
 
 
+@pytest.mark.any_framework
 @pytest.mark.parametrize("store", [None, "here"])
 def test_a_reference_needs_object_storage(run, store):
     with pytest.raises(InvalidCheckpoint, match="it needs store= there"):
         kept.WandbModelCheckpoint("m.keras", store=store, reference=True)
 
 
+@pytest.mark.any_framework
 @pytest.mark.parametrize(
     "options",
     [
@@ -284,6 +303,7 @@ def test_what_cannot_work_is_refused(run, options):
         kept.WandbModelCheckpoint("m.keras", **options)
 
 
+@pytest.mark.any_framework
 def test_an_unknown_argument_is_named(run):
     with pytest.raises(TypeError, match="WandbModelCheckpoint has no argument 'save_frequency'"):
         kept.WandbModelCheckpoint("m.keras", save_frequency=1)
@@ -291,6 +311,7 @@ def test_an_unknown_argument_is_named(run):
         kept.WandbModelCheckpoint("m.keras", period=2)
 
 
+@pytest.mark.any_framework
 def test_offline(wandb_of_session, model, capsys):
     with wandb.init(project="p", mode="offline") as run:
         callback = kept.WandbModelCheckpoint("m-{epoch}.keras")
@@ -306,6 +327,7 @@ def test_offline(wandb_of_session, model, capsys):
     assert aliases == [["latest", "epoch_0", "best"], ["latest", "epoch_1", "best"]]
 
 
+@pytest.mark.any_framework
 def test_disabled(wandb_of_session, model, store):
     with wandb.init(project="p", mode="disabled"):
         callback = kept.WandbModelCheckpoint("m.keras", store=store)
@@ -315,6 +337,7 @@ def test_disabled(wandb_of_session, model, store):
     assert not Path("kept-outbox").exists()
 
 
+@pytest.mark.any_framework
 def test_the_run_is_the_one_that_is_active_when_fit_begins(wandb_server, model):
     with wandb.init(project="p"):
         callback = kept.WandbModelCheckpoint("m.keras")
@@ -325,6 +348,7 @@ def test_the_run_is_the_one_that_is_active_when_fit_begins(wandb_server, model):
         play([callback], losses(0.5), model=model)
 
 
+@pytest.mark.any_framework
 def test_bytes_on_the_disk_are_there_once(run, wandb_server, data, model):
     """Looked at whenever a part of W&B's server is called, and at the end of every epoch."""
     most, size = 0, []
@@ -359,6 +383,7 @@ def test_bytes_on_the_disk_are_there_once(run, wandb_server, data, model):
 # Upstream's open bugs, each by its number.
 
 
+@pytest.mark.any_framework
 def test_8842_best_only_with_the_epoch_in_the_path(run, wandb_server, model):
     callback = kept.WandbModelCheckpoint("ck-{epoch:02d}.keras", save_best_only=True)
     play([callback], losses(0.5, 0.9, 0.4), model=model)
@@ -366,6 +391,7 @@ def test_8842_best_only_with_the_epoch_in_the_path(run, wandb_server, model):
     assert sorted(path.name for path in Path().glob("ck-*")) == ["ck-01.keras", "ck-03.keras"]
 
 
+@pytest.mark.any_framework
 def test_best_only_with_a_number_of_batches(run, wandb_server, data, model):
     callback = kept.WandbModelCheckpoint(
         "m-{epoch}-{batch}.keras", "loss", save_best_only=True, save_freq=1, mode="auto"

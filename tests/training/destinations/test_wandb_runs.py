@@ -19,6 +19,8 @@ from kept.sync.outbox.outbox import Outbox
 from kept.sync.wandb.resumed import send_left
 from tests.training.helpers import losses, play
 
+pytestmark = pytest.mark.any_framework
+
 wandb = pytest.importorskip("wandb")
 
 

@@ -8,7 +8,7 @@ import keras
 import pytest
 
 from tests.training.resume import resume_data
-from tests.training.resume.test_resume_data import START_AGAIN
+from tests.training.resume.test_resume_data import EVERYWHERE, START_AGAIN
 
 pytestmark = pytest.mark.any_framework
 PAGE = Path(__file__).parents[3].joinpath("docs/resume.md").read_text()
@@ -194,6 +194,7 @@ def test_each_kind_of_data_belongs_to_one_row():
     assert not lacking or keras.__version__.startswith("3.10.")  # its fit takes no Grain data
     of_the_start = [some for promise, some in ROWS.values() if FROM_THE_START in promise]
     assert of_the_start == [START_AGAIN]
+    assert all(some & EVERYWHERE for _, some in ROWS.values())
 
 
 def test_each_other_claim_has_tests():

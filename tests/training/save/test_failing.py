@@ -111,6 +111,7 @@ class TestWriteFails:
         assert store.verify().ok
         assert leftovers(".") == []
 
+    @pytest.mark.any_framework
     def test_the_message(self, disk, store, model, filepath, background):
         callback = checkpoint(filepath, store=store, background=background)
         with pytest.raises(SaveFailed) as caught:
@@ -124,6 +125,7 @@ class TestWriteFails:
             fit(model, data, checkpoint("m.keras", background=background), epochs=2)
         assert not Path("m.keras").exists()
 
+    @pytest.mark.any_framework
     def test_saves_after_it_work(self, disk, store, model, background):
         callback = checkpoint("m.keras", store=store, name="m", background=background)
         with pytest.raises(SaveFailed):
@@ -133,6 +135,7 @@ class TestWriteFails:
         assert epochs_of(callback.versions) == epochs_of(store.versions("m")) == [1, 2, 3]
         assert content("m.keras") == content_of(callback.versions[-1], "out")
 
+    @pytest.mark.any_framework
     def test_what_was_not_saved_is_not_the_best_so_far(self, disk, store, model, background):
         callback = checkpoint(
             "m.keras", store=store, name="m", background=background, save_best_only=True
@@ -145,6 +148,7 @@ class TestWriteFails:
         assert store["m:best"].metadata["epoch"] == 1
 
 
+@pytest.mark.any_framework
 @pytest.mark.parametrize("background", [True, False])
 class TestStoreFails:
     def test_the_file_is_published_all_the_same(self, broken_store, model, filepath, background):
@@ -167,6 +171,7 @@ class TestStoreFails:
         assert epochs_of(broken_store.versions("m")) == [1]
 
 
+@pytest.mark.any_framework
 @pytest.mark.parametrize("background", [True, False])
 def test_a_file_that_cannot_be_published_takes_no_best_version_back(
     store, model, background, monkeypatch
@@ -196,6 +201,7 @@ def test_a_file_that_cannot_be_published_takes_no_best_version_back(
     assert epochs_of(store.versions("m")) == [1, 2]
 
 
+@pytest.mark.any_framework
 class TestInTheBackground:
     """The error is kept for the training thread, which gets it once."""
 
@@ -262,6 +268,7 @@ class TestInTheBackground:
         assert failed.wait()
 
 
+@pytest.mark.any_framework
 def test_ctrl_c_while_the_writer_is_waited_for_takes_the_best_value_back(model, monkeypatch):
     def interrupted(self, *, wait):
         raise KeyboardInterrupt

@@ -58,6 +58,7 @@ def test_an_odd_name(model, filepath):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.any_framework
 def test_resume_and_weights_and_local_files(data, model):
     options = {"save_weights_only": True, "name": "m", "keep_local": 1, "verbose": 0}
     first = kept.ModelCheckpoint("{epoch}:00.weights.h5", **options)
@@ -85,6 +86,7 @@ def test_a_folder_that_ends_in_a_slash(model):
 
 
 class TestWhatStandsAtThePath:
+    @pytest.mark.any_framework
     @pytest.mark.parametrize("exists", [True, False])
     def test_a_link_is_followed(self, model, tmp_path, exists):
         target = tmp_path / "elsewhere" / "real.keras"
@@ -97,6 +99,7 @@ class TestWhatStandsAtThePath:
         assert keras.saving.load_model(target).count_params() == model.count_params()
         assert os.listdir(target.parent) == ["real.keras"]
 
+    @pytest.mark.any_framework
     def test_permissions_stay(self, model):
         Path("m.keras").write_text("old")
         os.chmod("m.keras", 0o664)
@@ -108,6 +111,7 @@ class TestWhatStandsAtThePath:
         if os.geteuid() == 0:
             assert (found.st_uid, found.st_gid) == (1234, 4321)
 
+    @pytest.mark.any_framework
     def test_a_new_file_has_those_of_the_umask(self, model):
         before = os.umask(0o027)
         try:
@@ -126,6 +130,7 @@ class TestWhatStandsAtThePath:
         assert Path("real/saved_model.pb").is_file()
         assert stat.S_IMODE(os.stat("real").st_mode) == 0o750
 
+    @pytest.mark.any_framework
     def test_a_rule_removes_what_a_link_leads_to_and_leaves_the_link(self, model, tmp_path):
         Path("real.keras").write_text("old")
         Path("m-1.keras").symlink_to("real.keras")
@@ -135,6 +140,7 @@ class TestWhatStandsAtThePath:
         assert not Path("real.keras").exists()
         assert Path("m-2.keras").is_file()
 
+    @pytest.mark.any_framework
     def test_a_read_only_file_is_refused(self, model, monkeypatch):
         Path("m.keras").write_text("old")
         real = os.access

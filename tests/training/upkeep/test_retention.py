@@ -17,6 +17,8 @@ from kept.training.upkeep.local_files import LocalFiles
 from kept.training.upkeep.retention import Retention
 from tests.helpers import write
 
+pytestmark = pytest.mark.any_framework
+
 KEEP = kept.Keep(last=1)
 
 
