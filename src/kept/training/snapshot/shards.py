@@ -17,8 +17,9 @@ from kept.store.content.chunking import LARGEST
 from kept.training.snapshot.copying import copy_arrays
 from kept.training.snapshot.devices.exchange import replicated, to_owners
 from kept.training.snapshot.devices.job import Job
+from kept.training.snapshot.devices.programs import range_of
 from kept.training.snapshot.frameworks import ACROSS_PROCESSES
-from kept.training.snapshot.pinned import on_host
+from kept.training.snapshot.pinned import is_on_accelerator, on_host
 from kept.training.snapshot.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -126,11 +127,8 @@ class ShardedSnapshot(Snapshot):
             self._cold.clear()
         values = [one.value for one in given]
         is_cut = [not getattr(value, "is_fully_replicated", True) for value in values]
-        copy_arrays(
-            (self._range(piece), _bytes_of(on_host([values[piece.variable]])[0])[_slice(piece)])
-            for piece in self._own()
-            if not is_cut[piece.variable]
-        )
+        whole = [piece for piece in self._own() if not is_cut[piece.variable]]
+        copy_arrays((self._range(one), _piece_of(values[one.variable], one)) for one in whole)
         cut = [piece for piece in self._pieces if is_cut[piece.variable]]
         copy_arrays(self._small([p for p in cut if values[p.variable].nbytes < SMALL], values))
         for pairs in self._large([p for p in cut if values[p.variable].nbytes >= SMALL], values):
@@ -182,6 +180,17 @@ class ShardedSnapshot(Snapshot):
 
     def _range(self, piece: Piece) -> np.ndarray[Any, Any]:
         return self._memory[piece.variable][_slice(piece)]
+
+
+def _piece_of(value: Any, piece: Piece) -> np.ndarray[Any, Any]:
+    """Return the bytes of a piece of a value that each device has as a whole."""
+    if not hasattr(value, "addressable_data"):
+        return _bytes_of(np.asarray(value))[_slice(piece)]
+    local = value.addressable_data(0)
+    if not is_on_accelerator(local):
+        return _bytes_of(np.asarray(local))[_slice(piece)]
+    width = local.dtype.itemsize
+    return _bytes_of(on_host([range_of(local, piece.start // width, piece.stop // width)])[0])
 
 
 def _slice(piece: Piece) -> slice:

@@ -13,7 +13,7 @@ from kept.training.snapshot.devices.by_rows import by_rows
 from kept.training.snapshot.devices.by_runs import by_runs
 from kept.training.snapshot.devices.layout import Layout, layout_of
 from kept.training.snapshot.devices.one_dimension import along_one_dimension
-from kept.training.snapshot.devices.programs import replicate
+from kept.training.snapshot.devices.programs import range_of, replicate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,7 +72,8 @@ def _from_whole(jobs: list[Job]) -> Iterator[list[Arrived]]:
     import jax
 
     (whole,) = replicate((jobs[0].array,))
-    local = whole.addressable_data(0).reshape(-1)
+    local = whole.addressable_data(0)
     for job in jobs:
         if job.owner == jax.process_index():
-            yield [(job, local, slice(job.start, job.stop))]
+            found = range_of(local, job.start, job.stop)
+            yield [(job, found, slice(0, job.stop - job.start))]

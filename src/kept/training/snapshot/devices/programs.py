@@ -1,4 +1,4 @@
-"""Programs that all processes run on their devices together."""
+"""Programs that all processes run on their devices together, and the range of a local array."""
 
 from __future__ import annotations
 
@@ -48,3 +48,16 @@ def _replicate(devices: tuple[Device, ...]) -> Any:
 
     to = NamedSharding(Mesh(np.array(devices), ("all",)), PartitionSpec())
     return jax.jit(lambda arrays: tuple(map(bits, arrays)), out_shardings=to)
+
+
+def range_of(array: JaxArray, start: int, stop: int) -> JaxArray:
+    """Return a range of the elements, flat, of an array on one device; no other is copied."""
+    return _range(stop - start)(array, start)
+
+
+@functools.lru_cache(maxsize=256)
+def _range(size: int) -> Any:
+    import jax
+    from jax import lax
+
+    return jax.jit(lambda array, start: lax.dynamic_slice_in_dim(array.reshape(-1), start, size))
