@@ -50,3 +50,15 @@ def test_each_process_reads_and_copies_its_parts(saved, processes, devices, batc
     every = sorted(piece for one in found for piece in one["pieces"])
     assert sum(stop - start for _, start, stop, _ in every) == size
     assert {owner for *_, owner in every} == set(range(processes))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("processes", [2, 4])
+def test_no_process_takes_more_than_its_share(processes):
+    for one in succeed(processes, "shard_costs.py"):
+        print(one)
+        share = one["size"] / processes
+        assert one["own"] <= share * 1.05
+        assert one["peak"] <= share * 2 + 100  # its device arrays and its snapshot, each once
+        assert one["not_zero"] == 0
+        assert one["reading"] < 4  # zeros take no memory
