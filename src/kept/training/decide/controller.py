@@ -99,10 +99,10 @@ class Controller:
 
     def _share(self) -> bool:
         """Find out whether the weights lie across processes; raises InvalidCheckpoint."""
-        group = self._lead.group
-        is_shared = spans_processes(self._owner.model, self.parts.adapter.framework)
+        model, group = self._owner.model, self._lead.group
+        is_shared = spans_processes(model, self.parts.adapter.framework)
         if is_shared:
-            check_can_share(self.parts, group)
+            check_can_share(model, self.parts, group)
         self.saver.share(group if is_shared else None)
         return is_shared
 
@@ -121,6 +121,7 @@ class Controller:
                 self._batch_done(Moment(self._schedule.epoch, batch, logs), batch)
                 return
             self._schedule.skip_batch(batch)
+            self._lead.batches_until_save(1)  # unknown until the replay ends
             if self._lead.is_open(batch) and self._is_preempted():
                 leave()  # nothing is new since the version that the fit resumes
 

@@ -6,9 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
+from kept.messages import show_once
 from kept.training.group.announce import Alone, Begun, FirstRank, Lead
 from kept.training.group.facts import check_equal, facts, next_fit
-from kept.training.keras_api.formats import KERAS
+from kept.training.keras_api.save_file import cannot_share
 
 if TYPE_CHECKING:
     from kept.store.store import Store
@@ -43,16 +44,20 @@ def spans_processes(model: Any, framework: str) -> bool:
     return bool(shards.is_sharded(model.variables))
 
 
-def check_can_share(parts: Parts, group: Group | None) -> None:
+def check_can_share(model: Any, parts: Parts, group: Group | None) -> None:
     """Raise InvalidCheckpoint if weights that lie across processes cannot be saved so."""
-    wrong = None
+    path = parts.path
     if group is None:
-        wrong = "this process knows of no others. Initialize jax.distributed, and pass no group"
-    elif parts.destination.store is None:
-        wrong = "they are saved into a store: pass store=. W&B alone cannot take them"
-    elif parts.path.format != KERAS:
-        wrong = f"they are saved as .keras files. Received: filepath={parts.path.given!r}"
+        wrong: str | None = "this process knows of no others: call it with jax.distributed"
     elif not parts.saves_snapshots:
-        wrong = "they are saved in the background. Received: background=False"
+        wrong = "they are saved in the background only. Received: background=False"
+    else:
+        wrong = cannot_share(model, path.plain(), weights_only=path.weights_only)
+        wrong = wrong and f"{wrong}. Received: filepath={path.given!r}"
     if wrong:
-        raise InvalidCheckpoint(f"The weights lie across several processes, and {wrong}")
+        raise InvalidCheckpoint(f"The weights lie across several processes: {wrong}")
+    parts.destination.check_sharded()
+    show_once(
+        "the weights lie across several processes: they go to versions only, and no file appears "
+        f"at {path.given}; kept get writes it"
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kept.training.shared.follow import fail_save, follow_save
 from kept.training.snapshot.pool import sharded_pool
-from kept.training.snapshot.variables import variables_of
+from kept.training.snapshot.variables import outside_file, variables_of
 
 if TYPE_CHECKING:
     import keras
@@ -34,6 +34,7 @@ class PieceSaver:
         snapshot = self._pool.borrow(wait=True)
         assert snapshot is not None
         try:
+            snapshot.whole = outside_file(model)
             snapshot.take(variables_of(model))
         except BaseException as error:
             self._pool.give_back(snapshot)

@@ -15,7 +15,7 @@ from kept.training.save.pace import SavePace
 from kept.training.save.writer import Writer, wait_with_notice
 from kept.training.snapshot.pool import SnapshotPool, plain_pool, sharded_pool
 from kept.training.snapshot.snapshot import Snapshot
-from kept.training.snapshot.variables import untracked, variables_of
+from kept.training.snapshot.variables import outside_file, untracked, variables_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,8 +86,9 @@ class Saver:
         hidden = untracked(model)
         variables = variables_of(model, hidden=hidden)
         if all(getattr(variable, "_value", True) is not None for variable in variables):
-            self._pool.reserve(variables)
-            self.writer.submit(self._pool.touch)
+            if self.group is None:  # other snapshots take part of their memory, at the first save
+                self._pool.reserve(variables)
+                self.writer.submit(self._pool.touch)
             self._checkpoints.python_parts.prepare(model, Snapshot(self._framework), hidden)
 
     def save(self, request: SaveRequest, *, wait: bool = True) -> bool:
@@ -164,6 +165,7 @@ class Saver:
             # All processes of a group copy the same variables, and only this one knows of more.
             extra = () if self.group else self._checkpoints.extra_variables
             variables = variables_of(model, extra, hidden)
+            snapshot.whole = outside_file(model, hidden) if self.group else frozenset()
             snapshot.take(variables)
             snapshot.python = parts.take(model, snapshot, hidden, before)
             self._make_memory(variables, snapshot.size)
@@ -199,6 +201,6 @@ class Saver:
         Most runs save less often, and take the memory of one snapshot only. This runs on the
         training thread because on JAX no other thread may look at variables.
         """
-        if self._pace.may_overlap(size):
+        if self.group is None and self._pace.may_overlap(size):
             self._pool.reserve(variables)
             self.writer.submit(self._pool.touch)

@@ -30,6 +30,7 @@ class Snapshot:
     """
 
     is_sharded = False  # whether other processes have some of the values
+    whole: frozenset[int] = frozenset()  # ids of variables of which the first rank has all bytes
 
     def __init__(self, framework_name: str) -> None:
         self._framework = framework(framework_name)
