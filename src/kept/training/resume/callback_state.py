@@ -146,11 +146,11 @@ def named(given: Iterable[Any]) -> dict[str, Any]:
 def belongs(callback: Any, state: Any) -> bool:
     """Return whether a state is one of the callback's class; both have the same name.
 
-    kept's ModelCheckpoint and Keras's have the same name, but other states.
+    kept's ModelCheckpoint and Keras's have the same name, but other states. That of kept has none
+    in a process after the first one of a run.
     """
-    if not isinstance(callback, callbacks.ModelCheckpoint):
-        return True
-    return _is_of_kept(state) == _is_of_kept(get_state(callback))
+    own = get_state(callback) if isinstance(callback, callbacks.ModelCheckpoint) else {}
+    return not own or _is_of_kept(state) == _is_of_kept(own)
 
 
 def only_saves(name: str) -> bool:
