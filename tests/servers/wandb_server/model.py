@@ -10,6 +10,7 @@ import base64
 import itertools
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from tests.servers.wandb_server.executor import QueryError
@@ -106,6 +107,7 @@ class Project:
     name: str
     number: int
     runs: dict[str, Run] = field(default_factory=dict)
+    deleted_runs: dict[str, Run] = field(default_factory=dict)  # their ids are never free again
     collections: dict[str, Collection] = field(default_factory=dict)
 
 
@@ -132,6 +134,10 @@ class Database:
         return self.projects[key]
 
     def make_run(self, project: Project, name: str) -> Run:
+        if name in project.deleted_runs:
+            path = f"{project.entity}/{project.name}/{name}"
+            gone = f"run {path} was previously created and deleted; try a new run name"
+            raise QueryError(gone, HTTPStatus.CONFLICT)
         if name not in project.runs:
             project.runs[name] = Run(self.new_id("Run"), name, project)
         return project.runs[name]

@@ -93,6 +93,17 @@ class WandbServer:
         [run] = [p.runs[name] for p in self.database.projects.values() if name in p.runs]
         return run
 
+    def delete_run(self, name: str) -> None:
+        """Delete a run as a user of the site does; the versions of its artifacts stay."""
+        project = self.run(name).project
+        project.deleted_runs[name] = project.runs.pop(name)
+
+    def undelete_run(self, name: str) -> None:
+        """Take a deletion back."""
+        for project in self.database.projects.values():
+            if name in project.deleted_runs:
+                project.runs[name] = project.deleted_runs.pop(name)
+
     def collection(self, name: str) -> Collection:
         """Return the artifact of that name."""
         found = [c for p in self.database.projects.values() for c in p.collections.values()]

@@ -15,11 +15,12 @@ import kept
 from kept.errors import NoActiveRun, Refused
 from kept.sync import courier
 from kept.sync.outbox.outbox import Outbox
+from kept.sync.outbox.rejected import rejection_of
 from kept.sync.wandb import resumed, sdk
 from kept.sync.wandb.resumed import send_left
 from kept.sync.wandb.uploads import WandbUploads
 from kept.training.callbacks.wandb_hooks import told_apart
-from tests.sync.wandb.trainer import Trainer
+from tests.sync.wandb.trainer import Trainer, sync
 from tests.sync.wandb.training import KEPT
 
 wandb = pytest.importorskip("wandb")
@@ -156,6 +157,37 @@ def _facts(run):
     config = {key: found["value"] for key, found in json.loads(fields.pop("config")).items()}
     lines = {name: [json.loads(line) for line in found] for name, found in run.lines.items()}
     return copy.deepcopy((run.state, run.exit_code, fields, config, lines, run.files))
+
+
+def test_a_run_that_was_deleted_takes_nothing_and_kept_says_so(wandb_server, tmp_path):
+    trainer, other = Trainer(tmp_path), Outbox(tmp_path / "outbox")
+    trainer.run.finish()
+    trainer.save(b"0")
+    trainer.save(b"1")
+    trainer.uploads.finish()
+    wandb_server.delete_run(trainer.run.id)
+    calls = len(wandb_server.faults.calls)
+    first, second = other.entries()
+    with pytest.raises(Refused, match=rf"{trainer.run.id}, because the run was deleted there"):
+        list(send_left(other, first.destination))
+    assert wandb_server.faults.calls[calls:].count("upsertBucket") == 1
+    for entry in (first, second):
+        assert "Undelete it" in rejection_of(entry).reason
+    wandb_server.undelete_run(trainer.run.id)
+    assert list(send_left(other, first.destination)) == [first, second]
+    trainer.is_on(wandb_server)
+
+
+def test_a_run_that_the_server_lost_begins_again(wandb_server, tmp_path):
+    """As after a restore of the server's own backup."""
+    trainer = Trainer(tmp_path)
+    trainer.run.finish()
+    trainer.save(b"0")
+    trainer.uploads.finish()
+    wandb_server.reset()
+    sync(trainer.outbox)
+    trainer.is_on(wandb_server)
+    assert wandb_server.run(trainer.run.id).state == "finished"
 
 
 @pytest.mark.integration

@@ -14,8 +14,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kept.errors import Unreachable
+from kept.errors import Refused, Unreachable
 from kept.messages import show
+from kept.sync.outbox.rejected import reject
 from kept.sync.wandb import sdk
 from kept.sync.wandb.ping import answers
 from kept.sync.wandb.sender import Sender, place_of_entry
@@ -43,7 +44,8 @@ def resumed(place: Place) -> Iterator[Any]:
     """Yield the run of an earlier process, only to log artifacts to it.
 
     Afterwards the run has its earlier state again; a run that never ended has failed. If the server
-    does not know the run yet, because it was offline, this creates it. Raises UploadFailed.
+    does not know the run yet, because it was offline, this creates it. Raises Refused if the run
+    was deleted on the server, and UploadFailed otherwise.
     """
     wandb = sdk.package()
     quiet = wandb.Settings(
@@ -58,8 +60,12 @@ def resumed(place: Place) -> Iterator[Any]:
         program="",
     )
     with _temporary_folder() as folder, _no_settings_of_the_shell(folder):
-        with sdk.upload_failed():
+        with sdk.upload_failed(), _deleted_run_refused(place):
             before = _found(place)
+            # If it was online once, it was deleted: then this fails at once, and init after 90 s.
+            if is_new := before is None and bool(place.entity):
+                owner = {"project": place.project, "entity": place.entity}
+                _api(place).create_run(run_id=place.run, **owner)
             succeeded = before is None or before.state == "finished"
             run = wandb.init(
                 id=place.run,
@@ -67,7 +73,7 @@ def resumed(place: Place) -> Iterator[Any]:
                 entity=place.entity or None,
                 dir=folder,
                 mode="online",
-                resume="allow",
+                resume=None if is_new else "allow",  # without a config it cannot be resumed
                 settings=quiet,
             )
         try:
@@ -79,10 +85,29 @@ def resumed(place: Place) -> Iterator[Any]:
                     before.update()
 
 
+@contextlib.contextmanager
+def _deleted_run_refused(place: Place) -> Iterator[None]:
+    """Raise what the SDK raises for a deleted run as Refused: its id is never free again."""
+    try:
+        yield
+    except Exception as error:
+        answer = getattr(error, "response", None)  # older SDKs raise an error of requests
+        if "previously created and deleted" not in f"{error} {getattr(answer, 'text', '')}":
+            raise
+        raise Refused(
+            f"W&B rejected the checkpoints of {place.label}, because the run was deleted there. "
+            "Undelete it on W&B's page of the run, which is possible for some days, and run "
+            "`kept sync` again, or drop them with `kept sync --drop-refused`."
+        ) from error
+
+
+def _api(place: Place) -> Any:
+    return sdk.package().Api(overrides={"base_url": place.base_url})
+
+
 def _found(place: Place) -> Any:
     """Return a run as the server knows it, with its config, or None if it does not know it."""
-    wandb = sdk.package()
-    api = wandb.Api(overrides={"base_url": place.base_url})
+    wandb, api = sdk.package(), _api(place)
     path = f"{place.entity or api.default_entity}/{place.project}/{place.run}"
     try:
         run = api.run(path)
@@ -188,7 +213,13 @@ def _send_group(outbox: Outbox, place: Place, entries: list[Entry]) -> Iterator[
         raise Unreachable(f"{place.base_url} does not answer")
     if _lives(place):
         return
-    with resumed(place) as run:
+    with contextlib.ExitStack() as stack:
+        try:
+            run = stack.enter_context(resumed(place))
+        except Refused as refusal:
+            for entry in entries:
+                reject(entry, str(refusal))
+            raise
         for entry in Sender(run, place).send_all(entries):
             outbox.confirm(entry)
             yield entry
