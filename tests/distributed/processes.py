@@ -34,7 +34,7 @@ _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0", "GLOG_minlo
 
 
 class Finished(NamedTuple):
-    """How a process ended: KILLED if it was killed, also by the time limit; and its output."""
+    """How a process ended: KILLED if a test killed it, SIGABRT at the time limit; its output."""
 
     returncode: int
     output: str
@@ -124,25 +124,40 @@ class Run:
             process.wait()
 
     def finish(self, seconds: float) -> list[Finished]:
-        """Wait for all processes up to a time limit, kill the others; return how each one ended."""
-        end = time.monotonic() + seconds
-        try:
-            for process in self.processes:
-                process.wait(max(end - time.monotonic(), 0))
-        except subprocess.TimeoutExpired:
-            pass
+        """Wait for all processes up to a time limit, kill the others; return how each one ended.
+
+        Those that are left print where their threads are, before they are killed.
+        """
+        if not self._have_ended(seconds):
+            for rank in range(len(self.processes)):
+                self.signal(rank, signal.SIGABRT)
+            self._have_ended(5)
         self.kill()
         return [
             Finished(process.returncode, self.output(rank))
             for rank, process in enumerate(self.processes)
         ]
 
+    def _have_ended(self, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        try:
+            for process in self.processes:
+                process.wait(max(end - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
 
 def started(n: int, script: str, *args: object, env: Mapping[str, str] | None = None) -> Run:
     """Start a script in n processes; a context manager that kills what is left of them."""
     ports = free_ports(n)
     shared = os.environ | _ONE_THREAD | _QUIET | {"WANDB_BASE_URL": "http://127.0.0.1:9"}
-    shared |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "WORLD": str(n)}
+    shared |= {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+        "WORLD": str(n),
+    }
     shared |= {"PORT": str(ports[0]), "PORTS": ",".join(map(str, ports)), **(env or {})}
     run = Run()
     for rank in range(n):

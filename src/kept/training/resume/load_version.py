@@ -270,6 +270,9 @@ def _load_weights(found: Found, model: keras.Model, unused: list[Optimizer]) -> 
 
     Raises CannotResume.
     """
+    from kept.training.keras_api.private_api import fill_saving_cache
+
+    fill_saving_cache()  # Keras would make variables for it, which takes all ranks
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
