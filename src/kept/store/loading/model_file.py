@@ -10,7 +10,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from kept.errors import InvalidInput
 from kept.store.loading.config import check_config
@@ -96,7 +96,8 @@ def checked_weights(file: BinaryIO, path: str, size: int) -> tuple[BinaryIO, int
             if not _is_plain(member):
                 raise InvalidInput(f"its {_WEIGHTS} is compressed")
             start = _start_of(member, file)
-            weights = io.BufferedReader(_Part(file, start, member.file_size))
+            # Without a buffer: it would read on into values, and so fetch large chunks.
+            weights = cast("BinaryIO", _Part(file, start, member.file_size))
     check_hdf5(weights, size)
     return weights, start
 

@@ -52,6 +52,9 @@ def copy_arrays(pairs: Iterable[Pair]) -> None:
 
 
 def _copy_pieces(pieces: list[Pair]) -> None:
+    if len(pieces) == 1:  # starting threads takes longer than a copy
+        _copy_bytes(*pieces[0])
+        return
     in_threads(lambda piece: _copy_bytes(*piece), pieces, _THREADS)
 
 
