@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _said: set[str] = set()
+_muted = threading.local()
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Print no message on this thread: another process of the run prints the same."""
+    _muted.on = True
+    try:
+        yield
+    finally:
+        _muted.on = False
 
 
 def show(text: str) -> None:
     """Print a message of kept for the user."""
-    print_text(f"kept: {text}")
+    if not getattr(_muted, "on", False):
+        print_text(f"kept: {text}")
 
 
 def show_once(text: str) -> None:

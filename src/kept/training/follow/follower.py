@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import KeptError
+from kept.messages import muted
 from kept.store.open import open_store
 from kept.store.store import Store
 from kept.training.decide.leading import spans_processes
@@ -161,7 +162,8 @@ class Follower:
         self._failures.report()
 
     def _give_state(self, save: SharedSave, place: Place, logs: Logs) -> None:
-        state = self._resuming.capture(place.epoch, place.batch, logs)
+        with muted():  # the first rank prints what no version holds
+            state = self._resuming.capture(place.epoch, place.batch, logs)
         save.states(None if state is None else rank_message(state, self._owner.model))
 
 
