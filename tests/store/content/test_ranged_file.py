@@ -79,6 +79,28 @@ def test_a_box_reads_its_own_chunks_only(version):
     assert 0 < file.bytes_read - before <= 5 * 2**20 * 4 - LARGEST
 
 
+def test_values_are_hidden_from_readers_of_metadata_only(version):
+    file = opened(version[0])
+    file.hide_values()
+    with h5py.File(file, "r") as root:
+        places = {name: root[name].id for name in root}
+        ranges = [(one.get_offset(), one.get_offset() + one.get_storage_size())
+                  for one in places.values()]  # fmt: skip
+    assert file.bytes_read < 2**20
+    start, stop = ranges[0]
+    file.seek(start)
+    assert file.read(512) == bytes(512)
+    assert file.are_values(ranges)
+    assert b"".join(file.parts(start + 4, start + 8)) == bytes([1, 0, 0, 0])
+    whole = opened(version[0])
+    whole.hide_values()
+    whole.seek(start)
+    whole.read(8)
+    assert not whole.are_values([(start + 1, stop)])  # the first chunk has other bytes, too
+    whole.seek(start + 4)
+    assert whole.read(4) == bytes([1, 0, 0, 0])
+
+
 def test_a_damaged_chunk_is_reported(version):
     store = version[0].store
     large = max(version[0].files[0].chunks, key=lambda chunk: chunk.size)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import keras
 import numpy as np
 
-from kept.errors import KeptError
+from kept.errors import InvalidInput, KeptError
 from kept.fork_safe_lock import fork_safe_lock
 from kept.store.loading.model_file import checked_weights
 from kept.training.keras_api.private_api import is_known
@@ -58,7 +58,7 @@ def load_sharded(file: RangedFile, model: keras.Model) -> None:
     import h5py
     from keras.src.saving import saving_lib as lib
 
-    weights, start = checked_weights(cast("BinaryIO", file), file.name, file.size)
+    weights, start = _opened(file)
 
     class Store(lib.H5IOStore):  # type: ignore[misc]  # Keras is untyped
         def _get_h5_file(self, *_: Any, **__: Any) -> h5py.File:
@@ -83,6 +83,35 @@ def load_sharded(file: RangedFile, model: keras.Model) -> None:
             raise error
     if failed:
         lib._raise_loading_failure(failed)
+
+
+def _opened(file: RangedFile) -> tuple[BinaryIO, int]:
+    """Return the checked HDF5 file in a file, and where it begins, without fetching values."""
+    file.hide_values()
+    try:
+        found = checked_weights(cast("BinaryIO", file), file.name, file.size)
+        if file.are_values(_ranges(*found)):
+            return found
+    except InvalidInput:  # maybe because of metadata in large chunks
+        pass
+    file.show_values()
+    return checked_weights(cast("BinaryIO", file), file.name, file.size)
+
+
+def _ranges(weights: BinaryIO, start: int) -> list[tuple[int, int]]:
+    """Return where the file has the values of arrays, each in one range."""
+    import h5py
+
+    found: list[tuple[int, int]] = []
+
+    def add(_: str, item: Any) -> None:
+        offset = item.id.get_offset() if isinstance(item, h5py.Dataset) else None
+        if offset is not None:
+            found.append((start + offset, start + offset + item.id.get_storage_size()))
+
+    with h5py.File(weights, "r") as root:
+        root.visititems(add)
+    return found
 
 
 @contextlib.contextmanager
