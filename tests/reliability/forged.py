@@ -302,7 +302,7 @@ def main(options: list[str]) -> Tally:
         subject = subjects.own(Path(folder, "own"))
         with_outbox(subject)
         every = list(cases(subject))
-        every = chosen(every, options, 30)
+        every = chosen(every, options, 20)
         total.take(run(functools.partial(judged, subject), every))
     return total
 

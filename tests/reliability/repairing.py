@@ -193,7 +193,7 @@ def main(options: list[str]) -> Tally:
         os.chmod(folder, 0o755)
         subject = subjects.own(Path(folder, "own"))
         every = list(cases(subject))
-        every = chosen(every, options, 24)
+        every = chosen(every, options, 16)
         total.take(run(functools.partial(judged, subject), every))
     return total
 

@@ -280,7 +280,7 @@ def main(options: list[str]) -> Tally:
         for ended in run(functools.partial(counted, subject), kinds):
             assert ended.result, ended
             every += [ended.case._replace(at=n + 1) for n in range(ended.result)]
-        every = chosen(sorted(every), options, 40)
+        every = chosen(sorted(every), options, 25)
         total.take(run(functools.partial(judged, subject), every))
     return total
 

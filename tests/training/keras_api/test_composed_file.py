@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from kept.training.keras_api import composed_file
 from kept.training.keras_api.composed_file import ComposedFile, LastingMemory
 
+pytestmark = pytest.mark.any_framework
 BIG = 16
 
 
@@ -54,7 +55,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.lists(steps, max_size=25))
 def test_is_a_file(script):
     ours, model = ComposedFile(Copies(3)), io.BytesIO()

@@ -229,7 +229,7 @@ SHAPES = {
     "gan": Shape(gan, ending=".keras", is_rare=True),
     "ema_of_a_model": Shape(mean_teacher, _target),
     "contrastive": Shape(contrastive, lambda: (features(), labels())),
-    "distillation": Shape(distillation, lambda: (features(), labels())),
+    "distillation": Shape(distillation, lambda: (features(), labels()), is_rare=True),
     "diffusion": Shape(diffusion, is_rare=True),
 }
 assert ROWS == 4 * BATCH
