@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PARTS = ("silence", "races", "kills", "buckets", "faults")  # the longest cases first
-SHORT = 45  # cases of faults
-KILLS, SHORT_KILLS = 200, 20
-SECONDS, SHORT_SECONDS = 200.0, 4.0  # of each race
+SHORT = 25  # cases of faults
+KILLS, SHORT_KILLS = 200, 10
+SECONDS, SHORT_SECONDS = 200.0, 2.0  # of each race
 AT_ONCE = 4  # cases wait for the proxy more than for a processor
 RACES = ("two writers", "gc and prune", "sync")
 COMMANDS = (
