@@ -124,6 +124,14 @@ class Options:
         check_aliases(self.aliases)
         check_metadata(self.metadata)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a copy with the same processes and run, of which no second object works."""
+        for shared in (self.group, getattr(self, "run", None)):
+            memo[id(shared)] = shared
+        return replace(
+            self, **{f.name: deepcopy(getattr(self, f.name), memo) for f in fields(self)}
+        )
+
     @property
     def seconds_between_saves(self) -> float:
         """What save_every asks for; infinity without it. Raises InvalidCheckpoint."""
@@ -198,13 +206,6 @@ class WandbOptions(Options):
                 "Pass gc=None, and run `kept gc` when W&B does not need those versions. "
                 f"Received: reference=True, keep={self.keep!r}, gc={self.gc!r}"
             )
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return a copy with the same run, of which W&B allows no second object."""
-        memo[id(self.run)] = self.run
-        return replace(
-            self, **{f.name: deepcopy(getattr(self, f.name), memo) for f in fields(self)}
-        )
 
 
 def check_save_freq(save_freq: Any) -> str | int:

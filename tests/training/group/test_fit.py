@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 import kept
-from kept.errors import GroupError, RankMissing, SaveFailed
+from kept.errors import GroupError, NoActiveRun, RankMissing, SaveFailed
+from kept.training.group import announce
 from tests.training.group.threads import groups
 
 DATA = np.random.default_rng(0).normal(size=(24, 4)).astype("float32")
@@ -146,6 +148,30 @@ def test_with_on_error_warn_all_continue(run, tmp_path):
     with pytest.warns(UserWarning, match="training continues without it"):
         results = run(*each, on_error="warn")
     assert [error for _, error in results] == [None, None]
+
+
+def test_messages_are_deleted_now_and_then(run, monkeypatch):
+    monkeypatch.setattr(announce, "_ROUND", 3)
+    monkeypatch.setattr(announce, "LEASE", 0.0)  # all hooks are open
+    (first, error), (_, problem) = run({"batches": 6}, {"batches": 6})
+    assert (error, problem) == (None, None)
+    left = first._controller._lead._channel
+    assert left._number - len(left._own) > 8
+
+
+def test_a_copy_of_a_callback_keeps_its_group(tmp_path):
+    group = groups(2)[1]
+    checkpoint = kept.ModelCheckpoint("m.keras", store=tmp_path / "store", group=group)
+    assert copy.deepcopy(checkpoint)._setup[2].group is group
+
+
+def test_only_the_first_rank_needs_a_run_of_wandb():
+    first, other = groups(2)
+    with pytest.raises(NoActiveRun):
+        kept.WandbModelCheckpoint("m.keras", group=first)
+    checkpoint = kept.WandbModelCheckpoint("m.keras", group=other)
+    assert checkpoint.logged == []
+    assert checkpoint.versions == []
 
 
 @pytest.mark.parametrize("rank", [0, 1])

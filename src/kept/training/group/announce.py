@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from kept.training.group.base import Channel, Group, Json
 
 LEASE = 0.2  # seconds between two open hooks within an epoch
+_ROUND = 500  # open hooks, after which all processes meet and the messages are deleted
+_MEETING = "all processes to read the decisions of the first one"
 _BEGIN, _END = -1, -2  # epochs in messages of the beginning and the end of the fit
 
 
@@ -134,7 +136,7 @@ class FirstRank:
         self.group: Group | None = group
         self._group, self._fit = group, fit
         self._channel = group.channel(f"{fit}/decisions")
-        self._number = 0
+        self._number = self._hooks = 0
         self._next = 0  # the batch with the next open hook
         self._left = float("inf")
         self._last = (time.monotonic(), -1)  # when a batch ended, and which
@@ -170,6 +172,9 @@ class FirstRank:
             raise
         self._next = self._until(place.batch)
         self._send({"until": self._next})
+        self._hooks += 1
+        if self._hooks % _ROUND == 0:
+            self._channel.gather(None, _MEETING)
 
     def save(self, *, with_state: bool) -> SharedSave:
         """See Lead."""
@@ -212,7 +217,7 @@ class OtherRank:
     def __init__(self, group: Group, fit: int) -> None:
         self.group, self._fit = group, fit
         self._channel = group.channel(f"{fit}/decisions")
-        self._next = 0
+        self._next = self._hooks = 0
         self._has_signaled = False
 
     def is_open(self, batch: int | None) -> bool:
@@ -235,6 +240,9 @@ class OtherRank:
                 )
             if "until" in message:
                 self._next = int(message["until"])
+                self._hooks += 1
+                if self._hooks % _ROUND == 0:
+                    self._channel.gather(None, _MEETING)
                 return
             if "save" in message:
                 number = int(message["save"])
