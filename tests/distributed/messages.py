@@ -123,11 +123,11 @@ def speed(group: Group) -> float:
 def survive(group: Group, victim: int) -> None:
     """A rank dies; the others wait for it no longer than their limit."""
     channel = group.channel("death")
-    channel.collect("", "the others, which have read all messages")
-    if victim == RANK:
-        os.kill(os.getpid(), signal.SIGKILL)
     start = time.monotonic()
     try:
+        channel.collect("", "the others, which have read all messages")
+        if victim == RANK:
+            os.kill(os.getpid(), signal.SIGKILL)
         channel.gather("alive", "the last words of all ranks", 1.0)
     except GroupError as error:
         ranks = list(getattr(error, "ranks", ()))

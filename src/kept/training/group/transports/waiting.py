@@ -56,7 +56,7 @@ class StoreTransport(ABC):
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> GroupError:
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0] or type(error).__name__
         return GroupError(
             f"Cannot reach the other processes of this run by {self.label}: {reason}. Look at the "
             "output of the first process; it may have ended"
