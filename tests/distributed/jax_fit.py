@@ -1,4 +1,6 @@
-"""Script: fits on JAX, in processes that train one model; arguments: the layout, and a folder.
+"""Script: fits on JAX, in processes that train one model.
+
+Arguments: the layout, a folder for files, and the folder or the bucket of the stores.
 
 The layout is "data" (each process has a part of each batch) or "model" (weights are sharded across
 the processes). One fit is not interrupted; another one is, and a third one resumes it.
@@ -104,13 +106,13 @@ def digest(model) -> str:
     return hashlib.sha256(b"".join(np.asarray(one).tobytes() for one in whole)).hexdigest()
 
 
-def fit(layout: str, store: Path, *, resume: bool = False, more: tuple[object, ...] = ()):
+def fit(layout: str, store: str, *, resume: bool = False, more: tuple[object, ...] = ()):
     model = build()
     callback = kept.ModelCheckpoint(
-        str(store.parent / f"m{RANK}.keras"),  # the others write no file
+        f"{sys.argv[2]}/m{RANK}.keras",  # the others write no file
         monitor="loss",
         name="a",
-        store=str(store),
+        store=store,
         save_freq=3,
         resume=resume,
     )
@@ -122,16 +124,16 @@ def fit(layout: str, store: Path, *, resume: bool = False, more: tuple[object, .
     return model, callback
 
 
-def main(layout: str, folder: Path) -> None:
+def main(layout: str, folder: Path, stores: str) -> None:
     distribute(layout)
-    model, callback = fit(layout, folder / "whole")
+    model, callback = fit(layout, f"{stores}/whole")
     kernel = model.layers[0].kernel.value
     report(whole=digest(model), committed=len(callback.versions))
     report(is_sharded=not kernel.is_fully_replicated, processes=jax.process_count())
-    fit(layout, folder / "parts", more=(Interrupt(),))
-    model, _ = fit(layout, folder / "parts", resume=True)
+    fit(layout, f"{stores}/parts", more=(Interrupt(),))
+    model, _ = fit(layout, f"{stores}/parts", resume=True)
     report(resumed=digest(model), files=sorted(path.name for path in folder.glob("*.keras")))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
