@@ -150,6 +150,27 @@ def test_with_on_error_warn_all_continue(run, tmp_path):
     assert [error for _, error in results] == [None, None]
 
 
+class WithoutState(keras.callbacks.Callback):
+    """Cannot give its state."""
+
+    def get_state(self):
+        raise OSError("no state today")
+
+    def set_state(self, state):
+        pass
+
+
+def test_a_rank_that_cannot_give_its_state_is_named(run):
+    own = WithoutState()
+    (_, first), (_, other) = run(
+        {"options": {"state_of": []}},
+        {"options": {"state_of": [own]}, "callbacks": [own]},
+    )
+    assert isinstance(first, SaveFailed)
+    assert "rank 1: OSError: no state today" in str(first)
+    assert isinstance(other, SaveFailed)
+
+
 def test_messages_are_deleted_now_and_then(run, monkeypatch):
     monkeypatch.setattr(announce, "_ROUND", 3)
     monkeypatch.setattr(announce, "LEASE", 0.0)  # all hooks are open

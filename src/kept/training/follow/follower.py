@@ -78,6 +78,7 @@ class Follower:
             self._open_store(begun)
         if self._resume and self._store is not None:
             self._resuming.prepare(self._store, self.name, self._resume, group)
+        self._pieces = None
         if spans_processes(self._owner.model, self._adapter.framework):
             assert self._store is not None, "the first rank needs the store, too"
             self._pieces = PieceSaver(group, self._store.bucket, self._writer)
@@ -162,9 +163,14 @@ class Follower:
         self._failures.report()
 
     def _give_state(self, save: SharedSave, place: Place, logs: Logs) -> None:
-        with muted():  # the first rank prints what no version holds
-            state = self._resuming.capture(place.epoch, place.batch, logs)
-        save.states(None if state is None else rank_message(state, self._owner.model))
+        """Give the state of this run to a save, or why there is none: then the save fails."""
+        try:
+            with muted():  # the first rank prints what no version holds
+                state = self._resuming.capture(place.epoch, place.batch, logs)
+            message = None if state is None else rank_message(state, self._owner.model)
+        except Exception as error:  # noqa: BLE001 - the first rank raises it, by on_error
+            message = {"error": f"{type(error).__name__}: {error}"}
+        save.states(message)
 
 
 def open_given(store: Any) -> Store:
