@@ -120,11 +120,13 @@ def test_what_differs_is_refused_on_all_ranks(run, own, says):
         assert re.search(says, str(error))
 
 
-def test_a_rank_without_the_callback_is_named(tmp_path):
+def test_a_rank_without_the_callback_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("kept.training.group.facts._NOTICE_AFTER", 0.01)
     _, error = fit(groups(2, seconds=0.1)[0], str(tmp_path / "store"), {})
     assert isinstance(error, RankMissing)
     assert "rank 1 of 2 did not answer" in str(error)
     assert "pass group=False" in str(error)
+    assert "waiting for the callback of every process" in capsys.readouterr().out
 
 
 def test_ranks_with_different_numbers_of_batches_end_with_an_error(run):

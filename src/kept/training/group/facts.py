@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import socket
+import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import GroupError
+from kept.messages import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 _fits: defaultdict[tuple[str, int], Iterator[int]] = defaultdict(itertools.count)
 # Options whose values must be equal. filepath may differ: only the first rank writes files.
 _OPTIONS = ("name", "resume", "save_every", "on_error", "compression", "aliases")
+_NOTICE_AFTER = 10.0  # seconds
 _ATTRIBUTES = ("monitor", "save_best_only", "save_weights_only", "save_freq")
 
 
@@ -48,7 +51,14 @@ def check_equal(group: Group, fit: int, own: dict[str, Any]) -> list[dict[str, A
     Raises RankMissing if a rank does not answer in time.
     """
     what = "the callback of every process: create it on all ranks, or pass group=False"
-    found = group.channel(f"{fit}/facts").gather(own, what)
+    notice = threading.Timer(_NOTICE_AFTER, show, [f"waiting for {what}"])
+    notice.daemon = True
+    if group.is_first:
+        notice.start()
+    try:
+        found = group.channel(f"{fit}/facts").gather(own, what)
+    finally:
+        notice.cancel()
     first = found[0]
     different = [
         f"rank {rank} (on {other['host']}) has {_difference(name, other.get(name), value)}"
