@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
@@ -12,7 +13,9 @@ import pytest
 
 import kept
 from kept.errors import GroupError, NoActiveRun, RankMissing, SaveFailed
+from kept.training.destinations.store import StoreDestination
 from kept.training.group import announce
+from kept.training.save.saver import Saver
 from tests.training.group.threads import groups
 
 DATA = np.random.default_rng(0).normal(size=(24, 4)).astype("float32")
@@ -174,7 +177,7 @@ def test_a_rank_that_cannot_give_its_state_is_named(run):
 
 
 def test_messages_are_deleted_now_and_then(run, monkeypatch):
-    monkeypatch.setattr(announce, "_ROUND", 3)
+    monkeypatch.setattr(announce, "ROUND", 3)
     monkeypatch.setattr(announce, "LEASE", 0.0)  # all hooks are open
     (first, error), (_, problem) = run({"batches": 6}, {"batches": 6})
     assert (error, problem) == (None, None)
@@ -234,3 +237,103 @@ def test_sigterm_of_one_rank_ends_all_at_one_step(tmp_path, rank):
     assert 5 <= batches < 72
     (version,) = kept.open_store(store).versions("m")[-1:]
     assert version.metadata["step"] == batches
+
+
+def loop(group, store, epochs, batches, *, epoch_end=True, name="m", **options):
+    """Train in a loop that calls some of the hooks; return the callback."""
+    checkpoint = kept.ModelCheckpoint(
+        f"{store}.keras", monitor="loss", store=store, name=name, group=group, **options
+    )
+    model = make_model()
+    model(DATA[:1])
+    checkpoint.set_model(model)
+    for epoch in range(epochs):
+        checkpoint.on_epoch_begin(epoch)
+        for batch in range(batches):
+            checkpoint.on_train_batch_end(batch, {"loss": 1.0})
+        if epoch_end:
+            checkpoint.on_epoch_end(epoch, {"loss": 1.0})
+    checkpoint.wait()
+    return checkpoint
+
+
+def on_both(call):
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(call, groups(2)))
+
+
+def test_a_loop_without_on_train_begin(tmp_path):
+    store = str(tmp_path / "store")
+    _, other = on_both(lambda group: loop(group, store, 3, 2))
+    assert len(kept.open_store(store).versions("m")) == 3
+    assert other.versions == []
+
+
+def test_a_loop_without_the_ends_of_epochs(tmp_path):
+    store = str(tmp_path / "store")
+    on_both(lambda group: loop(group, store, 9, 10, epoch_end=False, save_freq=15))
+    assert len(kept.open_store(store).versions("m")) == 6
+
+
+def test_a_resumed_callback_calls_hooks_of_the_next_one(tmp_path):
+    store = str(tmp_path / "store")
+
+    def work(group, epochs, *, resume):
+        two = [
+            kept.ModelCheckpoint(
+                f"{store}.keras", monitor="loss", store=store, name=name, group=group, resume=on
+            )
+            for name, on in (("a", resume), ("b", False))
+        ]
+        model = make_model()
+        model.fit(DATA, DATA[:, :3], batch_size=8, epochs=epochs, verbose=0, callbacks=two)
+        return [len(one.versions) for one in two]
+
+    assert on_both(lambda group: work(group, 2, resume=True))[1] == [0, 0]
+    first, other = on_both(lambda group: work(group, 4, resume=True))
+    assert other == [0, 0]
+    assert first[0] == 2
+
+
+def test_a_first_rank_that_is_at_work_is_not_missing(run, monkeypatch):
+    took = threading.Event()
+    submit = StoreDestination.submit
+
+    def slow(*args):
+        took.wait(3.0)  # three times the time limit
+        took.set()
+        return submit(*args)
+
+    monkeypatch.setattr(StoreDestination, "submit", slow)
+    results = run({"epochs": 5}, {"epochs": 5}, seconds=1.0)
+    assert [error for _, error in results] == [None, None]
+    assert len(results[0][0].versions) == 5
+
+
+def test_a_save_that_is_skipped_is_one_of_no_rank(run, tmp_path, monkeypatch):
+    """Also if a snapshot becomes free just after the decision."""
+    monkeypatch.setattr(Saver, "has_room", property(lambda self: False))
+    (first, error), (_, problem) = run({}, {}, on_busy="skip")
+    assert (error, problem) == (None, None)
+    assert (first.versions, first.skipped) == ([], 2)
+
+
+def test_a_save_that_failed_is_not_due_in_the_next_fit(tmp_path, monkeypatch):
+    checkpoint = kept.ModelCheckpoint(
+        tmp_path / "m.keras", monitor="loss", store=tmp_path / "store", name="m", save_freq=2
+    )
+    checkpoint.set_model(make_model())
+    controller, seen = checkpoint._controller, []
+
+    def fails(moment):
+        seen.append(moment.batch)
+        raise SaveFailed("no")
+
+    monkeypatch.setattr(controller, "_save_by_metric", fails)
+    for _ in range(2):
+        checkpoint.on_train_begin()
+        checkpoint.on_epoch_begin(0)
+        checkpoint.on_train_batch_end(0, {"loss": 1.0})
+        with pytest.raises(SaveFailed):
+            checkpoint.on_train_batch_end(1, {"loss": 1.0})
+    assert seen == [1, 1]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kept.sync.outbox.deliver import Arrivals
     from kept.training.destinations.base import Destination
     from kept.training.follow.follower import Follower
+    from kept.training.group.base import Group
     from kept.training.keras_api.adapter import KerasAdapter
     from kept.training.resume.base import Resuming
     from kept.training.save.path_template import PathTemplate
@@ -48,6 +49,7 @@ class CheckpointHooks(KeepsNoModel):
     _initial: float | None
     _setup: tuple[KerasAdapter, PathTemplate, Options]  # what the controller is made from
     _follower: Follower | None = None  # in a process after the first one of a group
+    _has_joined = False  # whether the fit has begun
 
     def _set_up(self, adapter: KerasAdapter, path: PathTemplate, options: Options) -> None:
         """Open the destination and make the controller; the last step of a constructor.
@@ -56,9 +58,7 @@ class CheckpointHooks(KeepsNoModel):
         """
         self._setup = (adapter, path, options)
         self._initial = vars(self).get("best")  # initial_value_threshold, by Keras's constructor
-        group = find_group(options.group, options.group_seconds)
-        if group is None or group.is_first:  # the others open no destination
-            _ = self._controller
+        self._choose()
 
     @cached_property
     def _controller(self) -> Controller:
@@ -77,7 +77,7 @@ class CheckpointHooks(KeepsNoModel):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes of a copy."""
-        of_fit = ("_controller", "_follower")
+        of_fit = ("_controller", "_follower", "_has_joined")
         own = {name: value for name, value in vars(self).items() if name not in of_fit}
         before = {name: None for name in _OF_A_FIT if name in own}
         return {**own, **before, "best": self.best}
@@ -93,22 +93,36 @@ class CheckpointHooks(KeepsNoModel):
     @property
     def _member(self) -> Controller | Follower:
         """What acts in this process."""
+        if self._follower is None and not self._is_used:
+            self._choose()
         return self._follower or self._controller
 
-    def _join(self) -> None:
-        """Find the group of this process, and begin a fit in it; raises GroupError."""
+    def _choose(self) -> Group | None:
+        """Make what acts in this process, by its rank; return the group of the process."""
         adapter, _, options = self._setup
         group = find_group(options.group, options.group_seconds)
         if group is None or group.is_first:
             self._follower = None
-            self._controller.train_begin(group)
-            return
-        if self._follower is None:
+            _ = self._controller
+        elif self._follower is None:  # it opens no destination
             from kept.training.follow.follower import Follower
 
             resuming = self._make_resuming(options, is_named=True)
             self._follower = Follower(self, adapter, options, resuming)
-        self._follower.train_begin(group)
+        return group
+
+    def _joined(self) -> Controller | Follower:
+        """Return what acts in this process, in a fit that has begun on all ranks.
+
+        A loop that the user wrote may lack on_train_begin, and another callback that resumes calls
+        hooks of this one before it. Then the first hook joins the group.
+        """
+        if not self._has_joined:
+            self._has_joined = True
+            group = self._choose()
+            if group is not None:
+                self._member.train_begin(group)
+        return self._member
 
     @property
     def best(self) -> float | None:
@@ -172,24 +186,27 @@ class CheckpointHooks(KeepsNoModel):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Choose the artifact's name, and find out whether the store can be written."""
         super().on_train_begin(logs)  # type: ignore[misc]
-        self._join()
+        self._has_joined = True
+        group = self._choose()
+        self._member.train_begin(group)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Note the epoch, for saves after batches."""
         super().on_epoch_begin(epoch, logs)  # type: ignore[misc]  # Keras's, the next base
-        self._member.epoch_begin(int(epoch))
+        self._joined().epoch_begin(int(epoch))
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save if enough batches have passed since the last save."""
-        self._member.batch_end(int(batch), logs or {})
+        self._joined().batch_end(int(batch), logs or {})
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save with save_freq="epoch"."""
-        self._member.epoch_end(int(epoch), logs or {})
+        self._joined().epoch_end(int(epoch), logs or {})
 
     def on_train_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002 - Keras's signature
         """Wait until every checkpoint is durable, and a while for mirrors that answer."""
-        self._member.train_end()
+        self._joined().train_end()
+        self._has_joined = False
 
     def get_state(self) -> dict[str, Any]:
         """Return what a resumed run needs to know of this callback."""

@@ -26,7 +26,8 @@ from kept.training.decide.preemption import Preemption, leave
 from kept.training.decide.report import not_saved, save_begins
 from kept.training.decide.results import Saves
 from kept.training.decide.schedule import SaveSchedule
-from kept.training.group.announce import BEGIN_OF_FIT, END_OF_FIT, Alone, Place
+from kept.training.group.announce import BEGIN_OF_FIT, END_OF_FIT, Place
+from kept.training.group.first_rank import Alone
 from kept.training.monitor import Metric
 from kept.training.naming import ArtifactName, fit_id
 from kept.training.save.writer import wait_for_all
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kept.training.decide.parts import Parts
-    from kept.training.group.announce import Lead
     from kept.training.group.base import Group
+    from kept.training.group.first_rank import Lead
     from kept.training.request import SaveRequest
 
     Logs = Mapping[str, Any]
@@ -86,10 +87,11 @@ class Controller:
         name = self.name.begin(fit_id(self._owner), self.parts.destination.places, default)
         self.parts.destination.begin(name)
         self.best.begin_series((name, *self.parts.destination.places))
-        self._mode = None
+        self._mode, self._is_due = None, False
         store = self.parts.destination.store
         is_shared = self._share()
-        self._lead.begun(begun(name, store, uses_store=is_shared or bool(self._resume)))
+        resumes = bool(self._resume)
+        self._lead.begun(begun(name, store, is_shared=is_shared, resumes=resumes))
         if self._resume and store is not None:
             self.parts.resuming.prepare(store, name, self._resume, self._lead.group)
         self.parts.resuming.begin()
@@ -130,9 +132,9 @@ class Controller:
         self._is_due |= self._schedule.end_batch(batch)
         if not self._lead.is_open(batch):
             return
-        if self._is_due:
+        is_due, self._is_due = self._is_due, False
+        if is_due:
             self._save_by_metric(moment)
-        self._is_due = False
         if self._is_preempted():
             self._save_and_leave(moment)
         elif self._schedule.is_time():
@@ -159,7 +161,6 @@ class Controller:
         if self.parts.resuming.end():  # else a later fit of the script resumes
             self._resume = False  # this fit ended normally, so the next one continues it
         with self._lead.hook(END_OF_FIT):
-            self._lead.waits_for(self.saver.writer)
             self._saves.finish()
             self._saves.report()
         self._preemption.stop()  # all is durable: SIGTERM need not wait for the rest
@@ -294,6 +295,7 @@ class Controller:
     def _save(self, request: SaveRequest, moment: Moment) -> None:
         self._schedule.save_begins()
         self.parts.upkeep.save_begins()
-        wait = self.parts.options.on_busy == "wait"
-        if self._saves.save(request, wait=wait):
+        if self._lead.group is not None and request.shared is None:
+            self.saver.drop(request)  # the other ranks know of no save, also if one is possible now
+        elif self._saves.save(request, wait=self.parts.options.on_busy == "wait"):
             self._schedule.saved(moment)

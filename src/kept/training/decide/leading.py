@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
 from kept.messages import show_once
-from kept.training.group.announce import Alone, Begun, FirstRank, Lead
+from kept.training.group.announce import Begun
 from kept.training.group.facts import check_equal, facts, next_fit
+from kept.training.group.first_rank import Alone, FirstRank, Lead
 from kept.training.keras_api.save_file import cannot_share
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ def lead(group: Group | None, owner: Any, parts: Parts) -> Lead:
     return FirstRank(group, fit)
 
 
-def begun(artifact: str, store: Store | None, *, uses_store: bool) -> Begun:
+def begun(artifact: str, store: Store | None, *, is_shared: bool, resumes: bool) -> Begun:
     """Return what the other ranks need to know of a fit."""
     marker = None if store is None else store.logs.marker
     store_id = (marker.id if marker else None) or ""
-    return Begun(artifact, store_id, store is not None and uses_store)
+    uses_store = store is not None and (is_shared or resumes)
+    return Begun(artifact, store_id, uses_store, store is not None and resumes)
 
 
 def spans_processes(model: Any, framework: str) -> bool:

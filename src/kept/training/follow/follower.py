@@ -16,8 +16,9 @@ from kept.store.store import Store
 from kept.training.decide.leading import spans_processes
 from kept.training.decide.preemption import Preemption
 from kept.training.follow.piece_saver import PieceSaver
-from kept.training.group.announce import BEGIN_OF_FIT, END_OF_FIT, OtherRank, Place
+from kept.training.group.announce import BEGIN_OF_FIT, END_OF_FIT, Place
 from kept.training.group.facts import check_equal, facts, next_fit
+from kept.training.group.other_rank import OtherRank
 from kept.training.group.read_together import read_together
 from kept.training.options import Options
 from kept.training.resume.rank_state import rank_message
@@ -45,7 +46,6 @@ class Follower:
     ) -> None:
         self._owner, self._adapter, self._options = owner, adapter, options
         self._resuming = resuming
-        self._resume: bool | str = options.resume
         self._preemption = Preemption(options.grace_seconds)
         self._writer = Writer()
         self._epoch = 0
@@ -63,11 +63,12 @@ class Follower:
             self._store = open_given(given)
         return self._store
 
-    def train_begin(self, group: Group) -> None:
+    def train_begin(self, group: Group | None) -> None:
         """Agree with the other ranks on the run, and resume what the first rank resumes.
 
         Raises GroupError, RankMissing or CannotResume.
         """
+        assert group is not None, "a follower has a first rank"
         self._has_trained = False
         fit = next_fit(group)
         check_equal(group, fit, facts(self._owner, self._options, self._adapter))
@@ -76,8 +77,8 @@ class Follower:
         self.name = begun.artifact
         if begun.needs_store:
             self._open_store(begun)
-        if self._resume and self._store is not None:
-            self._resuming.prepare(self._store, self.name, self._resume, group)
+        if begun.resumes and self._store is not None:
+            self._resuming.prepare(self._store, self.name, self._options.resume, group)
         self._pieces = None
         if spans_processes(self._owner.model, self._adapter.framework):
             assert self._store is not None, "the first rank needs the store, too"
@@ -107,8 +108,7 @@ class Follower:
 
     def train_end(self) -> None:
         """Wait until every checkpoint of the first rank is durable."""
-        if self._resuming.end():
-            self._resume = False
+        self._resuming.end()
         self._take_part(END_OF_FIT, {})
         self._writer.is_done()
         self._failures.report()
@@ -153,13 +153,13 @@ class Follower:
         """Take part in an open hook; raises what the first rank raised in it."""
         if self._preemption.is_due:
             self._first.signal()
-        for save, takes_state in self._first.saves(place):
-            model = self._owner.model
-            read_together(model)
-            if takes_state:
-                self._give_state(save, place, logs)
-            if self._pieces is not None:
-                self._pieces.save(model, save)
+        for step in self._first.steps(place):
+            if step.copies and self._pieces is not None:
+                self._pieces.save(self._owner.model, step.save)
+            elif not step.copies:
+                read_together(self._owner.model)
+            if step.takes_state:
+                self._give_state(step.save, place, logs)
         self._failures.report()
 
     def _give_state(self, save: SharedSave, place: Place, logs: Logs) -> None:

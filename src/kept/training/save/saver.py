@@ -103,6 +103,10 @@ class Saver:
             return True
         return self._save_snapshot(request, wait=wait)
 
+    def drop(self, request: SaveRequest) -> None:
+        """Skip a checkpoint."""
+        self._finish(SaveResult(request, dropped=True))
+
     @property
     def has_room(self) -> bool:
         """Whether the next save need not wait for a snapshot."""
@@ -137,7 +141,7 @@ class Saver:
             if snapshot is not None:
                 self._take(snapshot, request)
         if snapshot is None:
-            self._finish(SaveResult(request, dropped=True))
+            self.drop(request)
             return False
         measured = {
             "stall_seconds": time.perf_counter() - request.started,
@@ -166,6 +170,8 @@ class Saver:
             extra = () if self.group else self._checkpoints.extra_variables
             variables = variables_of(model, extra, hidden)
             snapshot.whole = outside_file(model, hidden) if self.group else frozenset()
+            if self.group and request.shared:
+                request.shared.begin_copy()
             snapshot.take(variables)
             snapshot.python = parts.take(model, snapshot, hidden, before)
             self._make_memory(variables, snapshot.size)
