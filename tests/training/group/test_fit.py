@@ -13,6 +13,7 @@ import pytest
 
 import kept
 from kept.errors import GroupError, NoActiveRun, RankMissing, SaveFailed
+from kept.training.decide.leading import other_order
 from kept.training.destinations.store import StoreDestination
 from kept.training.group import announce
 from kept.training.save.saver import Saver
@@ -337,3 +338,10 @@ def test_a_save_that_failed_is_not_due_in_the_next_fit(tmp_path, monkeypatch):
         with pytest.raises(SaveFailed):
             checkpoint.on_train_batch_end(1, {"loss": 1.0})
     assert seen == [1, 1]
+
+
+def test_ranks_in_another_order_than_those_of_jax_are_refused(monkeypatch):
+    first, other = groups(2)
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    assert other_order(first) is None
+    assert "it is process 0 of 2 of jax.distributed" in other_order(other)

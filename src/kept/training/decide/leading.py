@@ -46,6 +46,21 @@ def spans_processes(model: Any, framework: str) -> bool:
     return bool(shards.is_sharded(model.variables))
 
 
+def other_order(group: Group) -> str | None:
+    """Return why the ranks of a group are not the processes of JAX, None if they are.
+
+    The devices bring each piece of the weights to a process of JAX, by its number there.
+    """
+    jax = importlib.import_module("jax")
+    there = jax.process_index(), jax.process_count()
+    if there == (group.rank, group.size):
+        return None
+    return (
+        f"it is process {there[0]} of {there[1]} of jax.distributed. The weights lie across these "
+        "processes, so pass group=None, or a group with the same order"
+    )
+
+
 def check_can_share(model: Any, parts: Parts, group: Group | None) -> None:
     """Raise InvalidCheckpoint if weights that lie across processes cannot be saved so."""
     path = parts.path

@@ -13,7 +13,7 @@ from kept.errors import KeptError
 from kept.messages import muted
 from kept.store.open import open_store
 from kept.store.store import Store
-from kept.training.decide.leading import spans_processes
+from kept.training.decide.leading import other_order, spans_processes
 from kept.training.decide.preemption import Preemption
 from kept.training.follow.piece_saver import PieceSaver
 from kept.training.group.announce import BEGIN_OF_FIT, END_OF_FIT, Place
@@ -75,12 +75,14 @@ class Follower:
         self._first = OtherRank(group, fit)
         begun = self._first.begun()
         self.name = begun.artifact
+        is_shared = spans_processes(self._owner.model, self._adapter.framework)
         if begun.needs_store:
-            self._open_store(begun)
+            problem = self._open_store(begun) or (other_order(group) if is_shared else None)
+            self._first.check_store(problem)  # all ranks raise GroupError if one cannot
         if begun.resumes and self._store is not None:
             self._resuming.prepare(self._store, self.name, self._options.resume, group)
         self._pieces = None
-        if spans_processes(self._owner.model, self._adapter.framework):
+        if is_shared:
             assert self._store is not None, "the first rank needs the store, too"
             self._pieces = PieceSaver(group, self._store.bucket, self._writer)
         self._failures.begin()
@@ -131,23 +133,21 @@ class Follower:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take nothing; see get_state."""
 
-    def _open_store(self, begun: Begun) -> None:
-        """Open the store of the first rank; all ranks raise GroupError if one cannot."""
-        problem = None
+    def _open_store(self, begun: Begun) -> str | None:
+        """Open the store of the first rank; return why this process cannot, None if it can."""
         try:
             store = open_given(self._options.store)
-            marker = store.logs.marker
-            found = (marker.id if marker else None) or ""
-            if found != begun.store_id:
-                problem = (
-                    f"{store.location} is not the store of rank 0. All processes must reach one "
-                    "store: pass one in object storage, such as store='s3://bucket/prefix', or in "
-                    "a folder that all machines share"
-                )
-            self._store = store
         except (KeptError, OSError) as error:
-            problem = f"the store cannot be opened: {error}"
-        self._first.check_store(problem)
+            return f"the store cannot be opened: {error}"
+        self._store = store
+        marker = store.logs.marker
+        if ((marker.id if marker else None) or "") == begun.store_id:
+            return None
+        return (
+            f"{store.location} is not the store of rank 0. All processes must reach one store: "
+            "pass one in object storage, such as store='s3://bucket/prefix', or in a folder that "
+            "all machines share"
+        )
 
     def _take_part(self, place: Place, logs: Logs) -> None:
         """Take part in an open hook; raises what the first rank raised in it."""
