@@ -176,6 +176,26 @@ class TestLargeArrays:
         assert (found["Counter"][0], found["Other"]) == (0, 1)
         assert "versions do not hold Counter of rank 1" in capsys.readouterr().out
 
+    def test_the_digest_of_one_is_remembered_while_it_lives(self, monkeypatch):
+        stopping = keras.callbacks.EarlyStopping(restore_best_weights=True)
+        process, digested = Process(stopping), []
+        real = rank_state.npy_digest
+        monkeypatch.setattr(
+            rank_state, "npy_digest", lambda a: digested.append(a.nbytes) or real(a)
+        )
+
+        def large_digests():
+            digested.clear()
+            rank_message(process.capture(), process.model)
+            return sum(size > 1_000_000 for size in digested)
+
+        stopping.best_weights = [np.arange(400_000, dtype="float32"), np.ones(3, "float32")]
+        assert [large_digests(), large_digests()] == [1, 0]
+        stopping.best_weights = [np.arange(400_000, dtype="float32")]
+        assert [large_digests(), large_digests()] == [1, 0]
+        stopping.best_weights = None
+        assert (large_digests(), rank_state._known) == (0, {})
+
     def test_many_small_ones(self, save, tmp_path, monkeypatch):
         monkeypatch.setattr(rank_state, "_MOST", 1000)
         first, second = (
@@ -185,7 +205,8 @@ class TestLargeArrays:
         assert read_state(tmp_path, 1, 2).callbacks["Counter"][0][0] == 0
 
 
-def test_other_weights_are_reported(save, capsys):
+def test_other_weights_are_reported(save, capsys, monkeypatch):
+    monkeypatch.setattr("kept.messages._said", set())
     first, second = Process(), Process()
     second.model.layers[-1].bias.assign([1.0, 2.0])
     save((first, first.capture()), (second, second.capture()))

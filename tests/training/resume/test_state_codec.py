@@ -9,10 +9,17 @@ import keras
 import numpy as np
 import pytest
 
+from kept.digest import digest
 from kept.errors import Damaged
 from kept.training.resume import rng
 from kept.training.resume.read_state import read_state
-from kept.training.resume.state_codec import decode, encode, read_arrays, write_arrays
+from kept.training.resume.state_codec import (
+    decode,
+    encode,
+    npy_digest,
+    read_arrays,
+    write_arrays,
+)
 
 pytestmark = pytest.mark.any_framework
 
@@ -39,6 +46,24 @@ def test_arrays_come_back(kind):
         assert before.shape == after.shape
         assert (before == after).all()
         assert type(before) is type(after)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(12, dtype="float32").reshape(3, 4),
+        np.asfortranarray(np.arange(12.0).reshape(3, 4)),
+        np.arange(24).reshape(4, 6)[::2, ::3],
+        np.ones((), "int8"),
+        np.ones((0, 3), "complex64"),
+        np.array([True, False]),
+        np.arange(3, dtype=">u2"),
+    ],
+)
+def test_the_digest_of_an_array_is_that_of_its_file(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    assert npy_digest(array) == digest(file.getvalue())
 
 
 def test_a_pickle_among_the_arrays_is_not_opened():

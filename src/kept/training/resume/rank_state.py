@@ -16,6 +16,7 @@ import base64
 import io
 import json
 import os
+import weakref
 import zipfile
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from kept.errors import InvalidCheckpoint
 from kept.messages import show_once
 from kept.training.resume import callback_state, rng
 from kept.training.resume.state import ARRAYS_FILE, FORMAT, FROM_FIRST, JSON_FILE, rank_files
-from kept.training.resume.state_codec import Arrays, check_size, encode, write_arrays
+from kept.training.resume.state_codec import Arrays, check_size, encode, npy_digest, write_arrays
 from kept.training.resume.write_state import (
     as_text,
     run_content,
@@ -35,7 +36,7 @@ from kept.training.resume.write_state import (
     variables_content,
     weights_content,
 )
-from kept.training.snapshot.variables import layers_of
+from kept.training.snapshot.variables import own_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,9 +50,11 @@ if TYPE_CHECKING:
 
     Json = Any
 
+
 _LARGE = 1 << 20  # bytes of an array that travels as its digest
 _MOST = 8 << 20  # bytes of all other arrays of a message
 _SMALL, _SAMPLE = 1 << 12, 64  # elements of a variable, and variables, that are compared
+_known: dict[tuple[Any, ...], str] = {}  # digests of large arrays of callbacks that are alive
 
 
 def rank_message(state: State, model: keras.Model) -> Json:
@@ -67,18 +70,21 @@ def rank_message(state: State, model: keras.Model) -> Json:
         content = run_content(state, arrays)
         if not _spans_processes(model.variables):
             content |= variables_content(state, model, None, arrays)
-            content["weights"] = weights_content(model, _own_weights(model), None, arrays)
+            content["weights"] = weights_content(model, own_weights(model), None, arrays)
             sample = _sample(model, None)
         check_size(json.dumps(content).encode())
     except (InvalidCheckpoint, ValueError) as error:
         return {"error": str(error)}
-    files = {name: _as_file(array) for name, array in arrays.items()}
     sent, total = {}, 0
-    for name, file in files.items():
-        if len(file) <= _LARGE and total + len(file) <= _MOST:
-            sent[name] = base64.b64encode(file).decode()
-            total += len(file)
-    digests = {name: digest(file) for name, file in files.items()}
+    for name, array in arrays.items():
+        if array.nbytes <= _LARGE and total + array.nbytes <= _MOST:
+            sent[name] = base64.b64encode(_as_file(array)).decode()
+            total += array.nbytes
+    of_callbacks = {*_names_in(content["callbacks"])}
+    digests = {
+        name: _known_digest(array) if name in of_callbacks else npy_digest(array)
+        for name, array in arrays.items()
+    }
     return {"content": content, "digests": digests, "arrays": sent, "sample": sample}
 
 
@@ -144,7 +150,7 @@ class _First:
         """Return one of model.weights as a field."""
         arrays: Arrays = {}
         [[_, value]] = weights_content(self._model, [index], self._snapshot, arrays)
-        return _renamed(value, {name: digest(_as_file(one)) for name, one in arrays.items()})
+        return _renamed(value, {name: npy_digest(one) for name, one in arrays.items()})
 
 
 class _Part:
@@ -228,22 +234,6 @@ def _spans_processes(variables: Iterable[Variable]) -> bool:
     return any(not getattr(one.value, "is_fully_addressable", True) for one in variables)
 
 
-def _own_weights(model: keras.Model) -> list[int]:
-    """Return the weights that no gradient changes, as indices; each process changes its own.
-
-    The averages of BatchNormalization are such weights. Those of a frozen layer do not change.
-    """
-    index = {id(variable): n for n, variable in enumerate(model.weights)}
-    found = {
-        index[id(variable)]
-        for layer in layers_of(model)
-        if layer.trainable
-        for variable in vars(layer)["_non_trainable_variables"]
-        if id(variable) in index
-    }
-    return sorted(found)
-
-
 def _sample(model: keras.Model, snapshot: Snapshot | None) -> str:
     """Return a digest of the small trainable weights; equal weights have equal digests."""
     small = [v for v in model.trainable_variables if int(np.prod(v.shape)) <= _SMALL][:_SAMPLE]
@@ -271,6 +261,22 @@ def _names_in(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, dict)):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _names_in(item)
+
+
+def _known_digest(array: np.ndarray[Any, Any]) -> str:
+    """Return the digest of an array of a callback, remembered while the array lives if it is large.
+
+    Keras's callbacks replace their arrays and never change them; of all others there is a copy.
+    """
+    if array.nbytes <= _LARGE:
+        return npy_digest(array)
+    owner = array.base if isinstance(array.base, np.ndarray) else array
+    place = array.__array_interface__
+    key = id(owner), place["data"][0], place["typestr"], array.shape, array.strides
+    if key not in _known:
+        _known[key] = npy_digest(array)
+        weakref.finalize(owner, _known.pop, key).atexit = False
+    return _known[key]
 
 
 def _as_file(array: np.ndarray[Any, Any]) -> bytes:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kept.digest import Hasher
 from kept.errors import Damaged
 
 if TYPE_CHECKING:
@@ -124,6 +125,16 @@ def write_arrays(path: str, arrays: Arrays) -> None:
             # Without arguments a ZipInfo has a fixed date.
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+
+
+def npy_digest(array: np.ndarray[Any, Any]) -> str:
+    """Return the digest of an array's .npy file, without making the file."""
+    header = io.BytesIO()
+    content = np.lib.format.header_data_from_array_1_0(array)
+    np.lib.format.write_array_header_1_0(header, content)
+    hasher = Hasher(header.getvalue())
+    hasher.update((array.T if content["fortran_order"] else array).reshape(-1).view(np.uint8).data)
+    return hasher.hexdigest()
 
 
 def read_arrays(data: bytes) -> Arrays:

@@ -159,3 +159,19 @@ def layers_of(model: keras.Model) -> Sequence[keras.layers.Layer]:
     """Return the model and all layers in it, at every depth; model.layers has the first level."""
     found: Sequence[keras.layers.Layer] = model._flatten_layers()  # noqa: SLF001
     return found
+
+
+def own_weights(model: keras.Model) -> list[int]:
+    """Return the weights that no gradient changes, as indices; each process changes its own.
+
+    The averages of BatchNormalization are such weights. Those of a frozen layer do not change.
+    """
+    index = {id(variable): n for n, variable in enumerate(model.weights)}
+    found = {
+        index[id(variable)]
+        for layer in layers_of(model)
+        if layer.trainable
+        for variable in vars(layer)["_non_trainable_variables"]
+        if id(variable) in index
+    }
+    return sorted(found)
