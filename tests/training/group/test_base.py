@@ -33,10 +33,30 @@ def test_all_ranks_get_the_same_values_in_order():
 
 def test_the_first_rank_collects_and_the_others_do_not_wait():
     found = groups(3)
+    large = "x" * 2_000_000  # in several parts
     for group in found[1:]:
-        assert group.channel("c").collect(group.rank, "states") == []
-    assert found[0].channel("c").collect("own", "states") == ["own", 1, 2]
+        assert group.channel("c").collect([group.rank, large], "states") == []
+    found_all = found[0].channel("c").collect("own", "states")
+    assert found_all == ["own", [1, large], [2, large]]
     assert found[0].transport._shared.values == {}
+
+
+def test_channels_of_a_series_are_deleted_up_to_one_that_all_have_sent_on():
+    found = groups(2)
+
+    def work(group):
+        before = [group.next_channel("s", str(n)) for n in range(3)]
+        other = group.next_channel("t", "other")
+        for channel in (*before, other):
+            channel.gather("x" * 600_000, "a")
+        last = group.next_channel("s", "last")
+        last.gather(None, "b")
+        group.next_channel("s", "after").gather(None, "c")
+        group.delete_before(last, "s")
+
+    on_all(found, work)
+    left = {key.split("/")[1] for key in found[0].transport._shared.values}
+    assert left == {"other", "last", "after"}
 
 
 def test_a_missing_rank_is_named():

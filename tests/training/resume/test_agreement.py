@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from kept.errors import CannotResume, Damaged, RankMissing
 from kept.store.open import open_store
-from kept.training.group import agreement
 from kept.training.group.agreement import Agreement
 from kept.training.resume import load_version
 from tests.training.group.threads import groups
 
 pytestmark = pytest.mark.any_framework
-
-
-@pytest.fixture(autouse=True)
-def new_processes(monkeypatch):
-    """The ranks of each test count their agreements from the first on."""
-    monkeypatch.setattr(agreement, "_uses", defaultdict(itertools.count))
 
 
 @pytest.fixture
@@ -130,3 +121,12 @@ def test_an_error_of_the_step_goes_to_all():
 def test_a_process_that_is_alone_raises_the_error_as_it_is():
     with pytest.raises(ZeroDivisionError), Agreement().step("load it"):
         raise ZeroDivisionError
+
+
+def test_agreements_with_a_key_do_not_depend_on_those_before():
+    def call(group):
+        if group.rank:
+            Agreement(group)  # for which this rank alone had a reason
+        return Agreement(group, "5/resume").choice(group.rank, "the choice")
+
+    assert on_all(groups(2, seconds=5.0), call) == [0, 0]

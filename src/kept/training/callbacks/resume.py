@@ -11,6 +11,7 @@ from kept.errors import ArtifactNotFound
 from kept.store.open import open_store
 from kept.store.store import Store
 from kept.training.data.running_fit import KeepsNoModel
+from kept.training.group.agreement import Agreement, next_key
 from kept.training.group.base import LIMIT
 from kept.training.group.open import find_group
 from kept.training.keras_api.keras3 import check_version
@@ -45,10 +46,13 @@ def resume(
     and prints a message. Raises ArtifactNotFound, VersionNotFound, CannotResume or Damaged.
     """
     check_version(keras.__version__)
-    place = store if isinstance(store, Store) else open_store(store)
-    callback = Resume(callbacks)
-    callback.set_model(model)
-    callback.load(place, reference, find_group(group, LIMIT))
+    members = find_group(group, LIMIT)
+    key = next_key(members)
+    with Agreement(members, f"{key}/store").step("open the store"):
+        place = store if isinstance(store, Store) else open_store(store)
+        callback = Resume(callbacks)
+        callback.set_model(model)
+    callback.load(place, reference, members, key=key)
     return callback
 
 
@@ -64,9 +68,11 @@ class Resume(KeepsNoModel, keras.callbacks.Callback):  # type: ignore[misc]  # K
         """The reference and the digest of the version."""
         return self._resumer.parent
 
-    def load(self, store: Store, reference: str, group: Group | None = None) -> None:
-        """Load the version into the callback's model."""
-        self._resumer.prepare(store, reference, reference, group)
+    def load(
+        self, store: Store, reference: str, group: Group | None = None, *, key: str | None = None
+    ) -> None:
+        """Load the version into the callback's model; all ranks give the same key."""
+        self._resumer.prepare(store, reference, reference, group, key=key)
         if self._resumer.parent is None:
             raise ArtifactNotFound(f"{reference} has no version in {store.location}")
         self._resumer.before_fit()

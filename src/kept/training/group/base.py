@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kept.errors import RankMissing
@@ -24,6 +25,8 @@ Json = Any
 
 LIMIT = 60.0  # seconds that a process waits for the others
 _PART = 512 * 1024  # bytes of one value of a transport, which may limit them
+# By transport, rank and the name of a series: channels of this process with messages left.
+_series: defaultdict[tuple[str, int, str], list[Channel]] = defaultdict(list)
 
 
 class Transport(Protocol):
@@ -72,6 +75,25 @@ class Group:
         """Return a new channel; all processes use the same name, and each name once."""
         return Channel(self, f"kept/{name}")
 
+    def next_channel(self, series: str, name: str) -> Channel:
+        """Return the next channel of a series; see delete_before.
+
+        A process uses the channels of a series one after the other: it sends on one after it has
+        read all that it ever reads on those before it.
+        """
+        channel = self.channel(name)
+        _series[self.transport.label, self.rank, series].append(channel)
+        return channel
+
+    def delete_before(self, channel: Channel, series: str) -> None:
+        """Delete what this process has sent on the channels of a series before this one.
+
+        Its caller has read a message of each other rank that sent on a channel from this one on.
+        """
+        opened = _series[self.transport.label, self.rank, series]
+        while opened[0] is not channel:
+            opened.pop(0).sent_all_read()
+
 
 class Channel:
     """Messages in one order, between the processes of a group; one thread at a time uses it."""
@@ -90,7 +112,7 @@ class Channel:
 
         what says in the error what this process waits for. Raises RankMissing.
         """
-        return self._get(self._next(), [rank], what, seconds)[0]
+        return self._get(self._next(), [rank], what, seconds)[0][0]
 
     def sent_all_read(self) -> None:
         """Delete the messages that this rank has sent; its caller knows that all are read."""
@@ -108,9 +130,9 @@ class Channel:
         number, rank = self._next(), self.group.rank
         self._set(number, str(rank), value)
         ranks = [one for one in range(self.group.size) if one != rank]
-        found = dict(zip(ranks, self._get(number, ranks, what, seconds), strict=True))
+        found = [one for one, _ in self._get(number, ranks, what, seconds)]
         self._forget(number)  # every process has sent, so it has all messages before this one
-        return [found.get(one, value) for one in range(self.group.size)]
+        return [*found[:rank], value, *found[rank:]]
 
     def collect(self, value: Json, what: str, seconds: float | None = None) -> list[Json]:
         """Return the values of all ranks on the first one; on the others [] at once.
@@ -122,9 +144,9 @@ class Channel:
             self._set(number, str(rank), value)
             return []
         found = self._get(number, self.group.others, what, seconds)
-        for one in self.group.others:
-            self.group.transport.delete(self._key(number, str(one)))
-        return [value, *found]
+        for one, (_, parts) in zip(self.group.others, found, strict=True):
+            self._delete(self._key(number, str(one)), parts)
+        return [value, *(one for one, _ in found)]
 
     def _next(self) -> int:
         self._number += 1
@@ -145,7 +167,8 @@ class Channel:
 
     def _get(
         self, number: int, ranks: Sequence[int], what: str, seconds: float | None
-    ) -> list[Json]:
+    ) -> list[tuple[Json, int]]:
+        """Return the message of each of these ranks, and its number of parts."""
         end = time.monotonic() + (self.group.seconds if seconds is None else seconds)
         found, missing = [], []
         for rank in ranks:
@@ -157,19 +180,23 @@ class Channel:
             raise RankMissing(missing, self.group.rank, self.group.size, what)
         return found
 
-    def _read(self, key: str, end: float) -> Json:
+    def _read(self, key: str, end: float) -> tuple[Json, int]:
         def get(one: str) -> bytes:
             return self.group.transport.get(one, max(end - time.monotonic(), 0.0))
 
         count, _, first = get(key).partition(b" ")
         more = [get(f"{key}/{index}") for index in range(1, int(count))]
-        return json.loads(b"".join([first, *more]))
+        return json.loads(b"".join([first, *more])), int(count)
 
     def _forget(self, number: int) -> None:
         """Delete the messages of this process before a number; all others have read them."""
         done = [one for one in self._own if one[0] < number]
         self._own = [one for one in self._own if one[0] >= number]
         for _, key, parts in done:
-            self.group.transport.delete(key)
-            for index in range(1, parts):
-                self.group.transport.delete(f"{key}/{index}")
+            self._delete(key, parts)
+
+    def _delete(self, key: str, parts: int) -> None:
+        """Delete a message."""
+        self.group.transport.delete(key)
+        for index in range(1, parts):
+            self.group.transport.delete(f"{key}/{index}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 import socket
 import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from kept.digest import digest
 from kept.errors import GroupError
 from kept.messages import show
+from kept.training.group.agreement import BEGIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,17 +51,23 @@ def facts(owner: Any, options: Any, adapter: Any) -> dict[str, Any]:
 def check_equal(group: Group, fit: int, own: dict[str, Any]) -> list[dict[str, Any]]:
     """Exchange the facts of all ranks and return them; all ranks raise the same GroupError.
 
-    Raises RankMissing if a rank does not answer in time.
+    Of a model only the digest travels, if all are equal. The messages of the fits before are then
+    deleted: all have begun this one. Raises RankMissing if a rank does not answer in time.
     """
     what = "the callback of every process: create it on all ranks, or pass group=False"
     notice = threading.Timer(_NOTICE_AFTER, show, [f"waiting for {what}"])
     notice.daemon = True
     if group.is_first:
         notice.start()
+    channel, model = group.next_channel(BEGIN, f"{fit}/facts"), own["model"]
     try:
-        found = group.channel(f"{fit}/facts").gather(own, what)
+        found = channel.gather({**own, "model": digest(json.dumps(model).encode())}, what)
     finally:
         notice.cancel()
+    group.delete_before(channel, BEGIN)
+    if len({one["model"] for one in found}) > 1:
+        models = channel.gather(model, what)
+        found = [{**one, "model": model} for one, model in zip(found, models, strict=True)]
     first = found[0]
     different = [
         f"rank {rank} (on {other['host']}) has {_difference(name, other.get(name), value)}"

@@ -22,7 +22,14 @@ class Resuming(Protocol):
     parent: dict[str, str] | None
 
     def prepare(
-        self, store: Store, name: str, resume: object, group: Group | None = None, /
+        self,
+        store: Store,
+        name: str,
+        resume: object,
+        group: Group | None = None,
+        /,
+        *,
+        key: str | None = None,
     ) -> None: ...
     def begin(self) -> None: ...
     def epoch_begin(self, epoch: int, /) -> None: ...
@@ -37,7 +44,7 @@ class NoResuming:
 
     parent: dict[str, str] | None = None
 
-    def prepare(self, *_: object) -> None:
+    def prepare(self, *_: object, **__: object) -> None:
         raise NotImplementedError
 
     def begin(self) -> None:

@@ -17,7 +17,7 @@ from kept.training.data.unsaved import (
     layers_without_state,
     random_generators,
 )
-from kept.training.group.agreement import Agreement
+from kept.training.group.agreement import Agreement, next_key
 from kept.training.keras_api import private_fit
 from kept.training.resume import load_version, position, rng
 from kept.training.resume.resumption import Resumption
@@ -39,6 +39,7 @@ class Resumer:
         self._recorder = Recorder(owner, state_of)
         self._fit = Fit()
         self._resumption: Resumption | None = None
+        self._prepared: tuple[Group | None, str] = None, ""  # who resumes together, and its name
         self._hidden_noise: list[str] | None = None  # of this fit; None until its first save
         # Values in layers and in callbacks at the start of this fit.
         self._values = UnsavedValues([]), UnsavedValues([])
@@ -47,16 +48,27 @@ class Resumer:
         self._ended = 0  # fits that have ended normally
         self.parent: dict[str, str] | None = None  # of the versions that this run saves
 
-    def prepare(self, store: Store, name: str, resume: object, group: Group | None = None) -> None:
+    def prepare(
+        self,
+        store: Store,
+        name: str,
+        resume: object,
+        group: Group | None = None,
+        *,
+        key: str | None = None,
+    ) -> None:
         """Load the version that resume names, or the newest one of the artifact if it is True.
 
         A script may call fit several times with one callback. The newest version is then that of
-        one of these fits, and the fits before it train nothing. All ranks of a group call this, and
-        all raise the same error if one cannot resume. Raises NotFound, Damaged or CannotResume.
+        one of these fits, and the fits before it train nothing. All ranks of a group call this with
+        one key, and all raise the same error if one cannot resume. Raises NotFound, Damaged or
+        CannotResume.
         """
-        agreement = Agreement(group)
+        key = key or next_key(group)
+        agreement = Agreement(group, key)
         self._recorder.is_required = True
         self._resumption = self._later = None  # of a fit that failed
+        self._prepared = None, ""
         reference = resume if isinstance(resume, str) else name
         found = load_version.find(store, reference, agreement, self._owner.model)
         if found is None:
@@ -64,8 +76,10 @@ class Resumer:
         self.parent = {"reference": found.version.reference, "digest": found.version.digest}
         if resume is True and found.state is not None and found.state.fit > self._ended:
             self._later = found.version.reference
-        if not self._owner.model.built:
-            private_fit.build(self._owner.model, running_fit().epochs)
+        with agreement.step(f"build the model for {found.version.reference}"):
+            if not self._owner.model.built:
+                private_fit.build(self._owner.model, running_fit().epochs)
+        self._prepared = group, f"{key}/begin"
         try:
             self._resumption = Resumption(self._owner, found, agreement)
         except CannotResume:
@@ -79,7 +93,15 @@ class Resumer:
             rng.restore_seed(state.random["framework"])
 
     def begin(self) -> None:
-        """Begin a fit: on_train_begin calls it, from a frame of that fit."""
+        """Begin a fit: on_train_begin calls it, from a frame of that fit.
+
+        After prepare all ranks call it, and all raise the same error if one fails.
+        """
+        (group, key), self._prepared = self._prepared, (None, "")
+        with Agreement(group, key).step("begin the resumed fit"):
+            self._begin()
+
+    def _begin(self) -> None:
         self._fit = fit = running_fit()
         when_over(lambda: self._free(fit))
         self._hidden_noise = None

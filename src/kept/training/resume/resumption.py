@@ -67,9 +67,10 @@ class Resumption:
         self._lost = lost_fields(self.state, agreement)
         load_version.load(found, owner.model, agreement)
         found.folder.cleanup()
-        if self.state is not None:
-            load_version.put(seeds_of(owner.model), self.state.seeds, "seed generators")
-            _put_untracked(owner.model, self.state)
+        with agreement.step(f"restore the state of {self.version.reference}"):
+            if self.state is not None:
+                load_version.put(seeds_of(owner.model), self.state.seeds, "seed generators")
+                _put_untracked(owner.model, self.state)
 
     def begin(self, recorder: Recorder, fit: Fit) -> None:
         """Set the first epoch, and print what will differ; on_train_begin calls it."""
