@@ -45,13 +45,13 @@ def test_channels_of_a_series_are_deleted_up_to_one_that_all_have_sent_on():
     found = groups(2)
 
     def work(group):
-        before = [group.next_channel("s", str(n)) for n in range(3)]
-        other = group.next_channel("t", "other")
+        before = [group.in_series("s", group.channel(str(n))) for n in range(3)]
+        other = group.in_series("t", group.channel("other"))
         for channel in (*before, other):
             channel.gather("x" * 600_000, "a")
-        last = group.next_channel("s", "last")
+        last = group.in_series("s", group.channel("last"))
         last.gather(None, "b")
-        group.next_channel("s", "after").gather(None, "c")
+        group.in_series("s", group.channel("after")).gather(None, "c")
         group.delete_before(last, "s")
 
     on_all(found, work)

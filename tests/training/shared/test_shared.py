@@ -1,5 +1,8 @@
 """A version whose bytes several ranks store is the version that one process stores."""
 
+import errno
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from kept.errors import InvalidCheckpoint, SaveFailed
 from kept.store.log.fence import WriteFence
 from kept.store.store import Store
 from kept.training.keras_api.save_file import cannot_share, write_snapshot
+from kept.training.save.disk_full import is_full
 from kept.training.snapshot.file_layout import IN_MEMORY, Structure
 from kept.training.snapshot.snapshot import Snapshot
 from kept.training.snapshot.variables import outside_file, variables_of
@@ -138,13 +142,50 @@ def test_a_rank_that_fails_is_named_and_the_next_save_works(trained, store):
 
     ranks, held = Ranks(3, store.bucket), snapshots(trained, 3)
     ranks.bucket = Full()
-    with pytest.raises(SaveFailed, match=r"rank 1: OSError.*No space left"):
+    with pytest.raises(OSError, match=r"rank 1: No space left"):
         ranks.save(store, trained, held)
-    assert all("rank 1: OSError" in str(error) for error in ranks.outcomes[1:])
+    assert all("rank 1: No space left" in str(error) for error in ranks.outcomes[1:])
     assert not store.artifacts()
     ranks.bucket = store.bucket
     assert ranks.save(store, trained, held).index == 0
     assert store.verify().ok
+
+
+def test_a_full_disk_of_other_ranks_is_tried_again(trained, store):
+    class Full(MemoryBucket):
+        failed = set()  # threads, one for each rank
+
+        def put_many(self, items, transfer=None):
+            if threading.get_ident() not in self.failed:
+                self.failed.add(threading.get_ident())
+                raise OSError(errno.ENOSPC, "No space left on device")
+            store.bucket.put_many(items, transfer)
+
+    ranks, held = Ranks(3, Full()), snapshots(trained, 3)
+    shared = ranks.begin(held)
+    with pytest.raises(OSError, match=r"rank 1: .*No space left") as caught:
+        store.log_artifact("m", [compose(trained, held[0], shared)])
+    assert is_full(caught.value)  # so the writer makes room, and tries once more
+    version = store.log_artifact("m", [compose(trained, held[0], shared)])
+    ranks.end(shared, version.reference)
+    assert len(Full.failed) == 2
+    assert ranks.outcomes[1:] == [version.reference] * 2
+    assert store.verify().ok
+
+
+def test_a_rank_that_cannot_give_its_pieces_stores_none(trained, store, monkeypatch):
+    def digest(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("kept.training.shared.follow.digest", digest)
+    ranks, held = Ranks(2, store.bucket), snapshots(trained, 2)
+    shared = ranks.begin(held)
+    for _ in range(2):
+        shared._requests.send(store=1)  # a request that it does not follow
+    with pytest.raises(OSError, match="rank 1: Input/output error"):
+        shared.ranges(held[0])
+    ranks.end(shared, "", ValueError("no pieces"))
+    assert "no pieces" in str(ranks.outcomes[1])
 
 
 def test_a_silent_rank_is_named_to_all(trained, store):
@@ -250,3 +291,13 @@ def test_no_message_of_a_save_is_left(trained, store):
     ranks.save(store, trained, snapshots(trained, 2))
     left = ranks.groups[0].transport._shared.values.values()
     assert sum(map(len, left)) < 200
+
+
+def test_a_save_deletes_the_requests_of_those_before_it(trained, store):
+    ranks = Ranks(3, store.bucket)
+    for number in range(1, 4):
+        ranks.save(store, trained, snapshots(trained, 3))
+        left = ranks.groups[0].transport._shared.values
+        assert {key.rpartition("/")[0].rpartition("/")[0] for key in left} == {
+            f"kept/1/requests/{number}"
+        }

@@ -41,7 +41,7 @@ class Agreement:
         self._group = group
         self.rank, self.size = (0, 1) if group is None else (group.rank, group.size)
         if group is not None:
-            self._channel = group.next_channel(BEGIN, key or next_key(group))
+            self._channel = group.in_series(BEGIN, group.channel(key or next_key(group)))
 
     @property
     def is_first(self) -> bool:

@@ -75,20 +75,16 @@ class Group:
         """Return a new channel; all processes use the same name, and each name once."""
         return Channel(self, f"kept/{name}")
 
-    def next_channel(self, series: str, name: str) -> Channel:
-        """Return the next channel of a series; see delete_before.
-
-        A process uses the channels of a series one after the other: it sends on one after it has
-        read all that it ever reads on those before it.
-        """
-        channel = self.channel(name)
+    def in_series(self, series: str, channel: Channel) -> Channel:
+        """Make a channel the next one of a series, and return it; see delete_before."""
         _series[self.transport.label, self.rank, series].append(channel)
         return channel
 
     def delete_before(self, channel: Channel, series: str) -> None:
         """Delete what this process has sent on the channels of a series before this one.
 
-        Its caller has read a message of each other rank that sent on a channel from this one on.
+        Its caller knows that all others have read it, or never will: each has sent something that
+        it sends only after its work with those channels.
         """
         opened = _series[self.transport.label, self.rank, series]
         while opened[0] is not channel:

@@ -59,7 +59,8 @@ def check_equal(group: Group, fit: int, own: dict[str, Any]) -> list[dict[str, A
     notice.daemon = True
     if group.is_first:
         notice.start()
-    channel, model = group.next_channel(BEGIN, f"{fit}/facts"), own["model"]
+    channel = group.in_series(BEGIN, group.channel(f"{fit}/facts"))
+    model = own["model"]
     try:
         found = channel.gather({**own, "model": digest(json.dumps(model).encode())}, what)
     finally:

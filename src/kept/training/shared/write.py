@@ -36,7 +36,8 @@ class SharedWrite:
 
     def __init__(self, save: SharedSave) -> None:
         self._save = save
-        self._requests = Outgoing(requests(save))
+        self._channel = self._own(requests(save))
+        self._requests = Outgoing(self._channel)
         self._answers = {rank: answers(save, rank) for rank in save.group.others}
         self._ranges: HeldRanges | None = None
         self._places: dict[int, dict[str, int]] = {}  # of each rank's pieces, by digest
@@ -51,6 +52,8 @@ class SharedWrite:
         if self._ranges is None:
             known = [*self._digested(snapshot), *self._received(snapshot.foreign())]
             self._ranges = HeldRanges(known, self)
+            # The others follow one save after the other, so each has ended those before this one.
+            self._save.group.delete_before(self._channel, self._series)
         return self._ranges
 
     def ask(self, wanted_of: Mapping[int, Sequence[str]], condemned: Collection[str]) -> None:
@@ -60,7 +63,7 @@ class SharedWrite:
             str(rank): [self._places[rank][name] for name in names]
             for rank, names in wanted_of.items()
         }
-        self._wanted = wanted(self._save, self._attempt)
+        self._wanted = self._own(wanted(self._save, self._attempt))
         self._wanted.send({"pieces": named, "condemned": sorted(condemned)})
         self._requests.send(store=self._attempt)
 
@@ -84,6 +87,14 @@ class SharedWrite:
         outcome = {"done": reference} if error is None else {"failed": str(error)}
         with contextlib.suppress(OSError, RuntimeError):  # then the others find this rank missing
             self._requests.send(**outcome)
+
+    @property
+    def _series(self) -> str:
+        """The series of what the saves of this fit ask for."""
+        return f"{self._save.fit}/requests"
+
+    def _own(self, channel: Channel) -> Channel:
+        return self._save.group.in_series(self._series, channel)
 
     def _digested(self, snapshot: Sharded) -> Iterator[tuple[Part, int]]:
         for _, data in snapshot.own_pieces():
