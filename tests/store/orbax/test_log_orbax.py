@@ -124,6 +124,17 @@ def test_a_broken_metadata_file_with_a_marker_is_a_step(store, tmp_path):
     assert kept.log_orbax(tmp_path, "m", store) == []
 
 
+@pytest.mark.parametrize(
+    "metrics", ['{"loss": ' + "[" * 100_000, '{"loss": 1' + "0" * 400 + "}"], ids=["deep", "large"]
+)
+def test_odd_metrics_of_one_step_end_no_call(store, tmp_path, metrics):
+    for number in (1, 2, 3):
+        make_step(tmp_path, str(number), metrics={"loss": 1 / number})
+    (tmp_path / "2" / "metrics" / "metrics").write_text(metrics)
+    taken = kept.log_orbax(tmp_path, "m", store, monitor="loss")
+    assert [v.metadata.get("value") for v in taken] == [1.0, None, 1 / 3]
+
+
 def test_what_is_no_folder_of_steps_is_refused(store, tmp_path):
     with pytest.raises(InvalidPath, match="A folder of Orbax is expected"):
         kept.log_orbax(tmp_path / "none", "m", store)

@@ -81,9 +81,16 @@ def _logged(store: Store, name: str, step: Step) -> Version:
 
 
 def _monitored(step: Step, monitor: str | None, mode: str) -> Step:
-    """Return the step with a metric of Orbax as the monitored one, if the step has it."""
+    """Return the step with a metric of Orbax as the monitored one, if the step has it.
+
+    An integer beyond the floats is none.
+    """
     value: Any = step.metrics.get(monitor) if monitor else None
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return step
-    metadata = {**step.facts.metadata, "monitor": monitor, "mode": mode, "value": float(value)}
+    try:
+        number = float(value)
+    except OverflowError:
+        return step
+    metadata = {**step.facts.metadata, "monitor": monitor, "mode": mode, "value": number}
     return replace(step, facts=step.facts._replace(metadata=metadata, contends=True))

@@ -142,6 +142,6 @@ def _json_in(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             value = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # the last one: nested too deeply
         return {}
     return value if isinstance(value, dict) else {}
