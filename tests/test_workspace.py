@@ -8,7 +8,7 @@ import time
 import pytest
 
 from kept import workspace as workspaces
-from kept.workspace import FilesLeft, workspace
+from kept.workspace import FilesLeft, abandoned, workspace
 from tests.helpers import finish, start, tree, write
 
 HOLD = """
@@ -45,6 +45,35 @@ def killed(folder):
 
 def sweep(folder):
     finish(start(NEXT, folder))
+
+
+def test_what_killed_processes_left_can_be_taken_over(tmp_path):
+    left = killed(tmp_path)
+    age(left, 3600)
+    with workspace(str(tmp_path)) as living:
+        left = killed(tmp_path)  # the one before was just removed
+        age(left, 3600)
+        with abandoned(str(tmp_path)) as found:
+            assert found == [left]
+            sweep(tmp_path)
+            assert "half" in os.listdir(left)
+        with workspace(str(tmp_path)):  # not the first one, but it removes what is taken over
+            assert not os.path.exists(left)
+        assert os.path.exists(living)
+
+
+def test_a_take_over_that_fails_removes_nothing(tmp_path):
+    left = killed(tmp_path)
+    age(left, 3600)
+    with pytest.raises(KeyError), abandoned(str(tmp_path)) as found, workspace(str(tmp_path)):
+        raise KeyError(*found)
+    with workspace(str(tmp_path)):
+        assert os.path.exists(left)
+
+
+def test_a_folder_that_cannot_be_read_has_nothing_to_take_over(tmp_path):
+    with abandoned(str(tmp_path / "none")) as found:
+        assert found == []
 
 
 def test_it_is_new_and_gone_at_the_end(tmp_path):

@@ -65,6 +65,23 @@ def workspace(folder: str) -> Iterator[str]:
             _release(lock)
 
 
+@contextlib.contextmanager
+def abandoned(folder: str) -> Iterator[list[str]]:
+    """Yield the workspaces in a folder that no living process has locked; hold their locks.
+
+    So their content can be taken over: until the end, no process removes them. After that, the next
+    workspace in the folder does; after an error, a later process.
+    """
+    with contextlib.ExitStack() as held:
+        found = []
+        for path in _workspaces(folder):
+            with contextlib.suppress(OSError):
+                held.enter_context(_locked(path))
+                found.append(path)
+        yield found
+    _swept.discard(os.path.abspath(folder))
+
+
 def _lock_name() -> str:
     """Return the name of lock files of this machine; an empty file needs no room on a full disk."""
     return _LOCK + digest(os.uname().nodename.encode())[:16]
@@ -100,28 +117,48 @@ def _sweep(folder: str) -> None:
     if folder in _swept:
         return
     _swept.add(folder)
+    for path in _workspaces(folder):
+        with contextlib.suppress(OSError):
+            _remove_if_abandoned(path)
+
+
+def _workspaces(folder: str) -> list[str]:
+    """Return the workspaces in a folder; none if it cannot be read."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
-                with contextlib.suppress(OSError):
-                    _remove_if_abandoned(entry.path)
+        return [
+            entry.path
+            for entry in entries
+            if _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+        ]
+    return []
+
+
+def _locks_in(path: str) -> list[str]:
+    return [name for name in os.listdir(path) if name.startswith(_LOCK)]
 
 
 def _remove_if_abandoned(path: str) -> None:
-    locks = [name for name in os.listdir(path) if name.startswith(_LOCK)]
+    locks = _locks_in(path)
     is_ours = locks == [_lock_name()]
     if time.time() - _changed(path) < (_SWEEP_AFTER if is_ours else _SWEEP_OTHERS_AFTER):
         return
     if not locks:
         os.rmdir(path)
         return
+    with _locked(path):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(path: str) -> Iterator[None]:
+    """Hold the locks of a workspace; raises OSError if a living process holds one."""
     with contextlib.ExitStack() as held:
-        for name in locks:
+        for name in _locks_in(path):
             # Not O_CREAT: a lock that has just been removed must not come back.
             fd = os.open(os.path.join(path, name), os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
             held.callback(os.close, fd)
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an OSError: a living process has it
-        shutil.rmtree(path, ignore_errors=True)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
 
 
 def _changed(path: str) -> float:

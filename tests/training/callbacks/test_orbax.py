@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 import kept
+from kept import workspace
 from kept.errors import InvalidCheckpoint, InvalidInput, SaveFailed
 from kept.sync.outbox.outbox import Outbox
 from kept.training.callbacks import orbax_checkpoint, orbax_versions
+from kept.training.callbacks.orbax_engine import SavedStep
 from tests.helpers import tree
 
 pytest.importorskip("orbax.checkpoint")
@@ -289,12 +291,102 @@ def test_the_next_run_takes_what_a_killed_one_left(tmp_path, model, monkeypatch,
     assert last.versions == []
 
 
+def begin(directory, model, store="store", **options):
+    """Begin a fit of the artifact m that saves nothing; return its callback."""
+    callback = kept.OrbaxCheckpoint(directory, "loss", name="m", store=store, **options)
+    callback.set_params({})
+    callback.set_model(model)
+    callback.on_train_begin()
+    return callback
+
+
+def save_and_end(callback, epoch):
+    """Run the hooks of a last epoch, and of the end of the fit."""
+    callback.on_epoch_begin(epoch)
+    callback.on_epoch_end(epoch, {"loss": 9.0})
+    callback.on_train_end()
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory, model):
+    """What a process leaves that is killed when Orbax has deleted steps whose commits are slow.
+
+    A copy of a workspace is not locked, like one of a process that has ended.
+    """
+    folder = tmp_path_factory.mktemp("killed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            orbax_versions.OrbaxVersions, "submit", lambda v, saved: v._open.append(saved)
+        )
+        killed = kept.OrbaxCheckpoint(folder / "run", "loss", name="m", store=folder / "unused")
+        losses(killed, model, [1.0, 2.0, 3.0])
+        killed.wait()
+    shutil.copytree(folder / "run", folder / "left")
+    assert sorted(step.name for step in (folder / "left").glob("*/[0-9]")) == ["0", "1"]
+    assert [step.name for step in (folder / "left").glob("[0-9]")] == ["2"]
+    return folder / "left"
+
+
+@pytest.fixture
+def next_run(tmp_path, left, monkeypatch):
+    """A folder that a killed process left, whose workspaces are old enough to be removed."""
+    monkeypatch.setattr(workspace, "_SWEEP_AFTER", -1.0)
+    return shutil.copytree(left, tmp_path / "run")
+
+
+def test_steps_that_orbax_deleted_before_a_kill_are_taken(next_run, model, capsys):
+    after = begin(next_run, model)
+    assert "steps of earlier runs become versions of m: 0, 1, 2" in capsys.readouterr().out
+    after.wait()
+    assert [v.aliases[-1] for v in after.versions] == ["epoch_0", "epoch_1", "epoch_2"]
+    assert after.store["m:best"].aliases == ("best", "epoch_0")
+    assert after.versions[0].verify().problems == []
+    save_and_end(after, 3)
+    assert os.listdir(next_run) == ["3"]
+
+
+def test_a_step_whose_links_are_incomplete_is_not_taken(tmp_path, model, left, monkeypatch):
+    real, linked = os.link, []
+
+    def killed(source, target):
+        if linked:
+            raise KeyboardInterrupt
+        linked.append(target)
+        real(source, target)
+
+    step = SavedStep(str(shutil.copytree(left / "2", tmp_path / "run" / "2")))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", killed)
+        with pytest.raises(KeyboardInterrupt):
+            step.secure()
+    assert linked
+    os.rename(tmp_path / "run" / "2", tmp_path / "2")
+    shutil.copytree(tmp_path / "run", tmp_path / "next")
+    after = begin(tmp_path / "next", model)
+    after.wait()
+    assert after.versions == []
+    after.on_train_end()
+
+
+def test_steps_stay_while_the_versions_cannot_be_read(next_run, model, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(orbax_versions, "known_steps", refuse)
+        unread = begin(next_run, model)
+    assert "cannot be read now: the disk is on fire" in capsys.readouterr().out
+    save_and_end(unread, 3)
+    unread.on_train_begin()
+    unread.wait()
+    assert [v.metadata["epoch"] for v in unread.versions] == [3, 0, 1]
+    unread.on_train_end()
+
+
 def test_a_step_that_orbax_leaves_out_is_reported(tmp_path, model, capsys):
     callback = kept.OrbaxCheckpoint(tmp_path / "run", "loss")
     losses(callback, model, [2.0, 1.0])
     shutil.rmtree(tmp_path / "run" / "0", ignore_errors=True)
     again = kept.OrbaxCheckpoint(tmp_path / "run", "loss")
     assert losses(again, model, [2.0]) == []
+    again.wait_until_finished()
     assert "Orbax leaves out step 0" in capsys.readouterr().out
 
 

@@ -140,6 +140,8 @@ class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
 
     def wait_until_finished(self) -> None:
         """Wait until Orbax has finished every step, and it is committed; raises SaveFailed."""
+        # Keras notes None for a step that Orbax left out, and then fails to wait for it.
+        self._async_futures: list[Any] = [one for one in self._async_futures if one is not None]
         super().wait_until_finished()
         self.wait()
 

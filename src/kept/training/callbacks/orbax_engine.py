@@ -2,7 +2,8 @@
 
 Invariant: no step is deleted before its version exists. Orbax deletes old steps (max_to_keep) when
 a later save is finished. So before a save begins, every earlier step has hard links in a folder of
-kept, and the version is made from these links.
+kept, and the version is made from these links. A step has its own name there once all its links are
+made. The links that a killed process leaves are steps of the next fit, before they are removed.
 """
 
 from __future__ import annotations
@@ -64,9 +65,12 @@ class Engine:
 class SavedStep:
     """A step on its way from Orbax to a version; any thread may secure it."""
 
-    def __init__(self, folder: str, response: Any = None) -> None:
-        """Take the step's folder, and Orbax's response if the step is not finished."""
-        self.folder, self._response = folder, response
+    def __init__(self, folder: str, response: Any = None, source: str | None = None) -> None:
+        """Take the step's folder, and Orbax's response if the step is not finished.
+
+        source is a folder with the same files, if Orbax may have deleted the step's own.
+        """
+        self.folder, self._response, self._source = folder, response, source or folder
         self._lock = threading.Lock()
         self._held = contextlib.ExitStack()
         self._links: str | None = None
@@ -82,7 +86,8 @@ class SavedStep:
                     self._response.result()
                 parent, name = os.path.split(self.folder)
                 place = os.path.join(self._held.enter_context(workspace(parent)), name)
-                shutil.copytree(self.folder, place, copy_function=_link)
+                shutil.copytree(self._source, f"{place}.incomplete", copy_function=_link)
+                os.rename(f"{place}.incomplete", place)
                 self._links = place
             return self._links
 

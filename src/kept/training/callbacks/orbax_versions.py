@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kept.errors import KeptError, SaveFailed
+from kept.errors import InvalidPath, KeptError, SaveFailed
 from kept.messages import show, show_once
 from kept.parallel import within
 from kept.store.orbax.log_orbax import known_steps
@@ -30,6 +30,7 @@ from kept.training.save.disk_full import advice
 from kept.training.save.failure_policy import FailurePolicy
 from kept.training.save.writer import EXIT_SECONDS, Writer, wait_for_all, wait_with_notice
 from kept.training.upkeep.upkeep import Upkeep
+from kept.workspace import abandoned
 
 if TYPE_CHECKING:
     from kept.store.metadata import MeasuredMetadata
@@ -78,6 +79,7 @@ class OrbaxVersions:
         self._writer = Writer()
         self._failures = FailurePolicy(self._writer, options.on_error)
         self._open: deque[SavedStep] = deque()  # submitted, and perhaps not secured yet
+        self._untaken = contextlib.ExitStack()  # locks of links whose steps are not taken yet
         _writers.add(self._writer)
         _listen_for_exit()
 
@@ -144,22 +146,26 @@ class OrbaxVersions:
         """Submit the finished steps of earlier runs, which were killed before the commit."""
         if not os.path.isdir(self._directory):
             return
-        steps = find_steps(self._directory).finished
-        if not steps:
-            return
-        try:
-            known = within(_PATIENCE, self._known)
-        except (KeptError, OSError) as error:  # TimeoutError, too
-            show(
-                f"earlier steps in {self._directory} are not taken, because the versions in "
-                f"{self._destination.location} cannot be read now: {error}"
-            )
-            return
-        missing = [step for step in steps if step.identity not in known]
-        for step in missing:
-            saved = SavedStep(step.folder)
-            saved.secure()
-            self.submit(saved)
+        self._untaken.close()
+        with contextlib.ExitStack() as held:
+            steps = _earlier(self._directory, held.enter_context(abandoned(self._directory)))
+            if not steps:
+                return
+            try:
+                known = within(_PATIENCE, self._known)
+            except (KeptError, OSError) as error:  # TimeoutError, too
+                show(
+                    f"earlier steps in {self._directory} are not taken, because the versions in "
+                    f"{self._destination.location} cannot be read now: {error}"
+                )
+                self._untaken = held.pop_all()  # so they are not removed
+                return
+            missing = [step for step in steps if step.identity not in known]
+            for step in missing:
+                folder = os.path.join(self._directory, os.path.basename(step.folder))
+                saved = SavedStep(folder, source=step.folder)
+                saved.secure()
+                self.submit(saved)
         if missing:
             numbers = ", ".join(str(step.number) for step in missing)
             show(f"steps of earlier runs become versions of {self._name.value}: {numbers}")
@@ -256,6 +262,17 @@ def _finish_all() -> None:
     end = time.monotonic() + EXIT_SECONDS
     for writer in [*_writers]:
         writer.is_done(max(end - time.monotonic(), 0.0))  # it reports its failures itself
+
+
+def _earlier(directory: str, workspaces: list[str]) -> list[Step]:
+    """Return the finished steps of Orbax's folder and of the links that a killed process left."""
+    found = []
+    for place in workspaces:
+        with contextlib.suppress(InvalidPath, OSError):  # no links, or just removed
+            found += find_steps(place).finished
+    found += find_steps(directory).finished
+    each = {step.identity: step for step in found}  # in Orbax's own folder, if it has the step
+    return sorted(each.values(), key=lambda step: (step.number, step.saved or 0))
 
 
 def _request(step: Step, artifact: str, folder: str, started: float) -> SaveRequest:
