@@ -79,21 +79,20 @@ class Controller:
         self._has_begun = True
         wait_for_all()  # a fit that was interrupted in this process may have saves left
         self._follow_filepath()
-        self._saves.results.settle()
-        self._saves.failures.begin()
+        self._saves.begin()
         if self.parts.options.background and (why := self.parts.path.cannot_snapshot):
             show_once(f"files are written on the training thread: {why}")
-        default = self.parts.destination.default_name()
-        name = self.name.begin(fit_id(self._owner), self.parts.destination.places, default)
-        self.parts.destination.begin(name)
-        self.best.begin_series((name, *self.parts.destination.places))
+        destination = self.parts.destination
+        default, places = destination.default_name(), destination.places
+        name = self.name.begin(fit_id(self._owner), places, default)
+        destination.begin(name)
+        self.best.begin_series((name, *places))
         self._mode, self._is_due = None, False
-        store = self.parts.destination.store
-        is_shared = self._share()
-        resumes = bool(self._resume)
-        self._lead.begun(begun(name, store, is_shared=is_shared, resumes=resumes))
-        if self._resume and store is not None:
-            self.parts.resuming.prepare(store, name, self._resume, self._lead.group)
+        resume, store = self._resume, destination.store
+        self._lead.begun(begun(name, store, is_shared=self._share(), resumes=bool(resume)))
+        if resume and store is not None:
+            key = f"{self._lead.fit}/resume"
+            self.parts.resuming.prepare(store, name, resume, self._lead.group, key=key)
         self.parts.resuming.begin()
         self._schedule.begin_fit()
         self.parts.upkeep.begin()

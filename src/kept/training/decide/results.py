@@ -37,6 +37,11 @@ class Saves:
         self.failures = FailurePolicy(self.saver.writer, parts.options.on_error)
         self.results = SaveResults(best)
 
+    def begin(self) -> None:
+        """Settle and report what the fit before left."""
+        self.results.settle()
+        self.failures.begin()
+
     def saved(self, result: SaveResult) -> None:
         """Take the result of a save, on the thread that wrote it."""
         try:

@@ -80,7 +80,8 @@ class Follower:
             problem = self._open_store(begun) or (other_order(group) if is_shared else None)
             self._first.check_store(problem)  # all ranks raise GroupError if one cannot
         if begun.resumes and self._store is not None:
-            self._resuming.prepare(self._store, self.name, self._options.resume, group)
+            resume, key = self._options.resume, f"{fit}/resume"
+            self._resuming.prepare(self._store, self.name, resume, group, key=key)
         self._pieces = None
         if is_shared:
             assert self._store is not None, "the first rank needs the store, too"

@@ -30,6 +30,7 @@ class Lead(Protocol):
     """What a controller does for other ranks: nothing if there are none."""
 
     group: Group | None
+    fit: int  # the number of the fit in its group
 
     @property
     def is_preempted(self) -> bool:
@@ -55,6 +56,7 @@ class Alone:
     """A process without others; see Lead."""
 
     group: Group | None = None
+    fit = 0
     is_preempted = False
 
     def begun(self, begun: Begun) -> None:
@@ -78,7 +80,7 @@ class FirstRank:
 
     def __init__(self, group: Group, fit: int) -> None:
         self.group: Group | None = group
-        self._group, self._fit = group, fit
+        self._group, self.fit = group, fit
         self._channel = group.channel(f"{fit}/decisions")
         self._number = self._hooks = 0
         self._openings = Openings()
@@ -92,7 +94,7 @@ class FirstRank:
     def is_preempted(self) -> bool:
         """See Lead."""
         try:
-            return bool(self._group.transport.get(signal_key(self._fit), 0.0))
+            return bool(self._group.transport.get(signal_key(self.fit), 0.0))
         except TimeoutError:
             return False
 
@@ -131,13 +133,13 @@ class FirstRank:
         """See Lead."""
         self._number += 1
         self._send({"save": self._number, "state": with_state})
-        return SharedSave(self._group, self._fit, self._number, self)
+        return SharedSave(self._group, self.fit, self._number, self)
 
     def begun(self, begun: Begun) -> None:
         """See Lead."""
         self._send({"begun": begun})
         if begun.needs_store:
-            check_all(self._group, f"{self._fit}/stores", None)
+            check_all(self._group, f"{self.fit}/stores", None)
 
     def copies(self, number: int) -> None:
         """Announce that the pieces of a save are copied now."""
