@@ -5,6 +5,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import keras
@@ -269,7 +270,7 @@ def test_batches_passed_over_are_not_read(workers):
 
 def test_the_examples_of_the_documentation_run(capsys):
     page = Path(__file__).parents[2].joinpath("docs/resume.md").read_text()
-    first, second = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    first, divided, second = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     x, y = rows()
     names = {"kept": kept, "model": make(), "x": x, "y": y}
     names["early_stopping"] = keras.callbacks.EarlyStopping("loss")
@@ -280,6 +281,9 @@ def test_the_examples_of_the_documentation_run(capsys):
         "make_data": lambda: kept.Dataset(x, y, batch_size=2),
         "early_stopping": lambda: keras.callbacks.EarlyStopping("loss"),
     }
+    names["jax"] = SimpleNamespace(process_index=lambda: 0, process_count=lambda: 1)
+    exec(divided, names)
+    assert isinstance(names["data"], kept.Dataset)
     exec(second, names)
     assert "continuing from" in capsys.readouterr().out
 
