@@ -282,6 +282,7 @@ def test_the_examples_of_the_documentation_run(capsys):
         "early_stopping": lambda: keras.callbacks.EarlyStopping("loss"),
     }
     names["jax"] = SimpleNamespace(process_index=lambda: 0, process_count=lambda: 1)
+    names["dist"] = SimpleNamespace(get_rank=lambda: 0, get_world_size=lambda: 1)
     exec(divided, names)
     assert isinstance(names["data"], kept.Dataset)
     exec(second, names)
