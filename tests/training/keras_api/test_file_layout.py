@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import keras
@@ -13,7 +14,7 @@ from kept.store.content.chunking import MappedFile, cut
 from kept.store.content.file_source import MemoryFile
 from kept.training.keras_api.save_file import write_snapshot
 from kept.training.save.python_part import PythonParts
-from kept.training.snapshot.file_layout import IN_MEMORY, ON_DISK
+from kept.training.snapshot.file_layout import IN_MEMORY, ON_DISK, Place, Structure
 from kept.training.snapshot.snapshot import Snapshot
 from kept.training.snapshot.variables import variables_of
 from tests.training.helpers import template
@@ -249,3 +250,14 @@ def test_a_value_of_another_type_does_not_fit(tmp_path):
     empty.take(variables_of(saves.model))
     assert layout.filled(empty) is not None
     assert other.filled(empty) is None
+
+
+def test_a_layout_that_is_not_sure_replaces_one_that_was():
+    structure, snapshot = Structure(is_sure=True), Snapshot(keras.backend.backend())
+    weight = keras.Variable(np.ones(4, "float32"))
+    snapshot.take([weight])
+    file = io.BytesIO(bytes(snapshot.memory(weight)))
+    structure.record(IN_MEMORY, file, [Place(0, weight)], snapshot)
+    assert IN_MEMORY in structure.layouts
+    structure.record(IN_MEMORY, file, [Place(0, None)], snapshot)
+    assert not structure.layouts

@@ -1,8 +1,5 @@
 """A version whose bytes several ranks store is the version that one process stores."""
 
-import errno
-import threading
-
 import keras
 import numpy as np
 import pytest
@@ -12,11 +9,10 @@ from kept.errors import InvalidCheckpoint, SaveFailed
 from kept.store.log.fence import WriteFence
 from kept.store.store import Store
 from kept.training.keras_api.save_file import cannot_share, write_snapshot
-from kept.training.save.disk_full import is_full
 from kept.training.snapshot.file_layout import IN_MEMORY, Structure
 from kept.training.snapshot.snapshot import Snapshot
 from kept.training.snapshot.variables import outside_file, variables_of
-from tests.training.shared.ranks import Ranks, compose, snapshots, usual_model
+from tests.training.shared.ranks import Ranks, snapshots, usual_model
 
 pytestmark = [
     pytest.mark.usefixtures("frozen_clock"),
@@ -151,43 +147,6 @@ def test_a_rank_that_fails_is_named_and_the_next_save_works(trained, store):
     assert store.verify().ok
 
 
-def test_a_full_disk_of_other_ranks_is_tried_again(trained, store):
-    class Full(MemoryBucket):
-        failed = set()  # threads, one for each rank
-
-        def put_many(self, items, transfer=None):
-            if threading.get_ident() not in self.failed:
-                self.failed.add(threading.get_ident())
-                raise OSError(errno.ENOSPC, "No space left on device")
-            store.bucket.put_many(items, transfer)
-
-    ranks, held = Ranks(3, Full()), snapshots(trained, 3)
-    shared = ranks.begin(held)
-    with pytest.raises(OSError, match=r"rank 1: .*No space left") as caught:
-        store.log_artifact("m", [compose(trained, held[0], shared)])
-    assert is_full(caught.value)  # so the writer makes room, and tries once more
-    version = store.log_artifact("m", [compose(trained, held[0], shared)])
-    ranks.end(shared, version.reference)
-    assert len(Full.failed) == 2
-    assert ranks.outcomes[1:] == [version.reference] * 2
-    assert store.verify().ok
-
-
-def test_a_rank_that_cannot_give_its_pieces_stores_none(trained, store, monkeypatch):
-    def digest(_):
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr("kept.training.shared.follow.digest", digest)
-    ranks, held = Ranks(2, store.bucket), snapshots(trained, 2)
-    shared = ranks.begin(held)
-    for _ in range(2):
-        shared._requests.send(store=1)  # a request that it does not follow
-    with pytest.raises(OSError, match="rank 1: Input/output error"):
-        shared.ranges(held[0])
-    ranks.end(shared, "", ValueError("no pieces"))
-    assert "no pieces" in str(ranks.outcomes[1])
-
-
 def test_a_silent_rank_is_named_to_all(trained, store):
     ranks, held = Ranks(3, store.bucket, seconds=0.3), snapshots(trained, 3)
     with pytest.raises(RuntimeError, match="rank 2 of 3 did not answer"):
@@ -208,29 +167,6 @@ def test_an_error_of_the_first_rank_ends_the_save_of_all(trained, store):
     shared = ranks.begin(held)
     ranks.end(shared, "", ValueError("no config"))  # before it read any message
     assert "rank 0 could not save the checkpoint: no config" in str(ranks.outcomes[1])
-
-
-def test_a_full_disk_of_the_first_rank_is_tried_again(trained, store, monkeypatch):
-    ranks, held = Ranks(2, store.bucket), snapshots(trained, 2)
-    shared = ranks.begin(held)
-    file = compose(trained, held[0], shared)
-    plain, calls = store.bucket.put_many, []
-
-    def put_many(items, transfer=None):
-        calls.append(1)
-        if len(calls) == 1:
-            next(iter(items))  # the other rank is asked, and its answer is not read
-            raise OSError(28, "No space left on device")
-        plain(items, transfer)
-
-    ranks.bucket = Store(store.bucket).bucket
-    monkeypatch.setattr(store.bucket, "put_many", put_many)
-    with pytest.raises(OSError, match="No space"):
-        store.log_artifact("m", [file])
-    version = store.log_artifact("m", [compose(trained, held[0], shared)])
-    ranks.end(shared, version.reference)
-    assert ranks.outcomes[1] == version.reference
-    assert store.verify().ok
 
 
 def test_other_pieces_than_expected_are_refused(trained, store):

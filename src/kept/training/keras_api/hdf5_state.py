@@ -129,7 +129,8 @@ def _store(file: ComposedFile | str, scope: SnapshotScope, saved: Saved, places:
         def __setitem__(self, key: str, value: Any) -> None:
             array = scope.array(value)
             if array is None:
-                super().__setitem__(key, value)
+                with scope.copying(value):
+                    super().__setitem__(key, value)
                 written = h5py.h5d.open(self._h5_entry_group.id, key.encode())
             else:  # as Keras does, without a copy into new memory
                 if not self._h5_entry_initialized:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -10,6 +11,8 @@ import numpy as np
 from kept.errors import InvalidCheckpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kept.training.snapshot.frameworks import HostBuffer, Variable
     from kept.training.snapshot.snapshot import Snapshot
 
@@ -27,9 +30,10 @@ class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is unt
         self.snapshot = snapshot
         self.python = snapshot.python
         self._last_read: Variable | None = None
+        self._saved: Variable | None = None  # whose values Keras saves now, if that is sure
         self.missing: list[Variable] = []
         self.read: list[Variable] = []  # in the order in which Keras has read them
-        self.copies = False  # whether the object that is saved copies its variables unchanged
+        self.copies = False  # whether what is read now is saved unchanged
 
     def get_current_value(self, variable: Variable) -> HostBuffer | Any | None:
         self._last_read = variable
@@ -47,13 +51,18 @@ class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is unt
         """Return the snapshot's memory of a value that Keras saves, None if it has none.
 
         The value is a variable, or a copy of the last one that Keras read: optimizers pass copies.
+        Values that other processes have read as zeros, so they are compared with nothing.
         """
+        self._saved = None
         if isinstance(value, keras.Variable):
-            self._last_read = value
+            self._last_read = self._saved = value
             return self.snapshot.array(value)
-        held = None if self._last_read is None else self.snapshot.array(self._last_read)
-        if self.copies and held is not None and self.snapshot.lacks(self._last_read):
-            return held
+        if self._last_read is None:
+            return None
+        held = self.snapshot.array(self._last_read)
+        if self.snapshot.lacks(self._last_read):
+            self._saved = self._last_read if self.copies else None
+            return held if self.copies else None
         if held is None or not isinstance(value, np.ndarray) or not value.flags.c_contiguous:
             return None
         if (value.dtype, value.shape) != (held.dtype, held.shape):
@@ -61,9 +70,9 @@ class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is unt
         return held if _are_equal(_bytes_of(value), _bytes_of(held)) else None
 
     def _in_place_of(self, variable: Variable, value: HostBuffer) -> HostBuffer:
-        """Return an empty value in place of one that other processes have, for array to replace.
+        """Return what Keras copies in place of a value that other processes have.
 
-        Raises InvalidCheckpoint if it would be used otherwise.
+        It is empty if array replaces it. Raises InvalidCheckpoint if it would be used otherwise.
         """
         if not self.copies:
             raise InvalidCheckpoint(
@@ -72,14 +81,26 @@ class SnapshotScope(keras.StatelessScope):  # type: ignore[misc]  # Keras is unt
                 "such weights, but not compute with them. Save it by one process, or shard other "
                 "weights."
             )
-        return np.empty(0, value.dtype)
+        return value if self.snapshot.array(variable) is None else np.empty(0, value.dtype)
+
+    @contextlib.contextmanager
+    def copying(self, value: Any) -> Iterator[None]:
+        """While Keras saves a value: if that is a variable, what Keras reads is saved unchanged."""
+        before, self.copies = self.copies, self.copies or isinstance(value, keras.Variable)
+        try:
+            yield
+        finally:
+            self.copies = before
 
     def find(self, written: memoryview) -> memoryview | None:
         """Return the snapshot's memory of the variable that Keras read last, if it has these bytes.
 
         Keras reads a variable and then writes its copy in the snapshot, or a copy of that.
         """
-        held = None if self._last_read is None else self.snapshot.memory(self._last_read)
+        last = self._last_read
+        if last is None or (self.snapshot.lacks(last) and self._saved is not last):
+            return None
+        held = self.snapshot.memory(last)
         if held is None or len(written) != len(held):
             return None
         return held if _address(written) == _address(held) or _are_equal(written, held) else None

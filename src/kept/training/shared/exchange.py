@@ -5,13 +5,15 @@ never read by another one.
 
     requests     rank 0 to all: {"wait"}, {"store": attempt}, and last {"done"} or {"failed"}
     wanted-N     rank 0 to all: what attempt N needs of each rank
-    answers-R    rank R to rank 0: {"wait"}, {"pieces"}, {"stored", "attempt"}, {"failed"}
+    answers-R    rank R to rank 0: {"wait"}, {"pieces"}, {"stored", "attempt"},
+                 {"failed", "attempt", "errno"}
 
 Invariant: a follower gives its pieces, then one answer to each request, and reads requests until
-the last. Rank 0 sends a last request whatever happens. "failed" can replace each answer, and then
-rank 0 ends the save. A process that works long sends "wait" now and then, as long as its work makes
-progress; so the time limit is one of silence. A follower waits twice as long as rank 0, so it
-learns from rank 0 which rank is silent.
+the last. Rank 0 sends a last request whatever happens. "failed" can replace each answer; then rank
+0 ends the save, or asks all for another attempt, if a disk was full. A rank whose pieces are not
+known stores nothing: its one answer is "failed", without an attempt. A process that works long
+sends "wait" now and then, as long as its work makes progress; so the time limit is one of silence.
+A follower waits twice as long as rank 0, so it learns from rank 0 which rank is silent.
 """
 
 from __future__ import annotations
@@ -68,11 +70,28 @@ def wanted(save: SharedSave, attempt: int) -> Channel:
     return save.channel(f"wanted-{attempt}")
 
 
-def answer_of(channel: Channel, rank: int, what: str, own: Outgoing) -> Message:
-    """Return the next answer of a rank; raises RankMissing, or SaveFailed if that rank failed."""
-    while "wait" in (message := channel.receive(what, rank=rank)):
+def failure(error: Exception) -> Message:
+    """Return the answer of a rank with an error."""
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        path = "" if error.filename is None else f": {error.filename}"
+        return {"failed": f"{error.strerror}{path}", "errno": error.errno}
+    return {"failed": f"{type(error).__name__}: {error}", "errno": None}
+
+
+def answer_of(
+    channel: Channel, rank: int, what: str, own: Outgoing, attempt: int | None = None
+) -> Message:
+    """Return the next answer of a rank; those of earlier attempts are not looked at.
+
+    Raises RankMissing; or what the rank raised, as OSError with its number or as SaveFailed.
+    """
+    while "wait" in (message := channel.receive(what, rank=rank)) or (
+        message.get("attempt", attempt) != attempt
+    ):
         own.at_work()  # the other followers wait for this process meanwhile
     if "failed" in message:
+        if message["errno"] is not None:
+            raise OSError(message["errno"], f"rank {rank}: {message['failed']}")
         raise SaveFailed(f"rank {rank}: {message['failed']}")
     found: Message = message
     return found

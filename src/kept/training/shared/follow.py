@@ -9,7 +9,7 @@ from isal.isal_zlib import crc32
 from kept.digest import digest
 from kept.errors import SaveFailed
 from kept.store.content.packing import store_chunks
-from kept.training.shared.exchange import Outgoing, answers, requests, wanted
+from kept.training.shared.exchange import Outgoing, answers, failure, requests, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,7 +51,7 @@ class _Followed:
         self._requests = requests(save)
         self._answers = Outgoing(answers(save, save.group.rank))
         self._pieces: list[tuple[str, memoryview]] = []
-        self._has_failed = False
+        self._is_ready = False  # whether the first rank knows the pieces
 
     def give(self, pieces: Sequence[tuple[Piece, memoryview]]) -> None:
         """Digest the pieces, and give what the first rank needs to know of them."""
@@ -62,20 +62,21 @@ class _Followed:
             known.append([*piece[:3], name, crc32(data)])
             self._answers.at_work()
         self._answers.send(pieces=known)
+        self._is_ready = True
 
     def fail(self, error: Exception) -> None:
-        """Give an error in place of the next answer."""
-        self._has_failed = True
-        self._answers.send(failed=f"{type(error).__name__}: {error}")
+        """Give an error in place of the pieces."""
+        self._answers.send(**failure(error))
 
     def until_end(self) -> str:
         """Do what the first rank asks for, until it ends the save; raises SaveFailed."""
         while not {"done", "failed"} & (request := self._next()).keys():
-            if "store" in request and not self._has_failed:
+            if "store" in request and self._is_ready:
+                attempt = request["store"]
                 try:
-                    self._store(request["store"])
+                    self._store(attempt)
                 except Exception as error:  # noqa: BLE001 - the first rank raises it
-                    self.fail(error)
+                    self._answers.send(attempt=attempt, **failure(error))
         self._answers.all_read()
         if "failed" in request:
             raise SaveFailed(f"rank 0 could not save the checkpoint: {request['failed']}")

@@ -56,12 +56,13 @@ class HeldRanges:
         parts: list[Buffer | Part] = []
         for buffer in buffers:
             parts += [one.part if isinstance(one, _Range) else one for one in self._split(buffer)]
-        found = sum(isinstance(one, Part) and one.is_remote for one in parts)
-        expected = sum(one.part.is_remote for one in self._ranges)
+        in_file = (one for one in parts if isinstance(one, Part) and one.is_remote)
+        found = {_address(part.data) for part in in_file}  # a weight of two layers is there twice
+        expected = {one.address for one in self._ranges if one.part.is_remote}
         if found != expected:
             raise InvalidCheckpoint(
-                f"{name} would hold {found} of {expected} pieces of weights that other processes "
-                "have. Layers and optimizers that save values in their own way, with a "
+                f"{name} would hold {len(found)} of {len(expected)} pieces of weights that other "
+                "processes have. Layers and optimizers that save values in their own way, with a "
                 "save_own_variables of their own, can be saved by one process only."
             )
         return SharedFile(name, parts, self._holders)

@@ -71,8 +71,6 @@ class SharedWrite:
         """See Holders."""
         for rank in self._save.group.others:
             answer = self._answer(rank, "the weights of a save to be stored")
-            while answer.get("attempt") != self._attempt:  # of an attempt that a full disk ended
-                answer = self._answer(rank, "the weights of a save to be stored")
             places = {name: (blob, offset) for name, blob, offset in answer["places"]}
             yield Stored(places, answer["stored"], answer["written"])
         if self._wanted is not None:
@@ -116,4 +114,4 @@ class SharedWrite:
                 yield Part(name, memory, rank), crc
 
     def _answer(self, rank: int, what: str) -> Message:
-        return answer_of(self._answers[rank], rank, what, self._requests)
+        return answer_of(self._answers[rank], rank, what, self._requests, self._attempt)

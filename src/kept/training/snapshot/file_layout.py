@@ -45,7 +45,8 @@ class Structure:
         return None if layout is None else layout.filled(values)
 
     def record(self, kind: str, file: _Readable, places: Iterable[Place], values: Values) -> None:
-        """Record the layout of a file with these values, if it is sure."""
+        """Record the layout of a file with these values, if it is sure; forget the one before."""
+        self.layouts.pop(kind, None)
         layout = _layout_of(file, places, values) if self._is_sure else None
         if layout is not None:
             self.layouts[kind] = layout
