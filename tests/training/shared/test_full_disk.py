@@ -2,13 +2,20 @@
 
 import errno
 import threading
+import time
+from dataclasses import replace
+from types import SimpleNamespace as Given
 
 import keras
 import pytest
 
 from kept.bucket.memory import MemoryBucket
 from kept.store.store import Store
+from kept.training.destinations.store import StoreDestination
+from kept.training.request import SaveRequest
 from kept.training.save.disk_full import is_full
+from kept.training.save.write_checkpoint import CheckpointWriter
+from tests.training.helpers import template
 from tests.training.shared.ranks import Ranks, compose, snapshots, usual_model
 
 pytestmark = [
@@ -27,26 +34,65 @@ def store():
     return Store(MemoryBucket())
 
 
+class FullOnce(MemoryBucket):
+    """A disk that is full at the first write of each rank; `failed` are their threads."""
+
+    def __init__(self, disk):
+        super().__init__()
+        self.disk, self.failed = disk, set()
+
+    def put_many(self, items, transfer=None):
+        if threading.get_ident() not in self.failed:
+            self.failed.add(threading.get_ident())
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.disk.put_many(items, transfer)
+
+
 def test_a_full_disk_of_other_ranks_is_tried_again(trained, store):
-    failed = set()  # threads, one for each rank
-
-    class Full(MemoryBucket):
-        def put_many(self, items, transfer=None):
-            if threading.get_ident() not in failed:
-                failed.add(threading.get_ident())
-                raise OSError(errno.ENOSPC, "No space left on device")
-            store.bucket.put_many(items, transfer)
-
-    ranks, held = Ranks(3, Full()), snapshots(trained, 3)
+    ranks, held = Ranks(3, FullOnce(store.bucket)), snapshots(trained, 3)
     shared = ranks.begin(held)
     with pytest.raises(OSError, match=r"rank 1: .*No space left") as caught:
         store.log_artifact("m", [compose(trained, held[0], shared)])
     assert is_full(caught.value)  # so the writer makes room, and tries once more
     version = store.log_artifact("m", [compose(trained, held[0], shared)])
     ranks.end(shared, version.reference)
-    assert len(failed) == 2
+    assert len(ranks.bucket.failed) == 2
     assert ranks.outcomes[1:] == [version.reference] * 2
     assert store.verify().ok
+
+
+class Space:
+    """Frees nothing, and counts how often it is asked."""
+
+    def __init__(self, *, frees):
+        self.frees, self.asked = frees, 0
+
+    def make_room(self, *_):
+        self.asked += 1
+        return self.frees
+
+
+@pytest.mark.parametrize("frees", [True, False])
+def test_the_writer_makes_room_or_gives_advice(trained, tmp_path, frees):
+    destination = StoreDestination(Given(store=tmp_path / "store", mirror=None))
+    destination.begin("m")
+    ranks, held = Ranks(3, FullOnce(destination.store.bucket)), snapshots(trained, 3)
+    path, space = str(tmp_path / "m.keras"), Space(frees=frees)
+    writer = CheckpointWriter(destination, template(path), space, keep_local=True)
+    shared = ranks.begin(held)._save
+    request = SaveRequest(
+        trained, "m", path, path, (), {}, "Epoch 1", time.perf_counter(), publish=False
+    )
+    result = writer.write(replace(request, shared=shared), held[0])
+    ranks.join()
+    assert space.asked == 1
+    if frees:
+        assert result.error is None
+        assert ranks.outcomes[1:] == [result.name] * 2 == ["m:v0"] * 2
+        assert destination.store.verify().ok
+    else:
+        assert "rank 1: No space left on device. Free some space" in str(result.error)
+        assert all("rank 1: No space left" in str(error) for error in ranks.outcomes[1:])
 
 
 def test_a_rank_that_cannot_give_its_pieces_stores_none(trained, store, monkeypatch):
