@@ -1,4 +1,6 @@
-"""Script: processes on JAX that divide the batches of a kept.Dataset; arguments: verb and store.
+"""Script: processes on JAX that train on a kept.Dataset; arguments: verb, store and layout.
+
+With the layout "data" they divide its batches; with "model" the weights are sharded across them.
 
 The verb is "train" (and stop within an epoch), or the version to resume; then it reports what was
 restored, and where the training ends.
@@ -44,16 +46,25 @@ class Watch(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-devices = keras.distribution.list_devices()
-keras.distribution.set_distribution(
-    keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
-)
+devices, is_divided = keras.distribution.list_devices(), sys.argv[3] == "data"
+if is_divided:
+    distribution = keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
+else:
+    mesh = keras.distribution.DeviceMesh((1, WORLD), ["batch", "model"], devices)
+    layouts = keras.distribution.LayoutMap(mesh)
+    layouts[".*wide/kernel"], layouts[".*wide/bias"] = (None, "model"), ("model",)
+    distribution = keras.distribution.ModelParallel(
+        layout_map=layouts, batch_dim_name="batch", auto_shard_dataset=False
+    )
+keras.distribution.set_distribution(distribution)
 keras.utils.set_random_seed(1)
-model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(1)])
+model = keras.Sequential(
+    [keras.Input((4,)), keras.layers.Dense(8, name="wide"), keras.layers.Dense(1)]
+)
 model.compile(keras.optimizers.Adam(0.01), "mse", metrics=["mae"])
 rng = np.random.default_rng(2)
 x, y = (rng.normal(size=(32, n)).astype("float32") for n in (4, 1))
-data = kept.Dataset(x, y, batch_size=8, shard=(RANK, WORLD))
+data = kept.Dataset(x, y, batch_size=8, shard=(RANK, WORLD) if is_divided else (0, 1))
 folder = Path(sys.argv[2]).parent
 name, resume = ("m", False) if sys.argv[1] == "train" else (f"of-{WORLD}", sys.argv[1])
 checkpoint = kept.ModelCheckpoint(
