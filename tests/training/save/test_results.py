@@ -169,7 +169,7 @@ def test_a_proposal_whose_hook_was_interrupted_does_not_stay_the_best(monkeypatc
     callback = started(save_best_only=True)
     controller = callback._controller
     with monkeypatch.context() as patch:
-        patch.setattr(controller, "_show", failing(KeyboardInterrupt()))
+        patch.setattr(controller._saves, "show", failing(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             callback.on_epoch_end(0, {"val_loss": 0.8})
     with warnings.catch_warnings():
