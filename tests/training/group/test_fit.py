@@ -323,7 +323,8 @@ def test_a_save_that_failed_is_not_due_in_the_next_fit(tmp_path, monkeypatch):
     checkpoint = kept.ModelCheckpoint(
         tmp_path / "m.keras", monitor="loss", store=tmp_path / "store", name="m", save_freq=2
     )
-    checkpoint.set_model(make_model())
+    model = make_model()  # the callback holds none
+    checkpoint.set_model(model)
     controller, seen = checkpoint._controller, []
 
     def fails(moment):
