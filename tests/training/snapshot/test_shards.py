@@ -12,7 +12,7 @@ MIB = 1024 * 1024
 
 
 def of_size(*sizes):
-    """Return variables of so many bytes; none takes memory."""
+    """Return variables with these sizes in bytes; none takes memory."""
     return [SimpleNamespace(value=np.broadcast_to(np.uint8(0), (size,))) for size in sizes]
 
 

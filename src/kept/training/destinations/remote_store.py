@@ -22,6 +22,7 @@ from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
 from kept.training.destinations.base import Submitted
 from kept.training.destinations.earlier import value_at
+from kept.training.destinations.store import commit
 from kept.training.naming import default_artifact_name, is_named
 
 if TYPE_CHECKING:
@@ -137,13 +138,7 @@ class RemoteDestination:
         return Submitted(None, f"on its way to {self.location}")
 
     def _commit(self, checkpoint: Checkpoint) -> Submitted:
-        request = checkpoint.request
-        version = self.store.log_artifact(
-            request.artifact,
-            checkpoint.files,
-            aliases=request.aliases,
-            metadata=checkpoint.metadata,
-        )
+        version = commit(self.store, checkpoint)
         self._has_arrived = True
         self._mirrors.begin(version.name)
         self._mirrors.wake(version.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kept.store.open import open_store
 from kept.store.store import Store
@@ -14,6 +14,7 @@ from kept.training.naming import default_artifact_name, is_named
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kept.store.version import Version
     from kept.training.destinations.base import Checkpoint
     from kept.training.monitor import Metric
     from kept.training.options import Options
@@ -26,8 +27,7 @@ class StoreDestination:
 
     def __init__(self, options: Options) -> None:
         """Open the store; raises NotAStore, NewerFormat or InvalidInput."""
-        given = options.store
-        self.store = given if isinstance(given, Store) else open_store(given)
+        self.store = open_given(options.store)
         self.location = self.store.location
         self.places = (self.location,)
         self._mirrors = Mirrors(self.store, options.mirror)
@@ -55,14 +55,8 @@ class StoreDestination:
 
     def submit(self, checkpoint: Checkpoint) -> Submitted:
         """See Destination."""
-        request = checkpoint.request
-        version = self.store.log_artifact(
-            request.artifact,
-            checkpoint.files,
-            aliases=request.aliases,
-            metadata=checkpoint.metadata,
-        )
-        self._mirrors.wake(request.artifact)
+        version = commit(self.store, checkpoint)
+        self._mirrors.wake(version.name)
         return Submitted(version, version.reference)
 
     def best(self, artifact: str, metric: Metric) -> float | None:
@@ -76,3 +70,16 @@ class StoreDestination:
     def finish(self) -> None:
         """See Destination."""
         self._mirrors.finish()
+
+
+def open_given(store: Any) -> Store:
+    """Return the store of the option store=; raises NotAStore, NewerFormat or InvalidInput."""
+    return store if isinstance(store, Store) else open_store(store)
+
+
+def commit(store: Store, checkpoint: Checkpoint) -> Version:
+    """Make a checkpoint a version."""
+    request = checkpoint.request
+    return store.log_artifact(
+        request.artifact, checkpoint.files, aliases=request.aliases, metadata=checkpoint.metadata
+    )

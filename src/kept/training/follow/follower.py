@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from kept.errors import KeptError
 from kept.messages import muted
-from kept.store.open import open_store
-from kept.store.store import Store
 from kept.training.decide.leading import other_order, spans_processes
 from kept.training.decide.preemption import Preemption
+from kept.training.destinations.store import open_given
 from kept.training.follow.piece_saver import PieceSaver
 from kept.training.group.announce import BEGIN_OF_FIT, END_OF_FIT, Place
 from kept.training.group.facts import check_equal, facts, next_fit
@@ -28,6 +27,7 @@ from kept.training.save.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kept.store.store import Store
     from kept.training.group.announce import Begun, SharedSave
     from kept.training.group.base import Group
     from kept.training.keras_api.adapter import KerasAdapter
@@ -172,8 +172,3 @@ class Follower:
         except Exception as error:  # noqa: BLE001 - the first rank raises it, by on_error
             message = {"error": f"{type(error).__name__}: {error}"}
         save.states(message)
-
-
-def open_given(store: Any) -> Store:
-    """Return the store of the option store=; raises NotAStore, NewerFormat or InvalidInput."""
-    return store if isinstance(store, Store) else open_store(store)
