@@ -16,22 +16,12 @@ from kept.training.request import SaveRequest
 from kept.training.save.disk_full import is_full
 from kept.training.save.write_checkpoint import CheckpointWriter
 from tests.training.helpers import template
-from tests.training.shared.ranks import Ranks, compose, snapshots, usual_model
+from tests.training.shared.ranks import Ranks, compose, snapshots
 
 pytestmark = [
     pytest.mark.usefixtures("frozen_clock"),
     pytest.mark.skipif(keras.backend.backend() != "jax", reason="only JAX shards across processes"),
 ]
-
-
-@pytest.fixture(scope="module")
-def trained():
-    return usual_model()
-
-
-@pytest.fixture
-def store():
-    return Store(MemoryBucket())
 
 
 class FullOnce(MemoryBucket):

@@ -12,22 +12,12 @@ from kept.training.keras_api.save_file import cannot_share, write_snapshot
 from kept.training.snapshot.file_layout import IN_MEMORY, Structure
 from kept.training.snapshot.snapshot import Snapshot
 from kept.training.snapshot.variables import outside_file, variables_of
-from tests.training.shared.ranks import Ranks, snapshots, usual_model
+from tests.training.shared.ranks import Ranks, snapshots
 
 pytestmark = [
     pytest.mark.usefixtures("frozen_clock"),
     pytest.mark.skipif(keras.backend.backend() != "jax", reason="only JAX shards across processes"),
 ]
-
-
-@pytest.fixture(scope="module")
-def trained():
-    return usual_model()
-
-
-@pytest.fixture
-def store():
-    return Store(MemoryBucket())
 
 
 def alone(of):
