@@ -7,7 +7,17 @@ import pytest
 import kept
 from tests.source_tree import circles, graph, imported, modules, rooms
 
-BASE = {"errors", "digest", "fork_safe_lock", "messages", "names", "parallel", "progress", "units"}
+BASE = {
+    "actor",
+    "errors",
+    "digest",
+    "fork_safe_lock",
+    "messages",
+    "names",
+    "parallel",
+    "progress",
+    "units",
+}
 BASE |= {"workspace"}
 # What each part may import, besides itself and `from kept import <public name>`.
 PARTS = {
@@ -16,7 +26,8 @@ PARTS = {
     "store": BASE | {"bucket"},
     "sync": BASE | {"bucket", "store"},
     "training": BASE | {"bucket", "store", "sync"},
-    "cli": BASE | {"bucket", "store", "sync"},
+    "watch": BASE | {"bucket", "store", "sync"},
+    "cli": BASE | {"bucket", "store", "sync", "watch"},
     "keras": {"training"},
     "tf_keras": {"training"},
     "__main__": {"cli"},
@@ -36,13 +47,15 @@ ROWS = {
     "store": [
         {"encoding", "problems"},
         {"metadata", "format_marker", "receipts", "log"},
+        {"rank", "condition", "origin"},
         {"blobs"},
         {"content"},
-        {"retention", "compact", "commit", "signing", "usage", "scrub"},
-        {"verify"},
+        {"promotion"},
+        {"retention", "compact", "commit", "signing", "scrub"},
         {"gc", "repair"},
-        {"loading", "maintenance"},
-        {"store", "version"},
+        {"describe", "search", "whole"},
+        {"loading", "maintenance", "management"},
+        {"store", "version", "artifact"},
         {"open"},
         {"orbax"},
     ],
@@ -110,10 +123,11 @@ def test_each_row_names_what_exists(part):
     assert set().union(*ROWS[part]) == existing
 
 
-def test_the_only_circle_is_the_store_and_its_versions():
-    assert circles(ARROWS) == [{"kept.store.store", "kept.store.version"}]
+def test_the_only_circle_is_the_store_with_its_artifacts_and_versions():
+    family = {"artifact", "store", "version"}
+    assert circles(ARROWS) == [{f"kept.store.{name}" for name in family}]
     for part in ROWS:
-        expected = [{"store", "version"}] if part == "store" else []
+        expected = [family] if part == "store" else []
         assert circles(rooms(ARROWS, f"kept.{part}")) == expected
 
 

@@ -60,7 +60,7 @@ SECTIONS = {
         "kept.store.problems:Problem",
         "kept.store.repair.plan:Plan",
         "kept.store.signing.statement:Signature",
-        "kept.store.usage:Usage",
+        "kept.store.gc.usage:Usage",
         "kept.store.retention.policy:Decision",
         "kept.store.retention.keep:Period",
         "kept.store.gc.collector:Collection",

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kept.errors import KeptError
+    from kept.store.artifact import Artifact
     from kept.store.content.file_source import MemoryFile
     from kept.store.open import open_store
     from kept.store.orbax.log_orbax import log_orbax
     from kept.store.retention.keep import Keep
     from kept.store.store import Store
-    from kept.store.version import Artifact, Version
+    from kept.store.version import Version
     from kept.training.callbacks.model_checkpoint import ModelCheckpoint
     from kept.training.callbacks.orbax_checkpoint import OrbaxCheckpoint
     from kept.training.callbacks.resume import resume
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _HOME = {
-    "Artifact": "kept.store.version",
+    "Artifact": "kept.store.artifact",
     "Dataset": "kept.training.data.dataset",
     "Keep": "kept.store.retention.keep",
     "KeptError": "kept.errors",

@@ -5,7 +5,8 @@
     │   ├── InvalidName                artifact name or alias
     │   ├── InvalidReference           text that names no version
     │   ├── InvalidPath                path inside a version, or a file to store
-    │   ├── InvalidMetadata            metadata that JSON cannot hold
+    │   ├── InvalidMetadata            metadata or metrics that JSON cannot hold
+    │   ├── InvalidCondition           a condition that cannot be parsed
     │   ├── InvalidCheckpoint          arguments of a checkpoint callback
     │   └── NoActiveRun                no run of W&B is active
     ├── NotFound (LookupError)
@@ -30,6 +31,9 @@
     ├── NotSigned                      no valid signature by a required key
     ├── Diverged                       two stores hold different versions under one number
     ├── VersionInUse                   the version has aliases, so it is not deleted
+    ├── AliasProtected                 the alias is moved by a promotion only
+    ├── ConditionNotMet                the version stays unpromoted
+    ├── CommandFailed                  the command of an evaluation failed
     ├── UploadFailed                   W&B did not confirm a checkpoint, which stays in the outbox
     │   ├── Refused                    retrying will not help; later ones are sent
     │   └── RunEnded                   the run has ended, so it takes no more
@@ -71,6 +75,10 @@ class InvalidPath(InvalidInput):
 
 class InvalidMetadata(InvalidInput):
     """Metadata that JSON cannot hold."""
+
+
+class InvalidCondition(InvalidInput):
+    """A condition cannot be parsed; the message says where."""
 
 
 class InvalidCheckpoint(InvalidInput):
@@ -178,6 +186,18 @@ class Diverged(KeptError):
 
 class VersionInUse(KeptError):
     """The version has aliases, so it is only deleted with force."""
+
+
+class AliasProtected(KeptError):
+    """The alias is protected: only a promotion or a rollback moves it, and nothing deletes it."""
+
+
+class ConditionNotMet(KeptError):
+    """The version does not fulfil the condition of its promotion, so no alias moves."""
+
+
+class CommandFailed(KeptError):
+    """The command of an evaluation failed, or printed no metrics; nothing is logged."""
 
 
 class UploadFailed(KeptError):

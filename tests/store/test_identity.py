@@ -10,8 +10,8 @@ import kept
 from kept.bucket.memory import MemoryBucket
 from kept.errors import StoreReplaced
 from kept.store.format_marker import (
+    EVENTS_FORMAT,
     FORMAT_KEY,
-    PARTS_FORMAT,
     check_format,
     encoded_marker,
     make_store,
@@ -39,8 +39,8 @@ def test_each_store_has_an_id_of_its_own(bucket):
 
 def test_the_id_stays_when_the_format_rises(bucket):
     store_id = make_store(bucket)
-    raise_format(bucket)
-    assert json.loads(bytes(bucket.get(FORMAT_KEY)))["format"] == PARTS_FORMAT
+    raise_format(bucket, EVENTS_FORMAT)
+    assert json.loads(bytes(bucket.get(FORMAT_KEY)))["format"] == EVENTS_FORMAT
     assert check_format(bucket).id == store_id
 
 
@@ -48,7 +48,7 @@ def test_a_store_of_an_earlier_kept_has_none_and_gets_none(bucket, tmp_path):
     bucket.put(FORMAT_KEY, [encoded_marker()])
     store = kept.Store(bucket)
     log(store, tmp_path, "0")
-    raise_format(bucket)
+    raise_format(bucket, EVENTS_FORMAT)
     assert kept.Store(bucket).logs.marker == (True, None, None)
     log(store, tmp_path, "1")
     for key in list(bucket.keys("")):

@@ -13,7 +13,7 @@ from kept.progress import progress
 from kept.units import size_text
 
 if TYPE_CHECKING:
-    from kept.store.usage import Usage
+    from kept.store.gc.usage import Usage
 
 
 @click.command(short_help="Show how much room artifacts take.")

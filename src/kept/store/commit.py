@@ -17,11 +17,11 @@ from kept.store.content.manifest import Manifest, manifest_key
 from kept.store.content.packing import Packer
 from kept.store.content.put_manifest import put_manifest
 from kept.store.content.read_manifest import read_manifest
-from kept.store.format_marker import raise_format
-from kept.store.log.best import BEST, becomes_best
+from kept.store.format_marker import PARTS_FORMAT, raise_format
 from kept.store.log.fence import CommitConflict, WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, version_of, version_records
 from kept.store.metadata import MeasuredMetadata
+from kept.store.rank.best import BEST, becomes_best
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -136,7 +136,7 @@ def _store(
     if parts := manifest.encode_parts():
         bucket.put_many(packer.part_blobs(parts))
         manifest = packer.with_parts(manifest, parts)
-        raise_format(bucket)
+        raise_format(bucket, PARTS_FORMAT)
     encoded = manifest.encode()
     name = digest(encoded)
     blobs = frozenset(blob_key(chunk.blob) for chunk in manifest.chunks())

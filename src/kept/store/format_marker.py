@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of a new store
 PARTS_FORMAT = 2  # of a store with a manifest in parts, which a reader of format 1 cannot read
+EVENTS_FORMAT = 3  # of a store with events that a reader of format 2 does not know
 FORMAT_KEY = "kept.json"
 _MOST = 4096  # bytes
 _ATTEMPTS = 8  # if the bucket answers "exists" although the key is missing
@@ -72,10 +73,10 @@ def check_format(bucket: Bucket, attempts: int = _ATTEMPTS) -> Marker:
         if _looks_like_a_store(bucket):
             return Marker(exists=True, problem=f"{FORMAT_KEY} names no format. Run kept repair.")
         raise NotAStore(f"{bucket.location}: {FORMAT_KEY} names no format. Found: {value!r}")
-    if number > PARTS_FORMAT:
+    if number > EVENTS_FORMAT:
         raise NewerFormat(
             f"{bucket.location} has format {number}; this kept knows the formats up to "
-            f"{PARTS_FORMAT}. Update kept."
+            f"{EVENTS_FORMAT}. Update kept."
         )
     return Marker(exists=True, id=store_id)
 
@@ -193,15 +194,17 @@ def check_identity(bucket: Bucket, store_id: str | None) -> None:
         )
 
 
-def raise_format(bucket: Bucket) -> None:
-    """Make the store one of PARTS_FORMAT, before it gets the first manifest in parts.
+def raise_format(bucket: Bucket, least: int) -> None:
+    """Let a store have at least this format, before it gets the first value that needs it.
 
-    An older kept refuses the whole store from then on. Otherwise it would call such a version
-    damaged. The number only ever grows, so writers need not agree. Raises Damaged.
+    An older kept refuses the whole store from then on. Otherwise it would call such a value
+    damaged. The number only ever grows, and it grows to the newest format at once, so writers need
+    not agree. Raises Damaged.
     """
     value = parse(read_bounded(bucket, FORMAT_KEY, _MOST), FORMAT_KEY)
-    if _number(value) == FORMAT:
-        bucket.put(FORMAT_KEY, [encoded_marker(PARTS_FORMAT, _id_in(value))])
+    number = _number(value)
+    if number is not None and number < least:
+        bucket.put(FORMAT_KEY, [encoded_marker(EVENTS_FORMAT, _id_in(value))])
 
 
 def make_store(bucket: Bucket) -> str | None:

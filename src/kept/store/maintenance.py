@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from kept.bucket.transfer import Progress
     from kept.store.compact.compactor import Compacted
     from kept.store.gc.collector import Collection
+    from kept.store.gc.usage import Usage
     from kept.store.problems import Problem
     from kept.store.repair.plan import Plan
     from kept.store.retention.keep import Keep
     from kept.store.retention.policy import Decision
     from kept.store.scrub.report import Report
-    from kept.store.usage import Usage
 
 
 class Maintenance:
@@ -88,7 +88,7 @@ class Maintenance:
         does not answer, or refuses a list.
         """
         from kept.store.scrub.options import Options
-        from kept.store.verify import verify
+        from kept.store.scrub.verify import verify
 
         options = Options(
             sample=sample, newer_than=newer_than, limit_rate=limit_rate, resume=resume,
@@ -137,7 +137,7 @@ class Maintenance:
 
     def usage(self, name: str | None = None) -> Usage:
         """Return the bytes that an artifact, or the whole store, takes; raises ArtifactNotFound."""
-        from kept.store.usage import usage
+        from kept.store.gc.usage import usage
 
         if name is not None:
             view_of(self.logs, name)

@@ -21,7 +21,7 @@ class MeasuredMetadata:
     A value in values takes precedence over a measured one of that name.
     started is the time.perf_counter() at which the writing of the version began; the seconds since
     then are stored under each name in seconds. A version that contends gets the alias best if its
-    metric beats that of the best version (see log/best.py).
+    metric beats that of the best version (see rank/best.py).
     """
 
     values: Mapping[str, Any]

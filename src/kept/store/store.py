@@ -8,14 +8,17 @@ from kept.bucket.memory import MemoryBucket
 from kept.bucket.open import bucket_at
 from kept.errors import Damaged
 from kept.names import Reference, check_alias, check_aliases, check_name, parse_reference
+from kept.store.artifact import Artifact
 from kept.store.format_marker import Marker, check_format, make_store
 from kept.store.log.log import Log, Logs
 from kept.store.log.lookup import find, records_of, view_of
 from kept.store.maintenance import Maintenance
+from kept.store.management import Management
 from kept.store.metadata import MeasuredMetadata, checked
+from kept.store.origin.actor import actor
 from kept.store.problems import warn
 from kept.store.signing.keys import required_keys
-from kept.store.version import Artifact, Version, after_commit
+from kept.store.version import Version, after_commit
 from kept.units import expiry
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from kept.store.signing.keys import Keys, PublicKey
 
 
-class Store(Maintenance):
+class Store(Maintenance, Management):
     """Artifacts in a bucket. Many threads and processes may use one store at once."""
 
     def __init__(
@@ -229,7 +232,7 @@ class Store(Maintenance):
         return Version(self, wanted.name, record)
 
     def _alias(self, name: str, aliases: dict[str, int | None], **more: Json) -> None:
-        self.log(name).append({"event": "alias", "aliases": aliases, **more})
+        self.log(name).append({"event": "alias", "aliases": aliases, "by": actor(), **more})
 
     def _again(self, version: Version) -> Version:
         """Return a version as the log states it after a change; the change stands in any case."""

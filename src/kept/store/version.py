@@ -1,4 +1,4 @@
-"""Artifacts and their versions, as users get them from a store."""
+"""A version, as users get it from a store."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-
-from kept.errors import Damaged
-from kept.store.log.lookup import records_of, view_of
 
 if TYPE_CHECKING:
     import os
@@ -83,8 +80,8 @@ class Version:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The metadata that was logged with the version; plain JSON values."""
-        return self.record.metadata
+        """The metadata of the version, with what update has set since; plain JSON values."""
+        return self.record.described
 
     @property
     def size(self) -> int:
@@ -204,28 +201,3 @@ def take_written(version: Version) -> frozenset[str]:
     """
     written: frozenset[str] = vars(version).pop("_written", frozenset())
     return written
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A named series of versions."""
-
-    store: Store
-    name: str
-
-    @property
-    def type(self) -> str:
-        """The type of its versions, "model" for checkpoints; raises Damaged."""
-        found = next(records_of(view_of(self.store.logs, self.name), deleted=True), None)
-        if found is None:
-            raise Damaged(f"No version of {self.name} can be read. Run kept repair.")
-        return found.type
-
-    def versions(self) -> list[Version]:
-        """The versions that are not deleted, oldest first."""
-        return self.store.versions(self.name)
-
-    @property
-    def aliases(self) -> dict[str, Version]:
-        """Every alias and the version it names, "latest" included."""
-        return {alias: version for version in self.versions() for alias in version.aliases}

@@ -12,8 +12,8 @@ import numpy as np
 
 from kept.errors import NotFound
 from kept.store.encoding import canonical
-from kept.store.log.best import is_better, score_of
 from kept.store.metadata import check_metadata
+from kept.store.rank.best import is_better, score_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -117,7 +117,7 @@ def test_a_mirror_gets_the_parts_and_their_format(store, folder, tmp_path):
     assert mirror.verify().problems == []
     assert restored(mirror.version("many:v1"), tmp_path) == tree(folder)
     for each in (store, mirror):
-        assert parse(each.bucket.get("kept.json"), "kept.json")["format"] == 2
+        assert parse(each.bucket.get("kept.json"), "kept.json")["format"] == 3
 
 
 def test_a_store_without_parts_keeps_its_format(store, folder, monkeypatch):
@@ -128,8 +128,8 @@ def test_a_store_without_parts_keeps_its_format(store, folder, monkeypatch):
 
 def test_a_kept_that_knows_no_parts_refuses_the_store(store, folder, monkeypatch):
     put(store, folder)
-    monkeypatch.setattr(format_marker, "PARTS_FORMAT", 1)
-    with pytest.raises(NewerFormat, match="has format 2"):
+    monkeypatch.setattr(format_marker, "EVENTS_FORMAT", 1)
+    with pytest.raises(NewerFormat, match="has format 3"):
         kept.open_store(store.location).artifacts()
 
 
@@ -206,7 +206,7 @@ def test_a_lost_marker_is_written_again_with_the_right_format(store, folder):
     store.bucket.delete("kept.json")
     again = kept.open_store(store.location)
     again.repair()
-    assert parse(again.bucket.get("kept.json"), "kept.json")["format"] == 2
+    assert parse(again.bucket.get("kept.json"), "kept.json")["format"] == 3
 
 
 A, B = digest(b"a"), digest(b"b")

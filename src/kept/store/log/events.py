@@ -16,18 +16,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.digest import DIGEST, digest
 from kept.errors import Damaged
-from kept.names import is_word
 from kept.store.encoding import Json, canonical
+from kept.store.log.later_events import (
+    LATER_CHECKS,
+    LIMIT,
+    check_index,
+    check_moves,
+    check_origin,
+    check_text,
+    check_word,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 Event = dict[str, Any]
-LIMIT = 2**63  # numbers in a store are smaller
 _USUAL = itemgetter("number", "index", "size", "event", "time", "aliases", "metadata", "previous",
                     "artifact")  # fmt: skip
 _USUAL_TEXTS = itemgetter("manifest", "digest", "write_id", "type")
 _USUAL_SIZE = 13  # keys
+_PROVENANCE = (dict, int)
 _LINES = 5  # line breaks between the texts of an event without aliases
 _USUAL_LINES = re.compile(
     r"(?:[0-9a-f]{64}\n){2}[0-9a-f]{32}\n[A-Za-z0-9._-]{1,128}\n[^\n]{20,32}Z\n[0-9a-f]{64}"
@@ -38,7 +46,9 @@ _VERSION = itemgetter("index", "type", "manifest", "digest", "size", "aliases", 
 _VERSION_TYPES = (int, str, str, str, int, list, dict)
 # The facts of a record that the next one repeats.
 REPEATED = ("event", "index", "manifest", "aliases", "time", "write_id", "expires", "deleted",
-             "reason", "gc", "lost", "replaces")  # fmt: skip
+             "reason", "gc", "lost", "replaces", "by", "promotion", "metrics", "dataset",
+             "evaluation", "description", "tags", "set", "note", "indexes", "moved_to", "best",
+             )  # fmt: skip
 
 REPAIRED = "kept_repair"  # in the metadata of a version whose record was lost
 
@@ -102,6 +112,11 @@ def is_repaired(event: Event) -> bool:
     return "lost" in event or "replaces" in event or REPAIRED in event.get("metadata", ())
 
 
+def is_later(event: Event) -> bool:
+    """Return whether an event needs EVENTS_FORMAT, because an older kept does not know it."""
+    return event["event"] in LATER_CHECKS
+
+
 def is_fence(event: Event) -> bool:
     """Return whether an event says that a gc is about to delete."""
     return event["event"] == "alias" and "gc" in event
@@ -138,6 +153,7 @@ def check_event(event: Json, artifact: str, number: int) -> None:
         if type(write_id) is not str:
             raise ValueError(f"write_id is {short(write_id)}")
         check(event)
+        check_text(event, "by")
         if event.get("previous") is not None:
             _check_link(event["previous"])
         if "replaces" in event:
@@ -172,7 +188,8 @@ def _is_usual(event: Json, artifact: str, number: int) -> bool:
         and type(metadata) is type(previous) is dict
         and lines.count("\n") == _LINES + len(aliases)  # no text has a line break itself
         and _USUAL_LINES.fullmatch(lines) is not None
-        and len(event) == _USUAL_SIZE
+        and len(event) == _USUAL_SIZE + ("provenance" in event)
+        and type(event.get("provenance", 0)) in _PROVENANCE
     )
 
 
@@ -185,37 +202,32 @@ def _check_version(event: Event) -> None:
         raise ValueError(f"index {index} or size {size} is out of range")
     _check_digest(manifest)
     _check_digest(content)
-    _check_word(kind)
+    check_word(kind)
     for alias in aliases:
-        _check_word(alias)
+        check_word(alias)
     if event.get("deleted", True) is not True:
         raise ValueError(f"deleted is {short(event['deleted'])}")
     if event.get("expires") is not None:
         check_moment(event["expires"])
+    check_origin(event)
 
 
 def _check_alias(event: Event) -> None:
-    aliases = event["aliases"]
-    if type(aliases) is not dict:
-        raise ValueError("aliases is no object")
-    for alias, index in aliases.items():
-        _check_word(alias)
-        if index is not None:
-            _check_index(index)
+    check_moves(event["aliases"])
     if "expires" in event:
-        _check_index(event["index"])
+        check_index(event["index"])
         if event["expires"] is not None:
             check_moment(event["expires"])
-    if type(event.get("gc", "")) is not str:
-        raise ValueError(f"gc is {short(event['gc'])}")
+    check_text(event, "gc")
     for index in event.get("lost", ()):
-        _check_index(index)
+        check_index(index)
+    if type(event.get("promotion", {})) is not dict:
+        raise ValueError(f"promotion is {short(event['promotion'])}")
 
 
 def _check_delete(event: Event) -> None:
-    _check_index(event["index"])
-    if type(event.get("reason", "")) is not str:
-        raise ValueError(f"reason is {short(event['reason'])}")
+    check_index(event["index"])
+    check_text(event, "reason")
 
 
 _CHECKS: dict[str, Callable[[Event], None]] = {
@@ -223,6 +235,7 @@ _CHECKS: dict[str, Callable[[Event], None]] = {
     "alias": _check_alias,
     "delete": _check_delete,
     "undelete": _check_delete,
+    **LATER_CHECKS,
 }
 
 
@@ -238,16 +251,6 @@ def check_moment(moment: Json) -> None:
         raise ValueError(f"{short(moment)} is no time in UTC")
 
 
-def _check_index(index: Json) -> None:
-    if type(index) is not int or not 0 <= index < LIMIT:
-        raise ValueError(f"{short(index)} is no number of a version")
-
-
 def _check_digest(name: Json) -> None:
     if type(name) is not str or not DIGEST.fullmatch(name):
         raise ValueError(f"{short(name)} is no digest")
-
-
-def _check_word(word: Json) -> None:
-    if not is_word(word):
-        raise ValueError(f"{short(word)} is no name")

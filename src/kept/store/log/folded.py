@@ -19,7 +19,8 @@ from kept.store.encoding import (
     unseal,
     with_small_integers,
 )
-from kept.store.log.events import LIMIT, Event, Item, check_event, is_fence
+from kept.store.log.events import Event, Item, check_event, is_fence
+from kept.store.log.later_events import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import Damaged
 from kept.names import LATEST
+from kept.store.log.changes import UNCHANGED, Changes, changes_of
 from kept.store.log.events import Event, Fault, Item, Wrong, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kept.store.encoding import Json
+
+_ORIGIN = ("provenance", "parent", "uses")
+_NO_ORIGIN: dict[str, Json] = {}
 
 
 class VersionRecord(NamedTuple):
@@ -27,7 +31,7 @@ class VersionRecord(NamedTuple):
     digest: str  # content digest
     size: int  # bytes of all its files
     aliases: tuple[str, ...]  # with latest if it is the newest
-    metadata: dict[str, Json]
+    metadata: dict[str, Json]  # of the commit; what was said later is in changes
     created_at: str
     deleted: bool
     deleted_at: str | None = None  # the time of the deletion
@@ -35,6 +39,13 @@ class VersionRecord(NamedTuple):
     delete_reason: str | None = None  # the rule that deleted it; None if a person did
     undeleted: bool = False  # whether it was deleted once, and undeleted
     is_uncertain: bool = False  # a newer record is a fault: it may delete it or move its aliases
+    changes: Changes = UNCHANGED  # what later events add
+    origin: dict[str, Json] = _NO_ORIGIN  # provenance, parent and uses, as far as they are known
+
+    @property
+    def described(self) -> dict[str, Json]:
+        """The metadata with the values that were set later."""
+        return self.metadata | self.changes.metadata if self.changes.metadata else self.metadata
 
 
 def version_records(
@@ -101,7 +112,9 @@ class _Fold:
         self._mentioned: set[str] = set()
         self._aliases: dict[int, list[str]] = {}
         self._deleted: dict[int, Event | None] = {}  # by which event, None for undeleted
+        self._restored: set[int] = set()  # among _deleted: with all others of the artifact
         self._expires: dict[int, str | None] = {}
+        self._changes: dict[int, list[Event]] = {}  # newest first
         self._has_latest = False
         self._lost: set[int] = set()  # versions that a repair has found in no record
 
@@ -114,15 +127,26 @@ class _Fold:
         kind = event["event"]
         if kind == "version":
             return self._record(event, is_uncertain=is_uncertain)
+        for alias, index in event.get("aliases", {}).items():
+            self._mention(alias, index)
         if kind == "alias":
-            for alias, index in event["aliases"].items():
-                self._mention(alias, index)
             self._lost.update(event.get("lost", ()))
             if "expires" in event:
                 self._expires.setdefault(event["index"], event["expires"])
+        elif kind in ("metrics", "update"):
+            self._changes.setdefault(event["index"], []).append(event)
         else:
-            self._deleted.setdefault(event["index"], event if kind == "delete" else None)
+            self._delete(event)
         return None
+
+    def _delete(self, event: Event) -> None:
+        kind = event["event"]
+        deletion = event if kind in ("delete", "remove") else None
+        for index in event.get("indexes", (event.get("index"),) if "index" in event else ()):
+            if index not in self._deleted:
+                self._deleted[index] = deletion
+                if kind == "restore":
+                    self._restored.add(index)
 
     def _mention(self, alias: str, index: int | None) -> None:
         if alias not in self._mentioned:
@@ -158,9 +182,18 @@ class _Fold:
             deletion["time"] if deletion else None,
             self._expires.get(index, event.get("expires")),
             deletion.get("reason") if deletion else None,
-            deletion is None and index in self._deleted,
+            deletion is None and index in self._deleted and index not in self._restored,
             is_uncertain,
+            changes_of(reversed(self._changes.pop(index))) if index in self._changes else UNCHANGED,
+            origin_in(event),
         )
+
+
+def origin_in(event: Event) -> dict[str, Json]:
+    """Return what an event says about a version's origin."""
+    if "provenance" in event or "parent" in event or "uses" in event:
+        return {key: event[key] for key in _ORIGIN if key in event}
+    return _NO_ORIGIN
 
 
 def live(

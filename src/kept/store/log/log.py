@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING
 
 from kept.errors import Damaged, KeptError, StoreReplaced
 from kept.names import check_name, is_name
-from kept.store.format_marker import Marker, check_identity
+from kept.store.format_marker import EVENTS_FORMAT, Marker, check_identity, raise_format
 from kept.store.log.events import (
     Event,
     Fault,
     Item,
     Wrong,
     certain,
+    is_later,
     is_repaired,
     link_to,
     refusal,
@@ -99,6 +100,7 @@ class Logs:
         """Take the bucket, and what its kept.json says if it was opened as a store."""
         self.bucket, self.marker = bucket, marker
         self.had_gc_keys = False  # whether the last writer found keys of gcs
+        self.has_events_format = False  # whether this object knows that its store has it
         self.grown: set[str] = set()  # artifacts to whose logs this object has appended
         self._logs: dict[str, Log] = {}
 
@@ -194,6 +196,9 @@ class Log:
         """
         view.check()
         newest = self.newest(view)
+        if is_later(event) and not self.logs.has_events_format:
+            raise_format(self.bucket, EVENTS_FORMAT)
+            self.logs.has_events_format = True
         stamp = {"time": time_text(datetime.now(UTC)), "write_id": os.urandom(16).hex()}
         # A repeated event brings its own time and write_id.
         event = stamp | event | {

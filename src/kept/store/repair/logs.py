@@ -22,7 +22,7 @@ from kept.store.repair.lost_version import is_lost, missing_version, version_fac
 from kept.store.repair.numbers import plan_numbers
 from kept.store.repair.plan import Plan, SetAside, Write
 from kept.store.repair.salvage import copied, fits, is_event, mended, salvaged, substitute
-from kept.store.verify import whole_log
+from kept.store.scrub.verify import whole_log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

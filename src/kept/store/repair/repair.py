@@ -21,9 +21,9 @@ from kept.store.content.manifest import manifest_key
 from kept.store.content.read_manifest import decode_parts
 from kept.store.encoding import MOST_VALUE, read_bounded
 from kept.store.format_marker import (
+    EVENTS_FORMAT,
     FORMAT,
     FORMAT_KEY,
-    PARTS_FORMAT,
     check_format,
     encoded_marker,
     is_id,
@@ -31,6 +31,7 @@ from kept.store.format_marker import (
     new_id,
 )
 from kept.store.gc.own_list import ABANDONED
+from kept.store.log.events import is_later
 from kept.store.log.fence import LISTS, lists, mark_damaged, read_list, unmark_damaged
 from kept.store.log.history import version_records
 from kept.store.log.log import Logs
@@ -72,7 +73,8 @@ def plan_repair(
     ]
     plan_content(bucket, versions, sources, plan, progress)
     if check_format(bucket).problem:
-        number = _format_of(bucket, versions)
+        events = (event for repair in repairs.values() for event in repair.events)
+        number = EVENTS_FORMAT if any(map(is_later, events)) else _format_of(bucket, versions)
         store_id = _id_of(bucket, mirrors)
         why = f"the store holds format {number}{'' if store_id else ', and gets a new id'}"
         plan.steps.insert(0, Write(FORMAT_KEY, encoded_marker(number, store_id or new_id()), why))
@@ -87,7 +89,7 @@ def _format_of(bucket: Bucket, versions: Iterable[Named]) -> int:
         key = manifest_key(record.manifest)
         with contextlib.suppress(Damaged, KeyNotFound):
             if decode_parts(read_bounded(bucket, key, MOST_VALUE), key):
-                return PARTS_FORMAT
+                return EVENTS_FORMAT
     return FORMAT
 
 

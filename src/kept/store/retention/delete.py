@@ -18,6 +18,7 @@ from kept.store.content.put_manifest import put_manifest
 from kept.store.content.read_manifest import read_manifest, read_with_bytes
 from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, live, version_records
+from kept.store.origin.actor import actor
 from kept.store.receipts import receipts_of
 from kept.store.retention.live import LiveVersions
 from kept.store.retention.mirrored import decide_now
@@ -49,7 +50,7 @@ def delete(log: Log, index: int, *, force: bool) -> None:
                     f"{log.name}:v{index} has the aliases {', '.join(own)}. Remove them, or force "
                     "the deletion."
                 )
-            if log.append_after(view, {"event": "delete", "index": index}):
+            if log.append_after(view, {"event": "delete", "index": index, "by": actor()}):
                 return
 
 
@@ -64,7 +65,7 @@ def undelete(log: Log, index: int) -> None:
         _check_content(log, record, fence.condemned)
         for view in log.views(fence.view):
             fence.check(view)
-            if log.append_after(view, {"event": "undelete", "index": index}):
+            if log.append_after(view, {"event": "undelete", "index": index, "by": actor()}):
                 return
 
     with_write_fence(log, build)

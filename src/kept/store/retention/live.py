@@ -65,16 +65,24 @@ class _Fold:
         kind, index = event["event"], event.get("index", -1)
         if kind == "version":
             return self._add_version(event)
+        for alias, holder in event.get("aliases", {}).items():
+            self._put(alias, holder)
+        if kind in ("metrics", "update"):
+            before = self.records.get(index)
+            return before is not None and self._change(index, changes=before.changes.after(event))
         if kind == "alias":
-            for alias, holder in event["aliases"].items():
-                self._put(alias, holder)
             if "expires" in event:
                 self._change(index, expires=event["expires"])
             return "lost" not in event
         if kind == "delete":
             self.records.pop(index, None)
             return True
-        return self._change(index, undeleted=True)
+        if kind == "remove":
+            for removed in event["indexes"]:
+                self.records.pop(removed, None)
+        return kind in ("remove", "rule") or (
+            kind == "undelete" and self._change(index, undeleted=True)
+        )
 
     def _add_version(self, event: Event) -> bool:
         if event["index"] != self.newest + 1:

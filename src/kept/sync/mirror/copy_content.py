@@ -10,7 +10,7 @@ from kept.store.blobs.blob import blob_key, is_whole, raw_form, read_blob
 from kept.store.content.manifest import manifest_key
 from kept.store.content.put_manifest import put_manifest
 from kept.store.content.read_manifest import read_manifest
-from kept.store.format_marker import raise_format
+from kept.store.format_marker import PARTS_FORMAT, raise_format
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -64,7 +64,7 @@ class ContentCopy:
         self._target.put_many(self._read(lacking, sizes), transfer)
         encoded = manifest.encode()
         if manifest.parts:
-            raise_format(self._target)
+            raise_format(self._target, PARTS_FORMAT)
         put_manifest(self._target, record.manifest, encoded)
         self._present.update(ends)
         return len(sizes), sum(sizes)

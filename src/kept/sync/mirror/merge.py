@@ -1,7 +1,8 @@
 """Decides which facts of an event apply at a target that has events of its own.
 
-A fact is where an alias points, when a version expires, or whether it is deleted. Rules, the first
-that fits:
+A fact is where an alias points, when a version expires, whether it is deleted, the value of a
+metric, whether a version has a tag, its description, a value of its metadata, or the rule of the
+alias best. Rules, the first that fits:
 
 1. The source's log has both mentions of a fact: the one that it has later counts.
 2. The stores have changed the fact independently: the later time counts, in both stores, in
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from kept.store.encoding import Json
     from kept.store.log.events import Event
 
-Fact = tuple[str, "str | int"]  # ("alias", name), ("expires", index) or ("deleted", index)
+# What a fact is about. It begins with alias (then the name), expires, deleted or description (then
+# a version), metric (version, name, data set), tag (version, tag), set (version, key) or rule.
+Fact = tuple["str | int | None", ...]
 
 
 class _Mention(NamedTuple):
@@ -53,15 +56,24 @@ class Note(NamedTuple):
 def facts(event: Event) -> dict[Fact, Json]:
     """Return the facts that an event states."""
     kind, index = event["event"], event.get("index", -1)
-    found: dict[Fact, Json] = {}
-    if kind == "version":
-        found |= {("alias", alias): index for alias in event["aliases"]}
-        if event.get("deleted"):
-            found["deleted", index] = True
-    elif kind == "alias":
-        found |= {("alias", alias): at for alias, at in event["aliases"].items()}
-    else:
+    aliases = event.get("aliases", {})
+    moves = dict.fromkeys(aliases, index) if kind == "version" else aliases
+    found: dict[Fact, Json] = {("alias", alias): at for alias, at in moves.items()}
+    if kind == "version" and event.get("deleted"):
+        found["deleted", index] = True
+    elif kind in ("delete", "undelete"):
         found["deleted", index] = kind == "delete"
+    elif kind in ("remove", "restore"):
+        found |= {("deleted", at): kind == "remove" for at in event["indexes"]}
+    elif kind == "rule":
+        found["rule",] = event["best"]
+    elif kind == "metrics":
+        dataset = event.get("dataset")
+        found |= {("metric", index, name, dataset): v for name, v in event["metrics"].items()}
+    elif kind == "update":
+        found |= {("tag", index, tag): has for tag, has in event.get("tags", {}).items()}
+        found |= {("set", index, key): value for key, value in event.get("set", {}).items()}
+        found |= {("description", index): event["description"]} if "description" in event else {}
     if "expires" in event:
         found["expires", index] = event["expires"]
     return found
@@ -69,20 +81,42 @@ def facts(event: Event) -> dict[Fact, Json]:
 
 def without(event: Event, dropped: Collection[Fact]) -> Event:
     """Return an event without some of its facts."""
+    if not dropped:
+        return event
     kind, index = event["event"], event.get("index", -1)
-    if ("expires", index) in dropped:
-        event = {key: value for key, value in event.items() if key != "expires"}
-    if kind == "version":
-        return event | {"aliases": [a for a in event["aliases"] if ("alias", a) not in dropped]}
-    if kind == "alias":
-        kept = {a: at for a, at in event["aliases"].items() if ("alias", a) not in dropped}
-        return event | {"aliases": kept}
-    return blank(event) if ("deleted", index) in dropped else event
+    if kind in ("delete", "undelete") and ("deleted", index) in dropped:
+        return blank(event)
+    if kind == "rule" and ("rule",) in dropped:  # what it moves is a fact of its own
+        event = {k: event[k] for k in ("aliases", "time", "write_id")} | {"event": "alias"}
+    kept = dict(event)
+    for key in ("expires", "description"):
+        if (key, index) in dropped:
+            kept.pop(key, None)
+    dataset = event.get("dataset")
+    for key, of in (
+        ("aliases", lambda alias: ("alias", alias)),
+        ("indexes", lambda at: ("deleted", at)),
+        ("metrics", lambda name: ("metric", index, name, dataset)),
+        ("tags", lambda tag: ("tag", index, tag)),
+        ("set", lambda name: ("set", index, name)),
+    ):
+        if key in event:
+            left = [each for each in event[key] if of(each) not in dropped]
+            values = event[key]
+            kept[key] = {each: values[each] for each in left} if isinstance(values, dict) else left
+    return kept
 
 
 def blank(event: Event) -> Event:
     """Return an event that changes nothing, for one that must count as copied."""
     return {"event": "alias", "aliases": {}, **{key: event[key] for key in ("time", "write_id")}}
+
+
+def deleted_by(event: Event) -> list[int]:
+    """Return the versions that an event deletes."""
+    if event["event"] == "delete":
+        return [event["index"]]
+    return list(event["indexes"]) if event["event"] == "remove" else []
 
 
 class Merge:
@@ -114,11 +148,13 @@ class Merge:
 
     def settle(self, event: Event) -> Settled:
         """Return the event with the facts that apply at the target as it is now."""
-        if event["event"] == "delete" and (reason := self._protection(event)):
-            index = event["index"]
-            text = f"v{index} was deleted in {self._source} and stays in {self._target}: {reason}"
-            return Settled(blank(event), (Note(("deleted", index), text),))
-        dropped, notes = set(), []
+        dropped: set[Fact] = set()
+        notes: list[Note] = []
+        for index in deleted_by(event):
+            if reason := self._protection(index, is_by_rule="reason" in event):
+                dropped.add(("deleted", index))
+                stays = f"v{index} was deleted in {self._source} and stays in {self._target}"
+                notes.append(Note(("deleted", index), f"{stays}: {reason}"))
         for fact, value in facts(event).items():
             own = self._own(fact)
             if own is None:
@@ -135,9 +171,8 @@ class Merge:
         found = self._decides.get(fact)
         return None if found is None or found.write_id in self._before else found
 
-    def _protection(self, deletion: Event) -> str | None:
+    def _protection(self, index: int, *, is_by_rule: bool) -> str | None:
         """Return why a deletion must not apply: the target itself has named or undeleted it."""
-        index, is_by_rule = deletion["index"], "reason" in deletion
         state = self._own(("deleted", index))
         if (known := self._decides.get(("deleted", index))) and known.value:
             return None  # it is deleted there, too

@@ -24,10 +24,10 @@ from kept.store.receipts import MirrorHead, lost_end
 from kept.store.retention.mirrored import remember_mirror
 from kept.store.signing.signatures import copy_signatures
 from kept.sync.mirror.copy_content import ContentCopy
-from kept.sync.mirror.merge import Merge, blank, facts, without
+from kept.sync.mirror.merge import Merge, facts, without
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from kept.bucket.transfer import Progress
     from kept.store.log.events import Event
@@ -60,10 +60,10 @@ class Copied:
 
 
 class _Replay(NamedTuple):
-    """An event as the target will have it, and the version whose content it needs there."""
+    """An event as the target will have it, and the versions whose content it needs there."""
 
     event: Event
-    record: VersionRecord | None
+    records: tuple[VersionRecord, ...]
 
 
 class Sync:
@@ -104,7 +104,7 @@ class Sync:
         new = itertools.takewhile(lambda e: e["number"] > self._done, view.backwards())
         events = list(new)[::-1]
         missing = self._missing(events, _needed(events, view))
-        size = sum(replay.record.size for replay in missing.values() if replay.record)
+        size = sum(record.size for replay in missing.values() for record in replay.records)
         transfer = Transfer(size, progress, in_parts=in_parts)
         copied = Copied()
         lost = self._revoke_lost(receipts, events, missing) if receipts and not self._done else ()
@@ -188,32 +188,37 @@ class Sync:
                 continue
             # The number belongs to the source, and so does the gc of a fence.
             rest = {k: v for k, v in without(event, later).items() if k not in _OWN}
-            record = needed.get(event.get("index", -1))
-            if record is None:
-                rest = _without_content(rest)
-            found[event["write_id"]] = _Replay(rest, record)
+            records = tuple(needed[i] for i in _shown_by(rest) if i in needed)
+            gone = [i for i in _shown_by(rest) if i not in needed]
+            found[event["write_id"]] = _Replay(_without_content(rest, gone), records)
         return found
 
     def _replay(self, replay: _Replay, transfer: Transfer) -> Copied:
-        event, record = replay
-        if record is None:
+        event, records = replay
+        if not records:
             return self._append(event, self._log().view(), None)
 
         def build(fence: WriteFence) -> Copied:
             if self._has(event, fence.view):
                 return Copied()
-            if not _shows_content(self._merge.settle(event).event):
+            shown = _shown_by(self._merge.settle(event).event)
+            if not shown:
                 return self._append(event, fence.view, fence)
             self._content.forget(fence.damaged)
             self._content.forget_after(fence.gcs)
-            try:
-                blobs, size = self._content.copy(record, fence.condemned, transfer)
-            except Damaged:
-                now = self._source.log(self._name).view()
-                if not is_deleted(now.facts(), record.index):
-                    raise
-                return self._append(_without_content(event), fence.view, fence)
-            return Copied(blobs=blobs, bytes=size) + self._append(event, fence.view, fence)
+            copied, gone = Copied(), []
+            for record in records:
+                if record.index not in shown:
+                    continue
+                try:
+                    blobs, size = self._content.copy(record, fence.condemned, transfer)
+                    copied += Copied(blobs=blobs, bytes=size)
+                except Damaged:
+                    now = self._source.log(self._name).view()
+                    if not is_deleted(now.facts(), record.index):
+                        raise
+                    gone.append(record.index)
+            return copied + self._append(_without_content(event, gone), fence.view, fence)
 
         return with_write_fence(self._log(), build)
 
@@ -240,7 +245,7 @@ class Sync:
             return True
         newest = next(version_records(view.facts()), None)
         following = newest.index + 1 if newest else 0
-        index = event.get("index", -1)
+        index = max([event.get("index", -1), *event.get("indexes", ())])
         is_version = event["event"] == "version"
         if index != following if is_version else index >= following:
             raise Diverged(self._divergence(following, index))
@@ -257,24 +262,28 @@ class Sync:
         )
 
 
-def _without_content(event: Event) -> Event:
-    """Return an event for the target, if its version has no content in the source.
+def _without_content(event: Event, gone: Sequence[int]) -> Event:
+    """Return an event for the target, if the source has no content of some of its versions.
 
-    The version is deleted again, or a gc has freed it since the log was read.
+    Such a version is deleted again, or a gc has freed it since the log was read.
     """
+    if not gone:
+        return event
     if event["event"] == "version":
         return event | {"deleted": True}
-    return blank(event) if event["event"] == "undelete" else event
+    return without(event, {("deleted", index) for index in gone})
 
 
-def _shows_content(event: Event) -> bool:
-    """Return whether readers can see the content of a version because of an event."""
-    return event["event"] in ("version", "undelete")
+def _shown_by(event: Event) -> list[int]:
+    """Return the versions whose content readers can see because of an event."""
+    if event["event"] in ("version", "undelete"):
+        return [event["index"]]
+    return list(event["indexes"]) if event["event"] == "restore" else []
 
 
 def _needed(events: Iterable[Event], view: View) -> dict[int, VersionRecord]:
     """Return the versions whose content the events make visible, except those deleted again."""
-    wanted = {e["index"] for e in events if e["event"] in ("version", "undelete")}
+    wanted = {index for event in events for index in _shown_by(event)}
     found = {}
     for record in version_records(view.facts()) if wanted else ():
         if record.index in wanted and not record.deleted:

@@ -15,13 +15,13 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import UploadFailed
-from kept.store.log.best import BEST, score_of
+from kept.store.rank.best import BEST, score_of
 from kept.sync.wandb import sdk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kept.store.log.best import Score
+    from kept.store.rank.best import Score
     from kept.sync.outbox.entry import Entry
     from kept.sync.wandb.sdk import Place
 

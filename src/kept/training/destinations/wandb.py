@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kept.errors import InvalidCheckpoint, UploadFailed
 from kept.messages import show
 from kept.store.content.manifest import manifest_key
-from kept.store.log.best import BEST, score_of
+from kept.store.rank.best import BEST, score_of
 from kept.sync.wandb.sdk import active_run, check_run, place_of, step_of
 from kept.sync.wandb.uploads import UploadInfo, uploads_of
 from kept.training.destinations.base import Submitted

@@ -8,9 +8,9 @@ import pytest
 
 import kept
 from kept.bucket.memory import MemoryBucket
-from kept.store.log.best import becomes_best, score_of
 from kept.store.log.reader import Reader
 from kept.store.metadata import MeasuredMetadata
+from kept.store.rank.best import becomes_best, score_of
 from kept.store.store import Store
 from tests.helpers import finish, start
 

@@ -1,0 +1,1 @@
+"""Conditions such as `test_acc > 0.9`."""

@@ -1,0 +1,1 @@
+"""Adds metrics and descriptions to versions."""

@@ -1,0 +1,1 @@
+"""Where a version comes from: code, environment, parents and sources."""

@@ -1,0 +1,1 @@
+"""Promotes versions, and shows who changed what."""

@@ -1,0 +1,1 @@
+"""Compares versions by their metrics."""

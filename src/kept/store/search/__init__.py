@@ -1,0 +1,1 @@
+"""Finds versions across artifacts with a derived index."""

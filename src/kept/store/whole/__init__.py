@@ -1,0 +1,1 @@
+"""Removes, renames and copies whole artifacts."""

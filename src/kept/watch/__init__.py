@@ -1,0 +1,1 @@
+"""Watches stores, and reports their events to commands and servers."""
