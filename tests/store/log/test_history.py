@@ -1,3 +1,5 @@
+from collections import defaultdict
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +14,10 @@ steps = st.one_of(
     st.tuples(st.just("version"), some_aliases),
     st.tuples(st.just("alias"), some_aliases, st.none() | st.integers(0, 9)),
     st.tuples(st.sampled_from(["delete", "undelete"]), st.integers(0, 9)),
+    st.tuples(st.sampled_from(["remove", "restore"]), st.sets(st.integers(0, 9))),
+    st.tuples(st.just("rule"), some_aliases, st.integers(0, 9)),
+    st.tuples(st.just("metrics"), some_aliases, st.integers(0, 9), st.sampled_from(["a", "b"])),
+    st.tuples(st.just("update"), st.integers(0, 9), st.sampled_from("xyz"), st.booleans()),
     st.tuples(st.just("expires"), st.integers(0, 9), st.sampled_from([None, "soon", "late"])),
 )
 
@@ -33,6 +39,21 @@ def events_of(plan):
         elif count and kind == "alias":
             index = None if rest[0] is None else rest[0] % count
             events.append({"event": "alias", "aliases": dict.fromkeys(what, index)})
+        elif count and kind == "rule":
+            moves = dict.fromkeys(what, rest[0] % count)
+            events.append({"event": kind, "best": None, "aliases": moves})
+        elif count and kind == "metrics":
+            index, time = rest[0] % count, f"{len(events):03}"
+            moves = dict.fromkeys(what, index)
+            events.append({"event": kind, "index": index, "aliases": moves, "time": time,
+                           "metrics": {rest[1]: len(events)}})  # fmt: skip
+        elif count and kind == "update":
+            tags = {rest[0]: rest[1]}
+            events.append({"event": kind, "index": what % count, "tags": tags, "set": tags,
+                           "time": f"{len(events):03}"})  # fmt: skip
+        elif count and kind in ("remove", "restore"):
+            indexes = sorted({each % count for each in what})
+            events.append({"event": kind, "indexes": indexes, "time": f"{len(events)}"})
         elif count and kind == "expires":
             events.append({"event": "alias", "aliases": {}, "index": what % count, kind: rest[0]})
         elif count:
@@ -43,7 +64,13 @@ def events_of(plan):
 def oldest_first(events):
     """The same, folded from the oldest event on: the facts of every version."""
     count, holder, deleted, expires = 0, {}, {}, {}
+    metrics, tags = defaultdict(dict), defaultdict(dict)
     for event in events:
+        if event["event"] in ("metrics", "update"):
+            metrics[event["index"]] |= event.get("metrics", {})
+            tags[event["index"]] |= event.get("tags", {})
+        if event["event"] in ("metrics", "rule"):
+            holder |= event["aliases"]
         if event["event"] == "version":
             holder |= dict.fromkeys(event["aliases"], event["index"])
             count += 1
@@ -51,10 +78,12 @@ def oldest_first(events):
             holder |= event["aliases"]
             if "expires" in event:
                 expires[event["index"]] = event["expires"]
-        elif event["event"] == "delete":
-            deleted[event["index"]] = event["time"]
-        else:
-            deleted.pop(event["index"], None)
+        elif event["event"] in ("delete", "remove"):
+            indexes = event.get("indexes", [event.get("index")])
+            deleted |= dict.fromkeys(indexes, event["time"])
+        elif event["event"] in ("undelete", "restore"):
+            for index in event.get("indexes", [event.get("index")]):
+                deleted.pop(index, None)
     latest = max(set(range(count)) - set(deleted), default=None)
     return [
         (
@@ -63,6 +92,9 @@ def oldest_first(events):
             n in deleted,
             deleted.get(n),
             expires.get(n),
+            metrics[n],
+            sorted(tag for tag, has in tags[n].items() if has),
+            {"n": n} | tags[n],
         )
         for n in range(count)
     ]
@@ -73,7 +105,11 @@ def oldest_first(events):
 def test_newest_first_tells_what_oldest_first_does(plan):
     events = events_of(plan)
     found = list(version_records(reversed(events)))
-    told = [(e.index, list(e.aliases), e.deleted, e.deleted_at, e.expires) for e in found]
+    told = [
+        (e.index, list(e.aliases), e.deleted, e.deleted_at, e.expires, e.changes.metrics,
+         list(e.changes.tags), e.described)
+        for e in found
+    ]  # fmt: skip
     assert told[::-1] == oldest_first(events)
     assert [entry.index for entry in live(reversed(events))] == [
         n for n, _, gone, *_ in told if not gone

@@ -19,7 +19,10 @@ ALIASES = ["a", "b", "best", "epoch_1", "zz"]
 def event_of(draw, count):
     """A random event; count versions exist. Some name versions that are deleted, or come later."""
     kind = draw.choice(
-        ["version"] * 4 + ["alias"] * 3 + ["delete", "delete", "undelete", "expires"]
+        ["version"] * 4
+        + ["alias"] * 3
+        + ["delete", "delete", "undelete", "expires"]
+        + ["metrics", "update", "remove", "restore", "rule"]
     )
     index = draw.randrange(count + 2)
     if kind == "version":
@@ -33,6 +36,16 @@ def event_of(draw, count):
     if kind == "expires":
         moment = draw.choice([None, "2030-01-01T00:00:00+00:00"])
         return {"event": "alias", "aliases": {}, "index": index, "expires": moment}
+    moved = {"aliases": dict.fromkeys(draw.sample(ALIASES, draw.randrange(2)), index)}
+    match kind:
+        case "metrics":
+            return {"event": kind, "index": index, "metrics": {"a": draw.random()}} | moved
+        case "update":
+            return {"event": kind, "index": index, "tags": {draw.choice("tu"): draw.random() < 0.5}}
+        case "rule":
+            return {"event": kind, "best": None} | moved
+        case "remove" | "restore":
+            return {"event": kind, "indexes": draw.sample(range(count + 2), 2)}
     return {"event": kind, "index": index}
 
 

@@ -13,7 +13,7 @@ import kept
 from kept.bucket.memory import MemoryBucket
 from kept.errors import KeptError, VersionInUse
 from kept.store.log import log as log_module
-from kept.store.log.history import live
+from kept.store.log.history import live, version_records
 from kept.sync.mirror.replicate import Sync
 from tests.sync.mirror.test_replicate import Failing, state
 
@@ -273,3 +273,87 @@ def test_two_stores_end_equal_in_all_orders_also_with_a_wrong_clock(seconds, mon
             else:
                 copy(*((source, target) if step == ">" else (target, source)))
         assert state(source) == state(target), steps
+
+
+CHANGES = {
+    "metrics": st.fixed_dictionaries(
+        {"metrics": st.dictionaries(st.sampled_from("ab"), st.integers(0, 9))},
+        optional={"dataset": st.sampled_from("xy"), "aliases": st.just({"best": 1})},
+    ),
+    "update": st.fixed_dictionaries(
+        {},
+        optional={
+            "description": st.sampled_from(["one", "two", None]),
+            "tags": st.dictionaries(st.sampled_from("tu"), st.booleans()),
+            "set": st.dictionaries(st.sampled_from("kl"), st.integers(0, 9)),
+            "note": st.just("a note"),
+        },
+    ),
+    "rule": st.fixed_dictionaries(
+        {"best": st.sampled_from([None, {"monitor": "a", "mode": "min"}])}
+    ),
+}
+CHANGE = st.one_of(
+    st.tuples(st.just(kind), of, st.integers(0, 2), st.integers(0, 2))
+    for kind, of in CHANGES.items()
+)
+
+
+def said(store):
+    """Return what the versions of a store are, without the order in which the store got it."""
+    return {
+        r.index: (
+            r.deleted,
+            set(r.aliases),
+            r.changes.metrics,
+            r.changes.description,
+            r.changes.tags,
+            r.described,
+            sorted(note.text for note in r.changes.notes),
+        )
+        for r in version_records(store.log("m").view().items())
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(CHANGE, st.lists(st.sampled_from(WAYS), max_size=2)), max_size=6))
+def test_stores_end_equal_in_what_was_said_later(rounds):
+    stores = [*pair(), kept.Store(Named("memory:third"))]
+    copy(stores[0], stores[2])
+    for (kind, more, index, at), ways in rounds:
+        about = {} if kind == "rule" else {"index": index}
+        stores[at].log("m").append({"event": kind, **about, **more})
+        for one, other in ways:
+            copy(stores[one], stores[other])
+    for one, other in WAYS * 2:
+        copy(stores[one], stores[other])
+    for store in stores[1:]:
+        assert said(store) == said(stores[0])
+        assert store.verify().ok
+    for one, other in WAYS:
+        assert copy(stores[one], stores[other]).changes == 0
+
+
+def test_a_restored_artifact_gets_its_content_again():
+    source, target = pair()
+    source.log("m").append({"event": "remove", "indexes": [0, 1, 2]})
+    late = kept.Store(Named("memory:late"))
+    copy(source, target)
+    copy(source, late)  # has no byte of them
+    target.gc(grace="0s")
+    assert [list(store.versions("m")) for store in (target, late)] == [[], []]
+    source.log("m").append({"event": "restore", "indexes": [0, 2]})
+    for store in (target, late):
+        copy(source, store)
+        assert [v.index for v in store.versions("m")] == [0, 2]
+        assert store.verify().ok
+
+
+def test_a_removal_spares_what_the_mirror_has_named():
+    source, target = pair()
+    target.set_alias("m:v1", "prod")
+    source.log("m").append({"event": "remove", "indexes": [0, 1, 2]})
+    [note] = copy(source, target).notes
+    assert "v1 was deleted" in note
+    assert "the alias prod was set there" in note
+    assert indices(target) == [1]

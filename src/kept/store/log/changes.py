@@ -44,16 +44,24 @@ class Changes(NamedTuple):
     description: str | None = None
     tags: tuple[str, ...] = ()  # sorted
     metadata: dict[str, Json] = _NOTHING  # these values replace those of the commit; read-only
-    notes: tuple[Note, ...] = ()  # oldest first
+    notes: tuple[Note, ...] = ()  # by time
 
     @property
     def metrics(self) -> dict[str, float | str]:
-        """The newest value of each metric, by name; with a data set also as name@dataset."""
-        found: dict[str, float | str] = {}
+        """The newest value of each metric, by name; with a data set also as name@dataset.
+
+        Of several data sets the one with the latest time counts: two stores that copy each other's
+        events have them in different orders.
+        """
+        newest: dict[tuple[str, str | None], Logged] = {}
         for each in self.logged:
-            found.setdefault(each.name, each.value)
-            if each.dataset is not None:
-                found.setdefault(f"{each.name}@{each.dataset}", each.value)
+            newest.setdefault((each.name, each.dataset), each)
+        found: dict[str, float | str] = {}
+        for each in sorted(newest.values(), key=lambda e: (e.time, e.dataset or "")):
+            found[each.name] = each.value
+        for (name, dataset), each in newest.items():
+            if dataset is not None:
+                found[f"{name}@{dataset}"] = each.value
         return found
 
     def evaluated(self, evaluation: str) -> dict[str, float | str]:
@@ -79,7 +87,7 @@ class Changes(NamedTuple):
             description=event.get("description", self.description),
             tags=tuple(sorted(tag for tag, has in tags.items() if has)),
             metadata=self.metadata | event.get("set", {}),
-            notes=(*self.notes, *note),
+            notes=tuple(sorted((*self.notes, *note), key=lambda each: each.time)),
         )
 
 

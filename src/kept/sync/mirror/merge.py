@@ -87,7 +87,7 @@ def without(event: Event, dropped: Collection[Fact]) -> Event:
     if kind in ("delete", "undelete") and ("deleted", index) in dropped:
         return blank(event)
     if kind == "rule" and ("rule",) in dropped:  # what it moves is a fact of its own
-        event = {k: event[k] for k in ("aliases", "time", "write_id")} | {"event": "alias"}
+        event = blank(event) | {"aliases": event.get("aliases", {})}
     kept = dict(event)
     for key in ("expires", "description"):
         if (key, index) in dropped:
