@@ -54,7 +54,9 @@ def test_after_any_events(seed, monkeypatch):
     monkeypatch.setattr(pages, "PAGE", 4)
     monkeypatch.setattr(pages, "BIG_PAGE", 16)
     draw = random.Random(seed)
-    log = kept.Store(MemoryBucket()).log("m")
+    store = kept.Store(MemoryBucket())
+    store.create()
+    log = store.log("m")
     known, count = LiveVersions(), 0
     for _ in range(60):
         for _ in range(draw.randrange(4)):
