@@ -49,7 +49,7 @@ def _times(folder: str, size: int, rounds: int) -> Times:
     store = kept.open_store(_LOCATION)
     store.log_artifact("m", path)
     keys = list(store.bucket.keys("blobs/"))
-    version = kept.open_store(_LOCATION)["m"]
+    version = kept.open_store(_LOCATION).version("m")
     works = {
         "plain reads": lambda: timed(lambda: _read_plainly(keys)),
         "restore": lambda: timed(lambda: version.download(out)),

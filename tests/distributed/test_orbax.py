@@ -24,7 +24,7 @@ def test_sharded_weights_become_one_version_a_step(tmp_path, monkeypatch):
     assert all(not v.verify().problems for v in versions)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["2"]
 
-    kernel = kernel_of(store["m"].download(tmp_path / "back"))
+    kernel = kernel_of(store.version("m").download(tmp_path / "back"))
     for rows, columns, values in [*first["parts"], *second["parts"]]:
         assert kernel[slice(*rows), slice(*columns)].tolist() == values
 

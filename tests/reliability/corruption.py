@@ -238,7 +238,7 @@ class Judge:
             target = Path("got")
             try:
                 with limited():
-                    kept.open_store(where)[name].download(target)
+                    kept.open_store(where).version(name).download(target)
                     if tree(target) != self.subject.contents[name]:
                         found.append(f"{name} (wrong bytes)")
             except (KeptError, OSError) as error:
@@ -253,7 +253,7 @@ class Judge:
         expected = {"new.txt": b"new " * 50, "same.txt": b"the same in all"}
         try:
             with limited():
-                kept.open_store("store")[artifact].download(Path("got"))
+                kept.open_store("store").version(artifact).download(Path("got"))
             if tree(Path("got")) != expected:
                 self.note("wrong", "the version that put committed")
         except (KeptError, OSError, Hang) as error:

@@ -149,7 +149,7 @@ class Judge:
         found, store = set(), kept.open_store(self.location)
         for name, expected in self.subject.contents.items():
             try:
-                store[name].download(Path("got"))
+                store.version(name).download(Path("got"))
                 if tree(Path("got")) == expected:
                     found.add(name)
                 else:

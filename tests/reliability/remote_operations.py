@@ -121,7 +121,7 @@ def _pulled(_: Answer, state: State) -> Check:
 
 
 def _newest(location: str) -> Answer:
-    return called(lambda: kept.open_store(location)["m"].reference)
+    return called(lambda: kept.open_store(location).version("m").reference)
 
 
 def _deliver(location: str) -> Answer:

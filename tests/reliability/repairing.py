@@ -121,7 +121,7 @@ class Judge:
         target = Path("got")
         try:
             with limited():
-                kept.open_store("store")[name].download(target)
+                kept.open_store("store").version(name).download(target)
             if tree(target) != self.subject.contents[name]:
                 self.note("wrong", f"{name} after the repair{self.said}")
         except (KeptError, OSError, Hang) as error:
@@ -168,7 +168,7 @@ class Judge:
                     f"put {name} after the repair: exit {answer.code}: {answer.text}{self.said}",
                 )
                 continue
-            kept.open_store("store")[name].download(Path("got"))
+            kept.open_store("store").version(name).download(Path("got"))
             if tree(Path("got")) != {"new.txt": b"grown " * 40}:
                 self.note("wrong", f"what was put into {name}")
             shutil.rmtree("got")

@@ -175,7 +175,7 @@ class Judge:
             if name == "b:v2" and self.case.command == "rm":
                 continue
             try:
-                store[name].download(Path("out"))
+                store.version(name).download(Path("out"))
                 if tree(Path("out")) != expected:
                     self.note("wrong", f"{name} {when}")
             except (KeptError, OSError) as error:
@@ -201,13 +201,13 @@ class Judge:
         try:
             match self.case.command:
                 case "put":
-                    return store["a"].index == 7 and "fresh" in store["a"].aliases
+                    return store.version("a").index == 7 and "fresh" in store.version("a").aliases
                 case "first put":
-                    return store["brand-new"].index == 0
+                    return store.version("brand-new").index == 0
                 case "undelete":
                     return store["a:v5"].index == 5
                 case "rm":
-                    return store["b"].index != 2
+                    return store.version("b").index != 2
                 case "alias":
                     return store["a:fresh"].index == 1
         except KeptError:
@@ -249,9 +249,9 @@ class Judge:
         name = COMMANDS[self.case.command][1]
         store = kept.open_store("store")
         expected = 7 if name == "a" else 0
-        if store[name].index != expected:
-            self.note("wrong", f"the version was committed twice: {store[name].reference}")
-        store[name].download(Path("out"))
+        if store.version(name).index != expected:
+            self.note("wrong", f"the version was committed twice: {store.version(name).reference}")
+        store.version(name).download(Path("out"))
         if tree(Path("out")) != NEW:
             self.note("wrong", "the version that put committed")
         shutil.rmtree("out")

@@ -53,7 +53,7 @@ attempt(lambda: repr((mirror, vars(mirror), kept.open_store(location).bucket)))
 delivery = Delivery(kept.Store(mirror._bucket, look=False), Outbox())
 delivery.add("m", {"f": path}, {"type": "model", "aliases": ["a"], "metadata": {}})
 attempt(delivery.send)
-attempt(lambda: kept.open_store(location)["m"].download("out"))
+attempt(lambda: kept.open_store(location).version("m").download("out"))
 os.environ["AWS_ENDPOINT_URL"] = "http://someone:hiddenPassword@127.0.0.1:9"
 attempt(lambda: kept.open_store(location))
 """

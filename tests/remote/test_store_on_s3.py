@@ -60,7 +60,7 @@ def test_a_long_log_is_read_with_few_round_trips(s3, tmp_path, monkeypatch):
                 under_way -= 1
 
     monkeypatch.setattr(ObjectBucket, "get", watched)
-    assert len(kept.open_store(s3)["m"].aliases) == 71
+    assert len(kept.open_store(s3).version("m").aliases) == 71
     assert most > 2  # side by side
 
 
@@ -167,7 +167,7 @@ def test_reads_go_on_after_a_reset_in_mid_body(store, proxy, tmp_path):
     data = os.urandom(6_000_000)
     store.log_artifact("m", write(tmp_path / "f", data))
     proxy.fault = FirstTime("reset", "GET", "/blobs/")
-    out = kept.open_store(store.location)["m"].download(tmp_path / "out")
+    out = kept.open_store(store.location).version("m").download(tmp_path / "out")
     assert (out / "f").read_bytes() == data
     assert proxy.fault.seen
 
@@ -253,7 +253,7 @@ def test_what_listing_costs_does_not_grow_with_the_artifact(proxy, s3, tmp_path)
         keys = ["kept.json", *source.bucket.keys("artifacts/m/state/"), *last]
         fill(s3, {key: source.bucket.get(key) for key in keys})
         with proxy.counted() as newest:
-            assert kept.open_store(s3)["m"].index == length - 1
+            assert kept.open_store(s3).version("m").index == length - 1
         with proxy.counted() as every:
             assert len(kept.open_store(s3).versions("m")) == length
         costs.append((len(newest), len(every)))

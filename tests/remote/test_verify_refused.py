@@ -46,7 +46,7 @@ def store(server, s3, tmp_path):
 
 
 def blob_of(store, reference):
-    (chunk,) = store[reference].files[0].chunks
+    (chunk,) = store.version(reference).files[0].chunks
     return f"blobs/{chunk.blob[:2]}/{chunk.blob}"
 
 

@@ -44,7 +44,7 @@ def test_eight_processes_log_twenty_five_versions_each(tmp_path):
         for n, reference in enumerate(lines):
             version = store[f"m:w{who}_{n}"]
             assert (version.reference, version.metadata) == (reference, {"n": n})
-    assert "best" in store["m"].aliases
+    assert "best" in store.version("m").aliases
     report = store.verify()
     assert (report.versions, report.problems) == (200, [])
     for version in versions[::40]:
@@ -82,7 +82,7 @@ def test_readers_see_whole_versions_while_others_write(tmp_path):
     while writer.poll() is None:
         store = kept.open_store(tmp_path / "store")
         if store.artifacts():
-            version = store["m"]
+            version = store.version("m")
             assert version.verify().bytes == version.size
             assert version.aliases == ("latest", "best", f"w_{version.index}")
             assert version.index >= seen

@@ -76,7 +76,7 @@ def signed(store, file, keys):
 
 def stored(store, reference, ending=".json"):
     """The key of the only signature of a version."""
-    version = store[reference]
+    version = store.version(reference)
     found = store.bucket.keys(f"signatures/{version.name}/{version.version}/")
     [key] = [key for key in found if key.endswith(ending)]
     return key
@@ -84,7 +84,7 @@ def stored(store, reference, ending=".json"):
 
 def put(store, reference, value):
     """Store a signature for a version, under the right name; delete the others."""
-    version = store[reference]
+    version = store.version(reference)
     folder = f"signatures/{version.name}/{version.version}/"
     for key in [key for key in store.bucket.keys(folder) if key.endswith(".json")]:
         store.bucket.delete(key)
@@ -103,7 +103,7 @@ def required(store, *public):
 def refused(store, reference, public):
     """The message of the error that a required key raises."""
     with pytest.raises(NotSigned) as error:
-        store[reference].check_signed(public)
+        store.version(reference).check_signed(public)
     return str(error.value)
 
 

@@ -38,7 +38,7 @@ def test_a_version_has_what_was_logged(store, file):
     assert version.aliases == ("latest", "a", "best")
     assert [(f.path, f.size) for f in version.files] == [("model.bin", 100)]
     assert before <= version.created_at <= datetime.now(UTC) + timedelta(seconds=1)
-    assert version == store["m"] == store["m:v0"] == store.version("m:best")
+    assert version == store.version("m") == store["m:v0"] == store.version("m:best")
     assert version == store[f"m@{version.digest}"] == store[f"m@{version.digest[:8]}"]
     assert repr(version) == "<kept.Version m:v0 latest, a, best>"
     assert version.verify().bytes == 100
@@ -66,7 +66,7 @@ def test_artifacts_are_listed_by_name(store, file):
     assert [(a.name, a.type) for a in store.artifacts()] == [
         ("B", "model"), ("a", "model"), ("a-b", "model"), ("b", "dataset")
     ]  # fmt: skip
-    assert store["a"] != store["b"]
+    assert store.version("a") != store.version("b")
 
 
 def test_the_same_content_makes_no_new_version(store, file):
@@ -94,7 +94,7 @@ def test_the_commit_reports_what_it_added(store, file):
         (0, False, 0),
         (1, True, 500),
     ]
-    looked_up = store["m"]
+    looked_up = store.version("m")
     assert (looked_up.is_new, looked_up.bytes_new) == (None, None)
     assert looked_up == made[2]
 
@@ -104,7 +104,7 @@ def test_measured_metadata_is_completed_by_the_commit(store, file):
     own = {"n": 1, "stall_seconds": 0.5}
     names = ("stall_seconds", "write_seconds")
     store.log_artifact("m", file(b"x" * 1000), metadata=MeasuredMetadata(own, started, names))
-    found = store["m"].metadata
+    found = store.version("m").metadata
     assert 0 < found.pop("write_seconds") < 60
     assert found == {"n": 1, "stall_seconds": 0.5, "bytes_new": 1000}  # given values come first
 
@@ -118,7 +118,12 @@ def test_measured_metadata_is_checked(store, file):
 def test_metadata_is_kept_as_json(store, file):
     metadata = {"loss": np.float32(0.5), "nan": math.nan, "inf": -math.inf, "shape": (1, 2)}
     store.log_artifact("m", file(b"x"), metadata=metadata)
-    assert store["m"].metadata == {"loss": 0.5, "nan": "nan", "inf": "-inf", "shape": [1, 2]}
+    assert store.version("m").metadata == {
+        "loss": 0.5,
+        "nan": "nan",
+        "inf": "-inf",
+        "shape": [1, 2],
+    }
 
 
 def test_files_and_folders_are_stored_under_their_own_names(store, tmp_path):
@@ -325,7 +330,7 @@ def test_a_reader_asks_an_empty_store_nothing(tmp_path):
     assert store.artifacts() == []
     assert store.verify().ok
     with pytest.raises(errors.ArtifactNotFound):
-        store["m"]
+        store.version("m")
     assert not (tmp_path / "new").exists()
 
 
@@ -333,7 +338,7 @@ def test_two_store_objects_see_each_other(tmp_path, file):
     one, two = (kept.open_store(tmp_path / "s") for _ in range(2))
     for n in range(6):
         version = (one, two)[n % 2].log_artifact("m", file(b"%d" % n))
-        assert one["m"] == two["m"] == version
+        assert one.version("m") == two.version("m") == version
         assert version.index == n
 
 
@@ -367,7 +372,7 @@ def test_deleted_versions_are_gone_and_their_numbers_too(store, file):
     store.delete("m:v3")
     assert store.versions("m") == []
     with pytest.raises(errors.VersionNotFound, match="no version: all 4 were deleted"):
-        store["m"]
+        store.version("m")
     assert store.log_artifact("m", file(b"0")).index == 4
     assert store.verify().versions == 1
 
@@ -381,7 +386,7 @@ def test_locations(tmp_path, make, file):
     kept.open_store(make(root)).log_artifact("m", file(b"x"))
     assert json.loads((root / "kept.json").read_text())["format"] == 1
     assert kept.open_store(root).location == str(root)
-    assert kept.open_store(root)["m"] == kept.open_store(make(root))["m"]
+    assert kept.open_store(root).version("m") == kept.open_store(make(root)).version("m")
 
 
 def test_the_default_location(tmp_path, monkeypatch):
@@ -415,7 +420,7 @@ def test_a_folder_with_other_things_is_no_store(tmp_path, name):
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        ('{"format": 3}', errors.NewerFormat),
+        ('{"format": 4}', errors.NewerFormat),
         ('{"format": 1000}', errors.NewerFormat),
         ('{"format": 0}', errors.NotAStore),
         ('{"format": "1"}', errors.NotAStore),
@@ -450,7 +455,7 @@ def test_a_store_that_appears_while_it_is_opened(file):
             return self.inner.keys(*args)
 
     store = kept.Store(Appearing(MemoryBucket()))
-    assert store["m"].index == 0
+    assert store.version("m").index == 0
 
 
 def test_a_writer_killed_before_its_first_record_leaves_no_artifact(tmp_path, file):
@@ -459,7 +464,7 @@ def test_a_writer_killed_before_its_first_record_leaves_no_artifact(tmp_path, fi
     (tmp_path / "s/artifacts/killed/log").mkdir(parents=True)
     assert [(a.name, a.type) for a in store.artifacts()] == [("m", "model")]
     with pytest.raises(errors.ArtifactNotFound, match="Existing artifacts: m"):
-        store["killed"]
+        store.version("killed")
     assert store.verify().ok
 
 
@@ -512,7 +517,7 @@ def test_content_whose_blobs_were_lost_is_stored_again(store, file, tmp_path, ha
             store.bucket.put(key, [b"" if harm == "zero length" else value[: len(value) // 2]])
     found = kept.Store(store.bucket).log_artifact("m", path, aliases=["best"])
     assert found.verify().ok
-    assert found == store["m:best"] == store["m"]
+    assert found == store["m:best"] == store.version("m")
     assert tree(found.download(tmp_path / "out")) == tree(tmp_path / "given")
 
 

@@ -104,7 +104,7 @@ def test_what_does_not_belong_into_a_log_does_no_harm(store, keys):
     ):
         store.bucket.put(f"artifacts/m/log/{name}", [b"?"])
         store.bucket.put(f"artifacts/m/state/{name}", [b"?"])
-    assert store["m"].index == 5
+    assert store.version("m").index == 5
     assert store.verify().versions == 7
 
 
@@ -113,7 +113,7 @@ def test_records_of_an_unknown_kind(store, keys):
     [(where, message)] = problems(store)
     assert (where, "from the future" in message) == ("m", True)
     with pytest.raises(Damaged, match=r"from the future.*it is v4; name m:v4"):
-        kept.Store(store.bucket)["m"]
+        kept.Store(store.bucket).version("m")
 
 
 def test_a_page_that_differs_from_the_records(store, keys):
@@ -166,7 +166,7 @@ def test_a_manifest_that_sends_readers_elsewhere(store, tmp_path):
 
 
 def manifest_of(store, reference):
-    name = store[reference].record.manifest
+    name = store.version(reference).record.manifest
     return f"manifests/{name[:2]}/{name}.json"
 
 

@@ -367,7 +367,7 @@ class TestArchives:
 
 CHILD = """
 import resource, sys, keras, kept
-version = kept.open_store("store")["m"]
+version = kept.open_store("store").version("m")
 model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="dense")], name="m")
 model.count_params()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -3,22 +3,97 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from kept.errors import Damaged
+from kept.errors import Damaged, InvalidReference, VersionNotFound
+from kept.names import LATEST, parse_reference
 from kept.store.log.lookup import records_of, view_of
+from kept.store.version import Version
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kept.store.store import Store
-    from kept.store.version import Version
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Artifact:
-    """A named series of versions."""
+    """A named series of versions.
+
+    `artifact["v3"]`, `artifact["best"]` and `artifact[3]` are versions of it; `artifact[-1]` is the
+    newest one. A loop yields its versions from the oldest to the newest, and `len` counts them.
+    """
 
     store: Store
     name: str
+
+    def __repr__(self) -> str:
+        return f"<kept.Artifact {self.name}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Artifact) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[str, str]:
+        return (self.store.location, self.name)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.store.newest_first(self.name))
+
+    def __bool__(self) -> bool:
+        return True  # an artifact without versions is one, and asking must not read its log
+
+    def __iter__(self) -> Iterator[Version]:
+        return iter(self.versions())
+
+    def __contains__(self, wanted: object) -> bool:
+        if isinstance(wanted, Version):
+            return wanted in self.versions()
+        try:
+            self[wanted]  # type: ignore[index]  # what is no selector is refused
+        except VersionNotFound:
+            return False
+        return True
+
+    def __getitem__(self, selector: str | int) -> Version:
+        """Return the version that v3, an alias, 3 or @DIGEST names; -1 is the newest version.
+
+        Raises VersionNotFound, or InvalidReference for any other selector.
+        """
+        if isinstance(selector, int) and not isinstance(selector, bool):
+            return self._numbered(selector)
+        if not isinstance(selector, str) or not selector:
+            raise InvalidReference(
+                "A version of an artifact is 'v3', an alias, '@' and a digest, or its number. "
+                f"Received: {selector!r}"
+            )
+        text = selector if selector.startswith("@") else f":{selector}"
+        parse_reference(self.name + text)
+        return self.store.version(self.name + text)
+
+    def _numbered(self, number: int) -> Version:
+        """Return the version of a number, or with a negative one, counted from the newest."""
+        if number >= 0:
+            return self.store.version(f"{self.name}:v{number}")
+        newest_first = self.store.newest_first(self.name)
+        for place, version in enumerate(newest_first, 1):
+            if place == -number:
+                return version
+        raise VersionNotFound(f"{self.name} has fewer than {-number} versions.")
+
+    if not TYPE_CHECKING:  # a type checker must find what is missing
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Raise AttributeError; for what only a version has, it says how to get one."""
+            if name.startswith("__"):  # copy and pickle ask before there is a name
+                raise AttributeError(name)
+            hint = f"The artifact {self.name} has no {name!r}"
+            if hasattr(Version, name) or name in Version.__dataclass_fields__:
+                hint += f", its versions do. The newest one is store['{self.name}:{LATEST}']"
+            raise AttributeError(hint, name=name, obj=self)
 
     @property
     def type(self) -> str:
@@ -27,6 +102,11 @@ class Artifact:
         if found is None:
             raise Damaged(f"No version of {self.name} can be read. Run kept repair.")
         return found.type
+
+    @property
+    def latest(self) -> Version:
+        """The newest version; raises VersionNotFound if all were deleted."""
+        return self[LATEST]
 
     def versions(self) -> list[Version]:
         """The versions that are not deleted, oldest first."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from kept.bucket.memory import MemoryBucket
 from kept.bucket.open import bucket_at
-from kept.errors import Damaged
-from kept.names import Reference, check_alias, check_aliases, check_name, parse_reference
+from kept.errors import Damaged, NotFound
+from kept.names import Reference, check_alias, check_aliases, check_name, is_word, parse_reference
 from kept.store.artifact import Artifact
 from kept.store.format_marker import Marker, check_format, make_store
 from kept.store.log.log import Log, Logs
@@ -146,8 +146,20 @@ class Store(Maintenance, Management):
         """
         return self._find(parse_reference(reference))
 
-    def __getitem__(self, reference: str) -> Version:
-        return self.version(reference)
+    def __getitem__(self, text: str) -> Any:  # no type says whether the text has a colon
+        """Return the Artifact of a name, or the Version of name:v3, name:alias or name@digest."""
+        named = is_word(text)
+        return self.artifact(text) if named else self.version(text)
+
+    def __iter__(self) -> Iterator[Artifact]:
+        return iter(self.artifacts())
+
+    def __contains__(self, text: str) -> bool:
+        try:
+            self[text]
+        except NotFound:
+            return False
+        return True
 
     def set_alias(self, reference: str, alias: str) -> Version:
         """Put an alias on a version, taking it from the version that had it."""

@@ -60,7 +60,7 @@ def test_a_profile_that_is_named(home, proxy, s3, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "lab")
     store = kept.open_store(s3)
     store.log_artifact("m", write(tmp_path / "f", b"x" * 5000))
-    assert tree(store["m"].download(tmp_path / "out")) == {"f": b"x" * 5000}
+    assert tree(store.version("m").download(tmp_path / "out")) == {"f": b"x" * 5000}
     assert who(proxy) == {("AKIALABLABFAKE012345", "eu-west-1", TOKEN)}
     monkeypatch.setenv("AWS_REGION", "us-west-2")
     kept.open_store(s3)

@@ -50,7 +50,7 @@ def logged(store, path, contents, name="m"):
 
 
 def blobs(store, reference):
-    return list(dict.fromkeys(chunk.blob for chunk in store[reference].manifest.chunks()))
+    return list(dict.fromkeys(chunk.blob for chunk in store.version(reference).manifest.chunks()))
 
 
 def heads(store, reference):

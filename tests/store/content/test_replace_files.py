@@ -151,7 +151,7 @@ def killed(source, target):
     calls.append(target)
     replace(source, target)
 os.replace = killed
-kept.open_store(sys.argv[1])["m"].download(sys.argv[2])
+kept.open_store(sys.argv[1]).version("m").download(sys.argv[2])
 """
 
 
@@ -168,11 +168,11 @@ def test_a_kill_leaves_each_file_old_or_new(version, out, tmp_path, calls):
 
 AS_NOBODY = """
 import os, sys, kept
-kept.open_store(sys.argv[1])["m"].download(sys.argv[3])  # imports all modules
+kept.open_store(sys.argv[1]).version("m").download(sys.argv[3])  # imports all modules
 if os.getuid() == 0:
     os.setgid(65534); os.setuid(65534)
 try:
-    kept.open_store(sys.argv[1])["m"].download(sys.argv[2])
+    kept.open_store(sys.argv[1]).version("m").download(sys.argv[2])
 except PermissionError as error:
     print(error.filename)
 """

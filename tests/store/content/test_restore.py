@@ -51,7 +51,7 @@ def fetch(location, target):
 
 def test_everything_comes_back(location, given, tmp_path):
     progress = []
-    version = kept.open_store(location)["m"]
+    version = kept.open_store(location).version("m")
     assert version.download(tmp_path / "out/deep", progress=lambda *p: progress.append(p))
     assert tree(tmp_path / "out/deep") == {f"given/{p}": data for p, data in tree(given).items()}
     assert progress == sorted(progress)
@@ -206,7 +206,7 @@ FULL_DISK = """
 import resource, sys, kept
 resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
 try:
-    kept.open_store(sys.argv[1])["m"].download(sys.argv[2])
+    kept.open_store(sys.argv[1]).version("m").download(sys.argv[2])
 except OSError as error:
     print("refused", error.errno, error.filename)
 """

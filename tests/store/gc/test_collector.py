@@ -43,7 +43,7 @@ def content(word):
 
 
 def holds(store, reference, *words, tmp_path):
-    out = store[reference].download(tmp_path / "out" / reference.replace(":", "-"))
+    out = store.version(reference).download(tmp_path / "out" / reference.replace(":", "-"))
     return tree(out) == {word: content(word) for word in words}
 
 

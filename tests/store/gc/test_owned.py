@@ -356,7 +356,7 @@ def test_a_version_waits_as_long_as_a_blob_of_it_is_the_base_of_one_that_stays(
     bucket, _, found = prepared()
     store = kept.Store(bucket)
     before = set(data(store))
-    [stays] = {chunk.blob for chunk in store["m"].manifest.chunks()}
+    [stays] = {chunk.blob for chunk in store.version("m").manifest.chunks()}
     one, two = ({c.blob for c in store.logged("m", n).manifest.chunks()} for n in (1, 2))
     [base] = one - two
     monkeypatch.setattr(

@@ -191,6 +191,6 @@ def test_a_writer_stopped_right_before_its_commit_builds_anew(tmp_path, name):
         store.artifact("new")
     writer.send_signal(signal.SIGCONT)
     assert finish(writer) == ["m:v2 True" if name == "m" else "new:v0 True"]
-    version = store[name]
+    version = store.version(name)
     assert tree(version.download(tmp_path / "out"))["model.bin"] == path.read_bytes()
     assert store.verify().problems == []

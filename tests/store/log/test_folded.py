@@ -151,7 +151,7 @@ def test_one_of_a_history_that_was_cut_is_ignored(length, monkeypatch):
         count = versions_by_an_earlier_kept(store, length)
     assert folded(store) == [key]
     again = kept.Store(store.bucket)
-    assert again["m"].index == count - 1
+    assert again.version("m").index == count - 1
     assert len(again.versions("m")) == count
     assert facts(Logs(store.bucket)) == list(again.log("m").view().items())
     assert again.problems() == []

@@ -67,7 +67,7 @@ def test_without_the_alias_the_versions_that_are_left_compete(store, log):
         log(value)
     store.delete("m:best", force=True)
     log(0.4)
-    assert "best" not in store["m"].aliases
+    assert "best" not in store.version("m").aliases
     log(0.1)
     assert store["m:best"].index == 4
 

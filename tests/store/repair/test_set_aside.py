@@ -179,7 +179,7 @@ def test_a_commit_to_object_storage_costs_no_more_requests():
         save(store, n)
         requests.append(dict(store.bucket.requests))
         if n == 4:
-            blob, key = base_of(store["m"])
+            blob, key = base_of(store.version("m"))
             flip(store, key)
             set_aside_blob(store.bucket, blob)
     assert requests[0] == requests[1]

@@ -120,7 +120,7 @@ def test_a_mirror_that_went_its_own_way_does_not_stop_anything(store, tmp_path, 
         assert "is not a copy" in text
         assert command in text
         assert "--ours" in text
-    assert target["m"].metadata == {"n": 100}
+    assert target.version("m").metadata == {"n": 100}
 
 
 def test_an_alias_that_was_moved_in_the_mirror_too_is_reported(store, tmp_path, shown):

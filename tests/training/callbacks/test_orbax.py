@@ -117,7 +117,10 @@ def test_a_run_continues_from_what_is_given_back(run, tmp_path):
 
 
 def test_loading_says_how_a_step_of_orbax_is_loaded(run):
-    for load in (run.store["m"].load_model, lambda: run.store["m"].load_weights(run.model)):
+    for load in (
+        run.store.version("m").load_model,
+        lambda: run.store.version("m").load_weights(run.model),
+    ):
         with pytest.raises(InvalidInput, match=r"m:v4 holds a step of Orbax\. Use download"):
             load()
 
@@ -125,7 +128,7 @@ def test_loading_says_how_a_step_of_orbax_is_loaded(run):
 def test_keras_and_orbax_take_what_is_given_back(run, tmp_path):
     from orbax.checkpoint import v1 as orbax
 
-    run.store["m"].download(tmp_path / "back")
+    run.store.version("m").download(tmp_path / "back")
     keras_own = keras.callbacks.OrbaxCheckpoint(str(tmp_path / "back"))
     assert keras_own.checkpointer.latest.step == 4
     keras_own.checkpointer.close()

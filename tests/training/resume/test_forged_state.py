@@ -391,7 +391,7 @@ def test_memory_stays_bounded(full):
 def test_a_run_resumes_from_the_version_before_a_forged_one(store, data, capsys):
     first = kept.ModelCheckpoint("m.keras", name="m", store=store, resume=True)
     helpers.fit(helpers.make_model(), data, first, epochs=1)
-    folder = store["m"].download("forged")
+    folder = store.version("m").download("forged")
     content = json.loads((folder / JSON_FILE).read_text())
     (folder / JSON_FILE).write_text(json.dumps(content | {"epoch": -7}))
     store.log_artifact("m", [folder / name for name in ("m.keras", JSON_FILE, ARRAYS_FILE)])

@@ -69,7 +69,7 @@ def test_a_run_resumes_from_a_signed_version_only(strict, key, own_model, data, 
         own_model.fit(*data, epochs=3, verbose=0, callbacks=[callback(store, resume=True)])
     strict["m:v1"].sign(key)
     own_model.fit(*data, epochs=3, verbose=0, callbacks=[callback(store, resume=True)])
-    assert strict["m"].metadata["epoch"] == 2
+    assert strict.version("m").metadata["epoch"] == 2
     with pytest.raises(NotSigned, match="m:v2 has no valid signature"):
         own_model.fit(
             *data, epochs=4, verbose=0, callbacks=[kept.resume(own_model, "m", store=store)]

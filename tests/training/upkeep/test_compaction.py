@@ -62,7 +62,7 @@ def test_max_has_coded_everything_when_fit_returns(wide, data, store, tmp_path):
     assert all(head.codec != RAW for head in found if head.raw_size > 100_000)
     assert any(head.base for head in found)
     check_versions(store, tmp_path)
-    helpers.assert_same_state(wide, store["m"].load_model())
+    helpers.assert_same_state(wide, store.version("m").load_model())
     assert store.compact().blobs <= 1
 
 
@@ -146,7 +146,7 @@ def test_readers_gc_and_a_mirror_beside_it(wide, data, store, tmp_path):
             try:
                 other.gc(grace=0)
                 if other.artifacts():
-                    other["m"].download(tmp_path / "read")
+                    other.version("m").download(tmp_path / "read")
             except Exception as error:  # noqa: BLE001 - seen below
                 errors.append(error)
 

@@ -28,7 +28,7 @@ def test_versions_that_no_rule_keeps_go_after_each_commit(model, data, store):
     left = {version.index for version in store.versions("m")}
     assert left == {3, 4, store["m:best"].index}
     assert len(checkpoint.versions) == 5
-    store["m"].load_model()
+    store.version("m").load_model()
     # A second run goes on with what the log says.
     again = kept.ModelCheckpoint(
         "{epoch}.keras", monitor="loss", name="m", store=store, keep=kept.Keep(last=1)
@@ -272,7 +272,7 @@ def test_a_full_disk_with_warn(model, data, store, full_disk, background):
     full_disk.clear()
     model.fit(*data, epochs=1, verbose=0, callbacks=[checkpoint])
     assert len(store.versions("m")) == 2
-    store["m"].load_model()
+    store.version("m").load_model()
 
 
 def test_a_full_disk_ends_the_training_otherwise(model, data, store, full_disk):

@@ -45,7 +45,7 @@ def test_without_local_files(model, data, store):
     model.fit(*data, epochs=2, verbose=0, callbacks=[checkpoint])
     assert os.listdir("files") == []
     assert len(store.versions("m")) == 2
-    store["m"].load_model()
+    store.version("m").load_model()
 
 
 @ON

@@ -55,7 +55,7 @@ def fit(model, data, checkpoint, epochs):
 
 def base_of(store):
     """The path of the blob that holds the frozen base."""
-    [name] = {c.blob for c in store["m"].manifest.chunks() if c.size == 600 * 600 * 4}
+    [name] = {c.blob for c in store.version("m").manifest.chunks() if c.size == 600 * 600 * 4}
     return Path(store.location, "blobs", name[:2], name)
 
 
@@ -92,7 +92,7 @@ def test_a_flipped_bit_in_a_frozen_base(model, data, store, capsys):
     ) in out.replace("\n", " ")
     assert out.count(f"{key} is stored again") == 1
     assert out.count("cannot be read") == 1
-    helpers.assert_same_state(model, store["m"].load_model())
+    helpers.assert_same_state(model, store.version("m").load_model())
 
 
 def test_without_it_all_further_versions_are_damaged(model, data, store):
@@ -105,7 +105,7 @@ def test_without_it_all_further_versions_are_damaged(model, data, store):
 def test_a_base_that_another_artifact_has_stored(model, data, store):
     """The first version of a new artifact reuses it by its name."""
     fit(model, data, callback(store, name="other"), epochs=1)
-    [name] = {c.blob for c in store["other"].manifest.chunks() if c.size == 600 * 600 * 4}
+    [name] = {c.blob for c in store.version("other").manifest.chunks() if c.size == 600 * 600 * 4}
     flip(Path(store.location, "blobs", name[:2], name))
     fit(model, data, callback(store), epochs=2)
     assert store.verify().ok
@@ -115,7 +115,7 @@ def test_object_storage(model, data, s3):
     """A commit there believes the newest manifest, except for blobs that are marked."""
     helpers.fit(model, data, callback(s3), epochs=1)
     store = kept.open_store(s3)
-    [name] = {c.blob for c in store["m"].manifest.chunks() if c.size == 600 * 600 * 4}
+    [name] = {c.blob for c in store.version("m").manifest.chunks() if c.size == 600 * 600 * 4}
     key = f"blobs/{name[:2]}/{name}"
     damaged = bytearray(store.bucket.get(key))
     damaged[1000] ^= 4
@@ -150,7 +150,7 @@ def test_a_base_that_is_missing(model, data, store, capsys):
         if epoch == 0:
             path.unlink()
             upkeep._scrub.begin()  # as a new fit: read all again
-            upkeep._scrub.committed(store["m"], frozenset())
+            upkeep._scrub.committed(store.version("m"), frozenset())
             assert upkeep._scrub.wait(PATIENCE)
 
     after = keras.callbacks.LambdaCallback(on_epoch_end=remove)
