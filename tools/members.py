@@ -53,8 +53,6 @@ def function_of(value: Any) -> Any:
 
 def member_doc(member: Member) -> str:
     """Return the docstring of a member; a base class of kept may have it."""
-    if member.name in SPECIAL and not function_of(member.value).__doc__:
-        return f"`{member.owner.__name__.lower()}[reference]` is the same as `version(reference)`."
     return inspect.getdoc(function_of(member.value)) or ""
 
 

@@ -41,6 +41,7 @@ class Artifact:
         return (self.store.location, self.name)
 
     def __len__(self) -> int:
+        """Return how many versions it has, without the deleted ones."""
         return sum(1 for _ in self.store.newest_first(self.name))
 
     def __bool__(self) -> bool:
