@@ -21,7 +21,8 @@ from kept.store.format_marker import PARTS_FORMAT, raise_format
 from kept.store.log.fence import CommitConflict, WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, version_of, version_records
 from kept.store.metadata import MeasuredMetadata
-from kept.store.rank.best import BEST, becomes_best
+from kept.store.rank.best import BEST
+from kept.store.rank.follow import takes_best
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -172,16 +173,18 @@ def _log_version(
 ) -> tuple[VersionRecord, bool]:
     """Append the record of a version; return the version, and whether it is a new one.
 
-    A version that contends is compared with the best one again in each attempt: the alias best is
-    right for the log in which its record appears.
+    Each attempt compares the version with the best one again: the alias best is right for the log
+    in which its record appears.
 
     The version is made from the event, because a look at the log could fail after the commit.
     """
     for view in log.views(fence.view):
         fence.check(view)
         newest = _newest(view)
-        version = _as_best(event) if contends and becomes_best(view, event["metadata"]) else event
-        if newest.live is not None and _is_repeated(newest.live, version, before):
+        repeats = newest.live is not None and _is_repeated(newest.live, event, before)
+        is_best = takes_best(view, event["metadata"], contends=contends, repeats=repeats)
+        version = _as_best(event) if is_best else event
+        if newest.live is not None and repeats:
             repetition = _repetition(newest.live.index, version)
             if log.newest(view) if repetition is None else log.append_after(view, repetition):
                 return _repeated(newest.live, version), False

@@ -45,6 +45,7 @@ class Marker(NamedTuple):
     exists: bool  # False if the bucket is empty
     problem: str | None = None  # why kept.json cannot be read, if the bucket holds a store anyway
     id: str | None = None  # of the store; an earlier kept gave it none
+    format: int = FORMAT
 
 
 def known_id(marker: Marker | None) -> str:
@@ -78,7 +79,7 @@ def check_format(bucket: Bucket, attempts: int = _ATTEMPTS) -> Marker:
             f"{bucket.location} has format {number}; this kept knows the formats up to "
             f"{EVENTS_FORMAT}. Update kept."
         )
-    return Marker(exists=True, id=store_id)
+    return Marker(exists=True, id=store_id, format=number)
 
 
 def _read_marker(bucket: Bucket) -> tuple[Json, int | None, str | None]:

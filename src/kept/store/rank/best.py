@@ -119,7 +119,9 @@ def _may_free_the_alias(event: Event, holder: _Holder) -> bool:
     match event["event"]:
         case "delete":
             return bool(event["index"] == holder.index)
-        case "undelete":
+        case "remove":
+            return holder.index in event["indexes"]
+        case "undelete" | "restore":
             return True
     return "lost" in event
 
@@ -139,8 +141,8 @@ def _found(view: View) -> _Holder | None:
 def _noting(items: Iterator[Item], mentions: list[Event]) -> Iterator[Item]:
     """Yield the items, and note the newest event that gives the alias to an older version."""
     for item in items:
-        if not isinstance(item, Fault) and not mentions and item["event"] == "alias":
-            mentions.extend([item] if BEST in item["aliases"] else [])
+        if not isinstance(item, Fault) and not mentions and item["event"] != "version":
+            mentions.extend([item] if BEST in item.get("aliases", ()) else [])
         yield item
 
 

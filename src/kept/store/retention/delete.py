@@ -19,8 +19,9 @@ from kept.store.content.read_manifest import read_manifest, read_with_bytes
 from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, live, version_records
 from kept.store.origin.actor import actor
+from kept.store.rank.follow import follow
+from kept.store.rank.live import live_at
 from kept.store.receipts import receipts_of
-from kept.store.retention.live import LiveVersions
 from kept.store.retention.mirrored import decide_now
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def delete(log: Log, index: int, *, force: bool) -> None:
                     "the deletion."
                 )
             if log.append_after(view, {"event": "delete", "index": index, "by": actor()}):
+                follow(log)
                 return
 
 
@@ -69,6 +71,7 @@ def undelete(log: Log, index: int) -> None:
                 return
 
     with_write_fence(log, build)
+    follow(log)
 
 
 def prune(
@@ -129,7 +132,7 @@ def plan_prune(view: View, keep: Keep | None, *, waits: bool = True) -> list[Dec
     known = _known.setdefault(log, _Known())
     sizes = ChunkSizes(log.bucket, known.sizes)
     receipts = receipts_of(log.bucket, log.name)
-    decisions = decide_now(known.live.at(view), keep, receipts, sizes, waits=waits)
+    decisions = decide_now(live_at(view), keep, receipts, sizes, waits=waits)
     known.sizes = sizes.used if sum(map(len, sizes.used.values())) <= _MOST_CHUNKS else {}
     return decisions
 
@@ -155,7 +158,6 @@ class _Known:
     """What the last decision about a log has read."""
 
     def __init__(self) -> None:
-        self.live = LiveVersions()
         self.sizes: dict[str, Mapping[str, int]] = {}
 
 

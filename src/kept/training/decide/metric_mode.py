@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kept.errors import InvalidCheckpoint
 from kept.messages import show_once
 from kept.names import suggestion
+from kept.store.rank.mode import is_loss
 from kept.training.monitor import Metric, scalar
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def find_mode(callback: Any, adapter: KerasAdapter) -> str:
         return str(adapter.direction(callback))
     if callback.mode in ("min", "max"):
         return str(callback.mode)
-    if callback.monitor.removeprefix("val_") == "loss":
+    if is_loss(callback.monitor):
         return "min"
     direction = adapter.direction(callback)
     if direction is None:

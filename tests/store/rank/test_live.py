@@ -11,7 +11,7 @@ from kept.bucket.memory import MemoryBucket
 from kept.errors import Damaged
 from kept.store.log import pages
 from kept.store.log.history import live
-from kept.store.retention.live import LiveVersions
+from kept.store.rank.live import LiveVersions
 
 ALIASES = ["a", "b", "best", "epoch_1", "zz"]
 

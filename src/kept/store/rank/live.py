@@ -1,12 +1,14 @@
 """The versions of a log that are not deleted, kept up to date: a further look reads what is new.
 
 history.py folds a log from the newest event to the oldest. This folds the other way, from what is
-known, because a run prunes after each save and its log has thousands of records.
+known, because a run prunes after each save and its log has thousands of records. Retention and the
+rule of the alias best share what is known of a log.
 """
 
 from __future__ import annotations
 
 import itertools
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from kept.store.log.history import VersionRecord, version_of, version_records
 
 if TYPE_CHECKING:
     from kept.store.log.events import Event
-    from kept.store.log.log import View
+    from kept.store.log.log import Log, View
 
 
 class LiveVersions:
@@ -112,6 +114,14 @@ class _Fold:
         if after is not None:
             names = tuple(sorted({*after.aliases, alias}))
             self.records[after.index] = after._replace(aliases=names)
+
+
+_known: weakref.WeakKeyDictionary[Log, LiveVersions] = weakref.WeakKeyDictionary()
+
+
+def live_at(view: View) -> list[VersionRecord]:
+    """Return the versions in a view that are not deleted, oldest first; see LiveVersions.at."""
+    return _known.setdefault(view.log, LiveVersions()).at(view)
 
 
 def _read(view: View) -> _Fold:
