@@ -23,7 +23,7 @@ from kept.store.log.history import VersionRecord, is_deleted, version_records
 from kept.store.receipts import MirrorHead, lost_end
 from kept.store.retention.mirrored import remember_mirror
 from kept.store.signing.signatures import copy_signatures
-from kept.sync.mirror.copy_content import ContentCopy
+from kept.store.whole.copy_content import ContentCopy
 from kept.sync.mirror.merge import Merge, facts, without
 
 if TYPE_CHECKING:
