@@ -1,1 +1,1 @@
-"""Conditions such as `test_acc > 0.9`."""
+"""Conditions on versions, such as "framework = jax and test_acc > 0.9"."""

@@ -1,0 +1,131 @@
+"""The values of a version that conditions read and lists are sorted by, under their names.
+
+The value of a metric is the newest one that was logged later, else that of the commit. If two
+values have one name, that of the version itself counts before a metric, a metric before metadata,
+and metadata before provenance.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from kept.units import time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kept.store.condition.literal import Scalar, Value
+    from kept.store.encoding import Json
+    from kept.store.log.history import VersionRecord
+
+# Of the version itself. A metric or metadata of such a name is metadata.NAME.
+OWN = ("artifact", "version", "type", "size", "created", "digest", "aliases", "tags",
+       "description", "expires", "parent", "uses")  # fmt: skip
+LISTS = ("aliases", "tags", "uses")  # empty, not missing
+_PREFIXES = ("metadata.", "metrics.")
+_INFINITE = {"inf": float("inf"), "-inf": float("-inf")}
+_DEEPEST = 20  # objects inside each other
+
+
+def canonical_name(name: str) -> str:
+    """Return a name as values_of has it: metadata.lr is lr, but metadata.size stays."""
+    for prefix in _PREFIXES:
+        if name.startswith(prefix):
+            rest = name.removeprefix(prefix)
+            return f"metadata.{rest}" if rest in OWN else rest
+    return name
+
+
+def values_of(
+    name: str, record: VersionRecord, provenance: Mapping[str, Json] | None = None
+) -> dict[str, Value]:
+    """Return the values of a version of the artifact name; a missing one has no key.
+
+    Pass the provenance if the record only says which other version has the same.
+    """
+    origin = record.origin
+    if provenance is None and isinstance(origin.get("provenance"), dict):
+        provenance = origin["provenance"]
+    found: dict[str, Value] = dict(_flat(provenance or {}))
+    described = record.described
+    found |= _flat({key: value for key, value in described.items() if key != "metrics"})
+    found |= _metrics(described, record.changes.metrics)
+    for taken in found.keys() & set(OWN):
+        found[f"metadata.{taken}"] = found.pop(taken)
+    return found | _own(name, record)
+
+
+def effective_metrics(record: VersionRecord) -> dict[str, Value]:
+    """Return the value of each metric of a version; see the top of this module."""
+    return _metrics(record.described, record.changes.metrics)
+
+
+def _metrics(described: Mapping[str, Json], logged: Mapping[str, float | str]) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    if isinstance(monitor := described.get("monitor"), str):
+        found |= _flat({monitor: described.get("value")})
+    if isinstance(metrics := described.get("metrics"), dict):
+        found |= _flat(metrics)
+    return found | dict(_flat(logged))
+
+
+def _own(name: str, record: VersionRecord) -> dict[str, Value]:
+    origin, changes = record.origin, record.changes
+    found: dict[str, Value] = {
+        "artifact": name,
+        "version": record.index,
+        "type": record.type,
+        "size": record.size,
+        "created": _moment(record.created_at),
+        "digest": record.digest,
+        "aliases": record.aliases,
+        "tags": changes.tags,
+        "uses": tuple(filter(None, map(_source, origin.get("uses", ())))),
+    }
+    if changes.description is not None:
+        found["description"] = changes.description
+    if record.expires is not None:
+        found["expires"] = _moment(record.expires)
+    if parent := _source(origin.get("parent")):
+        found["parent"] = parent
+    return found
+
+
+def _source(value: Json) -> str | None:
+    """Return what a version was made from as a text: a reference, or a URI."""
+    if not isinstance(value, dict):
+        return None
+    for key in ("reference", "uri"):
+        if isinstance(value.get(key), str):
+            return str(value[key])
+    artifact = value.get("artifact", value.get("name"))
+    return f"{artifact}:v{value['index']}" if artifact and "index" in value else None
+
+
+def _moment(moment: str) -> str:
+    """Return a moment of a log with all its digits, so that texts have the order of moments."""
+    return time_text(datetime.fromisoformat(moment).astimezone(UTC))
+
+
+def _flat(values: Mapping[str, Json], prefix: str = "", depth: int = 0) -> dict[str, Value]:
+    """Return values that may be nested, under dotted names; lists keep their plain elements."""
+    found: dict[str, Value] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            if depth < _DEEPEST:
+                found |= _flat(value, f"{name}.", depth + 1)
+        elif isinstance(value, list):
+            found[name] = tuple(_scalars(value))
+        elif value is not None:
+            found[name] = _INFINITE.get(value, value) if isinstance(value, str) else value
+    return found
+
+
+def _scalars(values: list[Json]) -> Iterator[Scalar]:
+    for value in values:
+        if isinstance(value, str):
+            yield _INFINITE.get(value, value)
+        elif isinstance(value, (int, float)):
+            yield value
