@@ -17,6 +17,7 @@ from kept.parallel import mapped, within
 from kept.store.encoding import MOST_VALUE, again_if_damaged, read_bounded, seal, unseal
 from kept.store.log.events import check_moment
 from kept.store.log.history import version_records
+from kept.store.log.log import Log
 from kept.store.problems import warn
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class _End(NamedTuple):
     stored: float
 
 
-class _Known(NamedTuple):
+class Known(NamedTuple):
     """An artifact in the overview."""
 
     end: _End
@@ -60,19 +61,23 @@ class _Known(NamedTuple):
 
 
 class _Read(NamedTuple):
-    known: _Known | None  # None if the log has a fault
+    known: Known | None  # None if the log has a fault
     summary: Summary | None
     requests: int  # about how many it took besides a listing
     faults: list[str]
 
 
-def summaries(logs: Logs) -> Iterator[tuple[str, Summary]]:
-    """Yield each artifact that has had a version, by name; a DamageWarning names each fault."""
+def summaries(logs: Logs, names: list[str] | None = None) -> Iterator[tuple[str, Summary]]:
+    """Yield each artifact that has had a version, by name; a DamageWarning names each fault.
+
+    Pass names to ask for these only; one that has had no version is left out.
+    """
     bucket = logs.bucket
     before = _remembered(bucket) if bucket.is_remote else {}
-    names = list(logs.names())
+    is_whole = names is None
+    names = list(logs.names()) if names is None else names
     read = mapped(lambda name: _look(logs, name, before.get(name)), names, bucket.concurrency)
-    now: dict[str, _Known] = {}
+    now: dict[str, Known] = {}
     requests = 0
     for name, found in zip(names, read, strict=True):
         warn(name, found.faults)
@@ -82,7 +87,7 @@ def summaries(logs: Logs) -> Iterator[tuple[str, Summary]]:
         if found.summary:
             yield name, found.summary
     if bucket.is_remote and requests >= _DEAR:
-        _remember(bucket, now)
+        _remember(bucket, now if is_whole else before | now)
 
 
 def note(logs: Logs) -> None:
@@ -94,13 +99,34 @@ def note(logs: Logs) -> None:
     if not grown or not logs.bucket.is_remote:
         return
     with contextlib.suppress(KeptError, OSError):
+        read = mapped(lambda name: _look_again(logs, name), grown, logs.bucket.concurrency)
+        remember(logs, {name: each for name, each in zip(grown, read, strict=True) if each})
+        logs.grown.difference_update(grown)
+
+
+def known_now(log: Log) -> Known | None:
+    """Return what this object knows of its artifact, for remember; None if that is no use.
+
+    A writer of many logs calls it, because it cannot hold all of them until the end of its work.
+    """
+    if not log.bucket.is_remote:
+        return None
+    with contextlib.suppress(KeptError, OSError):
+        found = _known_now(log)
+        log.logs.grown.discard(log.name)
+        return found
+    return None
+
+
+def remember(logs: Logs, found: dict[str, Known]) -> None:
+    """Add to the overview what known_now has returned; no error is raised."""
+    if not found:
+        return
+    with contextlib.suppress(KeptError, OSError):
         try:
             before = again_if_damaged(lambda: _read_overview(logs.bucket))
         except KeyNotFound:
             before = {}
-        read = mapped(lambda name: _look_again(logs, name), grown, logs.bucket.concurrency)
-        found = {name: each for name, each in zip(grown, read, strict=True) if each}
-        logs.grown.difference_update(grown)
         if any(before.get(name) != each for name, each in found.items()):
             _remember(logs.bucket, before | found)
 
@@ -112,27 +138,31 @@ def note_in_time(logs: Logs, seconds: float = _PATIENCE) -> None:
             within(seconds, lambda: note(logs))
 
 
-def _look_again(logs: Logs, name: str) -> _Known | None:
+def _look_again(logs: Logs, name: str) -> Known | None:
     """Return what this process knows of an artifact, if its log still ends with that."""
-    view = logs.of(name).known
-    end = _end(logs, name, view.head) if view and view.head else None
+    return _known_now(logs.of(name)) or _look(logs, name, None).known
+
+
+def _known_now(log: Log) -> Known | None:
+    view = log.known
+    end = _end(log.logs, log.name, view.head) if view and view.head else None
     if view is None or end is None or end.record != view.head:
-        return _look(logs, name, None).known
+        return None
     faults: list[Fault] = []
     summary = _summary(view, faults)
-    return None if faults else _Known(end, summary)
+    return None if faults else Known(end, summary)
 
 
-def _look(logs: Logs, name: str, before: _Known | None) -> _Read:
-    log = logs.of(name)
-    remote = log.bucket.is_remote
+def _look(logs: Logs, name: str, before: Known | None) -> _Read:
+    remote = logs.bucket.is_remote
+    log = logs.of(name) if remote else Log(logs, name)  # thousands would not fit into memory
     if before and _end(logs, name, before.end.record) == before.end:
         return _Read(before, before.summary, 0, [])
     view = log.view()
     faults: list[Fault] = []
     summary = _summary(view, faults)
     end = _end(logs, name, view.head) if remote and view.head and not faults else None
-    known = _Known(end, summary) if end and end.record == view.head else None
+    known = Known(end, summary) if end and end.record == view.head else None
     return _Read(known, summary, 2 + len(view.tail), [fault.message for fault in faults])
 
 
@@ -162,14 +192,14 @@ def _summary(view: View, faults: list[Fault]) -> Summary | None:
     )
 
 
-def _remembered(bucket: Bucket) -> dict[str, _Known]:
+def _remembered(bucket: Bucket) -> dict[str, Known]:
     """Return the overview, nothing if it is missing or damaged."""
     with contextlib.suppress(KeyNotFound, Damaged):
         return again_if_damaged(lambda: _read_overview(bucket))
     return {}
 
 
-def _read_overview(bucket: Bucket) -> dict[str, _Known]:
+def _read_overview(bucket: Bucket) -> dict[str, Known]:
     value = unseal(read_bounded(bucket, OVERVIEW, MOST_VALUE), OVERVIEW)
     try:
         return {name: _known(each) for name, each in value["artifacts"].items()}
@@ -177,11 +207,11 @@ def _read_overview(bucket: Bucket) -> dict[str, _Known]:
         raise Damaged(f"{OVERVIEW} is no overview: {error!r}") from None
 
 
-def _known(value: Json) -> _Known:
+def _known(value: Json) -> Known:
     """Return an entry of the overview; raises ValueError or another error if it is none."""
     record, size, stored = value["end"]
     summary = value["summary"]
-    return _Known(_End(int(record), int(size), float(stored)), summary and _checked(summary))
+    return Known(_End(int(record), int(size), float(stored)), summary and _checked(summary))
 
 
 def _checked(value: Json) -> Summary:
@@ -194,7 +224,7 @@ def _checked(value: Json) -> Summary:
     return found
 
 
-def _remember(bucket: Bucket, known: dict[str, _Known]) -> None:
+def _remember(bucket: Bucket, known: dict[str, Known]) -> None:
     """Write the overview; without the permission to write, the next reader reads the logs, too."""
     artifacts = {
         name: {"end": list(each.end), "summary": each.summary and asdict(each.summary)}
