@@ -13,6 +13,7 @@ from kept.store.version import Version
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kept.store.rank.rule import Rule
     from kept.store.store import Store
 
 
@@ -112,6 +113,42 @@ class Artifact:
     def versions(self) -> list[Version]:
         """The versions that are not deleted, oldest first."""
         return self.store.versions(self.name)
+
+    def best(self, monitor: str | None = None, mode: str | None = None) -> Version:
+        """Return the best version by a metric, whenever it was measured.
+
+        A value that was logged later counts before one of the save; NaN never counts. mode is
+        "min" or "max"; without it, earlier versions or the metric's name say which. Without
+        monitor it is the version by the rule of set_best, or else that with the alias best.
+
+        Raises VersionNotFound if no version has the metric, or InvalidInput.
+        """
+        from kept.store.rank.choose import best_record
+
+        view = view_of(self.store.logs, self.name)
+        return Version(self.store, self.name, best_record(view, monitor, mode))
+
+    def set_best(self, monitor: str | None, mode: str | None = None) -> Version | None:
+        """Let a metric decide the alias best from now on; return the version that has it now.
+
+        Every later version and every later log_metrics moves the alias if that changes the best
+        version, whatever callbacks monitor. None as monitor ends that: callbacks decide again, and
+        the alias stays where it is. Returns None if no version has the metric so far.
+
+        Raises InvalidInput or ArtifactNotFound.
+        """
+        from kept.store.rank.choose import set_rule
+
+        log = view_of(self.store.logs, self.name).log
+        record = set_rule(log, monitor, mode)
+        return None if record is None else self.store.logged(self.name, record.index)
+
+    @property
+    def best_rule(self) -> Rule | None:
+        """What set_best has set, with monitor and mode; None if callbacks decide."""
+        from kept.store.rank.rule import rule_of
+
+        return rule_of(view_of(self.store.logs, self.name))
 
     @property
     def aliases(self) -> dict[str, Version]:

@@ -7,8 +7,11 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from kept.store.describe.described import Described
+
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     import keras
@@ -24,12 +27,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Version:
+class Version(Described):
     """One immutable commit of an artifact, as the log states it when you look it up.
 
     log_artifact also sets what its commit did: is_new is False if the newest version had the same
     content already; bytes_new is how many bytes the store did not have before. Both are None for a
-    version that was looked up.
+    version that was looked up. withheld has the protected aliases that a run asked for: the
+    checkpoint is committed without them.
     """
 
     store: Store
@@ -38,6 +42,7 @@ class Version:
     # Not in the constructor, because a list makes thousands of versions.
     is_new: bool | None = field(default=None, init=False)
     bytes_new: int | None = field(default=None, init=False)
+    withheld: tuple[str, ...] = field(default=(), init=False)
 
     def __repr__(self) -> str:
         aliases = f" {', '.join(self.aliases)}" if self.aliases else ""
@@ -170,6 +175,50 @@ class Version:
 
         return check_signed(self.store.log(self.name), self.record, public_keys(keys))
 
+    def log_metrics(
+        self,
+        metrics: Mapping[str, Any],
+        *,
+        dataset: str | None = None,
+        evaluation: str | None = None,
+    ) -> Version:
+        """Log metrics that were measured after the save; return the version with them.
+
+        metrics maps names to numbers, also those of NumPy and of frameworks. dataset names the data
+        that they are about, and evaluation the measurement. Earlier values stay in the history, and
+        the newest one counts. If the artifact has a rule for best (Artifact.set_best), the alias
+        moves in the same record.
+
+        Raises InvalidMetadata, which names the metric, InvalidInput or VersionNotFound.
+        """
+        from kept.store.describe.log_metrics import log_metrics, metrics_event
+
+        event = metrics_event(metrics, dataset, evaluation)
+        record = log_metrics(self.store.log(self.name), self.index, event)
+        return self if record is None else as_of(self, record)
+
+    def update(
+        self,
+        *,
+        description: str | None = None,
+        tags: Iterable[str] = (),
+        remove_tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        note: str | None = None,
+    ) -> Version:
+        """Change what is said of the version; return it with the changes.
+
+        tags are added. metadata is merged, key by key, into the metadata of the commit, which stay
+        in the log. description replaces the one before; an empty one removes it. Notes add up. The
+        history keeps every change, with its time and author.
+
+        Raises InvalidInput, InvalidMetadata or VersionNotFound.
+        """
+        from kept.store.describe.update import Update, update
+
+        changes = Update.of(description, tags, remove_tags, metadata, note)
+        return as_of(self, update(self.store.log(self.name), self.index, changes))
+
     def verify(self) -> Report:
         """Re-read and re-hash the version; return a report, or raise Damaged.
 
@@ -189,8 +238,12 @@ def as_of(version: Version, record: VersionRecord) -> Version:
 
 def after_commit(version: Version, committed: Committed) -> Version:
     """Return the version with what its commit did."""
-    _, is_new, bytes_new, written = committed
-    vars(version).update(is_new=is_new, bytes_new=bytes_new, _written=written)
+    vars(version).update(
+        is_new=committed.is_new,
+        bytes_new=committed.bytes_new,
+        withheld=committed.withheld,
+        _written=committed.written,
+    )
     return version
 
 
