@@ -21,6 +21,8 @@ from kept.store.format_marker import PARTS_FORMAT, raise_format
 from kept.store.log.fence import CommitConflict, WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, version_of, version_records
 from kept.store.metadata import MeasuredMetadata
+from kept.store.origin.origin import UNKNOWN, Origin, remember, stored_once
+from kept.store.promotion.protected import protected_among, refuse_protected
 from kept.store.rank.best import BEST
 from kept.store.rank.follow import takes_best
 
@@ -44,12 +46,18 @@ class VersionInfo:
     metadata: Mapping[str, Json] | MeasuredMetadata
     expires: str | None = None  # when the version may be deleted: UTC, ISO 8601
     write_id: str | None = None  # of the record, if the commit may have to be repeated
+    origin: Origin = UNKNOWN
 
     def metadata_of(self, bytes_new: int) -> dict[str, Json]:
         """Return the metadata for the record; bytes_new is what the commit added to the store."""
         if isinstance(self.metadata, MeasuredMetadata):
             return self.metadata.complete(bytes_new)
         return dict(self.metadata)
+
+    @property
+    def is_of_run(self) -> bool:
+        """Whether it is a checkpoint of a run: then no protected alias is worth losing it."""
+        return isinstance(self.metadata, MeasuredMetadata)
 
     @property
     def contends(self) -> bool:
@@ -64,6 +72,7 @@ class Committed(NamedTuple):
     is_new: bool  # False if the newest version has the same content
     bytes_new: int  # that the store did not have before
     written: frozenset[str]  # the blobs with these bytes
+    withheld: tuple[str, ...] = ()  # protected aliases, without which a run's checkpoint is stored
 
 
 def commit(
@@ -99,20 +108,30 @@ def _commit(
     stored = _store(log.bucket, sources, previous, fence, transfer)
     is_repeated = newest.live is not None and newest.live.manifest == stored.key_digest
     put_manifest(log.bucket, stored.key_digest, stored.encoded, is_repeated=is_repeated)
+    withheld = _withheld(log, info)
     event: Event = {
         "type": info.type,
         "manifest": stored.key_digest,
         "digest": stored.manifest.digest,
         "size": stored.manifest.size,
-        "aliases": list(info.aliases),
+        "aliases": [alias for alias in info.aliases if alias not in withheld],
         "metadata": info.metadata_of(stored.bytes_new),
+        **info.origin.facts(),
     }
     if info.expires is not None:
         event["expires"] = info.expires
     if info.write_id is not None:
         event["write_id"] = info.write_id
     record, is_new = _log_version(log, fence, event, newest.live, contends=info.contends)
-    return Committed(record, is_new, stored.bytes_new, stored.written)
+    return Committed(record, is_new, stored.bytes_new, stored.written, withheld)
+
+
+def _withheld(log: Log, info: VersionInfo) -> tuple[str, ...]:
+    """Return the aliases that are protected; raises AliasProtected unless a run commits."""
+    if not info.is_of_run:
+        refuse_protected(log.bucket, info.aliases, f"{log.name}:vN")
+        return ()
+    return tuple(protected_among(log.bucket, info.aliases))
 
 
 class _Stored(NamedTuple):
@@ -193,8 +212,9 @@ def _log_version(
             if before is not None and before.manifest == version["manifest"]:
                 raise CommitConflict  # no longer a repetition: the manifest needs a note
             index = newest.any.index + 1 if newest.any else 0
-            recorded = log.append_after(view, {"event": "version", "index": index} | version)
-            if recorded:
+            version = {"event": "version", "index": index} | stored_once(log, view, version)
+            if recorded := log.append_after(view, version):
+                remember(log, recorded, event.get("provenance"))
                 return version_of(recorded), True
     raise AssertionError("views has no end")
 

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 from kept.bucket.memory import MemoryBucket
 from kept.bucket.open import bucket_at
 from kept.errors import Damaged, NotFound
-from kept.names import Reference, check_alias, check_aliases, check_name, is_word, parse_reference
+from kept.names import (
+    Reference,
+    check_alias,
+    check_aliases,
+    check_name,
+    check_own_alias,
+    is_word,
+    parse_reference,
+)
 from kept.store.artifact import Artifact
 from kept.store.format_marker import Marker, check_format, make_store
 from kept.store.log.log import Log, Logs
@@ -31,6 +39,9 @@ if TYPE_CHECKING:
     from kept.store.content.find_files import Storable
     from kept.store.content.manifest import Manifest
     from kept.store.encoding import Json
+    from kept.store.log.history import VersionRecord
+    from kept.store.origin.links import Source
+    from kept.store.origin.origin import Origin
     from kept.store.signing.keys import Keys, PublicKey
 
 
@@ -79,6 +90,8 @@ class Store(Maintenance, Management):
         metadata: Mapping[str, Any] | MeasuredMetadata | None = None,
         ttl: str | float | timedelta | None = None,
         progress: Progress | None = None,
+        uses: Iterable[str | Source | Version] = (),
+        capture: bool | Origin = True,
     ) -> Version:
         """Commit files and folders as a new version, with its aliases, in one atomic step.
 
@@ -92,18 +105,30 @@ class Store(Maintenance, Management):
         stored so far and in all, from any thread, one call at a time. Bytes that the store has
         already are in neither.
 
-        Raises InvalidName, InvalidPath, InvalidMetadata, InvalidInput (the artifact has another
-        type) or OSError. Then there is no new version, unless the disk fails during the commit.
+        uses names what the version was made from: "name:v3" or "name:alias" of this store, the same
+        after the location of another store and a slash, a Version, or a kept.Source. capture=False
+        leaves out where the version comes from: code, command line and environment; see
+        docs/provenance.md. A kept.store.origin.origin.Origin states it instead, with what it uses.
+
+        Raises NotFound (uses names no version), InvalidName, InvalidPath, InvalidMetadata,
+        InvalidInput (the artifact has another type) or OSError. Then there is no new version,
+        unless the disk fails during the commit.
         """
         from kept.bucket.transfer import Transfer
         from kept.store.commit import VersionInfo, commit
         from kept.store.content.find_files import find_sources
+        from kept.store.origin.origin import origin_of
+        from kept.store.promotion.protected import refuse_protected
 
         check_name(name)
         check_name(type, "A type")
-        info = VersionInfo(type, check_aliases(aliases), checked(metadata), expiry(ttl))
+        given = check_aliases(aliases), checked(metadata), expiry(ttl)
         sources = find_sources(paths)
+        origin = origin_of(self.logs, uses, capture=capture)
+        info = VersionInfo(type, *given, origin=origin)
         self.create()
+        if not info.is_of_run:
+            refuse_protected(self.bucket, info.aliases, f"{name}:vN")  # before any byte is stored
         transfer = progress and Transfer(sum(s.size for s in sources), progress, in_parts=True)
         committed = commit(self.log(name), sources, info, transfer)
         version = self._again(Version(self, name, committed.record))
@@ -162,17 +187,22 @@ class Store(Maintenance, Management):
         return True
 
     def set_alias(self, reference: str, alias: str) -> Version:
-        """Put an alias on a version, taking it from the version that had it."""
-        check_alias(alias)
-        version = self.version(reference)
-        self._alias(version.name, {alias: version.index})
-        return self._again(version)
+        """Put an alias on a version, taking it from the version that had it.
+
+        Raises AliasProtected if only a promotion moves it, InvalidName also for epoch_<n>, and
+        what version raises.
+        """
+        from kept.store.promotion.move import set_alias
+
+        wanted = parse_reference(reference)
+        moved = set_alias(self.logs, wanted, check_own_alias(alias))
+        return self._changed(wanted.name, moved.record)
 
     def remove_alias(self, name: str, alias: str) -> None:
-        """Remove an alias; raises VersionNotFound if no version has it."""
-        check_alias(alias)
-        self._find(Reference(name, alias=alias))
-        self._alias(name, {alias: None})
+        """Remove an alias; raises VersionNotFound if no version has it, or AliasProtected."""
+        from kept.store.promotion.move import remove_alias
+
+        remove_alias(self.logs, Reference(name, alias=check_alias(alias)))
 
     def delete(self, reference: str, *, force: bool = False) -> Version:
         """Delete a version; its number is never used again.
@@ -245,6 +275,9 @@ class Store(Maintenance, Management):
 
     def _alias(self, name: str, aliases: dict[str, int | None], **more: Json) -> None:
         self.log(name).append({"event": "alias", "aliases": aliases, "by": actor(), **more})
+
+    def _changed(self, name: str, record: VersionRecord) -> Version:
+        return self._again(Version(self, name, record))
 
     def _again(self, version: Version) -> Version:
         """Return a version as the log states it after a change; the change stands in any case."""

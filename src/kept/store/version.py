@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kept.store.describe.described import Described
+from kept.store.origin.origin import parent_of, uses_of
 
 if TYPE_CHECKING:
     import os
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from kept.store.commit import Committed
     from kept.store.content.manifest import File, Manifest
     from kept.store.log.history import VersionRecord
+    from kept.store.origin.lineage import Lineage
+    from kept.store.origin.links import Link, Source
     from kept.store.scrub.report import Report
     from kept.store.signing.keys import KeyFile, Keys
     from kept.store.signing.statement import Signature
@@ -112,6 +115,36 @@ class Version(Described):
     def files(self) -> tuple[File, ...]:
         """The files, each with path, size and chunks; raises Damaged."""
         return self.manifest.files
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where it comes from: git, command, packages, host and more; see docs/provenance.md.
+
+        It is empty if it was not captured, or if the record that holds it was lost.
+        """
+        from kept.store.origin.origin import provenance_of
+
+        return provenance_of(self.store.log(self.name).view(), self.record)
+
+    @property
+    def parent(self) -> Link | None:
+        """The version from which its run continued, None for a run that began anew."""
+        return parent_of(self.record)
+
+    @property
+    def uses(self) -> tuple[Link | Source, ...]:
+        """What it was made from, as uses= named it: versions, and sources outside of stores."""
+        return uses_of(self.record)
+
+    def lineage(self, *, up: bool = True, down: bool = True) -> Lineage:
+        """Return what it was made from, and what was made from it, through all artifacts.
+
+        Other stores are opened to find what their versions were made from; what was made from
+        this version is found in its own store only.
+        """
+        from kept.store.origin.lineage import lineage_of
+
+        return lineage_of(self.store.logs, self.name, self.record, up=up, down=down)
 
     def download(self, root: str | os.PathLike[str], *, progress: Progress | None = None) -> Path:
         """Write the files below root, every byte checked; return root.

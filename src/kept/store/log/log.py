@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kept.bucket.base import Bucket
+    from kept.store.encoding import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ class Log:
         self.records, self.pages = Records(logs.bucket, name), Pages(logs.bucket, name)
         self.reader = Reader(self.records, self.pages)
         self.ended_gcs: set[int] = set()  # fences whose gc has ended, by number
+        self.provenance: tuple[int, Json] | None = None  # of the last commit: which version has it
         self._view: View | None = None
 
     @property
@@ -231,7 +233,8 @@ class Log:
         if not is_known and not is_repaired(found):
             error = self._replaced(view, "is another one than this process has read")
             if self.logs.marker and self.logs.marker.id:
-                self._view = None  # the same store: the next call reads its whole log
+                # It is the same store: the next call reads its whole log.
+                self._view = self.provenance = None
             raise error
         return found
 

@@ -10,7 +10,8 @@ _MOST = 128  # characters
 
 
 @functools.cache
-def _login() -> str:
+def login() -> str:
+    """Return user@host of this process."""
     import getpass
 
     try:
@@ -22,5 +23,5 @@ def _login() -> str:
 
 def actor() -> str:
     """Return who acts: the environment variable KEPT_USER, or user@host."""
-    text = os.environ.get("KEPT_USER", "").strip() or _login()
+    text = os.environ.get("KEPT_USER", "").strip() or login()
     return "".join(c if c.isprintable() else "?" for c in text)[:_MOST]
