@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kept.store.content.file_source import MemoryFile
     from kept.store.open import open_store
     from kept.store.orbax.log_orbax import log_orbax
+    from kept.store.origin.links import Source
     from kept.store.retention.keep import Keep
     from kept.store.store import Store
     from kept.store.version import Version
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         "MemoryFile",
         "ModelCheckpoint",
         "OrbaxCheckpoint",
+        "Source",
         "Store",
         "Version",
         "WandbModelCheckpoint",
@@ -55,6 +57,7 @@ _HOME = {
     "MemoryFile": "kept.store.content.file_source",
     "ModelCheckpoint": "kept.training.callbacks.model_checkpoint",
     "OrbaxCheckpoint": "kept.training.callbacks.orbax_checkpoint",
+    "Source": "kept.store.origin.links",
     "Store": "kept.store.store",
     "Version": "kept.store.version",
     "WandbModelCheckpoint": "kept.training.callbacks.wandb_model_checkpoint",
