@@ -54,8 +54,8 @@ ROWS = {
         {"retention", "compact", "commit", "signing", "scrub"},
         {"gc", "repair"},
         {"describe", "search", "whole"},
-        {"loading", "maintenance", "management"},
-        {"store", "version", "artifact"},
+        {"loading", "maintenance"},
+        {"store", "management", "version", "artifact"},
         {"open"},
         {"orbax"},
     ],
@@ -124,7 +124,7 @@ def test_each_row_names_what_exists(part):
 
 
 def test_the_only_circle_is_the_store_with_its_artifacts_and_versions():
-    family = {"artifact", "store", "version"}
+    family = {"artifact", "management", "store", "version"}
     assert circles(ARROWS) == [{f"kept.store.{name}" for name in family}]
     for part in ROWS:
         expected = [family] if part == "store" else []

@@ -53,12 +53,14 @@ def test_aliases_that_are_refused(alias):
 
 
 def test_lists_of_aliases():
-    assert check_aliases(["b", "latest", "a", "b"]) == ("b", "a")
+    assert check_aliases(["b", "a", "b"]) == ("b", "a")
     assert check_aliases(alias for alias in ()) == ()
     with pytest.raises(InvalidName, match="not one text"):
         check_aliases("best")
     with pytest.raises(InvalidName):
         check_aliases(["best", "v3"])
+    with pytest.raises(InvalidName, match="always names the newest version. Leave it out"):
+        check_aliases(["best", "latest"])
 
 
 @given(names, st.integers(0, 10**30), names, st.text("0123456789abcdef", min_size=8, max_size=64))

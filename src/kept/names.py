@@ -70,7 +70,8 @@ def check_alias(alias: str) -> str:
         )
     if alias == LATEST:
         raise InvalidName(
-            "'latest' cannot be set: it always names the newest version. Received: 'latest'"
+            "'latest' cannot be set: it always names the newest version. Leave it out. "
+            "Received: 'latest'"
         )
     if version_index(alias) is not None:
         raise InvalidName(
@@ -79,14 +80,22 @@ def check_alias(alias: str) -> str:
     return alias
 
 
-def check_aliases(aliases: Iterable[str]) -> tuple[str, ...]:
-    """Return the aliases without repetitions, in their order; 'latest' is dropped.
+def check_own_alias(alias: str) -> str:
+    """Return an alias that a person may put on a version, or raise InvalidName."""
+    check_alias(alias)
+    if is_automatic(alias):
+        raise InvalidName(
+            f"{alias!r} cannot be set by hand: a callback gives epoch_<n> and epoch_<n>_batch_<b> "
+            f"to the checkpoint of that moment. Choose another alias. Received: {alias!r}"
+        )
+    return alias
 
-    Callers used to W&B pass 'latest' among the aliases; here it needs no setting.
-    """
+
+def check_aliases(aliases: Iterable[str]) -> tuple[str, ...]:
+    """Return valid aliases without repetitions, in their order, or raise InvalidName."""
     if isinstance(aliases, str):
         raise InvalidName(f"aliases is a list of texts, not one text. Received: {aliases!r}")
-    return tuple(dict.fromkeys(check_alias(a) for a in aliases if a != LATEST))
+    return tuple(dict.fromkeys(map(check_alias, aliases)))
 
 
 def version_index(text: str) -> int | None:
@@ -249,8 +258,15 @@ def _part_problem(part: str) -> str | None:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return a question that asks for the known name close to a wrong one, or nothing."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, 1, 0.75)
-    if not close and len(name) >= _SHORTEST:  # val_acc for val_accuracy
-        close = [one for one in names if one.startswith(name)]
+    close = close_to(name, known)
     return f". Did you mean {close[0]!r}?" if close else ""
+
+
+def close_to(name: str, known: Iterable[str]) -> list[str]:
+    """Return the known names that are close to a wrong one, the closest first."""
+    names = sorted(known)
+    folded = {one.casefold(): one for one in reversed(names)}
+    close = difflib.get_close_matches(name.casefold(), folded, 3, 0.75)
+    if not close and len(name) >= _SHORTEST:  # val_acc for val_accuracy
+        close = [one for one in folded if one.startswith(name.casefold())]
+    return [folded[one] for one in close]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.errors import InvalidInput, InvalidPath
-from kept.names import check_aliases
+from kept.names import LATEST, check_aliases
 from kept.store.metadata import MeasuredMetadata, check_metadata
 
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ def _facts(own: Any, number: int) -> Facts:
     match own:
         case {"aliases": list(aliases), "metadata": dict(metadata), "contends": bool(contends)}:
             try:
-                return Facts(tuple(check_aliases(aliases)), metadata, contends)
+                own = check_aliases(a for a in aliases if a != LATEST)  # an earlier kept took it
+                return Facts(own, metadata, contends)
             except InvalidInput:  # the file was edited; Orbax's own facts remain
                 pass
     return Facts((f"step_{number}",), {}, contends=False)

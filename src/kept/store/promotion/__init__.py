@@ -1,1 +1,1 @@
-"""Promotes versions, and shows who changed what."""
+"""Aliases that people decide about: promotion, protection, rollback and history."""

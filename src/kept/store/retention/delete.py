@@ -19,13 +19,14 @@ from kept.store.content.read_manifest import read_manifest, read_with_bytes
 from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, live, version_records
 from kept.store.origin.actor import actor
+from kept.store.promotion.protected import check_deletable
 from kept.store.rank.follow import follow
 from kept.store.rank.live import live_at
 from kept.store.receipts import receipts_of
 from kept.store.retention.mirrored import decide_now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from kept.bucket.base import Bucket
     from kept.store.log.events import Event
@@ -39,7 +40,10 @@ _MOST_CHUNKS = 100_000  # that are remembered for a budget; 20 MB
 
 
 def delete(log: Log, index: int, *, force: bool) -> None:
-    """Delete a version that is not deleted yet; raises VersionInUse, see Store.delete."""
+    """Delete a version that is not deleted yet; see Store.delete.
+
+    Raises VersionInUse, or AliasProtected also with force.
+    """
     with log.bucket.spending_reserve():  # a record frees no room, but the gc after it does
         for view in log.views():
             now = next((r for r in live(view.facts()) if r.index == index), None)
@@ -51,6 +55,7 @@ def delete(log: Log, index: int, *, force: bool) -> None:
                     f"{log.name}:v{index} has the aliases {', '.join(own)}. Remove them, or force "
                     "the deletion."
                 )
+            check_deletable(log.bucket, log.name, now)
             if log.append_after(view, {"event": "delete", "index": index, "by": actor()}):
                 follow(log)
                 return
@@ -64,7 +69,7 @@ def undelete(log: Log, index: int) -> None:
         record = next(found, None)
         if record is None or not record.deleted:
             return
-        _check_content(log, record, fence.condemned)
+        check_content(log, record, fence.condemned)
         for view in log.views(fence.view):
             fence.check(view)
             if log.append_after(view, {"event": "undelete", "index": index, "by": actor()}):
@@ -164,8 +169,13 @@ class _Known:
 _known: WeakKeyDictionary[Log, _Known] = WeakKeyDictionary()
 
 
-def _check_content(log: Log, record: VersionRecord, condemned: frozenset[str]) -> None:
-    """Raise VersionGone unless everything that a version needs exists, and stays."""
+def check_content(
+    log: Log, record: VersionRecord, condemned: frozenset[str], present: Collection[str] = ()
+) -> set[str]:
+    """Raise VersionGone unless everything that a version needs exists, and stays.
+
+    Returns the keys of its blobs. Pass those that are known to be present: they are not asked for.
+    """
     gone = VersionGone(
         f"{log.name}:v{record.index} was deleted on {record.deleted_at}, and gc has removed its "
         "content."
@@ -180,8 +190,10 @@ def _check_content(log: Log, record: VersionRecord, condemned: frozenset[str]) -
         if log.bucket.size(key) is None:  # a gc is deleting right now
             raise gone from None
         raise
-    sizes = mapped(log.bucket.size, sorted(blobs), log.bucket.concurrency)
+    asked = sorted(blobs.difference(present))
+    sizes = mapped(log.bucket.size, asked, log.bucket.concurrency)
     if blobs & condemned or None in list(sizes):
         raise gone
     # A gc of another artifact reads no logs: it sees by this that a version needs the content.
     put_manifest(log.bucket, record.manifest, bytes(stored))
+    return blobs

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from kept.bucket.transfer import Transfer
 from kept.errors import Damaged, InvalidInput
+from kept.names import LATEST
 from kept.store.commit import VersionInfo, commit
 from kept.store.content.find_files import Source
 from kept.store.log.events import Fault
@@ -169,7 +170,7 @@ class Delivery:
         info: dict[str, Any] = entry.info
         version_info = VersionInfo(
             info["type"],
-            tuple(aliases_of(entry)),
+            tuple(a for a in aliases_of(entry) if a != LATEST),  # an earlier kept took it
             MeasuredMetadata(info["metadata"], contends=info.get("contends") is True),
             write_id=entry.write_id,
         )

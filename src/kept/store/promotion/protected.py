@@ -1,0 +1,202 @@
+"""Protected aliases: a list in the store, one key an alias: protected/<alias>.json.
+
+Only a promotion or a rollback moves a protected alias. Of two values for one alias the later one
+counts, so copies of a store agree. The list is no part of a log: a writer that has looked at it
+just before the alias was protected can still move the alias.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from kept.errors import AliasProtected, Damaged, InvalidName, KeyNotFound, NotFound
+from kept.names import check_alias, is_automatic, is_word
+from kept.parallel import mapped
+from kept.store.encoding import again_if_damaged, read_bounded, seal, unseal
+from kept.store.format_marker import EVENTS_FORMAT, raise_format
+from kept.store.log.events import check_moment
+from kept.store.origin.actor import actor
+from kept.store.problems import warn
+from kept.store.rank.best import BEST
+from kept.units import time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from kept.bucket.base import Bucket
+    from kept.store.log.history import VersionRecord
+
+_ROOT = "protected/"
+_KEY = re.compile(r"protected/([A-Za-z0-9._-]{1,128})\.json")
+_MOST = 4096  # bytes
+
+
+class Protection(NamedTuple):
+    """What the store says about an alias."""
+
+    alias: str
+    protected: bool  # False if the protection was taken back
+    time: str
+    by: str
+
+    @property
+    def moment(self) -> tuple[datetime, bool]:
+        """What decides which of two values counts, in every store the same."""
+        return datetime.fromisoformat(self.time), self.protected
+
+
+def can_be_protected(alias: str) -> bool:
+    """Return whether people decide where an alias points: not kept, by epochs and metrics."""
+    return alias != BEST and not is_automatic(alias)
+
+
+def protection_of(bucket: Bucket, alias: str) -> Protection | None:
+    """Return what the store says about an alias, None for nothing; raises Damaged."""
+
+    def read() -> Protection:
+        key = _key(alias)
+        return _checked(unseal(read_bounded(bucket, key, _MOST), key), key)
+
+    try:
+        found = again_if_damaged(read)
+    except KeyNotFound:
+        return None
+    return found if found.alias == alias else None  # a disk that ignores case has another one
+
+
+def protections(bucket: Bucket) -> Iterator[Protection]:
+    """Yield what the store says about aliases, by name, protected or no longer.
+
+    A DamageWarning names a value that cannot be read. Its alias counts as protected.
+    """
+    aliases = [match[1] for key in bucket.keys(_ROOT) if (match := _KEY.fullmatch(key))]
+    for alias, found in zip(aliases, _all_of(bucket, aliases), strict=True):
+        if isinstance(found, Damaged):
+            again = f"To write it again: kept protect {alias}"
+            warn(f"alias {alias}", [f"{found}. It counts as protected. {again}"])
+            yield Protection(alias, True, time_text(datetime.fromtimestamp(0, UTC)), "unknown")
+        elif found is not None:
+            yield found
+
+
+def protected_among(bucket: Bucket, aliases: Iterable[str]) -> list[str]:
+    """Return which of the aliases are protected; costs a request for each that could be.
+
+    One whose value is damaged counts as protected.
+    """
+    asked = [alias for alias in aliases if can_be_protected(alias)]
+    answers = zip(asked, _all_of(bucket, asked), strict=True)
+    return [a for a, found in answers if isinstance(found, Damaged) or (found and found.protected)]
+
+
+def refuse_protected(bucket: Bucket, aliases: Iterable[str], target: str) -> None:
+    """Raise AliasProtected if one of the aliases is protected; target is a version, for messages.
+
+    Call it before anything is stored, and again before the record that moves the aliases.
+    """
+    found = protected_among(bucket, aliases)
+    if found:
+        raise AliasProtected(
+            f"The alias {found[0]} is protected in {bucket.location}: only a promotion moves it, "
+            f"and nothing removes it. To move it: kept promote {target} {found[0]}. To end the "
+            f"protection: kept protect --remove {found[0]}"
+        )
+
+
+def check_deletable(bucket: Bucket, name: str, record: VersionRecord) -> None:
+    """Raise AliasProtected if a version has a protected alias."""
+    found = protected_among(bucket, record.aliases)
+    if found:
+        raise AliasProtected(
+            f"{name}:v{record.index} has the alias {found[0]}, which is protected in "
+            f"{bucket.location}, so nothing deletes it. Promote another version first: kept "
+            f"promote {name}:vN {found[0]}. To end the protection: kept protect --remove {found[0]}"
+        )
+
+
+def protect(bucket: Bucket, alias: str) -> None:
+    """Protect an alias in all artifacts; see Store.protect."""
+    check_alias(alias)
+    if not can_be_protected(alias):
+        raise InvalidName(
+            f"{alias!r} cannot be protected: kept itself moves it with each checkpoint. Protect an "
+            f"alias of your own, such as prod. Received: {alias!r}"
+        )
+    if not protected_among(bucket, [alias]) or _is_damaged(bucket, alias):
+        raise_format(bucket, EVENTS_FORMAT)  # an older kept would move the alias
+        _write(bucket, alias, protected=True)
+
+
+def unprotect(bucket: Bucket, alias: str) -> None:
+    """End the protection of an alias; see Store.unprotect."""
+    check_alias(alias)
+    if not protected_among(bucket, [alias]):
+        names = ", ".join(found.alias for found in protections(bucket) if found.protected)
+        raise NotFound(
+            f"The alias {alias!r} is not protected in {bucket.location}. Protected: "
+            f"{names or 'none'}."
+        )
+    _write(bucket, alias, protected=False)
+
+
+def copy_protections(source: Bucket, target: Bucket) -> list[str]:
+    """Give a copy of a store what the source says about aliases, where that is later.
+
+    Returns a note of each change.
+    """
+    notes = []
+    for found in protections(source):
+        try:
+            there = protection_of(target, found.alias)
+        except Damaged:
+            there = None
+        if there is None and not found.protected:
+            continue
+        if there is None or found.moment > there.moment:
+            raise_format(target, EVENTS_FORMAT)
+            _put(target, found)
+            if there is None or there.protected != found.protected:
+                state = "protected now" if found.protected else "no longer protected"
+                notes.append(f"the alias {found.alias} is {state} in {target.location}")
+    return notes
+
+
+def _write(bucket: Bucket, alias: str, *, protected: bool) -> None:
+    _put(bucket, Protection(alias, protected, time_text(datetime.now(UTC)), actor()))
+
+
+def _put(bucket: Bucket, found: Protection) -> None:
+    bucket.put(_key(found.alias), [seal(found._asdict())])
+
+
+def _key(alias: str) -> str:
+    return f"{_ROOT}{alias}.json"
+
+
+def _is_damaged(bucket: Bucket, alias: str) -> bool:
+    return isinstance(_read(bucket, alias), Damaged)
+
+
+def _all_of(bucket: Bucket, aliases: list[str]) -> Iterable[Protection | Damaged | None]:
+    return list(mapped(lambda alias: _read(bucket, alias), aliases, bucket.concurrency))
+
+
+def _read(bucket: Bucket, alias: str) -> Protection | Damaged | None:
+    try:
+        return protection_of(bucket, alias)
+    except Damaged as error:
+        return error
+
+
+def _checked(value: object, key: str) -> Protection:
+    try:
+        match value:
+            case {"alias": str(alias), "protected": bool(is_on), "time": time, "by": str(by)}:
+                check_moment(time)
+                if is_word(alias):
+                    return Protection(alias, is_on, time, by)
+    except ValueError:
+        pass
+    raise Damaged(f"{key} is damaged: it says of no alias whether it is protected")
