@@ -48,7 +48,16 @@ SECTIONS = {
         "verify_resume",
         "Dataset",
     ],
-    "Stores": ["open_store", "Store", "Version", "Artifact", "MemoryFile", "Source", "Keep", "log_orbax"],
+    "Stores": [
+        "open_store",
+        "Store",
+        "Version",
+        "Artifact",
+        "MemoryFile",
+        "Source",
+        "Keep",
+        "log_orbax",
+    ],
     "Results": [
         "kept.training.callbacks.resume:Resume",
         "kept.training.verify_resume:Verification",
