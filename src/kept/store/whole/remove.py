@@ -18,7 +18,8 @@ from kept.store.log.log import Log
 from kept.store.log.lookup import some, view_of
 from kept.store.log.overview import known_now, remember, summaries
 from kept.store.origin.actor import actor
-from kept.store.whole.rules import Stay, own_aliases
+from kept.store.promotion.protected import protected_among
+from kept.store.whole.rules import Stay, own_aliases, protected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -143,7 +144,7 @@ def remove(log: Log, rules: Rules) -> Removal:
     with log.bucket.spending_reserve():  # a record frees no room, but the gc after it does
         for view in log.views():
             found = list(live(view.facts()))
-            removal = _removal(log.name, found, rules)
+            removal = _unless_protected(log, _removal(log.name, found, rules))
             if removal.stays is not None:
                 return removal
             indexes = [record.index for record in reversed(found)]
@@ -151,6 +152,14 @@ def remove(log: Log, rules: Rules) -> Removal:
             if log.append_after(view, event):
                 return removal
     raise AssertionError("views has no end")
+
+
+def _unless_protected(log: Log, removal: Removal) -> Removal:
+    """Return a removal that stays if one of its aliases has been protected since it was planned."""
+    aliases = removal.aliases if removal.stays is None else ()
+    if guarded := protected_among(log.bucket, aliases):
+        return replace(removal, stays=protected(guarded), error=AliasProtected)
+    return removal
 
 
 def _removal(name: str, newest_first: list[VersionRecord], rules: Rules) -> Removal:

@@ -11,7 +11,7 @@ from kept.names import is_automatic
 from kept.store.rank.best import BEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import timedelta
 
 _SHOWN = 4  # aliases in a reason
@@ -31,7 +31,7 @@ class Rules:
     older_than: timedelta | None = None  # remove only if the newest version is older
     keep_aliased: bool = False  # skip those with aliases of their own
     force: bool = False  # remove those, too
-    protected: frozenset[str] = frozenset()  # aliases; not even force removes their versions
+    guarded: frozenset[str] = frozenset()  # aliases: not even force removes their versions
 
     def stay(self, newest: str, aliases: Iterable[str]) -> Stay | None:
         """Return why an artifact stays, None if it may go.
@@ -39,8 +39,8 @@ class Rules:
         newest is the time of its newest version, aliases are those of all its versions.
         """
         own = own_aliases(aliases)
-        if guarded := sorted(self.protected.intersection(own)):
-            return Stay(f"the alias {guarded[0]} is protected", AliasProtected)
+        if guarded := sorted(self.guarded.intersection(own)):
+            return Stay(protected(guarded), AliasProtected)
         if not self._is_old(newest):
             return Stay(f"its newest version is of {newest}")
         if own and not self.force:
@@ -53,6 +53,11 @@ class Rules:
         if self.older_than is None:
             return True
         return datetime.fromisoformat(newest) <= datetime.now(UTC) - self.older_than
+
+
+def protected(aliases: Sequence[str]) -> str:
+    """Return the reason that an artifact with protected aliases stays."""
+    return f"the alias {aliases[0]} is protected"
 
 
 def own_aliases(aliases: Iterable[str]) -> list[str]:
