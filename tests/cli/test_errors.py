@@ -100,3 +100,63 @@ def test_an_artifact_without_a_readable_version_is_listed(run, tmp_path):
     assert record.removeprefix("kept-store/") in listed.stderr
     [shape] = json.loads(run("ls", "--json", exit=4).stdout)
     assert (shape["name"], shape["type"], shape["versions"]) == ("only", None, 0)
+
+
+def error_of(result) -> dict[str, object]:
+    """The error that a command with --json printed on the last line of stderr."""
+    return json.loads(result.stderr.splitlines()[-1])["error"]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "kind", "said"),
+    [
+        (("ls", "nope"), 3, "ArtifactNotFound", "Existing artifacts: mnist."),
+        (("show", "a b"), 2, "InvalidReference", "Received: 'a b'"),
+        (("rm", "mnist:v1"), 1, "VersionInUse", "best"),
+        (("--store", "none", "ls"), 3, "NoStore", "There is no store in"),
+        (("show",), 2, "UsageError", "Missing argument 'REF'"),
+        (("shw",), 2, "UsageError", "Did you mean 'kept show'?"),
+        (("ls", "--xyz"), 2, "UsageError", "No such option: --xyz."),
+        (("--xyz", "ls"), 2, "UsageError", "No such option: --xyz."),
+        (("alias", "mnist:v0"), 2, "UsageError", "kept alias REF ALIAS"),
+    ],
+)
+def test_an_error_as_json(run, store, args, code, kind, said):
+    result = run(*args, "--json", exit=code)
+    assert result.stdout == ""
+    error = error_of(result)
+    assert said in error.pop("message")
+    assert error == {"type": kind, "exit_code": code, "damage": []}
+
+
+def test_damage_as_json_follows_the_document(run, store):
+    record = f"{store.location}/artifacts/mnist/log/{2:020d}.json"
+    with open(record, "r+b") as file:
+        file.seek(100)
+        file.write(b"#")
+    result = run("ls", "mnist", "--json", exit=4)
+    assert len(json.loads(result.stdout)) == 2
+    error = error_of(result)
+    assert error["type"] == "Damaged"
+    assert error["exit_code"] == 4
+    assert error["damage"] == [error["message"]]
+    assert "mnist" in error["message"]
+    lost = error_of(run("show", "mnist:prod", "--json", exit=4))
+    assert lost["type"] == "Damaged"
+
+
+def test_an_interruption_as_json(run, store, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kept.Store, "verify", interrupted)
+    error = error_of(run("verify", "--json", exit=130))
+    assert (error["type"], error["exit_code"]) == ("Interrupted", 130)
+
+
+def test_json_of_another_command_is_not_ours(run):
+    assert run("lst", "--", "--json", exit=2).stderr.startswith("Usage: ")
+
+
+def test_an_error_as_json_steers_no_terminal(run, store):
+    assert "\x1b" not in run("show", "\x1b[2J\x7f", "--json", exit=2).stderr

@@ -113,13 +113,13 @@ def test_every_command_and_option_has_help(run):
 
 
 def test_help_cuts_no_sentence_off(run):
-    listed = run("--help").stdout.partition("Commands:")[2].partition("REF names")[0]
+    listed = run("--help").stdout.partition("Look:")[2].partition("REF names")[0]
     assert "..." not in listed
 
 
 def test_help_explains_references_and_exit_codes(run):
     text = run("--help").stdout
-    for code in (0, 1, 2, 3, 4, 130):
+    for code in (0, 1, 2, 3, 4, 5, 130):
         assert f"\n    {code} " in text
     assert "NAME@DIGEST" in text
     assert "KEPT_STORE" in text

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import kept
-from kept.cli.main import _exit_code
+from kept.cli.errors import exit_code
 from kept.errors import KeptError
 from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
@@ -35,7 +35,7 @@ def called(function: Callable[[], object]) -> Answer:
     except Hang:
         return Answer(HANG, "", "no end")
     except (KeptError, OSError) as error:
-        return Answer(_exit_code(error), "", f"{type(error).__name__}: {error}")
+        return Answer(exit_code(error), "", f"{type(error).__name__}: {error}")
     except Exception as error:  # noqa: BLE001 - that is what the suite looks for
         return Answer(TRACEBACK, "", "".join(traceback.format_exception(error)[-4:]))
 

@@ -1,4 +1,4 @@
-"""Starts the command `kept`, and prints its errors.
+"""Starts the command `kept`.
 
 The user waits for the start at every call. So no module of the command imports anything slow at its
 top: no rich, no Keras, and the store only when a verb needs it.
@@ -6,73 +6,36 @@ top: no rich, no Keras, and the store only when a verb needs it.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import io
 import sys
-import warnings
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 import click
 
 import kept
-from kept.cli.output import clean
-from kept.cli.waiting import waits_named
-from kept.errors import Damaged, DamageWarning, InvalidInput, KeptError, NotFound, NotSigned
+from kept.cli.errors import EXIT_CODES
+from kept.cli.group import VerbGroup
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_EPILOG = """\b
+_EPILOG = f"""\b
 REF names a version: NAME:v3, NAME:ALIAS, NAME (its newest version)
 or NAME@DIGEST (the first 8 or more hex digits).
 
+{EXIT_CODES}
 \b
-Exit codes:
-  0    done
-  1    any other error (no permission, disk full, not a store, …)
-  2    wrong usage, or input that cannot be used
-  3    no such store, artifact, version or alias
-  4    damage found, or a required signature is missing or not valid
-  130  interrupted
+With --json, an error is one line of JSON, the last one on stderr:
+{{"error": {{"type": …, "message": …, "exit_code": …, "damage": [...]}}}}
 """
-# In the order of use. Each has a module of its name, which is imported when the user calls it.
+# Each has a module of its name, which is imported when the user calls it. group.py has their order.
 _VERBS = (
     "ls", "show", "get", "put", "alias", "rm", "undelete", "prune", "ttl", "gc", "verify", "repair",
     "sign", "compact", "du", "sync", "completion",
 )  # fmt: skip
 _FEW_COLLECTIONS = 1_000_000
-_DAMAGED = 4
-
-
-class _Kept(click.Group):
-    def list_commands(self, _: click.Context) -> list[str]:
-        return list(_VERBS)
-
-    def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _VERBS:
-            return None
-        module = import_module(f"kept.cli.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
-        return command
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with _damage_reported(ctx), waits_named():
-            try:
-                return super().invoke(ctx)
-            except BrokenPipeError:
-                raise  # the reader has ended; click exits silently
-            except (KeptError, OSError) as error:
-                click.echo(f"Error: {clean(_message(error))}", err=True)
-                ctx.exit(_exit_code(error))
-            except KeyboardInterrupt:
-                click.echo("Interrupted.", err=True)
-                ctx.exit(130)
 
 
 @click.group(
-    cls=_Kept,
+    cls=VerbGroup,
+    verbs=_VERBS,
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -81,7 +44,8 @@ class _Kept(click.Group):
     metavar="LOCATION",
     envvar="KEPT_STORE",
     show_envvar=True,
-    help="The store: a folder, s3://, gs:// or az://. Default: ./kept-store.",
+    help="The store: a folder, s3://, gs:// or az://. Default: the folder ./kept-store. To move a "
+    "store, move its folder, and set KEPT_STORE to the new place.",
 )
 @click.version_option(kept.__version__, prog_name="kept", help="Show the version of kept.")
 @click.pass_context
@@ -102,39 +66,3 @@ def main() -> None:
         cli(prog_name="kept")
     finally:
         gc.freeze()  # so that the exit searches nothing either
-
-
-@contextlib.contextmanager
-def _damage_reported(ctx: click.Context) -> Iterator[None]:
-    """Print the damage that the command went around, after its output, and exit with 4 then."""
-    found: dict[str, None] = {}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DamageWarning)
-        try:
-            yield
-        finally:
-            damage = (w for w in caught if issubclass(w.category, DamageWarning))
-            found.update((str(warning.message), None) for warning in damage)
-            for text in found:
-                click.echo(f"Damaged: {clean(text)}", err=True)
-            if found:
-                click.echo("To see what can be brought back: kept repair", err=True)
-    if found:
-        ctx.exit(_DAMAGED)
-
-
-def _message(error: KeptError | OSError) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.strerror}: {error.filename}"
-    return str(error) or type(error).__name__
-
-
-def _exit_code(error: Exception) -> int:
-    match error:
-        case InvalidInput():
-            return 2
-        case NotFound():
-            return 3
-        case Damaged() | NotSigned():
-            return _DAMAGED
-    return 1

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kept.errors import ArtifactNotFound, Damaged, VersionNotFound
-from kept.names import LATEST, Reference
+from kept.names import LATEST, Reference, is_automatic, suggestion
 from kept.parallel import mapped
-from kept.store.log.events import refusal
-from kept.store.log.history import VersionRecord, version_records
+from kept.store.log.events import certain, refusal
+from kept.store.log.history import VersionRecord, live, version_records
 from kept.store.problems import Problem, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kept.store.log.events import Fault
+    from kept.store.log.events import Event, Fault
     from kept.store.log.log import Logs, View
 
 _SHOWN = 10  # names in an error message
@@ -24,9 +24,10 @@ def view_of(logs: Logs, name: str) -> View:
     """Return the log of an artifact as it is now; raises ArtifactNotFound."""
     view = logs.of(name).view()
     if not view.has_version():
-        names = some(logs.names())
-        found = f"Existing artifacts: {names}." if names else "The store is empty."
-        raise ArtifactNotFound(f"No artifact {name!r} in {logs.bucket.location}. {found}")
+        names = sorted(logs.names())
+        found = f"Existing artifacts: {some(names)}." if names else "The store is empty."
+        close = _sentence(suggestion(name, names))
+        raise ArtifactNotFound(f"No artifact {name!r} in {logs.bucket.location}. {close}{found}")
     return view
 
 
@@ -105,7 +106,25 @@ def find(view: View, wanted: Reference, *, deleted: bool = False) -> VersionReco
         raise Damaged(
             f"{wanted.name} has no {_selector(wanted)!r} that can be read: {refusal(faults)}"
         )
+    if new_name := moved_to(view):
+        raise ArtifactNotFound(f"{wanted.name} was renamed: its versions are in {new_name} now.")
     raise VersionNotFound(_not_found(view, wanted))
+
+
+def removal_of(view: View) -> Event | None:
+    """Return the newest event that removed a whole artifact, None if there is none.
+
+    Raises Damaged. The artifact can have versions again since.
+    """
+    return next((e for e in certain(view.facts()) if e["event"] == "remove"), None)
+
+
+def moved_to(view: View) -> str | None:
+    """Return the new name of an artifact that was renamed and has no version since; else None."""
+    removal = removal_of(view)
+    if removal is None or "moved_to" not in removal or next(live(view.facts()), None) is not None:
+        return None
+    return str(removal["moved_to"])
 
 
 def _selector(wanted: Reference) -> str:
@@ -123,11 +142,22 @@ def _not_found(view: View, wanted: Reference) -> str:
     if gone:
         return f"{wanted.name} has no {selector!r}: v{gone[-1].index} was deleted."
     if not existing:
-        return f"{wanted.name} has no version: all {len(every)} were deleted."
-    aliases = some(alias for record in reversed(existing) for alias in record.aliases)
+        undo = f" To restore it: kept undelete --artifact {wanted.name}" if removal_of(view) else ""
+        return f"{wanted.name} has no version: all {len(every)} were deleted.{undo}"
+    aliases = [alias for record in reversed(existing) for alias in record.aliases]
+    aliases.sort(key=is_automatic)  # what a person has put comes before epoch_…
+    close = "" if is_automatic(selector) else _sentence(suggestion(selector, aliases))
     many = f"{len(existing)} versions, v{existing[0].index} to v{existing[-1].index}"
     found = many if len(existing) > 1 else f"one version, v{existing[0].index}"
-    return f"{wanted.name} has no {selector!r}. It has {found}, and the aliases: {aliases}."
+    return (
+        f"{wanted.name} has no {selector!r}. {close}It has {found}, and the aliases: "
+        f"{some(aliases)}."
+    )
+
+
+def _sentence(question: str) -> str:
+    """Return a suggestion as a sentence before others."""
+    return question.removeprefix(". ") + " " if question else ""
 
 
 def some(found: Iterable[str]) -> str:
