@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 @click.argument("name", shell_complete=artifact_names)
 @click.option("--keep-last", "last", type=int, metavar="N", help="Keep the newest N.")
 @click.option("--keep-best", "best", type=int, metavar="N", help="Keep the best N by the metric.")
+@click.option("--monitor", metavar="METRIC", help="The metric for --keep-best, measured any time.")
+@click.option("--mode", type=click.Choice(["min", "max"]), help="Which direction of it is better.")
 @click.option("--keep-every", "every", metavar="PERIOD",
               help="Keep the first of each '10 epochs', '1000 steps' or '6h'.")  # fmt: skip
 @click.option("--keep-within", "within", metavar="TIME", help="Keep those of the last 7d, 12h, …")
@@ -58,7 +60,7 @@ def prune(
     if as_json:
         print_json([_decision_json(name, decision) for decision in decisions])
     else:
-        _print_decisions(decisions, dry_run=dry_run)
+        _print_decisions(decisions, keep.monitor if keep else None, dry_run=dry_run)
 
 
 def _decision_json(name: str, decision: Decision) -> dict[str, Any]:
@@ -71,12 +73,12 @@ def _decision_json(name: str, decision: Decision) -> dict[str, Any]:
     }
 
 
-def _print_decisions(decisions: list[Decision], *, dry_run: bool) -> None:
+def _print_decisions(decisions: list[Decision], monitor: str | None, *, dry_run: bool) -> None:
     deleted = "would be deleted" if dry_run else "deleted"
     columns = [Column("version"), Column("size", right=True), Column("value", right=True),
                Column(""), Column("why", wraps=True)]  # fmt: skip
     print_table(columns, [
-        [f"v{d.record.index}", size_text(d.record.size), _value(d),
+        [f"v{d.record.index}", size_text(d.record.size), _value(d, monitor),
          "kept" if d.keep else deleted, with_local_times(", ".join(d.reasons))]
         for d in decisions
     ])  # fmt: skip
@@ -85,6 +87,9 @@ def _print_decisions(decisions: list[Decision], *, dry_run: bool) -> None:
     click.echo(text + ("; kept gc frees the bytes that no other version shares" if gone else ""))
 
 
-def _value(decision: Decision) -> str:
-    value = decision.record.metadata.get("value")
+def _value(decision: Decision, monitor: str | None) -> str:
+    from kept.store.rank.values import measured
+
+    metadata = decision.record.metadata
+    value = measured(decision.record, monitor) if monitor else metadata.get("value")
     return "" if value is None else metric_text(value)

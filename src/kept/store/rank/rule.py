@@ -52,6 +52,13 @@ class Rule:
                 found, best = record, value
         return found
 
+    def ranked(self, oldest_first: Iterable[VersionRecord]) -> list[VersionRecord]:
+        """Return the versions that have the metric, best first, of equal ones the oldest first."""
+        sign = 1 if self.mode == "min" else -1
+        valued = [(sign * value, record) for record in oldest_first
+                  if (value := self.value(record)) is not None]  # fmt: skip
+        return [record for _, record in sorted(valued, key=lambda pair: pair[0])]
+
     def moves(self, oldest_first: Iterable[VersionRecord]) -> dict[str, Json]:
         """Return the aliases of an event that follows the rule; empty if best stays."""
         found = self.best(oldest_first)

@@ -110,7 +110,12 @@ def prune(
 
 def _deletion(decision: Decision) -> Event:
     reason = ", ".join(decision.reasons)
-    return {"event": "delete", "index": decision.record.index, "reason": reason}
+    return {
+        "event": "delete",
+        "index": decision.record.index,
+        "reason": reason,
+        "by": actor(),
+    }
 
 
 def _still_doomed(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import InvalidInput
+from kept.store.rank.mode import check_mode
+from kept.store.rank.rule import Rule
 from kept.units import parse_bytes, parse_span
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ class Keep:
     Args:
         last: How many of the newest versions to keep.
         best: How many of the best versions by the monitored metric to keep.
+        monitor: The metric for best, such as "test_acc", which may be logged later. Versions after
+            the newest measured one are kept, too: they wait for their measurement. Without it, best
+            is by the metric of the callbacks.
+        mode: "min" or "max" for monitor; without it, the name of the metric says which.
         every: Keep the first version of each "10 epochs", "1000 steps" or "6h".
         within: Keep the versions committed in the last "7d".
         bytes: A budget, such as "50GB". Of the versions that the other rules keep (of all, if this
@@ -46,13 +52,16 @@ class Keep:
 
     last: int | None = None
     best: int | None = None
+    monitor: str | None = None
+    mode: str | None = None
     every: str | timedelta | None = None
     within: str | float | timedelta | None = None
     bytes: str | int | None = None
 
     def __post_init__(self) -> None:
-        if all(getattr(self, field.name) is None for field in fields(self)):
-            names = ", ".join(field.name for field in fields(self))
+        rules = [field.name for field in fields(self) if field.name not in ("monitor", "mode")]
+        if all(getattr(self, name) is None for name in rules):
+            names = ", ".join(rules)
             raise InvalidInput(f"Keep needs at least one rule of {names}. Received: {self!r}")
         for name in ("last", "best"):
             count = getattr(self, name)
@@ -60,7 +69,22 @@ class Keep:
             if count is not None and not is_count:
                 raise InvalidInput(f"{name} is a number of versions, 1 or more. "
                                    f"Received: {name}={count!r}")  # fmt: skip
-        _ = self.period, self.span, self.budget
+        if self.best is None and (self.monitor, self.mode) != (None, None):
+            raise InvalidInput(f"monitor and mode belong to best=. Received: {self!r}")
+        _ = self.period, self.span, self.budget, self.by
+
+    @property
+    def by(self) -> Rule | None:
+        """The metric that decides best; None for that of the callbacks."""
+        if self.monitor is None:
+            if self.mode is not None:
+                raise InvalidInput(f"mode needs a monitor. Received: mode={self.mode!r}")
+            return None
+        if not isinstance(self.monitor, str) or not self.monitor:
+            raise InvalidInput(
+                f"monitor is the name of a metric. Received: monitor={self.monitor!r}"
+            )
+        return Rule(self.monitor, check_mode(self.monitor, self.mode))
 
     @property
     def period(self) -> Period | None:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from kept.names import is_automatic
+from kept.store.rank.values import measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -124,7 +125,10 @@ def _rules(
 ) -> Iterator[tuple[str, Sequence[VersionRecord]]]:
     if keep.last is not None:
         yield f"last {keep.last}", versions[-keep.last :]
-    if keep.best is not None:
+    if keep.best is not None and (by := keep.by):
+        yield f"best {keep.best} by {by.monitor}", by.ranked(versions)[: keep.best]
+        yield f"{by.monitor} not measured yet", _unmeasured(versions, by.monitor)
+    elif keep.best is not None:
         yield f"best {keep.best}", _best(versions)[: keep.best]
     if keep.period is not None:
         yield f"every {keep.every}", _firsts(versions, keep.period)
@@ -146,6 +150,16 @@ def _best(versions: Sequence[VersionRecord]) -> list[VersionRecord]:
         and (record.metadata.get("monitor"), record.metadata.get("mode")) == (monitor, mode)
     ]
     return [record for _, record in sorted(comparable, key=lambda pair: pair[0])]
+
+
+def _unmeasured(versions: Sequence[VersionRecord], monitor: str) -> Sequence[VersionRecord]:
+    """Return the versions after the newest one that was measured: their evaluation may come."""
+    ages = (
+        age
+        for age, record in enumerate(reversed(versions))
+        if measured(record, monitor) is not None
+    )
+    return versions[len(versions) - next(ages, len(versions)) :]
 
 
 def _value(record: VersionRecord) -> float | None:

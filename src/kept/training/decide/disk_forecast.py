@@ -140,7 +140,8 @@ def bytes_kept(saves: int, size: int, keep: Keep | None) -> int:
     """Return the bytes of the versions that a retention keeps, out of a number of saves."""
     if keep is None:
         return saves * size
-    if keep.period is None and keep.span is None and (keep.last or keep.best):
+    is_bounded = keep.period is None and keep.span is None and keep.monitor is None
+    if is_bounded and (keep.last or keep.best):
         saves = min(saves, (keep.last or 0) + (keep.best or 0) + _ALWAYS_KEPT)
     return saves * size if keep.budget is None else min(saves * size, keep.budget)
 
