@@ -6,6 +6,7 @@ wrong, and a line in OPTIONS_DOC (callbacks/signature.py). Every callback has it
 
 from __future__ import annotations
 
+import inspect
 import math
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
@@ -16,15 +17,18 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict
 from kept.errors import InvalidCheckpoint, InvalidInput
 from kept.names import check_aliases, check_name
 from kept.store.metadata import check_metadata
+from kept.store.origin.uses import wanted
 from kept.store.retention.keep import Keep
 from kept.store.scrub.options import parse_share
 from kept.units import parse_span
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from kept.store.origin.links import Source
     from kept.store.store import Store
+    from kept.store.version import Version
     from kept.sync.mirror.mirrors import Where
 
 COMPRESSIONS = ("none", "auto", "max")
@@ -52,6 +56,9 @@ class CheckpointOptions(TypedDict, total=False):
     group_seconds: float
     aliases: Sequence[str]
     metadata: Mapping[str, Any] | None
+    on_commit: Callable[[Version], Mapping[str, Any] | None] | None
+    uses: Sequence[str | Source | Version]
+    capture: bool
 
 
 class WandbCheckpointOptions(CheckpointOptions, total=False):
@@ -85,6 +92,9 @@ class Options:
     group_seconds: float = 300.0
     aliases: Sequence[str] = ()
     metadata: Mapping[str, Any] | None = None
+    on_commit: Callable[[Version], Mapping[str, Any] | None] | None = None
+    uses: Sequence[str | Source | Version] = ()
+    capture: bool = True
 
     def __post_init__(self) -> None:
         """Raise InvalidInput for options that cannot work."""
@@ -120,13 +130,21 @@ class Options:
                 "group_seconds is a number of seconds above 0. "
                 f"Received: group_seconds={self.group_seconds!r}"
             )
+        if wrong := _wrong_function(self.on_commit):
+            raise InvalidCheckpoint(f"on_commit: {wrong}. Received: {self.on_commit!r}")
         _ = self.seconds_between_saves, self.share_scrubbed
+        if not isinstance(self.capture, bool):
+            raise InvalidCheckpoint(f"capture is True or False. Received: capture={self.capture!r}")
+        wanted(self.uses)
         check_aliases(self.aliases)
         check_metadata(self.metadata)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return a copy with the same processes and run, of which no second object works."""
-        for shared in (self.group, getattr(self, "run", None)):
+        """Return a copy with the same processes, run and function.
+
+        Of the processes and the run no second object works, and a function may belong to one.
+        """
+        for shared in (self.group, self.on_commit, getattr(self, "run", None)):
             memo[id(shared)] = shared
         return replace(
             self, **{f.name: deepcopy(getattr(self, f.name), memo) for f in fields(self)}
@@ -206,6 +224,23 @@ class WandbOptions(Options):
                 "Pass gc=None, and run `kept gc` when W&B does not need those versions. "
                 f"Received: reference=True, keep={self.keep!r}, gc={self.gc!r}"
             )
+
+
+def _wrong_function(function: Any) -> str | None:
+    """Return what is wrong with the option on_commit, or None."""
+    if function is None:
+        return None
+    if not callable(function):
+        return "it is a function of one argument, the version"
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        return "it is a plain function, not an async function and not a generator"
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return "it takes one argument, the version"
+    except ValueError:  # a function in C has no signature
+        return None
+    return None
 
 
 def check_save_freq(save_freq: Any) -> str | int:

@@ -139,7 +139,7 @@ class OrbaxVersions:
         with self._failures.applied():
             wait_with_notice(self._writer, "committing the last checkpoints")
         self._failures.report()
-        self._destination.finish()
+        self._upkeep.finish_copies(self._destination)
         self._upkeep.finish()
 
     def _take_earlier(self) -> None:

@@ -40,6 +40,14 @@ OPTIONS_DOC = """\
             the fit that have a state.
         aliases: More aliases for every version, besides kept's own.
         metadata: More metadata for every version. A key of kept's own has kept's value.
+        on_commit: A function that is called with each version, on a thread of its own, once the
+            version is durable in the store. A dict of numbers that it returns is logged as metrics
+            of the version. Training never waits for it, and an error in it is only printed.
+            docs/automations.md has examples.
+        uses: What the versions are made from: a list of "name:v3" or "name:alias" of this store,
+            of the same after the location of another store and a slash, of kept.Version and
+            kept.Source. docs/provenance.md has examples.
+        capture: False leaves out where the versions come from: code, command line and environment.
         keep: Which versions stay, a kept.Keep. It is applied after each commit, in the background,
             and deletes the other versions. The default keeps all.
         gc: How long a deleted version can be undeleted. After that a gc of these versions alone

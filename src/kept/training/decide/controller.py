@@ -85,7 +85,7 @@ class Controller:
         destination = self.parts.destination
         default, places = destination.default_name(), destination.places
         name = self.name.begin(fit_id(self._owner), places, default)
-        destination.begin(name)
+        self.parts.begin(name)
         self.best.begin_series((name, *places))
         self._mode, self._is_due = None, False
         resume, store = self._resume, destination.store
@@ -163,7 +163,7 @@ class Controller:
             self._saves.finish()
             self._saves.report()
         self._preemption.stop()  # all is durable: SIGTERM need not wait for the rest
-        self.parts.destination.finish()
+        self.parts.upkeep.finish_copies(self.parts.destination)
         if report := self.parts.upkeep.finish_compaction():
             self._saves.show(report)
         self.parts.upkeep.finish()

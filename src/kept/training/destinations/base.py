@@ -88,6 +88,9 @@ class Destination(Protocol):
     def submit(self, checkpoint: Checkpoint) -> Submitted:
         """Commit a checkpoint as a version, or put it into the outbox; durable on return."""
 
+    def changed(self, artifact: str) -> None:
+        """Copy to the mirrors what an artifact has got since the last commit; return at once."""
+
     def best(self, artifact: str, metric: Metric) -> float | None:
         """Return the value of the artifact's best version, or None if it has none by the metric."""
 

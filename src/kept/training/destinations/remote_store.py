@@ -132,6 +132,7 @@ class RemoteDestination:
             "aliases": list(request.aliases),
             "metadata": checkpoint.metadata.complete(None),
             "contends": request.contends,
+            "origin": request.origin.facts(),
         }
         self._delivery.add(request.artifact, files, info, os.path.dirname(request.target))
         self._courier.wake(self.location)
@@ -143,6 +144,10 @@ class RemoteDestination:
         self._mirrors.begin(version.name)
         self._mirrors.wake(version.name)
         return Submitted(version, version.reference)
+
+    def changed(self, artifact: str) -> None:
+        """See Destination."""
+        self._mirrors.wake(artifact)
 
     def best(self, artifact: str, metric: Metric) -> float | None:
         """Return the best value, also of checkpoints in the outbox; None if the store is away."""

@@ -59,6 +59,10 @@ class StoreDestination:
         self._mirrors.wake(version.name)
         return Submitted(version, version.reference)
 
+    def changed(self, artifact: str) -> None:
+        """See Destination."""
+        self._mirrors.wake(artifact)
+
     def best(self, artifact: str, metric: Metric) -> float | None:
         """See Destination."""
         return metric.best_in_store(self.store, artifact)
@@ -81,5 +85,9 @@ def commit(store: Store, checkpoint: Checkpoint) -> Version:
     """Make a checkpoint a version."""
     request = checkpoint.request
     return store.log_artifact(
-        request.artifact, checkpoint.files, aliases=request.aliases, metadata=checkpoint.metadata
+        request.artifact,
+        checkpoint.files,
+        aliases=request.aliases,
+        metadata=checkpoint.metadata,
+        capture=request.origin,
     )

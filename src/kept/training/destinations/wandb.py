@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from kept.training.options import WandbOptions
     from kept.training.request import SaveRequest
 
-_NEEDS_STORE = ("mirror", "resume", "state_of", "keep")
+_NEEDS_STORE = ("mirror", "resume", "state_of", "keep", "on_commit")
 _METADATA_KEYS = 75  # W&B takes 100, and kept has up to 25 of its own
 
 
@@ -119,6 +119,11 @@ class WandbDestination:
         except BaseException as error:  # noqa: BLE001 - the saver raises it
             return replace(submitted, error=error)
         return submitted
+
+    def changed(self, artifact: str) -> None:
+        """See Destination."""
+        if self._stored is not None:
+            self._stored.changed(artifact)
 
     def best(self, artifact: str, metric: Metric) -> float | None:
         """See Destination."""

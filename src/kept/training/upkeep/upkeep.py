@@ -20,6 +20,7 @@ from kept.store.version import as_of, take_written
 from kept.training.upkeep.compaction import BackgroundCompactor
 from kept.training.upkeep.gc import BackgroundGC
 from kept.training.upkeep.local_files import LocalFiles
+from kept.training.upkeep.on_commit import CommitCalls
 from kept.training.upkeep.retention import Retention, reported
 from kept.training.upkeep.scrub import BackgroundScrub
 from kept.units import parse_span
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
     from kept.store.log.history import VersionRecord
     from kept.store.store import Store
     from kept.store.version import Version
+    from kept.training.destinations.base import Destination
     from kept.training.options import Options
     from kept.training.request import SaveResult
     from kept.training.save.path_template import PathTemplate
 
 
 class Upkeep:
-    """Applies keep=, gc=, keep_local=, scrub= and compression= of a callback to its saves.
+    """Applies the options of a callback about its saved checkpoints.
 
     The methods saved and arrived run on the thread that committed the version.
     """
@@ -50,6 +52,7 @@ class Upkeep:
         self._compactor = BackgroundCompactor(options.compression)
         share = options.share_scrubbed
         self._scrub = BackgroundScrub(share) if share else None
+        self._calls = CommitCalls(options)
 
     def versions_now(self) -> list[Version]:
         """Return the versions with what their log says now; if it cannot be read, as before."""
@@ -99,6 +102,19 @@ class Upkeep:
         """Wait a while for the compactor; return a report of what it did."""
         return self._compactor.finish()
 
+    def finish_copies(self, destination: Destination) -> None:
+        """Wait a while for on_commit= and for copies that are on their way.
+
+        A version that arrives meanwhile gets its call, and mirrors get the metrics of the calls.
+        """
+        for name in self._calls.finish():
+            destination.changed(name)
+        destination.finish()
+        if logged := self._calls.finish():  # of versions that arrived meanwhile
+            for name in logged:
+                destination.changed(name)
+            destination.finish()
+
     def finish(self) -> None:
         """Do the work once more, after mirrors confirmed the last version."""
         if not self.versions:
@@ -113,7 +129,8 @@ class Upkeep:
             note_in_time(store.logs)
 
     def close(self) -> None:
-        """End the work beside the training."""
+        """End the work beside the training; the calls of on_commit= are waited for."""
+        self._calls.finish()
         self._compactor.close()
         if self._scrub is not None:
             self._scrub.close()
@@ -141,6 +158,7 @@ class Upkeep:
         if self._scrub is not None:
             self._scrub.committed(version, written)
         self._compactor.committed(version)
+        self._calls.committed(version)
 
     def _published(self, version: Version, file: str | None) -> None:
         if self._local is not None and file is not None:

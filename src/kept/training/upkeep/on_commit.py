@@ -1,0 +1,191 @@
+"""Calls on_commit= of a callback for each version, once the version is in the store.
+
+Invariants:
+1. A version is durable in the store before its call begins.
+2. The calls run one at a time, in the order of the versions, on one thread. No step and no save
+   waits for them.
+3. No error of a call reaches the training.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import threading
+import time
+import traceback
+import weakref
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from kept.messages import show
+from kept.training.save.writer import yield_to_training
+
+if TYPE_CHECKING:
+    from kept.store.version import Version
+    from kept.training.options import Options
+
+EVALUATION = "on_commit"  # the name of the evaluation that logs the metrics
+FINISH_SECONDS = 300.0  # how long the end of a fit waits for the calls
+EXIT_SECONDS = 10.0  # how long the end of a process waits; no thread of obstore may outlive it
+_NOTICE_AFTER = 1.0  # seconds of waiting before a notice
+_running: weakref.WeakSet[CommitCalls] = weakref.WeakSet()
+
+
+class CommitCalls:
+    """The calls of one callback; without on_commit= there are none."""
+
+    def __init__(self, options: Options) -> None:
+        self._call = options.on_commit
+        self.reset()
+        _running.add(self)
+
+    def reset(self) -> None:
+        """Forget everything; for a forked child, which lacks the thread of its parent."""
+        self._changed = threading.Condition()
+        self._open: deque[Version] = deque()  # the first one is in progress
+        self._seen: set[tuple[str, int]] = set()
+        self._thread: threading.Thread | None = None
+        self._is_closed = self._is_given_up = False
+        self._logged: set[str] = set()  # artifacts that got metrics since the last finish
+        self._reported: set[str] = set()
+
+    def committed(self, version: Version) -> None:
+        """Call on_commit with a version that is in the store now; return at once.
+
+        A repeated content is the version that had its call already.
+        """
+        key = version.name, version.index
+        if self._call is None or key in self._seen:
+            return
+        with self._changed:
+            self._seen.add(key)
+            self._is_closed = self._is_given_up = False
+            self._open.append(version)
+            if self._thread is None:
+                # A daemon, so that a call never keeps a process alive.
+                thread = threading.Thread(target=self._run, name="kept-on-commit", daemon=True)
+                with contextlib.suppress(RuntimeError):  # a process that ends starts no threads
+                    thread.start()
+                    self._thread = thread
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until every call has ended, for up to some seconds; return whether they have."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._thread is None, max(seconds, 0.0))
+
+    def finish(self) -> set[str]:
+        """Wait a while for the calls, with a notice; return the artifacts that got metrics.
+
+        A call that does not end is waited for once.
+        """
+        end = time.monotonic() + FINISH_SECONDS
+        if not self._is_given_up and not self.wait(_NOTICE_AFTER):
+            show(f"waiting for on_commit of {self._names()}, for up to {FINISH_SECONDS:.0f} s")
+            if not self.wait(end - time.monotonic()):
+                self._is_given_up = True
+                show(
+                    f"on_commit of {self._names()} has not ended. It continues while this process "
+                    "lives; the versions are safe"
+                )
+        with self._changed:
+            logged, self._logged = self._logged, set()
+        return logged
+
+    def close(self) -> int:
+        """Begin no further call; return how many versions get none because of that."""
+        with self._changed:
+            self._is_closed = True
+            left = max(len(self._open) - 1, 0)
+            while len(self._open) > 1:
+                self._open.pop()
+            return left
+
+    def _names(self) -> str:
+        with self._changed:
+            waiting = [version.reference for version in self._open]
+        more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
+        return f"{waiting[0]}{more}" if waiting else "the last version"
+
+    def _run(self) -> None:
+        yield_to_training()
+        while (version := self._first()) is not None:
+            try:
+                self._handle(version)
+            finally:
+                with self._changed:
+                    self._open.popleft()
+
+    def _first(self) -> Version | None:
+        """Return the version whose call is next; None ends the thread."""
+        with self._changed:
+            if self._open and not self._is_closed:
+                return self._open[0]
+            self._open.clear()
+            self._thread = None
+            self._changed.notify_all()
+            return None
+
+    def _handle(self, version: Version) -> None:
+        assert self._call is not None, "no version waits without a function"
+        try:
+            result = self._call(version)
+        except BaseException as error:  # noqa: BLE001 - also sys.exit(): the run is unharmed
+            self._failed(version, error)
+            return
+        if result is None:
+            return
+        if not isinstance(result, Mapping):
+            self._report(
+                version,
+                f"returned {_short(result)} of type {type(result).__name__}; return a dict of "
+                "numbers, or None",
+            )
+            return
+        try:
+            version.log_metrics(result, evaluation=EVALUATION)
+            self._logged.add(version.name)
+        except Exception as error:  # noqa: BLE001 - the run is unharmed
+            self._report(version, f"returned metrics that could not be logged: {error}")
+
+    def _failed(self, version: Version, error: BaseException) -> None:
+        logging.getLogger("kept").debug("on_commit of %s", version.reference, exc_info=error)
+        frames = traceback.extract_tb(error.__traceback__)[1:]  # the first one is kept's own
+        place = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
+        self._report(version, f"failed with {type(error).__name__}: {error}{place}")
+
+    def _report(self, version: Version, what: str) -> None:
+        """Print a failure in one line; the same failure of later versions is printed once."""
+        first = " ".join(what.split())
+        if first not in self._reported:
+            self._reported.add(first)
+            show(
+                f"on_commit of {version.reference} {first}. Training continues. The same failure "
+                "is not printed again; log level DEBUG of the logger 'kept' has the traceback"
+            )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _reset_all() -> None:
+    for calls in list(_running):
+        calls.reset()
+
+
+os.register_at_fork(after_in_child=_reset_all)
+
+
+@atexit.register
+def _exit() -> None:
+    end = time.monotonic() + EXIT_SECONDS
+    for calls in list(_running):
+        if not calls.wait(end - time.monotonic()):
+            left = calls.close()
+            more = f", and {left} versions got no call" if left else ""
+            show(f"the process ends during a call of on_commit{more}")
