@@ -21,6 +21,7 @@ from kept.store.format_marker import PARTS_FORMAT, raise_format
 from kept.store.log.fence import CommitConflict, WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, version_of, version_records
 from kept.store.metadata import MeasuredMetadata
+from kept.store.origin.actor import actor
 from kept.store.origin.origin import UNKNOWN, Origin, remember, stored_once
 from kept.store.promotion.protected import protected_among, refuse_protected
 from kept.store.rank.best import BEST
@@ -219,6 +220,14 @@ def _log_version(
     raise AssertionError("views has no end")
 
 
+def log_stored(log: Log, fence: WriteFence, event: Event) -> tuple[VersionRecord, bool]:
+    """Log a version whose blobs and manifest are stored; return it, and whether it is a new one.
+
+    It is no new one if the newest version has this content.
+    """
+    return _log_version(log, fence, event, _newest(fence.view).live, contends=False)
+
+
 def _as_best(version: Event) -> Event:
     aliases = dict.fromkeys([*version["aliases"], BEST])
     return version | {"aliases": list(aliases)}
@@ -253,7 +262,8 @@ def _repetition(index: int, version: Event) -> Event | None:
         return None
     aliases = dict.fromkeys(version["aliases"], index)
     # The version keeps its own metadata; the log also keeps the metadata of the repetition.
-    return {"event": "alias", "aliases": aliases, "metadata": version["metadata"]} | expiry | stamp
+    repeated = {"event": "alias", "aliases": aliases, "metadata": version["metadata"]}
+    return repeated | {"by": actor()} | expiry | stamp
 
 
 def _check_type(record: VersionRecord | None, wanted: str) -> None:

@@ -1,0 +1,110 @@
+"""Copies one version to another artifact, of the same store or of another one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from kept.bucket.transfer import Transfer
+from kept.store.commit import Committed, log_stored
+from kept.store.describe.log_metrics import log_metrics, metrics_event
+from kept.store.describe.update import Update, update
+from kept.store.log.fence import WriteFence, with_write_fence
+from kept.store.log.history import VersionRecord, live
+from kept.store.whole.copy_content import ContentCopy
+
+if TYPE_CHECKING:
+    from kept.bucket.base import Bucket
+    from kept.bucket.transfer import Progress
+    from kept.store.encoding import Json
+    from kept.store.log.changes import Changes
+    from kept.store.log.events import Event
+    from kept.store.log.log import Log
+    from kept.store.origin.links import Link
+
+
+class Original(NamedTuple):
+    """The version that is copied."""
+
+    bucket: Bucket
+    record: VersionRecord
+    link: Link  # to it, as the copy names it
+    provenance: dict[str, Json]
+
+
+def copy_version(original: Original, target: Log, progress: Progress | None = None) -> Committed:
+    """Log the content of a version as a version of the target's artifact; see Store.copy.
+
+    Of the content, only blobs that the target lacks are moved. progress is called with these bytes.
+    """
+    content = ContentCopy(original.bucket, target.bucket)
+    record = original.record
+
+    def build(fence: WriteFence) -> Committed:
+        content.forget()
+        newest = next(live(fence.view.facts()), None)
+        event = _event(original)
+        if newest is not None and newest.digest == record.digest:
+            event["manifest"] = newest.manifest  # it has the content, maybe in other blobs
+            size = 0
+        else:
+            transfer = Transfer(record.size, progress, in_parts=True)
+            _, size = content.copy(record, fence.condemned, transfer)
+        version, is_new = log_stored(target, fence, event)
+        return Committed(version, is_new, size, frozenset())
+
+    committed = with_write_fence(target, build)
+    return committed._replace(record=_described(target, committed.record, record.changes))
+
+
+def _event(original: Original) -> Event:
+    record = original.record
+    event: Event = {
+        "type": record.type,
+        "manifest": record.manifest,
+        "digest": record.digest,
+        "size": record.size,
+        "aliases": [],
+        "metadata": record.metadata,
+        "uses": [original.link.as_json()],
+    }
+    return event | ({"provenance": original.provenance} if original.provenance else {})
+
+
+def _described(log: Log, record: VersionRecord, changes: Changes) -> VersionRecord:
+    """Log for a copy what was said of its original since; return the copy with that.
+
+    What the copy has already, by an interrupted call, is not repeated.
+    """
+    have = _newest_metrics(record.changes)
+    for event in _metrics_events(changes, have):
+        record = log_metrics(log, record.index, event) or record
+    if changes.description or changes.tags or changes.metadata:
+        said = Update(
+            changes.description, dict.fromkeys(changes.tags, True), changes.metadata, None
+        )
+        record = update(log, record.index, said)
+    return record
+
+
+_Metrics = dict[tuple[str, str | None], tuple[float | str, str | None]]
+
+
+def _metrics_events(changes: Changes, have: _Metrics) -> list[Event]:
+    """Return the events of the metrics that a copy lacks, oldest first."""
+    groups: list[tuple[str | None, str | None, dict[str, float]]] = []
+    for (name, dataset), (value, evaluation) in _newest_metrics(changes).items():
+        if have.get((name, dataset)) == (value, evaluation):
+            continue
+        if not groups or groups[-1][:2] != (dataset, evaluation):
+            groups.append((dataset, evaluation, {}))
+        groups[-1][2][name] = float(value)
+    return [metrics_event(metrics, data, evaluation) for data, evaluation, metrics in groups]
+
+
+def _newest_metrics(changes: Changes) -> _Metrics:
+    """Return the newest value and evaluation of each metric and data set, oldest first."""
+    found: _Metrics = {}
+    for each in reversed(changes.logged):
+        found.pop((each.name, each.dataset), None)
+        found[each.name, each.dataset] = each.value, each.evaluation
+    return found
