@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kept.errors import InvalidReference
-from kept.names import Reference, check_own_alias, parse_reference
+from kept.names import check_name
+from kept.units import parse_span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from datetime import timedelta
 
     from kept.bucket.base import Bucket
+    from kept.bucket.transfer import Progress
     from kept.store.log.history import VersionRecord
     from kept.store.log.log import Logs
     from kept.store.promotion.history import Change
     from kept.store.version import Version
+    from kept.store.whole.remove import Removal
+    from kept.store.whole.restore import Restored
 
 
 class Management:
@@ -26,6 +30,7 @@ class Management:
     if TYPE_CHECKING:
 
         def create(self) -> None: ...
+        def version(self, reference: str) -> Version: ...
         def _changed(self, name: str, record: VersionRecord) -> Version: ...
 
     def promote(
@@ -48,13 +53,10 @@ class Management:
         Raises ConditionNotMet with each value found, and then the alias stays where it is. Raises
         InvalidCondition, InvalidName, InvalidReference, NotFound or Damaged.
         """
-        from kept.store.promotion.move import promote, terms_of
+        from kept.store.promotion.move import promote, promotion_of
 
-        wanted = parse_reference(reference)
-        if from_alias is not None and reference == wanted.name:
-            wanted = Reference(wanted.name, alias=from_alias)
-        terms = terms_of(condition, from_alias, message)
-        moved = promote(self.logs, wanted, check_own_alias(alias), terms)
+        wanted, terms = promotion_of(reference, alias, condition, from_alias, message)
+        moved = promote(self.logs, wanted, alias, terms)
         return self._changed(wanted.name, moved.record)
 
     def rollback(self, reference: str, *, message: str | None = None) -> Version:
@@ -67,14 +69,9 @@ class Management:
         Raises VersionNotFound if no earlier version is left, InvalidReference, ArtifactNotFound or
         Damaged.
         """
-        from kept.store.promotion.move import rollback
+        from kept.store.promotion.move import alias_in, rollback
 
-        wanted = parse_reference(reference)
-        if wanted.alias is None:
-            raise InvalidReference(
-                f"A rollback takes an alias, as NAME:ALIAS. Received: {reference!r}"
-            )
-        check_own_alias(wanted.alias)
+        wanted = alias_in(reference)
         moved = rollback(self.logs, wanted, message)
         return self._changed(wanted.name, moved.record)
 
@@ -112,3 +109,120 @@ class Management:
         from kept.store.promotion.history import history
 
         return history(self.logs, name)
+
+    def remove_artifact(self, name: str, *, force: bool = False) -> Removal:
+        """Delete all versions of an artifact in one record; restore_artifact takes that back.
+
+        Until a gc frees the bytes. Raises VersionInUse if a version has an alias that a person has
+        put and force is not set; latest, best and epoch_<n> do not count. Raises AliasProtected in
+        any case if one of them is protected. Raises ArtifactNotFound, InvalidName or Damaged.
+        """
+        [removed] = self.remove_artifacts([check_name(name)], force=force)
+        if removed.error is not None:
+            raise removed.error(str(removed.stays))
+        return removed
+
+    def remove_artifacts(  # noqa: PLR0913 - public: which artifacts, and how
+        self,
+        names: str | Iterable[str],
+        *,
+        older_than: str | float | timedelta | None = None,
+        keep_aliased: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> list[Removal]:
+        """Remove the artifacts that names and patterns such as "run_*" name, as remove_artifact.
+
+        Returns what was done with each one, and why it stays if it does. Each artifact is removed
+        in one step. So if the call ends early, the same call continues.
+
+        older_than ("30d") skips artifacts with a younger version. keep_aliased skips those with an
+        alias that a person has put; without it and without force, the call raises VersionInUse
+        before it removes anything. Protected ones are skipped, or raise AliasProtected if they are
+        named. With dry_run nothing is changed. progress is called with the artifacts done and in
+        all. Raises ArtifactNotFound for a name or a pattern that fits no artifact.
+        """
+        from kept.store.whole.remove import check, plan, remove_all
+        from kept.store.whole.rules import Rules
+
+        span = None if older_than is None else parse_span(older_than, "older_than")
+        rules = Rules(span, keep_aliased, force, frozenset(self.protected()))
+        wanted = [names] if isinstance(names, str) else list(names)
+        planned = plan(self.logs, wanted, rules)
+        if dry_run:
+            return planned
+        check(planned)
+        return remove_all(self.logs, planned, rules, progress)
+
+    def restore_artifact(self, name: str) -> Restored:
+        """Take the last removal of an artifact back: its versions exist again, with all aliases.
+
+        Returns the numbers of these versions, and of those whose content gc has freed. Versions
+        that were deleted one by one stay deleted. An artifact that was not removed stays as it is.
+
+        Raises VersionGone if gc has freed all of them, ArtifactNotFound (also if it was renamed),
+        InvalidName or Damaged.
+        """
+        from kept.store.whole.restore import restore_all
+
+        [restored] = restore_all(self.logs, [check_name(name)])
+        return restored
+
+    def restore_artifacts(
+        self, names: str | Iterable[str], progress: Progress | None = None
+    ) -> list[Restored]:
+        """Restore the artifacts that names and patterns such as "run_*" name.
+
+        A pattern means the artifacts that are removed. progress is called with the artifacts done
+        and in all. Raises what restore_artifact raises, except VersionGone for a pattern.
+        """
+        from kept.store.whole.restore import restore_all
+
+        return restore_all(self.logs, [names] if isinstance(names, str) else list(names), progress)
+
+    def rename(self, old: str, new: str, *, progress: Progress | None = None) -> int:
+        """Give an artifact another name; return the number of its versions.
+
+        No byte is moved: the versions, their numbers, aliases and history appear under the new
+        name, and the old one has none any more. A version that another process commits to the old
+        name meanwhile comes along. One that it commits later lies under the old name; the same call
+        brings it along. Signatures do not, because they name the artifact. To undo it, rename it
+        back. An interrupted call continues if it is repeated. progress is called with the steps
+        done and in all.
+
+        Raises ArtifactNotFound, InvalidName (also if the new name has versions of its own),
+        AliasProtected or Damaged.
+        """
+        from kept.store.whole.rename import rename
+
+        return rename(self.logs, old, new, progress)
+
+    def copy(
+        self, source: str | Version, name: str, *, progress: Progress | None = None
+    ) -> Version:
+        """Log the content of a version as the newest version of an artifact of this store.
+
+        source is a reference in this store, or a Version of any store. Only bytes that this store
+        lacks are moved: none from the same store. Metadata, metrics, tags and description come
+        along, aliases and signatures do not, and the `uses` of the copy names its source. If the
+        newest version has the content already, there is no new version, as with log_artifact.
+        progress is called with the moved bytes, done and in all.
+
+        Raises NotFound, InvalidName, InvalidReference, InvalidInput (the artifact has another
+        type), NotSigned (see open_store), Damaged, or what either store raises.
+        """
+        from kept.store.origin.links import link_to
+        from kept.store.version import after_commit
+        from kept.store.whole.copy import copy_version, original_of
+
+        check_name(name)
+        version = self.version(source) if isinstance(source, str) else source
+        if version.store.required_keys:
+            version.check_signed(version.store.required_keys)
+        is_here = version.store.location == self.bucket.location
+        link = link_to(version)
+        original = original_of(version.store.logs, version.record, link, is_here=is_here)
+        self.create()
+        committed = copy_version(original, self.logs.of(name), progress)
+        return after_commit(self._changed(name, committed.record), committed)

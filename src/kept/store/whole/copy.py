@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.bucket.transfer import Transfer
 from kept.store.commit import Committed, log_stored
 from kept.store.describe.log_metrics import log_metrics, metrics_event
 from kept.store.describe.update import Update, update
+from kept.store.format_marker import known_id
 from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, live
+from kept.store.origin.origin import provenance_of
 from kept.store.whole.copy_content import ContentCopy
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from kept.store.encoding import Json
     from kept.store.log.changes import Changes
     from kept.store.log.events import Event
-    from kept.store.log.log import Log
+    from kept.store.log.log import Log, Logs
     from kept.store.origin.links import Link
 
 
@@ -29,6 +32,15 @@ class Original(NamedTuple):
     record: VersionRecord
     link: Link  # to it, as the copy names it
     provenance: dict[str, Json]
+
+
+def original_of(logs: Logs, record: VersionRecord, link: Link, *, is_here: bool) -> Original:
+    """Return a version as copy_version takes it; is_here says whether the copy is in its store."""
+    if not is_here:
+        store_id = known_id(logs.marker) or None
+        link = replace(link, store=logs.bucket.location, store_id=store_id)
+    provenance = provenance_of(logs.of(link.artifact).view(), record)
+    return Original(logs.bucket, record, link, provenance)
 
 
 def copy_version(original: Original, target: Log, progress: Progress | None = None) -> Committed:
