@@ -6,8 +6,9 @@ import click
 
 from kept.cli.common import json_option, opened, print_result, version_json
 from kept.cli.completion import references
+from kept.cli.moved import print_moved
 from kept.errors import InvalidReference
-from kept.names import parse_reference
+from kept.names import check_own_alias, parse_reference
 
 _HELP = """Put an alias on a version, or remove one.
 
@@ -15,7 +16,7 @@ _HELP = """Put an alias on a version, or remove one.
 kept alias mnist:v3 prod          mnist:prod names mnist:v3
 kept alias --remove mnist:prod    mnist:prod names no version
 
-If another version has the alias, that version loses it.
+If another version has the alias, that version loses it. A protected alias is moved by kept promote.
 """
 
 
@@ -32,9 +33,11 @@ def alias(location: str | None, ref: str, new: str | None, *, remove: bool, as_j
     if new is None:
         _remove(location, ref, as_json=as_json)
         return
-    version = opened(location).set_alias(ref, new)
-    text = f"{version.name}:{new} is {version.reference}"
-    print_result(text, version_json(version), as_json=as_json)
+    from kept.store.promotion.move import set_alias
+
+    store, wanted = opened(location), parse_reference(ref)
+    moved = set_alias(store.logs, wanted, check_own_alias(new))
+    print_moved(store, wanted.name, new, moved, as_json=as_json)
 
 
 def _remove(location: str | None, ref: str, *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import click
 from kept.cli.common import json_option, opened, print_result, version_json
 from kept.cli.completion import artifact_names
 from kept.cli.output import clean
-from kept.names import check_name
+from kept.names import check_name, check_own_alias
 from kept.progress import progress
 from kept.store.orbax.log_orbax import log_orbax
 from kept.store.orbax.steps import find_steps
@@ -73,6 +73,8 @@ def put(
     """
     store = opened(location, may_be_new=True)
     check_name(name)
+    for alias in options["aliases"]:
+        check_own_alias(alias)
     if orbax:
         _put_steps(store, name, paths, options, as_json=as_json)
         return

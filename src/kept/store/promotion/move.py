@@ -9,17 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from kept.errors import ConditionNotMet, InvalidInput, VersionNotFound
-from kept.names import LATEST, check_alias
+from kept.errors import ConditionNotMet, InvalidInput, InvalidReference, VersionNotFound
+from kept.names import LATEST, Reference, check_alias, check_own_alias, parse_reference
 from kept.store.log.events import certain
 from kept.store.log.history import live
 from kept.store.log.lookup import find, view_of
 from kept.store.origin.actor import actor
+from kept.store.origin.origin import provenance_of
 from kept.store.promotion.protected import refuse_protected
 from kept.store.promotion.stack import earlier_holders
 
 if TYPE_CHECKING:
-    from kept.names import Reference
     from kept.store.condition.nodes import Condition
     from kept.store.log.events import Event
     from kept.store.log.history import VersionRecord
@@ -52,16 +52,40 @@ class Terms:
         return {key: text for key, text in texts.items() if text is not None}
 
 
-def terms_of(condition: str | None, from_alias: str | None, message: str | None) -> Terms:
-    """Return checked terms; raises InvalidCondition, InvalidName or InvalidInput."""
+def promotion_of(
+    reference: str,
+    alias: str,
+    condition: str | None,
+    from_alias: str | None,
+    message: str | None,
+) -> tuple[Reference, Terms]:
+    """Return which version to promote, and the terms, checked; see Store.promote.
+
+    Raises InvalidReference, InvalidCondition, InvalidName or InvalidInput.
+    """
     from kept.store.condition.parse import parse
 
+    wanted = parse_reference(reference)
+    check_own_alias(alias)
     if message is not None and not isinstance(message, str):
         raise InvalidInput(f"message is a text. Received: message={message!r}")
     if from_alias is not None and from_alias != LATEST:
         check_alias(from_alias)
+    if from_alias is not None and reference == wanted.name:
+        wanted = Reference(wanted.name, alias=None if from_alias == LATEST else from_alias)
     parsed = parse(condition) if condition is not None else None
-    return Terms(parsed, from_alias, message)
+    return wanted, Terms(parsed, from_alias, message)
+
+
+def alias_in(reference: str) -> Reference:
+    """Return a reference NAME:ALIAS to an alias that people move; raises InvalidReference."""
+    wanted = parse_reference(reference)
+    if wanted.alias is None:
+        raise InvalidReference(
+            f"A rollback needs an alias, written as NAME:ALIAS. Received: {reference!r}"
+        )
+    check_own_alias(wanted.alias)
+    return wanted
 
 
 def set_alias(logs: Logs, wanted: Reference, alias: str) -> Moved:
@@ -97,7 +121,7 @@ def promote(logs: Logs, wanted: Reference, alias: str, terms: Terms) -> Moved:
     for now in view.log.views(view):
         record = find(now, wanted)
         was = holder_of(now, alias)
-        _check(view.log, record, terms, f"{alias} {_stays(view.log, was)}")
+        _check(now, record, terms, f"{alias} {_stays(now.log, was)}")
         promotion = {"action": "promote", "was": was} | terms.as_json()
         if view.log.append_after(now, _move(alias, record.index) | {"promotion": promotion}):
             return Moved(record, was)
@@ -151,9 +175,9 @@ def _before(view: View, alias: str, was: int | None) -> Moved:
     )
 
 
-def _check(log: Log, record: VersionRecord, terms: Terms, stays: str) -> None:
+def _check(view: View, record: VersionRecord, terms: Terms, stays: str) -> None:
     """Raise ConditionNotMet unless a version fulfils the terms."""
-    reference = f"{log.name}:v{record.index}"
+    reference = f"{view.log.name}:v{record.index}"
     if terms.from_alias is not None and terms.from_alias not in record.aliases:
         own = ", ".join(record.aliases) or "none"
         raise ConditionNotMet(
@@ -163,7 +187,7 @@ def _check(log: Log, record: VersionRecord, terms: Terms, stays: str) -> None:
     if terms.condition is not None:
         from kept.store.condition.fields import values_of
 
-        values = values_of(log.name, record)
+        values = values_of(view.log.name, record, provenance_of(view, record))
         if not terms.condition.holds(values):
             read = terms.condition.found(values).items()
             found = ", ".join(f"no {n}" if v is None else f"{n} = {v!r}" for n, v in read)

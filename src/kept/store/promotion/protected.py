@@ -76,7 +76,8 @@ def protections(bucket: Bucket) -> Iterator[Protection]:
         if isinstance(found, Damaged):
             again = f"To write it again: kept protect {alias}"
             warn(f"alias {alias}", [f"{found}. It counts as protected. {again}"])
-            yield Protection(alias, True, time_text(datetime.fromtimestamp(0, UTC)), "unknown")
+            never = time_text(datetime.fromtimestamp(0, UTC))
+            yield Protection(alias, protected=True, time=never, by="unknown")
         elif found is not None:
             yield found
 

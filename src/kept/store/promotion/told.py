@@ -1,0 +1,190 @@
+"""What an event of a log says, in words: `v7 committed, 3.4 MB, best (was v5)`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from kept.store.log.events import is_repaired
+from kept.units import size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from kept.store.encoding import Json
+    from kept.store.log.events import Event
+
+_MOST_NAMED = 5  # versions, by their numbers
+Holders = Mapping[str, "int | None"]  # alias -> the version that had it before
+
+
+class Told(NamedTuple):
+    """One change that an event states."""
+
+    action: str
+    text: str
+    details: dict[str, Json]
+
+
+def told(event: Event, before: Holders) -> Iterator[Told]:
+    """Yield the changes that an event states; before says where the aliases that it moves were."""
+    yield from _KINDS[event["event"]](event, before)
+
+
+def _version(event: Event, before: Holders) -> Iterator[Told]:
+    index = event["index"]
+    moves = _moves(dict.fromkeys(event["aliases"], index), before)
+    details = {"version": index, "size": event["size"], "digest": event["digest"], **moves}
+    if is_repaired(event):
+        yield Told("repair", f"v{index} was lost; a repair wrote its record again", details)
+        return
+    how = "copied as a deleted version" if event.get("deleted") else "committed"
+    parts = [f"v{index} {how}", size_text(event["size"]), *_alias_texts(event["aliases"], before)]
+    if "expires" in event:
+        parts.append(f"expires {event['expires']}")
+    yield Told("version", ", ".join(parts), details)
+
+
+def _alias(event: Event, before: Holders) -> Iterator[Told]:
+    if lost := event.get("lost"):
+        yield Told("repair", f"{_named(lost)} in no record; a repair marked that", {"lost": lost})
+    if "expires" in event:
+        index, moment = event["index"], event["expires"]
+        text = f"v{index} expires {moment}" if moment else f"v{index} no longer expires"
+        yield Told("ttl", text, {"version": index, "expires": moment})
+    moved = event["aliases"]
+    if "promotion" in event:
+        yield from _promotion(event, before)
+    elif "metadata" in event and moved:
+        index = next(iter(moved.values()))
+        text = ", ".join([f"v{index} logged again, the same content", *_alias_texts(moved, before)])
+        yield Told("repeat", text, {"version": index, **_moves(moved, before)})
+    else:
+        for alias, index in moved.items():
+            yield _moved(alias, index, before.get(alias))
+
+
+def _moved(alias: str, index: int | None, was: int | None) -> Told:
+    details = {"alias": alias, "version": index, "was": was}
+    if index is None:
+        from_where = "" if was is None else f" from v{was}"
+        return Told("alias", f"{alias} removed{from_where}", details)
+    return Told("alias", f"{alias} put on v{index}{_was(was, index)}", details)
+
+
+def _promotion(event: Event, before: Holders) -> Iterator[Told]:
+    promotion = event["promotion"]
+    is_rollback = promotion.get("action") == "rollback"
+    for alias, index in event["aliases"].items():
+        was = before.get(alias)
+        verb = "rolled back" if is_rollback else "promoted"
+        text = f"{alias} {verb} to v{index}{_was(was, index)}"
+        for key, words in (("if", "if "), ("from", "from "), ("message", "")):
+            if value := promotion.get(key):
+                text += f": {value}" if key == "message" else f", {words}{value}"
+        details = {"alias": alias, "version": index, "was": was}
+        details |= {k: v for k, v in promotion.items() if k not in ("action", "was")}
+        yield Told("rollback" if is_rollback else "promote", text, details)
+
+
+def _deletion(event: Event, _: Holders) -> Iterator[Told]:
+    index, action = event["index"], event["event"]
+    reason = event.get("reason")
+    by_rule = f" by a rule: {reason}" if reason is not None else ""
+    details = {"version": index} | ({"reason": reason} if reason is not None else {})
+    yield Told(action, f"v{index} {action}d{by_rule}", details)
+
+
+def _several(event: Event, _: Holders) -> Iterator[Told]:
+    indexes, target = event["indexes"], event.get("moved_to")
+    details = {"versions": indexes} | ({"moved_to": target} if target else {})
+    if target:
+        yield Told("move", f"moved to {target}: {_named(indexes)}", details)
+    else:
+        yield Told(event["event"], f"artifact {event['event']}d: {_named(indexes)}", details)
+
+
+def _metrics(event: Event, before: Holders) -> Iterator[Told]:
+    index, aliases = event["index"], event.get("aliases", {})
+    values = ", ".join(f"{name}={_number(value)}" for name, value in event["metrics"].items())
+    where = f" on {event['dataset']}" if "dataset" in event else ""
+    how = f" by the evaluation {event['evaluation']}" if "evaluation" in event else ""
+    keys = [key for key in ("metrics", "dataset", "evaluation") if key in event]
+    details: dict[str, Json] = {key: event[key] for key in keys}
+    text = ", ".join([f"v{index} {values}{where}{how}", *_placed(aliases, before)])
+    yield Told("metrics", text, {"version": index, **details, **_moves(aliases, before)})
+
+
+def _update(event: Event, _: Holders) -> Iterator[Told]:
+    index = event["index"]
+    if tags := event.get("tags"):
+        text = " ".join(f"{'+' if has else '-'}{tag}" for tag, has in tags.items())
+        yield Told("tag", f"v{index} tags: {text}", {"version": index, "tags": tags})
+    if "description" in event:
+        text = event["description"]
+        said = f"described: {text}" if text else "no longer described"
+        yield Told("description", f"v{index} {said}", {"version": index, "description": text})
+    if "note" in event:
+        text = event["note"]
+        yield Told("note", f"v{index} note: {text}", {"version": index, "note": text})
+    if values := event.get("set"):
+        text = ", ".join(f"{key}={_number(value)}" for key, value in values.items())
+        yield Told("metadata", f"v{index} metadata: {text}", {"version": index, "set": values})
+
+
+def _rule(event: Event, before: Holders) -> Iterator[Told]:
+    best, aliases = event["best"], event.get("aliases", {})
+    text = f"best follows {best['monitor']} ({best['mode']})" if best else "best follows the runs"
+    text = ", ".join([text, *_placed(aliases, before)])
+    yield Told("rule", text, {"best": best, **_moves(aliases, before)})
+
+
+def _alias_texts(aliases: Iterable[str], before: Holders) -> Iterator[str]:
+    for alias in aliases:
+        was = before.get(alias)
+        yield alias if was is None else f"{alias} (was v{was})"
+
+
+def _placed(aliases: Mapping[str, int | None], before: Holders) -> Iterator[str]:
+    for alias, index in aliases.items():
+        yield _moved(alias, index, before.get(alias)).text
+
+
+def _moves(aliases: Mapping[str, int | None], before: Holders) -> dict[str, Json]:
+    """Return the details about moved aliases: the version of each, and the one it was on."""
+    if not aliases:
+        return {}
+    return {
+        "aliases": dict(aliases),
+        "was": {alias: before[alias] for alias in aliases if alias in before},
+    }
+
+
+def _was(was: int | None, index: int | None) -> str:
+    if was is None:
+        return ""
+    return ", as before" if was == index else f" (was v{was})"
+
+
+def _named(indexes: list[int]) -> str:
+    """Return v1, v2, or for many: 12 versions, v1 to v40."""
+    if len(indexes) > _MOST_NAMED:
+        return f"{len(indexes)} versions, v{min(indexes)} to v{max(indexes)}"
+    return ", ".join(f"v{index}" for index in indexes) or "no version"
+
+
+def _number(value: Json) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+_KINDS: dict[str, Callable[[Event, Holders], Iterator[Told]]] = {
+    "version": _version,
+    "alias": _alias,
+    "delete": _deletion,
+    "undelete": _deletion,
+    "metrics": _metrics,
+    "update": _update,
+    "remove": _several,
+    "restore": _several,
+    "rule": _rule,
+}
