@@ -132,6 +132,17 @@ def parse_reference(text: str) -> Reference:
     )
 
 
+def check_selected(reference: str) -> str:
+    """Return a reference that names a version, not only an artifact; raises InvalidReference."""
+    if is_word(reference):
+        raise InvalidReference(
+            f"A name alone deletes nothing: name a version ({reference}:v3, {reference}:latest) or "
+            f"an alias. To remove the whole artifact: kept rm --artifact {reference}, or "
+            f"store.remove_artifact. Received: {reference!r}"
+        )
+    return reference
+
+
 def _selected(name: str, selector: str) -> Reference:
     index = version_index(selector)
     if index is not None:

@@ -220,9 +220,7 @@ class Management:
         version = self.version(source) if isinstance(source, str) else source
         if version.store.required_keys:
             version.check_signed(version.store.required_keys)
-        is_here = version.store.location == self.bucket.location
-        link = link_to(version)
-        original = original_of(version.store.logs, version.record, link, is_here=is_here)
+        original = original_of(version.store.logs, version.record, link_to(version), self.logs)
         self.create()
         committed = copy_version(original, self.logs.of(name), progress)
         return after_commit(self._changed(name, committed.record), committed)

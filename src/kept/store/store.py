@@ -13,6 +13,7 @@ from kept.names import (
     check_aliases,
     check_name,
     check_own_alias,
+    check_selected,
     is_word,
     parse_reference,
 )
@@ -205,12 +206,15 @@ class Store(Maintenance, Management):
         remove_alias(self.logs, Reference(name, alias=check_alias(alias)))
 
     def delete(self, reference: str, *, force: bool = False) -> Version:
-        """Delete a version; its number is never used again.
+        """Delete the version name:v3, name:alias or name@digest; its number is never used again.
 
-        Raises VersionInUse if it has aliases other than latest and force is not set.
+        Raises VersionInUse if it has aliases other than latest and force is not set, and
+        AliasProtected in any case if one of them is protected. Raises InvalidReference for a name
+        alone: it could mean its newest version or all of them.
         """
         from kept.store.retention.delete import delete
 
+        check_selected(reference)
         version = self.version(reference)
         delete(self.log(version.name), version.index, force=force)
         return version

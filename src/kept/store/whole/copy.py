@@ -34,11 +34,12 @@ class Original(NamedTuple):
     provenance: dict[str, Json]
 
 
-def original_of(logs: Logs, record: VersionRecord, link: Link, *, is_here: bool) -> Original:
-    """Return a version as copy_version takes it; is_here says whether the copy is in its store."""
-    if not is_here:
-        store_id = known_id(logs.marker) or None
-        link = replace(link, store=logs.bucket.location, store_id=store_id)
+def original_of(logs: Logs, record: VersionRecord, link: Link, target: Logs) -> Original:
+    """Return a version of one store as copy_version takes it, for a copy in the target's store."""
+    store_id = known_id(logs.marker)
+    here = (logs.bucket.location, store_id)
+    if here != (target.bucket.location, known_id(target.marker)):
+        link = replace(link, store=logs.bucket.location, store_id=store_id or None)
     provenance = provenance_of(logs.of(link.artifact).view(), record)
     return Original(logs.bucket, record, link, provenance)
 

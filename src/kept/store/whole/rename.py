@@ -80,10 +80,10 @@ def _check_target(source: View, target: View) -> None:
     own = [e for e in target.backwards() if e["event"] == "version" and e["write_id"] not in known]
     if own:
         exists = next(live(target.facts()), None) is not None
-        which = "exists" if exists else "was removed, and its numbers of versions are used"
+        which = "exists already" if exists else "was removed, and its numbers of versions are taken"
         raise InvalidName(
-            f"An artifact {target.log.name} {which}. Choose another name, or copy versions there: "
-            f"kept cp {source.log.name}:v0 {target.log.name}. Received: {target.log.name!r}"
+            f"The artifact {target.log.name} {which}. Choose another name, or copy single versions "
+            f"there: kept cp {source.log.name}:v0 {target.log.name}. Received: {target.log.name!r}"
         )
 
 
