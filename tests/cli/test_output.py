@@ -124,29 +124,36 @@ def crowded(store):
     return store
 
 
-@pytest.mark.parametrize("command", [("ls",), ("ls", "mnist"), ("show", "mnist")])
-def test_a_table_fits_80_columns_and_nothing_is_cut(run, crowded, command):
-    shown = on_terminal(*command)
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+@pytest.mark.parametrize("command", [("ls",), ("ls", "mnist"), ("ls", "mnist", "--all")])
+def test_a_table_has_a_line_for_each_row_and_cuts_with_a_mark(run, crowded, command, width):
+    shown = on_terminal(*command, width=width)
     assert "\x1b[" in shown
-    assert max(map(len, plain(shown).splitlines())) <= 80
-    assert "…" not in shown or command == ("ls",)
-    in_a_pipe = run(*command).stdout
-    for word in in_a_pipe.split():
-        assert all(letter in shown for letter in word)
-    # Every letter of a wrapped cell is there: as many as in the text that is not wrapped.
-    letters = [re.sub(r"[\s─]", "", plain(text)) for text in (shown, in_a_pipe)]
+    lines = plain(shown).splitlines()
+    assert max(map(len, lines)) <= width
+    assert len(lines) == len(run(*command).stdout.splitlines()) + 1  # the rule
+    assert "…" in shown
+    assert lines[-1].startswith(("mnist ", "v3 "))
+
+
+def test_nothing_is_cut_if_the_terminal_is_wide_enough(run, crowded):
+    in_a_pipe = run("ls", "mnist").stdout.split()
+    shown = plain(on_terminal("ls", "mnist", width=160))
+    assert [word for word in shown.split() if "─" not in word] == in_a_pipe
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_show_cuts_nothing(run, crowded, width):
+    shown = plain(on_terminal("show", "mnist", width=width))
+    assert max(map(len, shown.splitlines())) <= width
+    assert "…" not in shown
+    # Every letter of a wrapped text is there: as many as in the text that is not wrapped.
+    letters = [re.sub(r"\s", "", text) for text in (shown, run("show", "mnist").stdout)]
     assert sorted(letters[0]) == sorted(letters[1])
 
 
 def test_on_a_terminal_names_are_not_markup(run, crowded):
     assert re.search(r"\[b\] +\[/b\]", plain(on_terminal("show", "mnist")))
-
-
-def test_long_tables_are_not_drawn(run, store, monkeypatch, capsys):
-    monkeypatch.setattr(output, "_MOST_DRAWN", 1)
-    monkeypatch.setattr(output.sys.stdout, "isatty", lambda: True)
-    print_table([Column("a")], [["1"], ["2"]])
-    assert capsys.readouterr().out == "a\n1\n2\n"
 
 
 def test_no_command_colours_a_pipe(run, store):

@@ -63,7 +63,7 @@ def _list_all(store: Store, name: str, *, as_json: bool) -> None:
             version_json(v) | {"deleted_at": v.record.deleted_at} for v in reversed(every)
         )
         return
-    columns = [Column("version"), Column("aliases", wraps=True), Column("size", right=True),
+    columns = [Column("version"), Column("aliases"), Column("size", right=True),
                Column("created"), Column("deleted")]  # fmt: skip
     print_table(columns, [
         [v.version, ", ".join(v.aliases), size_text(v.size), local_time(v.record.created_at),
@@ -112,12 +112,12 @@ def _list_artifacts(store: Store, *, as_json: bool) -> None:
         print_json_list(_artifact_json(*each) for each in reversed(found))
     elif found:
         columns = [
-            Column("name", share=3 / 8),
-            Column("type", wraps=True),
+            Column("name"),
+            Column("type", extra=True),
             Column("versions", right=True),
             Column("newest"),
             Column("size", right=True),
-            Column("aliases", wraps=True),
+            Column("aliases"),
         ]
         print_table(columns, [_artifact_row(*each) for each in found])
     else:
@@ -164,11 +164,11 @@ def _print_versions(name: str, versions: list[Version], mirrors: list[Receipt]) 
     title = str(*monitors) if len(monitors) == 1 else "value"
     columns = [
         Column("version"),
-        Column("aliases", wraps=True),
-        *([Column(title, right=True, wraps=True)] if monitors else []),
+        Column("aliases"),
+        *([Column(title, right=True)] if monitors else []),
         Column("size", right=True),
         Column("created"),
-        Column("digest"),
+        Column("digest", extra=True),
         *([Column("where")] if mirrors else []),
     ]
     rows = [_version_row(v, monitors) + ([_where(v, mirrors)] if mirrors else []) for v in versions]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import re
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
+
+from kept.cli.layout import Column as Column
+from kept.cli.layout import table_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,20 +20,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-# rich measures and wraps every cell: it needs seconds for 10,000 rows.
-_MOST_DRAWN = 500
 _BATCH = 128
 _DELETE = "\x7f"  # the one control character that JSON in ASCII does not escape
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-
-
-class Column(NamedTuple):
-    """A column of a table. On a terminal, columns that wrap share the remaining width."""
-
-    title: str
-    right: bool = False
-    wraps: bool = False
-    share: float = 0  # of the terminal's width; the column wraps only beyond it
 
 
 def print_json(value: Any) -> None:
@@ -87,13 +80,12 @@ def _escaped(character: str) -> str:
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Print rows below the titles of their columns."""
     cleaned = [[clean(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty() and len(rows) <= _MOST_DRAWN:
-        from rich.console import Console
-
-        console = Console()
-        _draw(console, _ruled_table(columns, cleaned, console.width), cleaned)
+    columns = [column._replace(title=clean(column.title)) for column in columns]
+    if sys.stdout.isatty():
+        titles, *lines = table_lines(columns, cleaned, get_terminal_size().columns)
+        click.echo("\n".join([click.style(titles, bold=True), *lines]))
     else:
-        _align([[clean(column.title) for column in columns], *cleaned], columns)
+        _align([[column.title for column in columns], *cleaned], columns)
 
 
 def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
@@ -152,26 +144,6 @@ def _align(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> None:
         for row in rows
     ]
     click.echo("\n".join(lines))
-
-
-def _ruled_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0),
-        header_style="bold",
-    )  # fmt: skip
-    for column, *cells in zip(columns, *rows, strict=True):
-        table.add_column(
-            Text(clean(column.title)),
-            justify="right" if column.right else "left",
-            no_wrap=not (column.wraps or column.share),
-            width=min(max(map(len, cells)), int(width * column.share)) if column.share else None,
-            overflow="fold",  # not cut, so that a user can copy it
-        )
-    return table
 
 
 def _pairs_table() -> Table:

@@ -102,8 +102,8 @@ def _in_store(store: Store) -> list[Waiting]:
 
 def _print_table(found: list[Waiting]) -> None:
     columns = [
-        Column("waits for", wraps=True),
-        Column("artifact", wraps=True),
+        Column("waits for"),
+        Column("artifact"),
         Column("versions", right=True),
         Column("size", right=True),
         Column("since"),
