@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from kept.cli.layout import Column as Column
-from kept.cli.layout import table_lines
+from kept.cli import layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+Column = layout.Column
 _BATCH = 128
 _DELETE = "\x7f"  # the one control character that JSON in ASCII does not escape
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -82,7 +82,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
     cleaned = [[clean(cell) for cell in row] for row in rows]
     columns = [column._replace(title=clean(column.title)) for column in columns]
     if sys.stdout.isatty():
-        titles, *lines = table_lines(columns, cleaned, get_terminal_size().columns)
+        titles, *lines = layout.table_lines(columns, cleaned, get_terminal_size().columns)
         click.echo("\n".join([click.style(titles, bold=True), *lines]))
     else:
         _align([[column.title for column in columns], *cleaned], columns)
