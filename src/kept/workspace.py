@@ -38,6 +38,13 @@ class FilesLeft(OSError):
     """An error after which the workspace stays, because it holds files of the user."""
 
 
+def cache_folder() -> str:
+    """Return kept's folder for caches of this user, by the XDG base directory specification."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    base = given if os.path.isabs(given) else os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "kept")
+
+
 @contextlib.contextmanager
 def workspace(folder: str) -> Iterator[str]:
     """Yield a new, empty folder below an existing one; remove it at the end, with its content.

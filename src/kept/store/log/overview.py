@@ -45,7 +45,7 @@ class Summary:
     aliases: list[tuple[str, int]]  # with their versions, oldest version first
 
 
-class _End(NamedTuple):
+class End(NamedTuple):
     """The last record of a log, as a listing shows it."""
 
     record: int
@@ -56,7 +56,7 @@ class _End(NamedTuple):
 class Known(NamedTuple):
     """An artifact in the overview."""
 
-    end: _End
+    end: End
     summary: Summary | None  # None if it has never had a version
 
 
@@ -145,7 +145,7 @@ def _look_again(logs: Logs, name: str) -> Known | None:
 
 def _known_now(log: Log) -> Known | None:
     view = log.known
-    end = _end(log.logs, log.name, view.head) if view and view.head else None
+    end = end_of(log.logs, log.name, view.head) if view and view.head else None
     if view is None or end is None or end.record != view.head:
         return None
     faults: list[Fault] = []
@@ -156,23 +156,23 @@ def _known_now(log: Log) -> Known | None:
 def _look(logs: Logs, name: str, before: Known | None) -> _Read:
     remote = logs.bucket.is_remote
     log = logs.of(name) if remote else Log(logs, name)  # thousands would not fit into memory
-    if before and _end(logs, name, before.end.record) == before.end:
+    if before and end_of(logs, name, before.end.record) == before.end:
         return _Read(before, before.summary, 0, [])
     view = log.view()
     faults: list[Fault] = []
     summary = _summary(view, faults)
-    end = _end(logs, name, view.head) if remote and view.head and not faults else None
+    end = end_of(logs, name, view.head) if remote and view.head and not faults else None
     known = Known(end, summary) if end and end.record == view.head else None
     return _Read(known, summary, 2 + len(view.tail), [fault.message for fault in faults])
 
 
-def _end(logs: Logs, name: str, record: int) -> _End | None:
+def end_of(logs: Logs, name: str, record: int) -> End | None:
     """Return the last record of a log that had a record; None if it has that no longer."""
     records = logs.of(name).records
-    found: _End | None = None
+    found: End | None = None
     for item in logs.bucket.items(records.folder, records.key(record - 1)):
         number = record if item.key == records.key(record) else record + 1
-        found = _End(number, item.size, item.stored)
+        found = End(number, item.size, item.stored)
     return found
 
 
@@ -211,7 +211,7 @@ def _known(value: Json) -> Known:
     """Return an entry of the overview; raises ValueError or another error if it is none."""
     record, size, stored = value["end"]
     summary = value["summary"]
-    return Known(_End(int(record), int(size), float(stored)), summary and _checked(summary))
+    return Known(End(int(record), int(size), float(stored)), summary and _checked(summary))
 
 
 def _checked(value: Json) -> Summary:

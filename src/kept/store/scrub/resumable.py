@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kept.digest import DIGEST, digest
 from kept.errors import Damaged
 from kept.units import time_text
+from kept.workspace import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,8 @@ class Bookmark:
 
         With resume, the bookmark continues that of an interrupted check, if there is one.
         """
-        self._path = os.path.join(_folder(), f"verify-{digest(json.dumps(what).encode())[:32]}")
+        name = f"verify-{digest(json.dumps(what).encode())[:32]}"
+        self._path = os.path.join(cache_folder(), name)
         self.before = self._load() if resume else None
         self.seed = self.before.seed if self.before else digest(os.urandom(32))
         self._marks: dict[str, bytes] = {}
@@ -59,7 +61,7 @@ class Bookmark:
         """Begin to write the file, or continue it; marks are those of the blobs to read."""
         self._marks = marks
         with contextlib.suppress(OSError):
-            os.makedirs(_folder(), mode=0o700, exist_ok=True)
+            os.makedirs(cache_folder(), mode=0o700, exist_ok=True)
             _forget_old()
             if self.before is None:
                 head = json.dumps({"began": time_text(datetime.now(UTC)), "seed": self.seed})
@@ -120,13 +122,6 @@ def marks(bucket: Bucket, needs: Needs, blobs: list[str]) -> dict[str, bytes]:
     return found
 
 
-def _folder() -> str:
-    """Return the folder of the files, by the XDG base directory specification."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    base = given if os.path.isabs(given) else os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "kept")
-
-
 def _parsed(data: bytes) -> Interrupted | None:
     try:
         value = json.loads(data[:_HEAD])
@@ -151,7 +146,7 @@ def _replace(path: str, data: bytes) -> None:
 
 
 def _forget_old() -> None:
-    with os.scandir(_folder()) as entries:
+    with os.scandir(cache_folder()) as entries:
         for entry in entries:
             if entry.name.startswith("verify-") and time.time() - entry.stat().st_mtime > _KEPT:
                 os.unlink(entry.path)

@@ -1,1 +1,1 @@
-"""Finds versions across artifacts with a derived index."""
+"""Finds versions in all artifacts of a store, with a derived index or without."""

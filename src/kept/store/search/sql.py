@@ -1,0 +1,156 @@
+"""Conditions and orders in SQL, for a table whose cells are those of cells.py.
+
+Each expression returns 1 or 0, never NULL, so that NOT means the same as in Python.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kept.store.condition.literal import holds
+from kept.store.condition.nodes import Both, Comparison, Condition, Has, Node, Not
+from kept.store.search.cells import Cell, cell_of, is_unusual, json_cell, value_of
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Mapping
+
+    from kept.store.condition.literal import Literal
+    from kept.store.search.query import SortKey
+
+HOLDS, REST = "kept_holds", "kept_rest"
+
+
+@dataclass
+class Sql:
+    """Builds the parts of a SELECT; columns maps the names that have one to its name."""
+
+    columns: Mapping[str, str]
+    has_rest: bool  # whether more names are in the column rest
+    parameters: list[Cell] = field(default_factory=list)  # of the conditions written so far
+    called: list[Comparison] = field(default_factory=list)  # that Python checks for some cells
+
+    def column(self, name: str) -> str:
+        """Return the expression of a name's cell."""
+        if name in self.columns:
+            return self.columns[name]
+        if not self.has_rest or is_unusual(name):
+            return "NULL"
+        quoted = name.replace("'", "''")
+        return f"{REST}(rest, '{quoted}')"
+
+    def condition(self, node: Node) -> str:
+        """Return the expression of a condition; its parameters follow those before it."""
+        match node:
+            case Both(parts, any_part):
+                return (
+                    "(" + (" OR " if any_part else " AND ").join(map(self.condition, parts)) + ")"
+                )
+            case Not(part):
+                return f"(NOT {self.condition(part)})"
+            case Has(name):
+                column = self.column(name)
+                return f"({column} IS NOT NULL AND {column} IS NOT x'5b5d')"  # []
+        return self._comparison(node)
+
+    def order(self, keys: Iterable[SortKey]) -> str:
+        """Return the terms of ORDER BY."""
+        return ", ".join(self._term(key) for key in keys)
+
+    def _term(self, key: SortKey) -> str:
+        column = self.column(key.name)
+        kind = f"typeof({column})"
+        rank = f"CASE {kind} WHEN 'text' THEN 1 WHEN 'blob' THEN 2 WHEN 'null' THEN 2 ELSE 0 END"
+        cell = f"CASE {kind} WHEN 'blob' THEN NULL ELSE {column} END"
+        return f"{rank}, {cell}{' DESC' if key.is_descending else ''}"
+
+    def _comparison(self, node: Comparison) -> str:
+        column = self.column(node.name)
+        no = "NOT " if node.is_negative else ""
+        cases = [f"CASE typeof({column}) WHEN 'null' THEN 0"]
+        for kind, expression in (
+            ("text", self._of_text(node, column)),
+            ("blob", self._of_blob(node, column)),
+        ):
+            cases.append(f"WHEN '{kind}' THEN {no}({expression})")
+        return " ".join([*cases, f"ELSE {no}({self._of_number(node, column)}) END"])
+
+    def _of_text(self, node: Comparison, column: str) -> str:
+        if node.symbol == "=":
+            return self._among([cell_of(each.text) for each in node.literals], column)
+        (literal,) = node.literals
+        text = cell_of(literal.text)
+        if node.symbol == "~":
+            # SQLite reads [ as a set of characters; here it is itself.
+            return self._call(node, column) if isinstance(text, bytes) else self._with(
+                f"{column} GLOB ?", literal.text.replace("[", "[[]")
+            )  # fmt: skip
+        if literal.number is not None:
+            return "0"
+        if isinstance(text, bytes):
+            return self._call(node, column)
+        return self._with(f"{column} {node.symbol} ?", text)
+
+    def _of_number(self, node: Comparison, column: str) -> str:
+        numbers: list[Cell] = [each.number for each in node.literals if each.number is not None]
+        if node.symbol == "=":
+            return self._among(numbers, column)
+        if node.symbol == "~" or not numbers:
+            return "0"
+        return self._with(f"{column} {node.symbol} ?", numbers[0])
+
+    def _of_blob(self, node: Comparison, column: str) -> str:
+        if node.symbol == "~":  # Python is called only for what may fit, because it is slow
+            glob = json_cell(node.literals[0].text).decode().replace("?", "*").replace("[", "[[]")
+            may_fit = self._with(f"CAST({column} AS TEXT) GLOB ?", f"*{glob}*")
+            return f"{may_fit} AND {self._call(node, column)}"
+        if node.symbol != "=" or not all(map(_is_text, node.literals)):
+            return self._call(node, column)
+        found = [
+            self._with(f"instr({column}, ?) > 0", json_cell(each.text)) for each in node.literals
+        ]
+        return "(" + " OR ".join(found) + ")"
+
+    def _among(self, cells: list[Cell], column: str) -> str:
+        if not cells:
+            return "0"
+        self.parameters.extend(cells)
+        return f"{column} IN ({', '.join('?' * len(cells))})"
+
+    def _with(self, expression: str, cell: Cell) -> str:
+        self.parameters.append(cell)
+        return expression
+
+    def _call(self, node: Comparison, column: str) -> str:
+        self.called.append(node)
+        return f"{HOLDS}({len(self.called) - 1}, {column})"
+
+    def offer(self, connection: sqlite3.Connection) -> None:
+        """Let SQLite call the Python functions that the expressions need."""
+
+        def holds_for(number: int, cell: Cell) -> bool:
+            node, value = self.called[number], value_of(cell)
+            return value is not None and holds(node.symbol, node.literals, value)
+
+        connection.create_function(HOLDS, 2, holds_for, deterministic=True)
+
+
+def offer_rest(connection: sqlite3.Connection) -> None:
+    """Let SQLite find a cell in the column rest."""
+
+    def cell_in(rest: str | None, name: str) -> Cell | None:
+        value = json.loads(rest).get(name) if rest else None
+        return None if value is None else cell_of(tuple(value) if type(value) is list else value)
+
+    connection.create_function(REST, 2, cell_in, deterministic=True)
+
+
+def where_of(sql: Sql, condition: Condition | None) -> str:
+    """Return the expression of a condition, or of none."""
+    return "1" if condition is None else sql.condition(condition.root)
+
+
+def _is_text(literal: Literal) -> bool:
+    return literal.number is None and literal.flag is None
