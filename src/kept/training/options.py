@@ -133,9 +133,7 @@ class Options:
         if wrong := _wrong_function(self.on_commit):
             raise InvalidCheckpoint(f"on_commit: {wrong}. Received: {self.on_commit!r}")
         _ = self.seconds_between_saves, self.share_scrubbed
-        if not isinstance(self.capture, bool):
-            raise InvalidCheckpoint(f"capture is True or False. Received: capture={self.capture!r}")
-        wanted(self.uses)
+        _check_origin(self.uses, self.capture)
         check_aliases(self.aliases)
         check_metadata(self.metadata)
 
@@ -241,6 +239,12 @@ def _wrong_function(function: Any) -> str | None:
     except ValueError:  # a function in C has no signature
         return None
     return None
+
+
+def _check_origin(uses: Any, capture: Any) -> None:
+    wanted(uses)
+    if not isinstance(capture, bool):
+        raise InvalidCheckpoint(f"capture is True or False. Received: capture={capture!r}")
 
 
 def check_save_freq(save_freq: Any) -> str | int:

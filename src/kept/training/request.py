@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from kept.store.origin.origin import UNKNOWN, Origin
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -39,6 +41,7 @@ class SaveRequest:
     state: State | None = None  # of the run, for resuming
     publish: bool = True  # whether the file appears at path
     history_step: int | None = None  # of the run of W&B
+    origin: Origin = UNKNOWN
     shared: SharedSave | None = None  # with the other processes of the run
     rank_states: tuple[Json, ...] = ()  # of these, once the writer thread has them
 

@@ -57,16 +57,18 @@ def wanted(uses: Iterable[Any]) -> tuple[Wanted, ...]:
     return found
 
 
+def held(version: Any) -> Held:
+    """Return a kept.Version as a link, with the store that has it."""
+    store = version.store
+    link = Link(version.name, version.index, version.digest)
+    return Held(link, store.location, known_id(store.logs.marker))
+
+
 def _one(given: Any) -> Wanted:
     if isinstance(given, Source):
         return given
     if hasattr(given, "store") and hasattr(given, "record") and hasattr(given, "name"):
-        store = given.store
-        return Held(
-            Link(given.name, given.index, given.digest),
-            store.location,
-            known_id(store.logs.marker),
-        )
+        return held(given)
     if isinstance(given, os.PathLike) or not isinstance(given, str):
         if isinstance(given, os.PathLike):
             raise _is_file(os.fspath(given))

@@ -20,6 +20,7 @@ from kept.store.commit import VersionInfo, commit
 from kept.store.content.find_files import Source
 from kept.store.log.events import Fault
 from kept.store.metadata import MeasuredMetadata
+from kept.store.origin.origin import origin_from
 from kept.store.version import after_commit
 from kept.sync.outbox.entry import DamagedEntry
 from kept.sync.outbox.rejected import aliases_of, is_overtaken, note_later, reject
@@ -76,7 +77,8 @@ class Delivery:
     ) -> None:
         """Put a checkpoint in the outbox, durably; see Outbox.add.
 
-        info has the type, aliases and metadata of the version, and whether it contends for best.
+        info has the type, aliases, metadata and origin of the version, and whether it contends for
+        best.
         """
         added = {"artifact": artifact, **info}
         entry = self.outbox.add(self.store.location, files, added, beside)
@@ -173,6 +175,7 @@ class Delivery:
             tuple(a for a in aliases_of(entry) if a != LATEST),  # an earlier kept took it
             MeasuredMetadata(info["metadata"], contends=info.get("contends") is True),
             write_id=entry.write_id,
+            origin=origin_from(info.get("origin", {})),
         )
         self.store.create()
         sources = [Source(file.path, file.file) for file in entry.files]

@@ -12,6 +12,7 @@ from kept.errors import Damaged, InvalidPath
 from kept.names import check_paths, is_word
 from kept.store.encoding import MOST_RECORD, unseal
 from kept.store.log.events import check_moment
+from kept.store.log.later_events import check_origin
 
 if TYPE_CHECKING:
     from kept.store.encoding import Json
@@ -154,6 +155,8 @@ def _check(record: Json) -> None:
     aliases = info.get("aliases", [])
     _expect(type(aliases) is list and all(map(is_word, aliases)), "aliases")
     _expect(type(info.get("metadata", {})) is dict, "metadata")
+    _expect(type(info.get("origin", {})) is dict, "origin")
+    check_origin(info.get("origin", {}))
     if record["destination"].startswith("wandb:"):
         _check_upload(info)
 

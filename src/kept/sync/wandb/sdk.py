@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,19 @@ def place_of(run: Any) -> Place | None:
         return None
     base_url = str(run.settings.base_url).rstrip("/")
     return Place(base_url, run.entity or "", run.project or "uncategorized", str(run.id))
+
+
+def run_facts(given: Any = None) -> dict[str, Json]:
+    """Return the id and the URL of a run, or of the active one; empty if there is none.
+
+    It does not import wandb: a run that is active has done so.
+    """
+    run = given if given is not None else getattr(sys.modules.get("wandb"), "run", None)
+    with contextlib.suppress(Exception):  # it only describes the run
+        if run is not None and not run.disabled:
+            url = None if run.offline else run.url
+            return {"id": str(run.id)} | ({"url": str(url)} if url else {})
+    return {}
 
 
 def step_of(run: Any) -> int | None:

@@ -18,6 +18,7 @@ from kept.training.data.running_fit import KeepsNoModel
 from kept.training.decide.controller import Controller
 from kept.training.decide.parts import Parts
 from kept.training.destinations.open import open_destination
+from kept.training.destinations.origin import RunOrigin
 from kept.training.group.open import find_group
 from kept.training.keras_api.adapter import check_model
 from kept.training.options import Options
@@ -69,7 +70,8 @@ class CheckpointHooks(KeepsNoModel):
         destination = self._open_destination(options, upkeep)
         is_named = options.name is not None or destination.is_named
         resuming = self._make_resuming(options, is_named=is_named)
-        parts = Parts(adapter, path, options, destination, upkeep, resuming, is_named)
+        origin = RunOrigin(options, adapter)
+        parts = Parts(adapter, path, options, destination, upkeep, resuming, origin, is_named)
         controller = Controller(self, parts)
         controller.best.begin(self._initial)
         controller.best.value = vars(self).pop("best", None)  # from Keras's constructor, or a copy

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import timedelta
 
+    from kept.store.origin.links import Source
     from kept.store.retention.keep import Keep
     from kept.store.store import Store
     from kept.store.version import Version
@@ -45,6 +46,8 @@ class OrbaxOptions(TypedDict, total=False):
     aliases: Sequence[str]
     metadata: Mapping[str, Any] | None
     on_error: str
+    uses: Sequence[str | Source | Version]
+    capture: bool
 
 
 class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
@@ -72,7 +75,7 @@ class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
         max_to_keep: How many steps Orbax keeps in directory; None for all.
         save_on_background: Save while training continues.
         save_weights_only: Save the weights alone, without optimizer and configuration.
-        more: store, name, mirror, keep, gc, aliases, metadata and on_error, as in
+        more: store, name, mirror, keep, gc, aliases, metadata, on_error, uses and capture, as in
             kept.ModelCheckpoint.
 
     Raises:

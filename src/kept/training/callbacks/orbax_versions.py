@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidPath, KeptError, SaveFailed
@@ -22,6 +22,7 @@ from kept.sync.outbox.outbox import Outbox
 from kept.training.callbacks.orbax_engine import SavedStep
 from kept.training.decide.metric_mode import find_mode
 from kept.training.destinations.open import open_destination
+from kept.training.destinations.origin import RunOrigin
 from kept.training.keras_api.keras3 import Keras3
 from kept.training.monitor import Metric, scalar
 from kept.training.naming import ArtifactName, fit_id
@@ -76,6 +77,7 @@ class OrbaxVersions:
         self._name = ArtifactName(options.name)
         self._upkeep = Upkeep(None, options)
         self._destination = open_destination(options, self._upkeep)
+        self._origin = RunOrigin(options, Keras3())
         self._writer = Writer()
         self._failures = FailurePolicy(self._writer, options.on_error)
         self._open: deque[SavedStep] = deque()  # submitted, and perhaps not secured yet
@@ -107,6 +109,7 @@ class OrbaxVersions:
         destination = self._destination
         name = self._name.begin(fit_id(callback), destination.places, destination.default_name())
         destination.begin(name)
+        self._origin.begin(destination)
         self._upkeep.begin()
         if self._options.name is not None or destination.is_named:
             self._take_earlier()
@@ -185,6 +188,7 @@ class OrbaxVersions:
         try:
             step = saved.read()
             request = _request(step, str(self._name.value), saved.folder, started)
+            request = replace(request, origin=self._origin.of(None))
             files = OrbaxFiles(request, step.folder, step.metadata(started))
             submitted = self._destination.submit(files)
         except Exception as error:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from kept.store.origin.uses import Held
     from kept.training.group.base import Group
     from kept.training.resume.base import Logs
 
@@ -67,6 +68,11 @@ class Resume(KeepsNoModel, keras.callbacks.Callback):  # type: ignore[misc]  # K
     def parent(self) -> dict[str, str] | None:
         """The reference and the digest of the version."""
         return self._resumer.parent
+
+    @property
+    def resumed_from(self) -> Held | None:
+        """The version and its store, for the versions that the fit saves."""
+        return self._resumer.resumed_from
 
     def load(
         self, store: Store, reference: str, group: Group | None = None, *, key: str | None = None

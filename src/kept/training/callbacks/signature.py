@@ -6,6 +6,7 @@ import inspect
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from kept.names import suggestion
 from kept.training.options import Options, WandbOptions
 
 if TYPE_CHECKING:
@@ -13,9 +14,54 @@ if TYPE_CHECKING:
 
 _Class = TypeVar("_Class", bound=type)
 
-_OF_KERAS_2 = {
-    "period": "Keras 2 had it; with Keras 3, pass save_freq as a number of batches. ",
-    "load_weights_on_restart": "Keras 2 had it; with Keras 3, pass resume=True. ",
+# What to pass here, with {} for the given value, and how other callbacks call it.
+_ELSEWHERE = {
+    "keep=kept.Keep(last={})": (
+        "max_to_keep save_total_limit total_limit checkpoints_total_limit keep_checkpoint_max "
+        "num_to_keep n_saved keep_last max_checkpoints"
+    ),
+    "keep=kept.Keep(best={})": "save_top_k keep_best",
+    "keep=kept.Keep(every='{} epochs'), or save_freq as a number of batches": (
+        "every_n_epochs every_epochs period"
+    ),
+    "keep=kept.Keep(every='{} steps')": "keep_period",
+    "keep=kept.Keep(every='{}h')": "keep_checkpoint_every_n_hours",
+    "keep=kept.Keep(within='7d')": "keep_time_interval max_age",
+    "save_freq={}": (
+        "every_n_train_steps every_n_batches save_steps save_interval save_interval_steps "
+        "save_checkpoints_steps save_frequency frequency checkpoint_frequency freq interval"
+    ),
+    "save_freq='epoch' or a number of batches": "save_strategy every_epoch save_on_train_epoch_end",
+    "save_every={}": "train_time_interval save_checkpoints_secs save_interval_seconds",
+    "monitor={}": "metric metric_for_best_model checkpoint_score_attribute best_fn",
+    "mode='min' or 'max'": "greater_is_better checkpoint_score_order best_mode",
+    "resume=True": (
+        "load_weights_on_restart resume_from_checkpoint resume_from restore ckpt_path auto_resume"
+    ),
+    "save_weights_only=True": "weights_only save_only_model",
+    "save_best_only=True": "best_only only_best save_best",
+    "filepath={}": "path file_path filename fname checkpoint_name",
+    "store={} for versions, or filepath for files": (
+        "dirpath directory dir save_dir output_dir backup_dir folder location bucket url uri"
+    ),
+    "name={}": "artifact artifact_name model_name registered_model_name collection",
+    "aliases={}": "alias tags tag",
+    "metadata={}": "meta config extra",
+    "background={}": (
+        "save_on_background asynchronous async_save enable_async_checkpointing use_async"
+    ),
+    "keep_local={}": "delete_checkpoint delete_local",
+    "grace_seconds=30": "save_before_preemption save_on_exception",
+    "on_commit={}": "on_save after_save post_save callback hook",
+    "mirror={}": "mirrors backup copy_to",
+    "compression='auto'": "compress",
+}
+_NOT_NEEDED = {
+    "save_last": "the newest version always stays, with the alias latest",
+    "load_best_model_at_end": "the best version is store['NAME:best'], so call its load_model()",
+    "save_optimizer_state": "a whole model and its weights are saved with the optimizer's state",
+    "include_optimizer": "a whole model and its weights are saved with the optimizer's state",
+    "restore_best_weights": "the best version is store['NAME:best'], so call its load_weights",
 }
 OPTIONS_DOC = """\
         store: A Store, or its location as open_store takes it. In object storage a checkpoint is
@@ -86,13 +132,31 @@ def check_options(
 ) -> Options:
     """Return the options; raises InvalidInput, or TypeError for an unknown one."""
     known = {field.name for field in fields(kind)}
-    for name in given:
+    for name, value in given.items():
         if name not in known:
-            raise TypeError(
-                f"{type(callback).__name__} has no argument {name!r}. {_OF_KERAS_2.get(name, '')}"
-                f"Its arguments besides those of Keras: {', '.join(sorted(known))}"
-            )
+            raise unknown_argument(type(callback), name, value, known)
     return kind(**given)
+
+
+def unknown_argument(callback: type, name: str, value: object, known: set[str]) -> TypeError:
+    """Return the error for an argument that a callback lacks, with what to pass instead."""
+    every = known | {*inspect.signature(callback.__init__).parameters}  # type: ignore[misc]
+    return TypeError(
+        f"{callback.__name__} has no argument {name!r}"
+        f"{_instead(name, value, every) or suggestion(name, every) or '.'} "
+        f"Its arguments besides those of Keras: {', '.join(sorted(known))}"
+    )
+
+
+def _instead(name: str, value: object, known: set[str]) -> str:
+    """Return what does here what an argument does elsewhere, as a sentence, or nothing."""
+    if name in _NOT_NEEDED:
+        return f"; leave it out: {_NOT_NEEDED[name]}."
+    shown = repr(value) if isinstance(value, (int, float, str)) else "…"
+    for own, others in _ELSEWHERE.items():
+        if name in others.split() and own.partition("=")[0] in known:
+            return f"; pass {own.format(shown)}."
+    return ""
 
 
 def documented(callback: _Class) -> _Class:

@@ -11,6 +11,7 @@ from kept.training.request import SaveRequest
 if TYPE_CHECKING:
     from kept.training.decide.moment import Moment
     from kept.training.destinations.base import Destination
+    from kept.training.destinations.origin import RunOrigin
     from kept.training.keras_api.adapter import KerasAdapter
     from kept.training.monitor import Metric
     from kept.training.options import Options
@@ -30,7 +31,13 @@ class Parts:
     destination: Destination
     upkeep: Upkeep
     resuming: Resuming
+    origin: RunOrigin
     is_named: bool  # whether an earlier process can have begun the artifact
+
+    def begin(self, artifact: str) -> None:
+        """Find out whether the artifact can be written, and where its versions come from."""
+        self.destination.begin(artifact)
+        self.origin.begin(self.destination)
 
     @property
     def saves_snapshots(self) -> bool:
@@ -71,6 +78,7 @@ class Parts:
             started=moment.started,
             state=self._state(moment),
             history_step=self.destination.history_step(),
+            origin=self.origin.of(self.resuming.resumed_from),
         )
 
     def _state(self, moment: Moment) -> State | None:

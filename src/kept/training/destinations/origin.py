@@ -69,7 +69,7 @@ class RunOrigin:
             return unresolved(uses, store.location)
 
     def _facts(self) -> dict[str, Json]:
-        adapter, framework = self._adapter, self._adapter.framework
+        framework = self._adapter.framework
         run: dict[str, Any] = {"id": run_id()}
         if of_wandb := run_facts(getattr(self._options, "run", None)):
             run["wandb"] = of_wandb
@@ -78,5 +78,4 @@ class RunOrigin:
             "devices": device_names(framework),
             "seeds": seeds(framework),
             "run": run,
-            adapter.package: adapter.version,
         }

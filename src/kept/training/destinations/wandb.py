@@ -194,6 +194,7 @@ class WandbDestination:
             "kept_store": version.store.location,
             "kept_version": version.reference,
             "kept_digest": version.digest,
+            **({"kept_uses": list(map(str, version.uses))} if version.uses else {}),
         }
 
     def _references(self, version: Version | None) -> dict[str, str]:
@@ -212,6 +213,11 @@ def _check_options(options: WandbOptions) -> None:
         )
     if options.store is not None:
         return
+    if options.uses:
+        raise InvalidCheckpoint(
+            "uses= needs a store, which records what its versions use. W&B records what "
+            f"run.use_artifact takes. Pass store= too. Received: uses={options.uses!r}, store=None"
+        )
     needed = [*_NEEDS_STORE, *(["keep_local"] if options.local_rule else [])]
     for name in needed:
         if (value := getattr(options, name)) not in (None, False):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from kept.store.origin.uses import Held
     from kept.store.store import Store
     from kept.training.group.base import Group
     from kept.training.resume.state import State
@@ -20,6 +21,7 @@ class Resuming(Protocol):
     """
 
     parent: dict[str, str] | None
+    resumed_from: Held | None  # the same version, for the origin of the new ones
 
     def prepare(
         self,
@@ -43,6 +45,7 @@ class NoResuming:
     """Captures no state and resumes nothing; see Resuming."""
 
     parent: dict[str, str] | None = None
+    resumed_from: Held | None = None
 
     def prepare(self, *_: object, **__: object) -> None:
         raise NotImplementedError

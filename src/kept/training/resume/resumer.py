@@ -9,6 +9,7 @@ import keras
 from kept.errors import CannotResume, InvalidCheckpoint
 from kept.messages import show
 from kept.names import parse_reference
+from kept.store.origin.uses import held
 from kept.training.data.devices import devices
 from kept.training.data.running_fit import Fit, running_fit, when_over
 from kept.training.data.unsaved import (
@@ -26,6 +27,7 @@ from kept.training.resume.state import Recorder, State
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kept.store.origin.uses import Held
     from kept.store.store import Store
     from kept.training.group.base import Group
 
@@ -47,6 +49,7 @@ class Resumer:
         self._later: str | None = None  # a version that a later fit of this script continues from
         self._ended = 0  # fits that have ended normally
         self.parent: dict[str, str] | None = None  # of the versions that this run saves
+        self.resumed_from: Held | None = None
 
     def prepare(
         self,
@@ -74,6 +77,7 @@ class Resumer:
         if found is None:
             return
         self.parent = {"reference": found.version.reference, "digest": found.version.digest}
+        self.resumed_from = held(found.version)
         if resume is True and found.state is not None and found.state.fit > self._ended:
             self._later = found.version.reference
         with agreement.step(f"build the model for {found.version.reference}"):
