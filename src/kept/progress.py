@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-Unit = Literal["bytes", "versions", "blobs"]
+Unit = Literal["bytes", "versions", "blobs", "artifacts", "records"]
 _PATIENCE = 1.0  # seconds; a bar that only flashes up would disturb
 _PAUSE = 30.0  # seconds between lines
 _LABEL = 32  # columns of 80 for a bar of bytes with its numbers
@@ -134,13 +134,12 @@ def _drawn(unit: Unit | None) -> Progress:
             parts.TransferSpeedColumn(),
             parts.TimeRemainingColumn(),
         ],
-        "versions": [parts.MofNCompleteColumn(), parts.TimeElapsedColumn()],
-        "blobs": [parts.MofNCompleteColumn(), parts.TimeElapsedColumn()],
     }
+    counted = [parts.MofNCompleteColumn(), parts.TimeElapsedColumn()]
     return parts.Progress(
         parts.TextColumn("{task.description}", markup=False),
         parts.BarColumn(bar_width=None),
-        *(amounts[unit] if unit else [parts.TimeElapsedColumn()]),
+        *(amounts.get(unit, counted) if unit else [parts.TimeElapsedColumn()]),
         console=Console(file=sys.stderr),
         transient=True,
         expand=True,

@@ -29,6 +29,7 @@ With --json, an error is one line of JSON, the last one on stderr:
 _VERBS = (
     "ls", "show", "log", "get", "put", "alias", "promote", "rollback", "protect", "rm", "undelete",
     "prune", "ttl", "gc", "verify", "repair", "sign", "compact", "du", "sync", "completion",
+    "mv", "cp",
     "tag", "note", "metric", "best", "evaluate",
 )  # fmt: skip
 _FEW_COLLECTIONS = 1_000_000

@@ -1,0 +1,29 @@
+"""kept mv: renames an artifact."""
+
+from __future__ import annotations
+
+import click
+
+from kept.cli.common import json_option, opened, print_result
+from kept.cli.completion import artifact_names
+from kept.cli.output import counted
+from kept.progress import progress
+
+
+@click.command(short_help="Rename an artifact.")
+@click.argument("old", shell_complete=artifact_names)
+@click.argument("new")
+@json_option
+@click.pass_obj
+def mv(location: str | None, old: str, new: str, *, as_json: bool) -> None:
+    """Rename the artifact OLD to NEW, with all versions, their numbers, aliases and history.
+
+    No byte is moved. A run that still logs to OLD makes versions there again; the same command
+    brings them along. Signatures name the artifact, so sign NEW again. To undo it: kept mv NEW OLD.
+    """
+    store = opened(location)
+    with progress(f"Renaming {old}", "records") as moved:
+        versions = store.rename(old, new, progress=moved)
+    text = f"Renamed {old} to {new} ({counted(versions, 'version')}). To undo: kept mv {new} {old}"
+    shape = {"old": old, "name": new, "versions": versions}
+    print_result(text, shape, as_json=as_json)
