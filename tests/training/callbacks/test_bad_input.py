@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
 
 import kept
 from kept.errors import InvalidCheckpoint, InvalidName, NotAStore, Unreadable
+from kept.training.callbacks import signature
 from tests.training.helpers import fit
 
 pytestmark = pytest.mark.any_framework
@@ -116,3 +118,40 @@ def test_a_metric_of_the_path_that_never_comes(data, model):
         fit(model, data, kept.ModelCheckpoint("m_{val_loss}.keras"))
     assert "Available: accuracy, epoch, loss" in str(caught.value)
     assert "Received: filepath='m_{val_loss}.keras'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"max_to_keep": 5}, "pass keep=kept.Keep(last=5)."),
+        ({"save_total_limit": 3}, "pass keep=kept.Keep(last=3)."),
+        ({"keep_checkpoint_max": "many"}, "pass keep=kept.Keep(last='many')."),
+        ({"save_top_k": 2}, "pass keep=kept.Keep(best=2)."),
+        ({"save_top_k": -1}, "without keep= all versions stay."),
+        ({"max_to_keep": None}, "without keep= all versions stay."),
+        ({"every_n_epochs": 10}, "pass keep=kept.Keep(every='10 epochs'), or save_freq"),
+        ({"period": 10}, "pass keep=kept.Keep(every='10 epochs'), or save_freq"),
+        ({"save_last": True}, "leave it out: the newest version always stays"),
+        ({"save_steps": 100}, "pass save_freq=100."),
+        ({"train_time_interval": object()}, "pass save_every=…."),
+        ({"load_weights_on_restart": True}, "pass resume=True."),
+        ({"montior": "loss"}, "Did you mean 'monitor'?"),
+        ({"mirrror": "x"}, "Did you mean 'mirror'?"),
+        ({"xyzzy": 1}, "has no argument 'xyzzy'. Its arguments besides those of Keras: aliases,"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["ModelCheckpoint", "WandbModelCheckpoint"])
+def test_an_argument_of_another_library_names_the_one_of_kept(kind, given, said):
+    with pytest.raises(TypeError) as caught:
+        getattr(kept, kind)("m.keras", **given)
+    assert str(caught.value).startswith(f"{kind} has no argument {next(iter(given))!r}")
+    assert said in str(caught.value)
+
+
+def test_what_is_to_be_passed_instead_can_be_passed():
+    callback = kept.ModelCheckpoint
+    known = set(inspect.signature(callback).parameters)
+    elsewhere = [name for others in signature._ELSEWHERE.values() for name in others.split()]
+    assert {own.partition("=")[0] for own in signature._ELSEWHERE} <= known
+    assert len(elsewhere) == len({*elsewhere, *signature._NOT_NEEDED}) - len(signature._NOT_NEEDED)
+    assert not known & {*elsewhere, *signature._NOT_NEEDED}

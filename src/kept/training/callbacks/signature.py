@@ -155,6 +155,8 @@ def _instead(name: str, value: object, known: set[str]) -> str:
     shown = repr(value) if isinstance(value, (int, float, str)) else "…"
     for own, others in _ELSEWHERE.items():
         if name in others.split() and own.partition("=")[0] in known:
+            if own.startswith("keep=") and value in (None, -1, 0):  # elsewhere, that keeps all
+                return "; leave it out: without keep= all versions stay."
             return f"; pass {own.format(shown)}."
     return ""
 
