@@ -85,7 +85,7 @@ class TestProtection:
 
     def test_automatic_aliases_do_not_protect_from_a_rule(self):
         source, target = pair()
-        target.set_alias("m:v0", "epoch_1")
+        target.log("m").append({"event": "alias", "aliases": {"epoch_1": 0}})
         source.prune("m", kept.Keep(last=2))
         copy(source, target)
         assert indices(target) == [1, 2]
