@@ -37,7 +37,17 @@ def test_each_framework_has_an_extra_with_keras():
     extras = PROJECT["optional-dependencies"]
     for framework in FRAMEWORKS:
         assert extras[framework] == ["kept[keras]", framework]
-    assert {*extras} == {*FRAMEWORKS, "keras", "s3", "gcs", "azure", "wandb", "sign", "orbax"}
+    assert {*extras} == {
+        *FRAMEWORKS,
+        "keras",
+        "s3",
+        "gcs",
+        "azure",
+        "wandb",
+        "sign",
+        "orbax",
+        "pandas",
+    }
 
 
 def test_the_metadata_is_complete():

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import timedelta
 
+    import pandas as pd
+    import pyarrow as pa
+
     from kept.bucket.base import Bucket
     from kept.bucket.transfer import Progress
     from kept.store.log.history import VersionRecord
@@ -31,6 +34,7 @@ class Management:
 
         def create(self) -> None: ...
         def version(self, reference: str) -> Version: ...
+        def _of(self, name: str, record: VersionRecord) -> Version: ...
         def _changed(self, name: str, record: VersionRecord) -> Version: ...
 
     def promote(
@@ -109,6 +113,64 @@ class Management:
         from kept.store.promotion.history import history
 
         return history(self.logs, name)
+
+    def search(
+        self,
+        where: str | None = None,
+        *,
+        sort: str | Iterable[str] | None = None,
+        limit: int | None = None,
+        name: str | None = None,
+        progress: Progress | None = None,
+    ) -> list[Version]:
+        """Return the versions of all artifacts that fit a condition.
+
+        where is a text such as "framework = jax and test_acc > 0.9"; docs/search.md has its
+        grammar. sort is a name, "-name" for the largest first, or several; without it the newest
+        version comes first. Versions without the value come last. name is an artifact, or a glob
+        such as "run_*". progress is called with the logs read and those to be read.
+
+        An index in the user's cache folder makes it fast; it is checked against each log. Raises
+        InvalidCondition, InvalidInput, ArtifactNotFound (a name without a glob) or Damaged.
+        """
+        from kept.store.search.query import query_of
+        from kept.store.search.search import search
+
+        query = query_of(where, sort, limit, name)
+        return [self._of(*found) for found in search(self.logs, query, progress=progress)]
+
+    def to_pandas(
+        self,
+        where: str | None = None,
+        *,
+        sort: str | Iterable[str] | None = None,
+        limit: int | None = None,
+        name: str | None = None,
+    ) -> pd.DataFrame:
+        """Return the versions of a search as a DataFrame, with a column for each value's name.
+
+        Raises InvalidInput without pandas, and what search raises.
+        """
+        from kept.store.search.query import query_of
+        from kept.store.search.search import select
+        from kept.store.search.tables import data_frame
+
+        return data_frame(select(self.logs, query_of(where, sort, limit, name)))
+
+    def to_arrow(
+        self,
+        where: str | None = None,
+        *,
+        sort: str | Iterable[str] | None = None,
+        limit: int | None = None,
+        name: str | None = None,
+    ) -> pa.Table:
+        """Return the same as to_pandas, as an Arrow table; raises InvalidInput without pyarrow."""
+        from kept.store.search.query import query_of
+        from kept.store.search.search import select
+        from kept.store.search.tables import arrow_table
+
+        return arrow_table(select(self.logs, query_of(where, sort, limit, name)))
 
     def remove_artifact(self, name: str, *, force: bool = False) -> Removal:
         """Delete all versions of an artifact in one record; restore_artifact takes that back.

@@ -20,7 +20,7 @@ from kept.names import (
 from kept.store.artifact import Artifact
 from kept.store.format_marker import Marker, check_format, make_store
 from kept.store.log.log import Log, Logs
-from kept.store.log.lookup import find, records_of, view_of
+from kept.store.log.lookup import find, records_of, view_of, with_live_versions
 from kept.store.maintenance import Maintenance
 from kept.store.management import Management
 from kept.store.metadata import MeasuredMetadata, checked
@@ -140,8 +140,8 @@ class Store(Maintenance, Management):
         return self._find(Reference(name, index=index), deleted=True)
 
     def artifacts(self) -> list[Artifact]:
-        """Return the artifacts, by name."""
-        return [Artifact(self, name) for name in self.logs.with_versions()]
+        """Return the artifacts that have a version, by name, and those that damage hides."""
+        return [Artifact(self, name) for name in with_live_versions(self.logs)]
 
     def artifact(self, name: str) -> Artifact:
         """Return the artifact of that name; raises ArtifactNotFound."""
@@ -279,6 +279,9 @@ class Store(Maintenance, Management):
 
     def _alias(self, name: str, aliases: dict[str, int | None], **more: Json) -> None:
         self.log(name).append({"event": "alias", "aliases": aliases, "by": actor(), **more})
+
+    def _of(self, name: str, record: VersionRecord) -> Version:
+        return Version(self, name, record)
 
     def _changed(self, name: str, record: VersionRecord) -> Version:
         return self._again(Version(self, name, record))

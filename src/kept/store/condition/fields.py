@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 OWN = ("artifact", "version", "type", "size", "created", "digest", "aliases", "tags",
        "description", "expires", "parent", "uses")  # fmt: skip
 LISTS = ("aliases", "tags", "uses")  # empty, not missing
+MOMENTS = ("created", "expires")
 _PREFIXES = ("metadata.", "metrics.")
 _INFINITE = {"inf": float("inf"), "-inf": float("-inf")}
 _DEEPEST = 20  # objects inside each other

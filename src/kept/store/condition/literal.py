@@ -6,6 +6,7 @@ A word that reads as a number or as true also equals the text that is written th
 
 from __future__ import annotations
 
+import functools
 import operator
 import re
 from dataclasses import dataclass
@@ -47,8 +48,9 @@ class Literal:
         return isinstance(value, str) and glob_pattern(self.text).fullmatch(value) is not None
 
 
+@functools.lru_cache(maxsize=256)
 def glob_pattern(glob: str) -> re.Pattern[str]:
-    """Return the pattern of a text with * and ?; re remembers it."""
+    """Return the pattern of a text with * and ?."""
     parts = {"*": ".*", "?": "."}
     return re.compile("".join(parts.get(c) or re.escape(c) for c in glob), re.DOTALL)
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from kept.errors import InvalidCondition, InvalidInput
 from kept.store.condition.explain import marked
+from kept.store.condition.fields import MOMENTS
 from kept.store.condition.literal import ORDER, Literal
 from kept.units import parse_bytes, parse_span, time_text
 
@@ -15,7 +16,6 @@ _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf")
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 _VERSION = re.compile(r"v(\d{1,18})")
 _AGO = re.compile(r"\s+ago")
-MOMENTS = ("created", "expires")
 
 
 @dataclass(frozen=True, slots=True)

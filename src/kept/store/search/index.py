@@ -29,6 +29,7 @@ from kept.workspace import cache_folder
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from kept.bucket.transfer import Progress
     from kept.store.log.log import Logs
     from kept.store.search.query import Query
 
@@ -47,8 +48,12 @@ def index_folder(logs: Logs) -> str:
     return os.path.join(cache_folder(), "search", digest(place.encode())[:32])
 
 
-def select(logs: Logs, query: Query, wanted: Iterable[str] | None) -> Selection:
+def select(
+    logs: Logs, query: Query, wanted: Iterable[str] | None, progress: Progress | None = None
+) -> Selection:
     """Return the values of these names, or of all, for each version that a query wants.
+
+    progress is called with the logs read so far and in all, of those that have changed.
 
     Raises NoIndex if the cache folder cannot be used, even for a new index.
     """
@@ -56,7 +61,7 @@ def select(logs: Logs, query: Query, wanted: Iterable[str] | None) -> Selection:
         try:
             os.makedirs(index_folder(logs), mode=0o700, exist_ok=True)
             with Database(os.path.join(index_folder(logs), _FILE)) as database:
-                _refresh(database, logs, query)
+                _refresh(database, logs, query, progress)
                 return _selected(database, query, wanted)
         except sqlite3.Error as error:
             if attempt or error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
@@ -76,7 +81,7 @@ def discard(logs: Logs) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _refresh(database: Database, logs: Logs, query: Query) -> None:
+def _refresh(database: Database, logs: Logs, query: Query, progress: Progress | None) -> None:
     """Read the logs that have changed into the index; a DamageWarning names each fault."""
     names = query.of_names(logs.names())
     known = database.known()
@@ -87,9 +92,13 @@ def _refresh(database: Database, logs: Logs, query: Query) -> None:
         if not stale:
             break
         raced: list[str] = []
+        done = 0
         reads = mapped(lambda name: read_log(logs, name), stale, logs.bucket.concurrency)
         while batch := list(itertools.islice(reads, _BATCH)):
             raced += database.replace(batch, known)
+            done += len(batch)
+            if progress:
+                progress(done, len(stale))
         known = database.known()
         stale = _stale(logs, raced, known)
     else:

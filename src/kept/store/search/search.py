@@ -16,6 +16,7 @@ from kept.store.search.stamps import has_stamps
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from kept.bucket.transfer import Progress
     from kept.store.log.log import Logs
     from kept.store.search.query import Query
 
@@ -23,14 +24,16 @@ _ATTEMPTS = 3  # if a version changes between the search and the look at its log
 Found = tuple[str, VersionRecord]  # the artifact, and its version
 
 
-def search(logs: Logs, query: Query, *, use_index: bool = True) -> list[Found]:
+def search(
+    logs: Logs, query: Query, *, use_index: bool = True, progress: Progress | None = None
+) -> list[Found]:
     """Return the versions that a query wants, in its order, as their logs state them.
 
     Each is checked again, so a wrong index cannot show a version that does not fit. Raises
     ArtifactNotFound for a name without a glob, and what reading raises.
     """
     for attempt in range(_ATTEMPTS if use_index else 0):
-        rows: Any = select(logs, query, ("artifact", "version")).rows
+        rows: Any = select(logs, query, ("artifact", "version"), progress=progress).rows
         found = _looked_up(logs, query, rows)
         if len(found) == len(rows):
             return found
@@ -40,7 +43,12 @@ def search(logs: Logs, query: Query, *, use_index: bool = True) -> list[Found]:
 
 
 def select(
-    logs: Logs, query: Query, wanted: Iterable[str] | None = None, *, use_index: bool = True
+    logs: Logs,
+    query: Query,
+    wanted: Iterable[str] | None = None,
+    *,
+    use_index: bool = True,
+    progress: Progress | None = None,
 ) -> Selection:
     """Return the values of these names, or of all, for each version that a query wants.
 
@@ -50,19 +58,21 @@ def select(
         view_of(logs, query.name)
     names = None if wanted is None else tuple(wanted)
     if use_index and has_stamps(logs.bucket):
-        found = _from_index(logs, query, names)
+        found = _from_index(logs, query, names, progress)
         if found is not None:
             return found
     return selection_of((row.values for row in _scanned(logs, query)), names)
 
 
-def _from_index(logs: Logs, query: Query, names: tuple[str, ...] | None) -> Selection | None:
+def _from_index(
+    logs: Logs, query: Query, names: tuple[str, ...] | None, progress: Progress | None
+) -> Selection | None:
     try:
         from kept.store.search.index import NoIndex, select
     except ImportError:  # a Python without SQLite
         return None
     try:
-        return select(logs, query, names)
+        return select(logs, query, names, progress)
     except NoIndex:
         return None
 

@@ -6,6 +6,7 @@ Each expression returns 1 or 0, never NULL, so that NOT means the same as in Pyt
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kept.store.condition.literal import Literal
     from kept.store.search.query import SortKey
 
+_WILD = re.compile(r"[*?]")
 HOLDS, REST = "kept_holds", "kept_rest"
 
 
@@ -103,8 +105,8 @@ class Sql:
 
     def _of_blob(self, node: Comparison, column: str) -> str:
         if node.symbol == "~":  # Python is called only for what may fit, because it is slow
-            glob = json_cell(node.literals[0].text).decode().replace("?", "*").replace("[", "[[]")
-            may_fit = self._with(f"CAST({column} AS TEXT) GLOB ?", f"*{glob}*")
+            longest = max(_WILD.split(node.literals[0].text), key=len)
+            may_fit = self._with(f"instr({column}, ?) > 0", json_cell(longest)[1:-1] or b'"')
             return f"{may_fit} AND {self._call(node, column)}"
         if node.symbol != "=" or not all(map(_is_text, node.literals)):
             return self._call(node, column)
