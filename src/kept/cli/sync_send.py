@@ -35,13 +35,21 @@ class Outcome(NamedTuple):
     error: str | None
 
 
-def send(folder: str | None, location: str | None, artifact: str | None, *, as_json: bool) -> None:
+def send(
+    folder: str | None,
+    location: str | None,
+    artifact: str | None,
+    *,
+    base_url: str | None = None,
+    as_json: bool,
+) -> None:
     """Send the outbox, and copy the store to its mirrors; print the outcome.
 
-    Raises SystemExit(1) if a destination failed.
+    base_url is the server of W&B that gets what waits for W&B. Raises SystemExit(1) if a
+    destination failed.
     """
     outbox = Outbox(folder)
-    outcomes = _send_outbox(outbox, artifact)
+    outcomes = _send_outbox(outbox, artifact, base_url)
     if not as_json:
         for outcome in outcomes:
             _print(outcome)
@@ -56,23 +64,25 @@ def send(folder: str | None, location: str | None, artifact: str | None, *, as_j
         raise SystemExit(1)
 
 
-def _send_outbox(outbox: Outbox, artifact: str | None) -> list[Outcome]:
+def _send_outbox(outbox: Outbox, artifact: str | None, base_url: str | None) -> list[Outcome]:
     """Send to one destination after the other; an error ends only its own."""
     entries = [e for e in outbox.entries() if artifact in (None, e.artifact)]
     destinations = dict.fromkeys(entry.destination for entry in entries)
     outcomes = [
-        _send(outbox, [e for e in entries if e.destination == destination], artifact)
+        _send(outbox, [e for e in entries if e.destination == destination], artifact, base_url)
         for destination in destinations
     ]
     outbox.tidy()
     return outcomes
 
 
-def _send(outbox: Outbox, entries: list[Entry], artifact: str | None) -> Outcome:
+def _send(
+    outbox: Outbox, entries: list[Entry], artifact: str | None, base_url: str | None
+) -> Outcome:
     destination, label, error = entries[0].destination, destination_label(entries[0]), None
     try:
         if is_wandb(destination):
-            _send_to_wandb(outbox, entries, artifact)
+            _send_to_wandb(outbox, entries, artifact, base_url)
         else:
             _send_to_store(outbox, entries, artifact)
     except (KeptError, OSError) as problem:
@@ -83,13 +93,15 @@ def _send(outbox: Outbox, entries: list[Entry], artifact: str | None) -> Outcome
     return Outcome(destination, label, len(sent), size, len(entries) - len(sent), error)
 
 
-def _send_to_wandb(outbox: Outbox, entries: list[Entry], artifact: str | None) -> None:
+def _send_to_wandb(
+    outbox: Outbox, entries: list[Entry], artifact: str | None, base_url: str | None
+) -> None:
     from kept.sync.wandb.resumed import send_left
 
     sent, size = 0, sum(entry.size for entry in entries)
     with progress(f"Sending to {clean(destination_label(entries[0]))}", "bytes") as moved:
         moved(sent, size)
-        for entry in send_left(outbox, entries[0].destination, artifact):
+        for entry in send_left(outbox, entries[0].destination, artifact, base_url=base_url):
             sent += entry.size
             moved(sent, size)
 
@@ -101,7 +113,12 @@ def _send_to_store(outbox: Outbox, entries: list[Entry], artifact: str | None) -
     with progress(f"Sending to {clean(destination_label(entries[0]))}", "bytes") as moved:
         moved(0, sum(entry.size for entry in entries))
         store = opened(destination, may_be_new=True)
-        Delivery(store, outbox).send(moved, artifact, in_parts=True)
+        delivery = Delivery(store, outbox)
+        try:
+            delivery.send(moved, artifact, in_parts=True)
+        finally:
+            for note in delivery.notes:
+                click.echo(f"Note: {clean(note)}", err=True)
 
 
 def _print(outcome: Outcome) -> None:

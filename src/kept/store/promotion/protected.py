@@ -117,6 +117,15 @@ def check_deletable(bucket: Bucket, name: str, record: VersionRecord) -> None:
         )
 
 
+def withheld_text(name: str, aliases: Iterable[str], location: str) -> str:
+    """Return the message that checkpoints of a run are stored without protected aliases."""
+    names = ", ".join(aliases)
+    return (
+        f"checkpoints of {name} are stored without {names}: protected in {location} by now, and no "
+        f"run moves a protected alias. To move it: kept promote {name}:vN ALIAS"
+    )
+
+
 def protect(bucket: Bucket, alias: str) -> None:
     """Protect an alias in all artifacts; see Store.protect."""
     check_alias(alias)

@@ -21,6 +21,7 @@ from kept.store.content.find_files import Source
 from kept.store.log.events import Fault
 from kept.store.metadata import MeasuredMetadata
 from kept.store.origin.origin import origin_from
+from kept.store.promotion.protected import withheld_text
 from kept.store.version import after_commit
 from kept.sync.outbox.entry import DamagedEntry
 from kept.sync.outbox.rejected import aliases_of, is_overtaken, note_later, reject
@@ -63,6 +64,7 @@ class Delivery:
         """Report to arrivals, in order, the versions of entries that this object adds."""
         self.store, self.outbox = store, outbox
         self._arrivals = arrivals
+        self.notes: dict[str, None] = {}  # what a person should know of what was sent, each once
         self._untried: set[str] = set()  # write_ids of entries without an attempt yet
         self._own: dict[
             str, str
@@ -153,6 +155,9 @@ class Delivery:
         else:
             committed = self._commit(entry, transfer)
             index = committed.record.index
+            if committed.withheld:
+                place = self.store.location
+                self.notes[withheld_text(entry.artifact, committed.withheld, place)] = None
         if entry.write_id in self._own:
             self._report(entry.artifact, index, committed)
             del self._own[entry.write_id]

@@ -6,13 +6,14 @@ the outbox, and a version when the courier has sent it to the store.
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import os
 from typing import TYPE_CHECKING
 
 from kept.bucket.reach import PATIENCE, is_silent
 from kept.errors import AccessDenied, StoreReplaced, Unreachable
-from kept.messages import show
+from kept.messages import show, show_once
 from kept.parallel import within
 from kept.store.content.shared_file import SharedFile
 from kept.store.store import Store
@@ -22,6 +23,7 @@ from kept.sync.outbox.deliver import Delivery
 from kept.sync.outbox.outbox import Outbox
 from kept.training.destinations.base import Submitted
 from kept.training.destinations.earlier import value_at
+from kept.training.destinations.protected import check_unprotected
 from kept.training.destinations.store import commit
 from kept.training.naming import default_artifact_name, is_named
 
@@ -56,6 +58,7 @@ class RemoteDestination:
         self.location = self.store.location
         self.places = (self.location,)
         self._resumes = bool(options.resume)
+        self._aliases = tuple(options.aliases)
         self._outbox = Outbox()
         self._delivery = Delivery(self.store, self._outbox, self)
         self._mirrors = Mirrors(self.store, options.mirror)
@@ -90,6 +93,7 @@ class RemoteDestination:
         if self._unreachable is None:
             try:
                 self._create()
+                self._check_aliases()
             except Unreachable as error:
                 self._unreachable = error
         if self._resumes:  # the version to resume from may wait in the outbox
@@ -113,6 +117,15 @@ class RemoteDestination:
                 is_late = True
         if is_late:
             raise Unreachable(f"{self.location} has not answered for {_PATIENCE:.0f} s.")
+
+    def _check_aliases(self) -> None:
+        """Raise InvalidCheckpoint for a protected alias, if the store says so in some seconds.
+
+        Otherwise the delivery leaves the alias out.
+        """
+        if self._aliases:
+            with contextlib.suppress(TimeoutError):
+                within(_PATIENCE, lambda: check_unprotected(self.store, self._aliases))
 
     def history_step(self) -> int | None:
         """See Destination."""
@@ -194,6 +207,9 @@ class RemoteDestination:
             raise StoreReplaced(
                 f"{error} To send what waits: kept sync --outbox {self._outbox.folder}"
             ) from error
+        finally:
+            for note in self._delivery.notes:
+                show_once(note)
 
     def arrived(self, version: Version) -> None:
         """Pass on a version that the store has now; for the delivery."""

@@ -9,6 +9,7 @@ from kept.store.store import Store
 from kept.sync.mirror.mirrors import Mirrors
 from kept.training.destinations.base import Submitted
 from kept.training.destinations.earlier import value_at
+from kept.training.destinations.protected import announce_withheld, check_unprotected
 from kept.training.naming import default_artifact_name, is_named
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class StoreDestination:
         self.location = self.store.location
         self.places = (self.location,)
         self._mirrors = Mirrors(self.store, options.mirror)
+        self._aliases = tuple(options.aliases)
 
     @property
     def is_named(self) -> bool:
@@ -47,6 +49,7 @@ class StoreDestination:
     def begin(self, artifact: str) -> None:
         """See Destination."""
         self.store.create()
+        check_unprotected(self.store, self._aliases)
         self._mirrors.begin(artifact)
 
     def history_step(self) -> int | None:
@@ -84,10 +87,12 @@ def open_given(store: Any) -> Store:
 def commit(store: Store, checkpoint: Checkpoint) -> Version:
     """Make a checkpoint a version."""
     request = checkpoint.request
-    return store.log_artifact(
+    version = store.log_artifact(
         request.artifact,
         checkpoint.files,
         aliases=request.aliases,
         metadata=checkpoint.metadata,
         capture=request.origin,
     )
+    announce_withheld(version)
+    return version
