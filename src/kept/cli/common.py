@@ -64,7 +64,7 @@ def print_result(text: str, shape: dict[str, Any] | list[dict[str, Any]], *, as_
 
 def version_json(version: Version) -> dict[str, Any]:
     """Return a version as the JSON that users of --json rely on."""
-    record = version.record
+    record, changes = version.record, version.record.changes
     return {
         "name": version.name,
         "version": f"v{record.index}",
@@ -72,7 +72,11 @@ def version_json(version: Version) -> dict[str, Any]:
         "type": record.type,
         "reference": f"{version.name}:v{record.index}",
         "aliases": record.aliases,
-        "metadata": record.metadata,
+        "metadata": record.described,
+        "metrics": changes.metrics,
+        "tags": changes.tags,
+        "description": changes.description,
+        "notes": [note._asdict() for note in changes.notes],
         "size": record.size,
         "digest": record.digest,
         "created_at": record.created_at,

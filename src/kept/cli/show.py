@@ -8,7 +8,7 @@ import click
 
 from kept.cli.common import files_json, json_option, opened, version_json
 from kept.cli.completion import references
-from kept.cli.output import counted, local_time, print_json, print_pairs, value_text
+from kept.cli.output import counted, local_time, metric_text, print_json, print_pairs, value_text
 from kept.store.problems import warn
 from kept.units import size_text
 
@@ -42,11 +42,26 @@ def _print_version(version: Version) -> None:
         ("created", local_time(version.record.created_at)),
         ("size", f"{size_text(version.size)} in {counted(len(files), 'file')}"),
         ("digest", version.digest),
+        *_said_of(version),
     ]
     print_pairs(version.reference, facts)
+    if version.metrics:
+        metrics = version.metrics.items()
+        print_pairs(
+            "metrics, logged later", [(name, metric_text(value)) for name, value in metrics]
+        )
     if version.metadata:
         print_pairs("metadata", list(_flat(version.metadata)))
     print_pairs("files", [(file.path, size_text(file.size)) for file in files])
+
+
+def _said_of(version: Version) -> Iterable[tuple[str, str]]:
+    if version.tags:
+        yield "tags", ", ".join(version.tags)
+    if version.description is not None:
+        yield "description", version.description
+    for note in version.notes:
+        yield "note", f"{note.text} ({note.by or 'unknown'}, {local_time(note.time)})"
 
 
 def _flat(metadata: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

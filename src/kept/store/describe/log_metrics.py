@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from reprlib import repr as short
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidInput, InvalidMetadata, VersionNotFound
 from kept.names import LATEST
 from kept.store.log.history import VersionRecord, live
-from kept.store.log.later_events import LIMIT, NAME_LENGTH, is_label, is_measured
+from kept.store.log.later_events import NAME_LENGTH, is_label, is_measured
 from kept.store.metadata import check_metadata
 from kept.store.origin.actor import actor
 from kept.store.rank.rule import Rule, records_in, rule_of
@@ -47,7 +48,8 @@ def checked_metrics(metrics: Mapping[str, Any]) -> dict[str, float | str]:
     """Return metrics in the form of the log; raises InvalidMetadata, which names the key."""
     for name, value in metrics.items():
         check_label(name, "A metric has a name")
-        if isinstance(value, str):
+        is_wrong = isinstance(value, int) and not is_measured(value)
+        if is_wrong or isinstance(value, str):
             raise _no_number(name, value)
     found = check_metadata(metrics)
     for name, value in found.items():
@@ -57,11 +59,11 @@ def checked_metrics(metrics: Mapping[str, Any]) -> dict[str, float | str]:
 
 
 def _no_number(name: str, value: Any) -> InvalidMetadata:
-    limit = f" below {LIMIT}" if isinstance(value, int) and not isinstance(value, bool) else ""
-    return InvalidMetadata(
-        f"The metric {name!r} is a number{limit}. Received: {value!r} of type "
-        f"{type(value).__name__}"
-    )
+    if isinstance(value, int) and not isinstance(value, bool):
+        bits = value.bit_length() + 1
+        return InvalidMetadata(f"An integer has at most 64 bits. Received: {name!r}, {bits} bits")
+    kind = type(value).__name__
+    return InvalidMetadata(f"The metric {name!r} is no number. Received: {short(value)} ({kind})")
 
 
 def check_label(label: Any, what: str) -> str:
