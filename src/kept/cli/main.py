@@ -28,7 +28,7 @@ With --json, an error is one line of JSON, the last one on stderr:
 # Each has a module of its name, which is imported when the user calls it. group.py has their order.
 _VERBS = (
     "ls", "show", "log", "get", "put", "alias", "promote", "rollback", "protect", "rm", "undelete",
-    "prune", "ttl", "gc", "verify", "repair", "sign", "compact", "du", "sync", "completion",
+    "prune", "ttl", "gc", "verify", "repair", "sign", "compact", "du", "sync", "watch", "completion",
     "mv", "cp",
     "tag", "note", "metric", "best", "evaluate",
 )  # fmt: skip

@@ -1,0 +1,107 @@
+"""The targets of kept watch, from its options; each event that was sent is printed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from kept.cli.output import clean
+from kept.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from kept.store.store import Store
+    from kept.watch.events import Happening
+    from kept.watch.target import Outcome, Stop, Target
+
+
+class Choice(NamedTuple):
+    """The options that say where events go; at most one of the first three is given."""
+
+    command: str | None
+    webhook: str | None
+    notify: str | None
+    secret_file: str | None
+    attempts: int | None
+    timeout: str | None
+    as_json: bool
+
+    @property
+    def given(self) -> list[tuple[str, str]]:
+        """The kinds and texts of the given targets."""
+        each = {"run": self.command, "webhook": self.webhook, "notify": self.notify}
+        return [(kind, text) for kind, text in each.items() if text is not None]
+
+
+def make_target(store: Store, choice: Choice, stop: Stop) -> Target:
+    """Return where events go; raises InvalidInput or OSError."""
+    from kept.watch.command import Command
+    from kept.watch.cursor import store_id
+    from kept.watch.secrets import secrets_in
+
+    place = store.location, store_id(store)
+    timeout = None if choice.timeout is None else seconds(choice.timeout, "--timeout")
+    found: Target | None = None
+    if choice.command is not None:
+        found = Command(choice.command, place, stop, timeout, shows=not choice.as_json)
+    elif choice.webhook is not None:
+        from kept.watch.webhook import Webhook
+
+        keys = secrets_in(choice.secret_file)
+        found = Webhook(_text_in(choice.webhook), keys, place, timeout)
+    elif choice.notify is not None:
+        from kept.watch.notify import Notification
+
+        found = Notification(_text_in(choice.notify), place)
+    if found is not None and choice.attempts is not None:
+        found.attempts = choice.attempts
+    return _Printed(found, place, as_json=choice.as_json)
+
+
+def _text_in(url: str) -> str:
+    """Return a URL, or the one in a file: the arguments of a process are no secret."""
+    if not url.startswith("@"):
+        return url
+    with open(url[1:], encoding="utf-8") as file:
+        return file.read().strip()
+
+
+class _Printed:
+    """Prints each event that its target has taken; without a target each one."""
+
+    def __init__(self, target: Target | None, place: tuple[str, str], *, as_json: bool) -> None:
+        self._target, self._place, self._as_json = target, place, as_json
+        self.kind = target.kind if target else "show"
+        self.attempts = target.attempts if target else None
+
+    def send(self, happening: Happening, *, again: bool) -> Outcome:
+        """See Target."""
+        from kept.watch.events import body_of
+        from kept.watch.target import Outcome, Result
+
+        outcome = Outcome(Result.SENT)
+        if self._target is not None:
+            outcome = self._target.send(happening, again=again)
+        if outcome.result is Result.SENT and self._as_json:
+            click.echo(_ascii(body_of(happening, *self._place)))
+        elif outcome.result is Result.SENT:
+            click.echo(clean(happening.text()))
+        return outcome
+
+
+def _ascii(document: bytes) -> str:
+    return json.dumps(json.loads(document)).replace("\x7f", "\\u007f")
+
+
+def seconds(text: str, option: str) -> float:
+    """Return a time such as "10s" in seconds; raises InvalidInput."""
+    from kept.units import parse_span
+
+    try:
+        found = parse_span(float(text), option).total_seconds()
+    except ValueError:  # no plain number
+        found = parse_span(text, option).total_seconds()
+    if not found:
+        raise InvalidInput(f"{option} is a time above 0, such as '10s'. Received: {text!r}")
+    return found

@@ -1,0 +1,207 @@
+"""What the records of a log report to a watcher, and the JSON that describes it.
+
+The state of a version in an event is that at its record. So an event that is sent twice is the same
+both times, whatever has happened since.
+"""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, NamedTuple
+
+from kept.digest import digest
+from kept.names import is_automatic
+from kept.store.encoding import canonical
+from kept.store.log.history import version_records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kept.store.encoding import Json
+    from kept.store.log.events import Event, Item
+    from kept.store.log.history import VersionRecord
+
+KINDS = ("commit", "alias", "mirrored", "deleted", "metric")
+_HEX = re.compile(r"[0-9a-f]{32}")
+_SHORT = 8  # hex digits that stand for a text in an id, because an id has no full stop
+
+
+class Happening(NamedTuple):
+    """One event that a watcher sends."""
+
+    id: str  # the same in each copy of the store, and each time the event is sent
+    kind: str
+    artifact: str
+    time: str  # UTC, ISO 8601
+    reference: str  # of the version
+    facts: dict[str, Json]  # what only this kind of event has, and by
+    version: VersionRecord
+
+    def text(self) -> str:
+        """Return the event in one line, for people."""
+        by = f" by {self.facts['by']}" if self.facts.get("by") else ""
+        facts = self.facts
+        match self.kind:
+            case "commit":
+                what = f"committed{_listed(self.version.aliases)}"
+            case "alias" if facts["removed"]:
+                what = f"lost the alias {facts['alias']}"
+            case "alias":
+                was = f" (was v{facts['was']})" if facts["was"] is not None else ""
+                what = f"is now {self.artifact}:{facts['alias']}{was}"
+            case "mirrored":
+                what = f"is in the mirror {facts['mirror']}"
+            case "deleted":
+                what = f"deleted ({facts['reason']})" if facts["reason"] else "deleted"
+            case _:
+                values = ", ".join(f"{name}={value}" for name, value in facts["logged"].items())
+                what = f"has the metrics {values}"
+        return f"{self.reference} {what}{by}"
+
+
+class Wanted(NamedTuple):
+    """Which events a watcher sends."""
+
+    kinds: frozenset[str]
+    names: str | None = None  # an artifact, or a glob of artifacts
+    aliases: str | None = None  # an alias, or a glob, for events of the kind alias
+
+    def has_artifact(self, name: str) -> bool:
+        """Return whether the events of an artifact are wanted."""
+        return self.names is None or fnmatchcase(name, self.names)
+
+    def has(self, happening: Happening) -> bool:
+        """Return whether an event of a wanted artifact is wanted."""
+        if happening.kind not in self.kinds:
+            return False
+        if happening.kind != "alias" or self.aliases is None:
+            return True
+        return fnmatchcase(happening.facts["alias"], self.aliases)
+
+
+def body_of(happening: Happening, store: str, store_id: str, most: int | None = None) -> bytes:
+    """Return an event as JSON, without the metadata if it has more than most bytes."""
+    version = happening.version
+    metrics = version.metadata.get("metrics")
+    own = metrics if isinstance(metrics, dict) else {}
+    data = {
+        "artifact": happening.artifact,
+        "reference": happening.reference,
+        "index": version.index,
+        "type": version.type,
+        "size": version.size,
+        "digest": version.digest,
+        "created_at": version.created_at,
+        "aliases": list(version.aliases),
+        "tags": list(version.changes.tags),
+        "metrics": own | version.changes.metrics,
+        "metadata": version.described,
+        "store": store,
+        "store_id": store_id,
+        **happening.facts,
+    }
+    whole = {"id": happening.id, "type": happening.kind, "timestamp": happening.time, "data": data}
+    encoded = canonical(whole)
+    if most is not None and len(encoded) > most:
+        return canonical(whole | {"data": data | {"metadata": None, "metrics": {}}})
+    return encoded
+
+
+def happened(name: str, newest_first: Sequence[Item], at: int) -> Iterator[Happening]:
+    """Yield what the record at a position of a log's items reports."""
+    event, after, before = newest_first[at], newest_first[at:], newest_first[at + 1 :]
+    assert isinstance(event, dict), "a fault reports nothing"
+    kind = event["event"]
+    if kind == "version":
+        version = next(version_records(after, []))
+        if event.get("deleted"):  # a copy of a version whose content is gone
+            return
+        yield _made(name, event, "commit", version, {})
+        moves = dict.fromkeys(event["aliases"], event["index"])
+    elif kind in ("delete", "remove"):
+        yield from _deletions(name, event, before)
+        return
+    else:
+        moves = event.get("aliases", {})
+    if kind == "metrics" and (found := _version(after, event["index"])):
+        facts = {key: event.get(key) for key in ("dataset", "evaluation")}
+        yield _made(name, event, "metric", found, {"logged": event["metrics"], **facts})
+    for alias, index in moves.items():
+        if not is_automatic(alias):
+            yield from _move(name, event, (alias, index), (after, before))
+
+
+def mirrored(
+    name: str, newest_first: Sequence[Item], mirror: str, versions: range, time: str
+) -> Iterator[Happening]:
+    """Yield the versions of a range that a mirror has confirmed, oldest first."""
+    records = (item for item in newest_first if isinstance(item, dict))
+    commits = {record["index"]: record for record in records if record["event"] == "version"}
+    found = [r for r in version_records(newest_first, []) if r.index in versions and not r.deleted]
+    for version in reversed(found):
+        made = _made(name, commits[version.index], "mirrored", version, {"mirror": mirror}, mirror)
+        yield made._replace(time=time)
+
+
+def _deletions(name: str, event: Event, before: Sequence[Item]) -> Iterator[Happening]:
+    """Yield the versions that an event deletes; an artifact that was renamed has lost none."""
+    if "moved_to" in event:
+        return
+    indexes = set(event.get("indexes", (event.get("index"),)))
+    live = [r for r in version_records(before, []) if r.index in indexes and not r.deleted]
+    for version in reversed(live):
+        facts = {"reason": event.get("reason")}
+        yield _made(name, event, "deleted", version, facts, f"v{version.index}")
+
+
+def _move(
+    name: str,
+    event: Event,
+    move: tuple[str, int | None],
+    around: tuple[Sequence[Item], Sequence[Item]],
+) -> Iterator[Happening]:
+    """Yield the move of an alias, unless it stays where it was."""
+    alias, index = move
+    after, before = around
+    held = next((r for r in version_records(before, []) if alias in r.aliases), None)
+    was = held.index if held else None
+    version = held if index is None else _version(after, index)
+    if version is None or was == index:
+        return
+    facts = {"alias": alias, "was": was, "removed": index is None}
+    if "promotion" in event:
+        facts["promotion"] = event["promotion"]
+    yield _made(name, event, "alias", version, facts, alias)
+
+
+def _version(newest_first: Sequence[Item], index: int) -> VersionRecord | None:
+    return next((r for r in version_records(newest_first, []) if r.index == index), None)
+
+
+def _made(  # noqa: PLR0913, PLR0917 - the parts of an event
+    name: str,
+    event: Event,
+    kind: str,
+    version: VersionRecord,
+    facts: dict[str, Json],
+    detail: str = "",
+) -> Happening:
+    write_id = event["write_id"]
+    if not _HEX.fullmatch(write_id):  # a header takes it in any case
+        write_id = digest(write_id.encode(errors="surrogatepass"))[:32]
+    if detail and kind != "deleted":
+        detail = digest(detail.encode(errors="surrogatepass"))[:_SHORT]
+    return Happening(
+        "-".join(filter(None, (write_id, kind, detail))),
+        kind,
+        name,
+        event["time"],
+        f"{name}:v{version.index}",
+        {"by": event.get("by"), **facts},
+        version,
+    )
+
+
+def _listed(aliases: Sequence[str]) -> str:
+    return f" as {', '.join(aliases)}" if aliases else ""

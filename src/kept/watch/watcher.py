@@ -1,0 +1,193 @@
+"""Sends what happens in a store to a target: each event at least once, in order per artifact."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kept.errors import Damaged, Unreachable
+from kept.progress import say
+from kept.watch.cursor import Position
+from kept.watch.target import Result
+
+if TYPE_CHECKING:
+    from kept.watch.cursor import Cursor
+    from kept.watch.events import Happening
+    from kept.watch.feed import Feed
+    from kept.watch.target import Outcome, Stop, Target
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0  # seconds between attempts to send an event
+
+
+@dataclass
+class Counts:
+    """What a watcher has done."""
+
+    sent: int = 0
+    given_up: int = 0
+    waiting: int = 0  # artifacts whose next event could not be sent so far
+
+
+class Watcher:
+    """Follows a store. Reads it only, so no run can be harmed."""
+
+    def __init__(self, feed: Feed, cursor: Cursor, target: Target, stop: Stop) -> None:
+        self._feed, self._cursor, self._target, self._stop = feed, cursor, target, stop
+        self.counts = Counts()
+        self._looks_again = False
+        self._not_before: dict[str, float] = {}  # artifact -> when to try it again
+        self._said: dict[str, str] = {}  # what is wrong with an artifact, or with the store
+
+    def begin(self, *, from_start: bool) -> None:
+        """Take the position of a new watcher: after what has happened, or before all of it.
+
+        The end of a watcher that was stopped before is its position, so this does nothing then.
+        """
+        cursor, before = self._cursor, self._cursor.mirrored
+        from_start = from_start and cursor.is_new
+        if not self._feed.has_mirrors:
+            cursor.mirrored = None  # what they confirm meanwhile is not sent later
+        elif before is None:
+            cursor.mirrored = {} if from_start else self._confirmed()
+        if cursor.is_new and not from_start:
+            cursor.positions = {name: self._feed.end(name) for name in self._feed.names()}
+        if cursor.is_new or cursor.mirrored != before:
+            cursor.save()
+
+    def _confirmed(self) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for receipt in self._feed.confirmed():
+            found.setdefault(receipt.destination, {})[receipt.artifact] = receipt.version
+        return found
+
+    def run(self, interval: float) -> None:
+        """Look again and again, with pauses of some seconds, until the watcher has to stop.
+
+        Raises StoreReplaced, or what else another look does not repair.
+        """
+        self._looks_again = True
+        while not self._stop.is_set:
+            self.look()
+            due = min(self._not_before.values(), default=float("inf")) - time.monotonic()
+            self._stop.wait(max(min(interval, due), 0.0))
+
+    def look(self) -> None:
+        """Send what has happened since the last look."""
+        try:
+            names = self._feed.names()
+            for name in names:
+                if self._may_send(name):
+                    self._send_log(name)
+            self._send_mirrored()
+        except (Unreachable, OSError) as error:
+            self._notice("", f"the store cannot be read now: {error}")
+        else:
+            self._said.pop("", None)
+        self.counts.waiting = len(self._not_before)
+
+    def _may_send(self, name: str) -> bool:
+        if self._stop.is_set:
+            return False
+        if self._not_before.get(name, 0.0) > time.monotonic():
+            return False
+        self._not_before.pop(name, None)
+        return True
+
+    def _send_log(self, name: str) -> None:
+        cursor = self._cursor
+        if name not in cursor.positions:
+            found = self._feed.renamed_from(name, cursor)
+            cursor.positions[name] = found or Position()
+        is_saved = True
+        try:
+            for step in self._feed.steps(name, cursor.positions[name]):
+                if not self._send_step(name, step.end, step.events):
+                    return
+                is_saved = bool(step.events)
+        except Damaged as error:
+            self._notice(name, f"{name}: {error} Later events wait for that")
+            return
+        self._said.pop(name, None)
+        if not is_saved:
+            cursor.save()
+
+    def _send_step(self, name: str, end: Position, events: list[Happening]) -> bool:
+        """Send the events of one record; return whether all of them are done."""
+        position = self._cursor.positions[name]
+        left = [event for event in events if event.id not in position.sent]
+        for number, event in enumerate(left, 1):
+            if not self._send(event):
+                return False
+            if number < len(left):
+                position.sent.append(event.id)
+                self._cursor.save()
+        self._cursor.positions[name] = end
+        if left:
+            self._cursor.save()
+        return True
+
+    def _send_mirrored(self) -> None:
+        known = self._cursor.mirrored
+        if known is None:
+            return
+        for receipt in self._feed.confirmed():
+            mirror = known.setdefault(receipt.destination, {})
+            if not self._may_send(receipt.artifact):
+                continue
+            for event in self._feed.mirrored(receipt, mirror.get(receipt.artifact, -1)):
+                if not self._send(event):
+                    break
+                mirror[receipt.artifact] = event.version.index
+                self._cursor.save()
+
+    def _send(self, event: Happening) -> bool:
+        """Send an event; return whether it is done: sent, or given up."""
+        if self._stop.is_set:
+            return False
+        again = self._cursor.begin(event.id)
+        outcome = self._target.send(event, again=again)
+        if outcome.result is Result.SENT:
+            self.counts.sent += 1
+            if self._said.pop(event.artifact, None):
+                _say(f"{event.reference} {event.kind} is sent now")
+        elif outcome.result is Result.REFUSED:
+            self._give_up(event, outcome)
+        elif outcome.result is Result.STOPPED or not self._failed(event, outcome):
+            return False
+        self._cursor.tries.pop(event.id, None)
+        return True
+
+    def _failed(self, event: Happening, outcome: Outcome) -> bool:
+        """Note a failed attempt; return whether the event is given up."""
+        failed, most = self._cursor.fail(event.id), self._target.attempts
+        if most is not None and failed >= most:
+            self._give_up(event, outcome)
+            return True
+        pause = min(_FIRST_PAUSE * 2 ** min(failed - 1, 20), _LONGEST_PAUSE)
+        pause = max(pause, outcome.after or 0.0)
+        self._not_before[event.artifact] = time.monotonic() + pause
+        when = f"in {pause:.0f} s" if self._looks_again else "by the next call"
+        which = f"attempt {failed} of {most}" if most is not None else f"attempt {failed}"
+        self._notice(
+            event.artifact,
+            f"{event.reference} {event.kind}: {outcome.what}. It is sent again {when}",
+            f"{outcome.what} {which if most is not None else ''}",
+        )
+        return False
+
+    def _give_up(self, event: Happening, outcome: Outcome) -> None:
+        self.counts.given_up += 1
+        self._said.pop(event.artifact, None)
+        _say(f"{event.reference} {event.kind} is given up: {outcome.what}")
+
+    def _notice(self, subject: str, text: str, same: str | None = None) -> None:
+        """Print what is wrong with an artifact, unless the last notice of it was the same."""
+        if self._said.get(subject) != (same or text):
+            self._said[subject] = same or text
+            _say(text)
+
+
+def _say(text: str) -> None:
+    """Print a line; what a server or a store has sent cannot steer a terminal."""
+    say("kept watch: " + "".join(c if c.isprintable() else "?" for c in text))
