@@ -357,3 +357,15 @@ def test_a_removal_spares_what_the_mirror_has_named():
     assert "v1 was deleted" in note
     assert "the alias prod was set there" in note
     assert indices(target) == [1]
+
+
+def test_best_follows_the_rule_by_what_both_stores_have_measured():
+    source, target = pair()
+    source.artifact("m").set_best("acc", "max")
+    copy(source, target)
+    target["m:v2"].log_metrics({"acc": 0.9})
+    source["m:v0"].log_metrics({"acc": 0.5})  # later, and not the best
+    for way in ((source, target), (target, source), (source, target)):
+        copy(*way)
+    assert [store["m:best"].index for store in (source, target)] == [2, 2]
+    assert copy(source, target).changes == copy(target, source).changes == 0

@@ -18,12 +18,8 @@ def measured(record: VersionRecord, monitor: str) -> Json:
     The newest value that was logged later counts, then that of the metadata's metrics, then the
     monitored value of the callback.
     """
-    for each in record.changes.logged:  # newest first
-        if monitor == each.name:
-            return each.value
-        if each.dataset is not None and monitor == f"{each.name}@{each.dataset}":
-            return each.value
-    return committed_value(record.metadata, monitor)
+    later = record.changes.metrics if record.changes.logged else {}
+    return later[monitor] if monitor in later else committed_value(record.metadata, monitor)
 
 
 def committed_value(metadata: Mapping[str, Json], monitor: str) -> Json:
