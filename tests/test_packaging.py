@@ -47,6 +47,8 @@ def test_each_framework_has_an_extra_with_keras():
         "sign",
         "orbax",
         "pandas",
+        "notify",
+        "watch",
     }
 
 
