@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kept.errors import NotFound
+from kept.names import Reference
 from kept.store.encoding import canonical
+from kept.store.log.lookup import find, view_of
 from kept.store.metadata import check_metadata
-from kept.store.rank.best import is_better, score_of
+from kept.store.rank.best import BEST, is_better, score_of
+from kept.store.rank.rule import records_in, rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -59,9 +62,15 @@ class Metric:
         return best
 
     def best_in_store(self, store: Store, artifact: str) -> float | None:
-        """Return the value of the artifact's best version, or None if it has none by the metric."""
+        """Return the value of the artifact's best version, or None if it has none by the metric.
+
+        If a rule decides the alias best, the best of the metric can be another version.
+        """
         try:
-            return self.best_in(store.version(f"{artifact}:best").metadata)
+            view = view_of(store.logs, artifact)
+            if rule_of(view) is not None:
+                return self.best_of(self.best_in(record.metadata) for record in records_in(view))
+            return self.best_in(find(view, Reference(artifact, alias=BEST)).metadata)
         except NotFound:
             return None
 

@@ -277,3 +277,42 @@ def test_bad_rules_are_refused_when_they_are_made(rules, says):
         return
     with pytest.raises(InvalidInput, match=says):
         kept.Keep(**rules)
+
+
+def measured(record, *values, dataset=None):
+    """The version with a metric acc that was logged later, each value newer than the one before."""
+    for value in values:
+        event = {"event": "metrics", "metrics": {"acc": value}, "time": "", "dataset": dataset}
+        record = record._replace(changes=record.changes.after(event))
+    return record
+
+
+def test_the_best_by_a_metric_that_was_logged_later():
+    values = {0: [0.9], 2: [0.1], 3: [0.99, 0.5], 5: ["nan"], 6: [0.7], 9: [0.2]}
+    versions = [measured(r, *values.get(r.index, [])) for r in TEN]
+    assert kept_of(versions, kept.Keep(best=2, monitor="acc")) == [0, 6, 9]
+    assert kept_of(versions, kept.Keep(best=2, monitor="acc", mode="min")) == [2, 9]
+    assert kept_of(versions, kept.Keep(best=2, monitor="loss")) == [3, 6, 9], "of the save"
+    assert why(versions, kept.Keep(best=1, monitor="acc"))[0] == "best 1 by acc"
+
+
+def test_versions_that_wait_for_their_measurement_stay():
+    keep = kept.Keep(best=1, monitor="acc")
+    assert kept_of(TEN, keep) == list(range(10)), "no version was measured"
+    versions = [measured(r, r.index / 10) if r.index in (2, 6) else r for r in TEN]
+    assert kept_of(versions, keep) == [6, 7, 8, 9]
+    assert why(versions, keep)[8] == "acc not measured yet"
+    assert kept_of(versions, kept.Keep(best=1, monitor="acc@x")) == list(range(10))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"monitor": "acc"}, {"last": 1, "monitor": "acc"}, {"best": 1, "mode": "max"},
+        {"best": 1, "monitor": "fun"}, {"best": 1, "monitor": "acc", "mode": "up"},
+        {"best": 1, "monitor": ""}, {"best": 1, "monitor": 3},
+    ],
+)  # fmt: skip
+def test_a_metric_that_cannot_rank(options):
+    with pytest.raises(InvalidInput, match="Received"):
+        kept.Keep(**options)

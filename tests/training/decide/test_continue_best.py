@@ -133,3 +133,21 @@ def test_an_abbreviated_metric_is_reported(store, model, data, capsys):
     assert "no log has the metric 'val_acc' so far. Did you mean 'val_accuracy'?" in (
         capsys.readouterr().out
     )
+
+
+def test_a_rule_decides_best_and_save_best_only_follows_its_own_metric(
+    best_only, model, store, capsys
+):
+    play([best_only("a.keras")], losses(0.5, 0.2, 0.1), model=model)
+    artifact = store.artifact("m")
+    artifact["v1"].log_metrics({"test_acc": 0.9})
+    artifact.set_best("test_acc")
+    second = best_only("b.keras")
+    play([second], losses(0.3, 0.05), model=model)
+    assert epochs_of(second.versions) == [0, 1], "a new training starts afresh"
+    assert by_alias(store, "m")["best"] == 1
+    said = capsys.readouterr().out
+    assert "the best val_loss of m so far is 0.10000" in said, "not the 0.2 of m:best"
+    assert said.count("follows test_acc (max)") == 1
+    second.versions[0].log_metrics({"test_acc": 0.95})
+    assert artifact.best().index == 3
