@@ -147,9 +147,11 @@ def test_nothing_to_list_is_reported_on_stderr(run, store):
     result = run("ls", "mnist")
     assert (result.stdout, result.stderr) == ("", "mnist has no versions: all were deleted.\n")
     assert run.json("ls", "mnist") == []
-    [artifact] = run.json("ls")
+    assert run.json("ls") == []
+    assert "To see 1 removed one: kept ls --all" in run("ls").stderr
+    [artifact] = run.json("ls", "--all")
     assert (artifact["versions"], artifact["latest"], artifact["size"]) == (0, None, None)
-    assert run("ls").stdout.splitlines()[1].split() == ["mnist", "model", "0"]
+    assert run("ls", "--all").stdout.splitlines()[1].split() == ["mnist", "model", "0"]
 
 
 def test_a_folder_that_a_writer_has_just_made_is_no_artifact_yet(run, store, tmp_path):

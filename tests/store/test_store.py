@@ -265,7 +265,7 @@ def test_a_file_that_changes_while_it_is_stored(store, file, monkeypatch, how):
 
 def test_an_artifact_keeps_its_type_even_when_all_versions_are_deleted(store, file):
     store.log_artifact("m", file(b"x"), type="dataset")
-    store.delete("m")
+    store.delete("m:v0")
     with pytest.raises(errors.InvalidInput, match=r"type 'dataset'.*Received: type='model'"):
         store.log_artifact("m", file(b"y"))
 
@@ -355,7 +355,9 @@ def test_a_digest_names_the_newest_version_of_that_content(store, file):
 def test_deleted_versions_are_gone_and_their_numbers_too(store, file):
     for n in range(3):
         store.log_artifact("m", file(b"%d" % n), aliases=["best"] if n == 1 else ())
-    assert store.delete("m").version == "v2"
+    with pytest.raises(errors.InvalidReference, match=r"kept rm --artifact m.*Received: 'm'"):
+        store.delete("m")
+    assert store.delete("m:latest").version == "v2"
     assert aliases(store) == {"best": 1, "latest": 1}
     with pytest.raises(errors.VersionNotFound, match="v2 was deleted"):
         store["m:v2"]

@@ -83,7 +83,9 @@ def rm(  # noqa: PLR0913 - the options of the verb
 
 
 def _delete(store: Store, refs: tuple[str, ...], wanted: Wanted, *, force: bool) -> None:
-    versions = list(dict.fromkeys(store.version(check_selected(ref)) for ref in refs))
+    versions = list(dict.fromkeys(map(store.version, refs)))
+    for ref in refs:
+        check_selected(ref)
     named = [version.reference for version in versions]
     size = size_text(sum(version.size for version in versions))
     text = f"Would delete {', '.join(named)} ({size})"

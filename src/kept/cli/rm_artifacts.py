@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from kept.store.store import Store
     from kept.store.whole.rules import Rules
 
-_FEW = 40  # artifacts; more are counted
+_FEW = 40  # artifacts that are listed
+_NAMED = 8  # that are named in the command to undo it
 
 
 class Wanted(NamedTuple):
@@ -85,7 +86,8 @@ def _print(found: Sequence[Removal], names: Sequence[str], *, dry_run: bool) -> 
     elif dry_run:
         click.echo(f"{_amount(gone)} would be removed")
     else:
-        undo = shlex.join(["kept", "undelete", "--artifact", *names])
+        named = [each.name for each in gone] if len(gone) <= _NAMED else names
+        undo = shlex.join(["kept", "undelete", "--artifact", *named])
         what = f"{gone[0].name}: " if len(gone) == 1 else ""
         click.echo(f"Removed {what}{_amount(gone)}. To undo, before gc: {undo}")
 

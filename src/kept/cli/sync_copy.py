@@ -24,6 +24,7 @@ class StoreCopy(NamedTuple):
     target: Store
     artifacts: dict[str, Copied]
     diverged: dict[str, str]  # the errors of artifacts that were not copied
+    notes: tuple[str, ...] = ()  # of the store as a whole
     renamed: str | None = None  # the artifact that has the versions of the other store now
 
 
@@ -37,15 +38,18 @@ def target_store(source: Store, location: str) -> Store:
 
 def copy_artifacts(source: Store, location: str, artifact: str | None) -> StoreCopy:
     """Copy an artifact, or all, to the store at a location; one that diverged stops no other."""
+    from kept.sync.mirror.protections import carry_protections
+
     target = target_store(source, location)
+    notes = carry_protections(source, target, set())
     copied: dict[str, Copied] = {}
     diverged: dict[str, str] = {}
-    for name in [artifact] if artifact else [found.name for found in source.artifacts()]:
+    for name in [artifact] if artifact else source.logs.with_versions():  # removed ones, too
         try:
             copied[name] = copy_artifact(source, target, name)
         except Diverged as error:
             diverged[name] = str(error)
-    return StoreCopy(source, target, copied, diverged)
+    return StoreCopy(source, target, copied, diverged, tuple(notes))
 
 
 def copy_artifact(source: Store, target: Store, name: str, new_name: str | None = None) -> Copied:
@@ -115,6 +119,7 @@ def _copied_json(copied: StoreCopy) -> dict[str, Any]:
             for name, c in copied.artifacts.items()
         ],
         "diverged": copied.diverged,
+        "notes": list(copied.notes),
     }  # fmt: skip
 
 
@@ -131,5 +136,7 @@ def _print_copied(copied: StoreCopy) -> None:
             click.echo(f"{name}: nothing new")
         for note in c.notes:
             click.echo(f"{name}: {clean(note)}")
+    for note in copied.notes:
+        click.echo(clean(note))
     artifacts = counted(len(copied.artifacts), "artifact")
     click.echo(f"{artifacts} of this store in {target}")

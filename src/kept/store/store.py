@@ -214,8 +214,8 @@ class Store(Maintenance, Management):
         """
         from kept.store.retention.delete import delete
 
-        check_selected(reference)
         version = self.version(reference)
+        check_selected(reference)
         delete(self.log(version.name), version.index, force=force)
         return version
 

@@ -43,6 +43,14 @@ def records_of(view: View, *, deleted: bool = False) -> Iterator[VersionRecord]:
     warn(view.log.name, (fault.message for fault in faults))
 
 
+def with_live_versions(logs: Logs) -> Iterator[str]:
+    """Yield the artifacts that have a version that is not deleted, or that damage may hide."""
+    for name in logs.names():
+        faults: list[Fault] = []
+        if next(live(logs.of(name).view().facts(), faults), None) is not None or faults:
+            yield name
+
+
 def all_records(
     logs: Logs, name: str | None, *, deleted: bool = False
 ) -> list[tuple[str, list[VersionRecord]]]:

@@ -99,7 +99,8 @@ def check(planned: Iterable[Removal]) -> None:
     error = refused[0].error or KeptError
     named = some(f"{each.name} ({each.stays})" for each in refused)
     advice = (
-        " To remove them with their aliases, force it; to skip them: --keep-aliased."
+        " To remove them with their aliases: --force (force=True). To skip them: --keep-aliased "
+        "(keep_aliased=True)."
         if error is VersionInUse
         else ""
     )
