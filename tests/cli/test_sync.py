@@ -199,6 +199,65 @@ class TestOutbox:
         assert len(json.loads(run("sync", "--status", "--json"))) == 2
         run("sync")
 
+    @pytest.fixture
+    def saved_for(self, wandb_server, tmp_path):
+        """Save a checkpoint offline for a server that does not answer; return its artifact."""
+        import wandb
+
+        from kept.sync.wandb.uploads import UploadInfo, WandbUploads
+
+        settings = wandb.Settings(base_url="http://127.0.0.1:9")
+        began = wandb.init(project="p", mode="offline", settings=settings)
+        name = f"run_{began.id}_model"
+        WandbUploads(began).add(UploadInfo(name), {"m.keras": write(tmp_path / "f", b"1" * 500)})
+        wandb.finish()
+        return name
+
+    def test_an_offline_run_goes_to_the_server_of_the_environment(
+        self, saved_for, wandb_server, monkeypatch
+    ):
+        monkeypatch.delenv("WANDB_BASE_URL")
+        assert "http://127.0.0.1:9 does not answer" in run("sync", code=1)
+        monkeypatch.setenv("WANDB_BASE_URL", wandb_server.url + "/")
+        result = CliRunner().invoke(cli, ["sync", "--json"])
+        [sent] = json.loads(result.stdout)
+        assert (sent["sent"], sent["error"]) == (1, None)
+        assert f"were saved for http://127.0.0.1:9; sending them to {wandb_server.url}\n" in (
+            result.stderr
+        )
+        assert len(wandb_server.versions(saved_for)) == 1
+        assert "Nothing waits" in run("sync")
+
+    def test_base_url_names_the_server(self, saved_for, wandb_server, monkeypatch):
+        monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+        assert "1 checkpoint (500 B) sent" in run("sync", "--base-url", wandb_server.url)
+        assert len(wandb_server.versions(saved_for)) == 1
+
+    def test_an_online_run_stays_with_its_server_while_that_answers(
+        self, waits, wandb_server, monkeypatch
+    ):
+        from kept.sync.outbox.outbox import Outbox
+        from kept.sync.wandb import resumed
+        from kept.sync.wandb.sender import place_of_entry
+
+        [first, *_] = entries = Outbox().entries()
+        place = place_of_entry(first)
+        monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+        assert resumed._server_for(place, entries) == "http://127.0.0.1:9"
+        for entry in entries:
+            entry.info["run"]["offline"] = False
+        assert resumed._server_for(place, entries) == wandb_server.url
+        wandb_server.stop()
+        assert resumed._server_for(place, entries) == "http://127.0.0.1:9"
+        wandb_server.start()
+
+    @pytest.mark.parametrize("url", ["wandb.ai", "ftp://host", "https://", ""])
+    def test_a_base_url_that_is_none(self, url):
+        assert "a URL begins with https://" in run("sync", "--base-url", url, code=2)
+
+    def test_base_url_is_for_wandb_only(self):
+        assert "for sending to W&B" in run("sync", "s3://b", "--base-url", "http://h", code=2)
+
     def test_one_that_cannot_be_sent_does_not_hold_up_the_others(
         self, waits, wandb_server, tmp_path
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import click
@@ -44,8 +45,15 @@ that mirror there first: a running fit counts the mirror again with its next sav
 """
 
 
+def _checked_url(_: click.Context, __: click.Parameter, url: str | None) -> str | None:
+    if url is not None and not re.fullmatch(r"https?://[^\s/]+\S*", url):
+        raise click.BadParameter(f"a URL begins with https:// or http://. Received: {url!r}")
+    return url and url.rstrip("/")
+
+
 class _Options(NamedTuple):
     artifact: str | None
+    base_url: str | None
     status: bool
     drop: bool
     yes: bool
@@ -66,6 +74,11 @@ class _Options(NamedTuple):
 @click.option(
     "--artifact", metavar="NAME", shell_complete=artifact_names, help="This artifact only."
 )
+@click.option(
+    "--base-url", metavar="URL", callback=_checked_url,
+    help="The server of W&B that gets what waits for W&B. Default: the one that it was saved for, "
+    "or $WANDB_BASE_URL for offline runs, or if that server does not answer.",
+)  # fmt: skip
 @click.option("--status", is_flag=True, help="List what waits, and send nothing.")
 @click.option(
     "--drop-refused", "drop", is_flag=True,
@@ -98,6 +111,8 @@ def sync(
             "Write `kept sync [[SOURCE] TARGET]`, `kept sync --status`, `kept sync "
             "--drop-refused`, or `kept sync --forget MIRROR`."
         )
+    if options.base_url and (locations or options.status or options.drop or forgets):
+        raise click.UsageError("--base-url is for sending to W&B: kept sync --base-url URL.")
     _check_resolving(options, locations)
     if locations:
         source = locations[0] if len(locations) == 2 else location
@@ -118,7 +133,8 @@ def sync(
     else:
         from kept.cli.sync_send import send
 
-        send(options.folder, location, options.artifact, as_json=as_json)
+        base_url, name = options.base_url, options.artifact
+        send(options.folder, location, name, base_url=base_url, as_json=as_json)
 
 
 def _check_resolving(options: _Options, locations: tuple[str, ...]) -> None:

@@ -27,6 +27,12 @@ def test_one_buffer_is_not_copied():
     assert view[0] == 255
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_one_buffer_needs_no_list(kind):
+    file = MemoryFile("m", kind(b"content"))
+    assert bytes(file.read(0, 7)) == b"content"
+
+
 def pieces(data):
     chance = random.Random(0)
     cuts = sorted(chance.sample(range(len(data)), 9))

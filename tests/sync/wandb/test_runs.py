@@ -87,7 +87,7 @@ def test_a_requeued_job_that_loads_its_data_lives(wandb_server, tmp_path):
 
 
 @pytest.mark.parametrize("lives", [True, False])
-def test_a_job_that_has_not_used_kept_yet_lives(wandb_server, tmp_path, monkeypatch, shown, lives):
+def test_a_job_that_has_not_used_kept_yet_lives(wandb_server, tmp_path, monkeypatch, capsys, lives):
     """It has called wandb.init here or on another machine; W&B gets signs of life of it."""
     monkeypatch.setattr(resumed, "_SIGN_SECONDS", 0.2)
     monkeypatch.setattr(resumed, "_LOOK_SECONDS", 0.01)
@@ -109,7 +109,7 @@ def test_a_job_that_has_not_used_kept_yet_lives(wandb_server, tmp_path, monkeypa
     wandb_server.faults.fault = beat
     [entry] = killed.outbox.entries()
     assert list(send_left(killed.outbox, entry.destination)) == ([] if lives else [entry])
-    assert "again is running" in shown[-1]
+    assert "again is running" in capsys.readouterr().err
     assert run.state == ("running" if lives else "failed")
 
 

@@ -67,13 +67,15 @@ class Positioned:
 
 
 class MemoryFile:
-    """A file in memory: a name, and buffers one after the other.
+    """A file in memory: a name, and its bytes, in one buffer or several one after the other.
 
     Do not change the buffers as long as the file is in use.
     """
 
-    def __init__(self, name: str, parts: Iterable[Buffer]) -> None:
+    def __init__(self, name: str, parts: Buffer | Iterable[Buffer]) -> None:
         self.name = name
+        if isinstance(parts, (bytes, bytearray, memoryview)):
+            parts = [parts]
         self._parts = [view for view in (memoryview(part).cast("B") for part in parts) if view]
         self._ends = list(itertools.accumulate(map(len, self._parts)))
 

@@ -56,7 +56,13 @@ def load_model(version: Loadable, keras_options: dict[str, Any]) -> keras.Model:
     trusted = keras_options.get("safe_mode", True) is False
     if _SAVED_MODEL in _paths(version):
         return _load_saved_model(version, keras_options, trusted=trusted)
-    path = _only(version, [p for p in _paths(version) if _is_model(version, p)], "a whole model")
+    models = [p for p in _paths(version) if _is_model(version, p)]
+    if not models and (weights := _weights_in(version)):
+        raise InvalidInput(
+            f"{version.reference} holds weights only, in {weights[0]}. Build the model by its own "
+            "code, and load them into it: version.load_weights(model)"
+        )
+    path = _only(version, models, "a whole model")
     with tempfile.TemporaryDirectory(prefix="kept-") as folder:
         file = version.download(folder) / path
         with _explained(version, "Use download() and load the file yourself."):
@@ -78,8 +84,7 @@ def load_weights(version: Loadable, model: keras.Model) -> None:
             f"{version.reference} holds a SavedModel; its weights cannot be loaded into a model. "
             f"{_USE_IT}"
         )
-    indices = [p for p in paths if p.endswith(_INDEX) and "/" not in p]
-    weights = [p for p in paths if p.endswith(_WEIGHTS)] or indices
+    weights = _weights_in(version)
     path = _only(version, weights or [p for p in paths if p.endswith(_MODELS)], "weights")
     with tempfile.TemporaryDirectory(prefix="kept-") as folder:
         file = version.download(folder) / path
@@ -192,6 +197,15 @@ def _paths(version: Loadable) -> list[str]:
 def _is_model(version: Loadable, path: str) -> bool:
     is_weights = version.metadata.get("format") == "h5_weights"  # of Keras 2
     return path.endswith(_MODELS) and not path.endswith(_WEIGHTS) and not is_weights
+
+
+def _weights_in(version: Loadable) -> list[str]:
+    """Return the files of weights: those of Keras, or else the index of a TensorFlow checkpoint."""
+    paths = _paths(version)
+    indices = [p for p in paths if p.endswith(_INDEX) and "/" not in p]
+    if version.metadata.get("format") == "h5_weights":
+        return [p for p in paths if p.endswith(_MODELS)]
+    return [p for p in paths if p.endswith(_WEIGHTS)] or indices
 
 
 def _only(version: Loadable, paths: list[str], what: str) -> Path:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import Refused, Unreachable
-from kept.messages import show
+from kept.progress import say
 from kept.sync.outbox.rejected import reject
 from kept.sync.wandb import sdk
 from kept.sync.wandb.ping import answers
@@ -130,7 +130,7 @@ def _lives(place: Place) -> bool:
         sign = _sign_of_life(place)
         if sign is None:
             return False
-        show(f"W&B says that {place.label} is running; waiting {_SIGN_SECONDS:.0f} s for a sign")
+        say(f"W&B says that {place.label} is running; waiting {_SIGN_SECONDS:.0f} s for a sign")
         end = time.monotonic() + _SIGN_SECONDS
         while time.monotonic() < end:
             time.sleep(_LOOK_SECONDS)
@@ -183,17 +183,37 @@ def _no_settings_of_the_shell(folder: str) -> Iterator[None]:
         os.environ.update(hidden)
 
 
-def send_left(outbox: Outbox, destination: str, artifact: str | None = None) -> Iterator[Entry]:
+def send_left(
+    outbox: Outbox, destination: str, artifact: str | None = None, *, base_url: str | None = None
+) -> Iterator[Entry]:
     """Send the entries of a run whose process has ended; yield each one that W&B has.
 
-    Sends nothing if the run's process lives, or another process is sending. Raises what
-    Sender.send_all raises; the entries sent before have left the outbox.
+    They go to the server at base_url, or to the one that _server_for names. Sends nothing if the
+    run's process lives, or another process is sending. Raises what Sender.send_all raises; the
+    entries sent before have left the outbox.
     """
     with outbox.draining(destination) as mine:
         if mine:
             left = [e for e in outbox.entries(destination) if artifact in (None, e.artifact)]
             for place, entries in _by_place(left).items():
-                yield from _send_group(outbox, place, entries)
+                there = replace(place, base_url=base_url or _server_for(place, entries))
+                if there != place:
+                    saved = f"the checkpoints of {place.label} were saved for {place.base_url}"
+                    say(f"{saved}; sending them to {there.base_url}")
+                yield from _send_group(outbox, there, entries)
+
+
+def _server_for(place: Place, entries: list[Entry]) -> str:
+    """Return the URL of the server that gets the checkpoints of a run.
+
+    $WANDB_BASE_URL counts for a run that was offline, which knows no server, and if the server of
+    the run does not answer, because it may have moved.
+    """
+    named = os.environ.get("WANDB_BASE_URL", "").rstrip("/")
+    if not named or named == place.base_url:
+        return place.base_url
+    offline = all(entry.info["run"].get("offline", not place.entity) for entry in entries)
+    return named if offline or not answers(place) else place.base_url
 
 
 def _by_place(entries: list[Entry]) -> dict[Place, list[Entry]]:

@@ -49,8 +49,8 @@ class UploadInfo:
     references: Mapping[str, str] = field(default_factory=dict)  # path in the version -> URI
     history_step: int | None = None  # the run's step at the save; None: that of the upload
 
-    def as_json(self, place: Place) -> dict[str, Json]:
-        """Return the info of an entry of the outbox, for a run."""
+    def as_json(self, place: Place, *, offline: bool) -> dict[str, Json]:
+        """Return the info of an entry of the outbox, for a run; an offline one knows no server."""
         return {
             "artifact": self.name,
             "type": self.type,
@@ -60,7 +60,7 @@ class UploadInfo:
             "ttl_seconds": self.ttl and round(self.ttl.total_seconds()),
             "references": dict(self.references),
             "history_step": self.history_step,
-            "run": place.as_json(),
+            "run": {**place.as_json(), "offline": offline},
         }
 
 
@@ -164,7 +164,8 @@ class WandbUploads:
         with self._claiming:  # before the entry exists, or `kept sync` would resume the run
             if not self._offline and not self._has_ended:
                 self._hold()
-            entry = self._outbox.add(destination, files, info.as_json(self._sender.place), beside)
+            json = info.as_json(self._sender.place, offline=self._offline)
+            entry = self._outbox.add(destination, files, json, beside)
         self._is_unreported = True
         if _BEST in info.aliases:
             self._best[info.name] = entry.info["metadata"]
