@@ -24,8 +24,8 @@ class StoreCopy(NamedTuple):
     target: Store
     artifacts: dict[str, Copied]
     diverged: dict[str, str]  # the errors of artifacts that were not copied
-    notes: tuple[str, ...] = ()  # of the store as a whole
     renamed: str | None = None  # the artifact that has the versions of the other store now
+    notes: tuple[str, ...] = ()  # of the store as a whole
 
 
 def target_store(source: Store, location: str) -> Store:
@@ -49,7 +49,7 @@ def copy_artifacts(source: Store, location: str, artifact: str | None) -> StoreC
             copied[name] = copy_artifact(source, target, name)
         except Diverged as error:
             diverged[name] = str(error)
-    return StoreCopy(source, target, copied, diverged, tuple(notes))
+    return StoreCopy(source, target, copied, diverged, notes=tuple(notes))
 
 
 def copy_artifact(source: Store, target: Store, name: str, new_name: str | None = None) -> Copied:

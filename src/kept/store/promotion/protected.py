@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _ROOT = "protected/"
 _KEY = re.compile(r"protected/([A-Za-z0-9._-]{1,128})\.json")
 _MOST = 4096  # bytes
+_LONG_AGO = datetime.fromtimestamp(0, UTC)  # since when an alias with a damaged value is protected
 
 
 class Protection(NamedTuple):
@@ -76,8 +77,7 @@ def protections(bucket: Bucket) -> Iterator[Protection]:
         if isinstance(found, Damaged):
             again = f"To write it again: kept protect {alias}"
             warn(f"alias {alias}", [f"{found}. It counts as protected. {again}"])
-            never = time_text(datetime.fromtimestamp(0, UTC))
-            yield Protection(alias, protected=True, time=never, by="unknown")
+            yield Protection(alias, protected=True, time=time_text(_LONG_AGO), by="unknown")
         elif found is not None:
             yield found
 
@@ -151,26 +151,30 @@ def unprotect(bucket: Bucket, alias: str) -> None:
     _write(bucket, alias, protected=False)
 
 
-def copy_protections(source: Bucket, target: Bucket) -> list[str]:
-    """Give a copy of a store what the source says about aliases, where that is later.
+def only_there(here: Bucket, there: Bucket, aliases: Iterable[str]) -> dict[str, datetime]:
+    """Return which aliases only the store there protects, and since when; it gets a copy."""
+    found = {}
+    for alias in protected_among(there, aliases):
+        if not protected_among(here, [alias]):
+            value = _read(there, alias)
+            found[alias] = value.moment[0] if isinstance(value, Protection) else _LONG_AGO
+    return found
 
-    Returns a note of each change.
-    """
-    notes = []
-    for found in protections(source):
-        try:
-            there = protection_of(target, found.alias)
-        except Damaged:
-            there = None
-        if there is None and not found.protected:
-            continue
-        if there is None or found.moment > there.moment:
-            raise_format(target, EVENTS_FORMAT)
-            _put(target, found)
-            if there is None or there.protected != found.protected:
-                state = "protected now" if found.protected else "no longer protected"
-                notes.append(f"the alias {found.alias} is {state} in {target.location}")
-    return notes
+
+def take_protection(bucket: Bucket, found: Protection) -> str | None:
+    """Take over what another store says about an alias, if that is later; return a note of it."""
+    try:
+        own = protection_of(bucket, found.alias)
+    except Damaged:
+        own = None
+    if found.moment <= own.moment if own else not found.protected:
+        return None
+    raise_format(bucket, EVENTS_FORMAT)
+    _put(bucket, found)
+    if own is not None and own.protected == found.protected:
+        return None
+    state = "protected" if found.protected else "no longer protected"
+    return f"the alias {found.alias} is {state} in {bucket.location}, too"
 
 
 def _write(bucket: Bucket, alias: str, *, protected: bool) -> None:

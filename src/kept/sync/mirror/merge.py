@@ -8,6 +8,7 @@ alias best. Rules, the first that fits:
 2. The stores have changed the fact independently: the later time counts, in both stores, in
    whatever order they are copied to each other.
 3. A deletion does not apply if the target has protected the version itself.
+4. An alias that only the target protects follows promotions alone, and its version stays.
 
 A fact that does not apply is left out of the event. The event is replayed all the same, so it
 counts as copied.
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kept.names import is_automatic
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from kept.store.encoding import Json
     from kept.store.log.events import Event
@@ -128,6 +129,21 @@ class Merge:
         self._decides: dict[Fact, _Mention] = {}  # the newest mention in the target's log
         self._names: dict[Json, set[Fact]] = {}  # the aliases of each version there
         self._before: set[str] = set()  # write_ids in the source's log, before the event to settle
+        self._guarded: Mapping[str, datetime] = {}
+
+    def at_stake(self, events: Iterable[Event]) -> set[str]:
+        """Return the aliases that events move without a promotion, or whose version they delete."""
+        found: set[str] = set()
+        for event in events:
+            if "promotion" not in event:
+                found.update(event.get("aliases", ()))
+            for index in deleted_by(event):
+                found.update(str(fact[1]) for fact in self._names.get(index, ()))
+        return found
+
+    def guard(self, aliases: Mapping[str, datetime]) -> None:
+        """Let only promotions move these aliases from a moment on, and no deletion remove them."""
+        self._guarded = aliases
 
     def learn(self, newest_first: Iterable[Event]) -> None:
         """Take the events that the target's log has since the last call."""
@@ -156,6 +172,12 @@ class Merge:
                 stays = f"v{index} was deleted in {self._source} and stays in {self._target}"
                 notes.append(Note(("deleted", index), f"{stays}: {reason}"))
         for fact, value in facts(event).items():
+            if self._is_guarded(fact, event):
+                dropped.add(fact)
+                here = self._decides.get(fact)
+                if here is None or here.value != value:
+                    notes.append(self._kept(fact, value))
+                continue
             own = self._own(fact)
             if own is None:
                 continue
@@ -165,6 +187,21 @@ class Merge:
             if fact[0] == "alias" and own.value != value:
                 notes.append(self._moved(fact, (value, own.value), is_later=is_later))
         return Settled(without(event, dropped), tuple(notes))
+
+    def _is_guarded(self, fact: Fact, event: Event) -> bool:
+        """Return whether a fact is a move that a protected alias of the target does not follow."""
+        since = self._guarded.get(str(fact[1])) if fact[0] == "alias" else None
+        is_late = since is not None and datetime.fromisoformat(event["time"]) > since
+        return is_late and "promotion" not in event
+
+    def _kept(self, fact: Fact, value: Json) -> Note:
+        here = self._decides.get(fact)
+        text = (
+            f"the alias {fact[1]} is protected in {self._target} and stays there "
+            f"({_place(here.value) if here else 'on no version'}); in {self._source} it was moved "
+            f"without a promotion ({_place(value)})"
+        )
+        return Note(fact, text)
 
     def _own(self, fact: Fact) -> _Mention | None:
         """Return the target's mention of a fact, unless the source knew it before the event."""
@@ -176,6 +213,9 @@ class Merge:
         state = self._own(("deleted", index))
         if (known := self._decides.get(("deleted", index))) and known.value:
             return None  # it is deleted there, too
+        for fact in sorted(self._names.get(index, ())):
+            if fact[1] in self._guarded:
+                return f"the alias {fact[1]} is protected there"
         if is_by_rule and state is not None:
             return "it was undeleted there"
         for fact in sorted(self._names.get(index, ())):

@@ -17,10 +17,13 @@ from kept.store.open import open_bucket
 from kept.store.receipts import Receipts
 from kept.store.store import Store
 from kept.sync.courier import Courier, Words, finish_all
+from kept.sync.mirror.protections import carry_protections
 from kept.sync.mirror.replicate import Sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from kept.store.promotion.protected import Protection
 
     Where = str | os.PathLike[str] | Store
 
@@ -38,6 +41,7 @@ class Mirror:
         self._replaced: StoreReplaced | None = None
         self._target: Store | None = None
         self._syncs: dict[str, Sync] = {}
+        self._protections: set[Protection] = set()  # that the mirror has
         self._begun: set[str] = set()  # artifacts that this process logs to
         self._command = f"kept sync {store.location} {self.location}"
         later = f"the next run continues, or: {self._command}"
@@ -107,6 +111,9 @@ class Mirror:
             self._target = target
             if not target.exists:
                 self._notice_loss()
+            self._protections.clear()
+        for note in carry_protections(self._store, self._target, self._protections):
+            show(note)
         sync = self._syncs.setdefault(what, Sync(self._store, self._target, what))
         copied = sync.run(self._receipts, self.courier.count)
         for note in copied.notes:
