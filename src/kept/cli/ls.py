@@ -32,16 +32,51 @@ _FEW_ALIASES = 4
 _EPOCH = re.compile(r"epoch_\d+(_batch_\d+)?")  # the callback puts one on every version
 
 
-@click.command()
-@click.argument("name", required=False, shell_complete=artifact_names)
-@click.option("--all", "with_deleted", is_flag=True, help="Show the deleted versions of NAME too.")
+_HELP = """List the artifacts, or the versions of one, oldest first.
+
+With a condition, an order or a glob such as 'run_*', list the versions of all artifacts that fit:
+the newest first, or in that order.
+
+\b
+kept ls --where "framework = jax and test_acc > 0.9" --sort -test_acc --limit 10
+kept ls 'run_*' --where "created > 7d and not tags" --columns val_loss,git.commit
+"""
+
+
+@click.command(help=_HELP)
+@click.argument("name", metavar="[NAME|GLOB]", required=False, shell_complete=artifact_names)
+@click.option("--where", metavar="CONDITION", help="Only versions that fit; see docs/search.md.")
+@click.option(
+    "--sort",
+    multiple=True,
+    metavar="[-]FIELD",
+    help="Sort by a metric or another value; -FIELD: the largest first. Repeat for more.",
+)
+@click.option("--limit", type=click.IntRange(0), metavar="N", help="At most N versions.")
+@click.option("--columns", metavar="FIELDS", help="The values to show: val_loss,git.commit")
+@click.option("--no-index", is_flag=True, help="Read all logs, not the index in the cache folder.")
+@click.option(
+    "--all",
+    "with_deleted",
+    is_flag=True,
+    help="Show removed artifacts, or the deleted versions of NAME, too.",
+)
 @json_option
 @click.pass_obj
-def ls(location: str | None, name: str | None, *, with_deleted: bool, as_json: bool) -> None:
+def ls(
+    location: str | None, /, name: str | None, *, with_deleted: bool, as_json: bool, **asked: Any
+) -> None:
     """List the artifacts, or the versions of one, oldest first."""
+    from kept.cli.ls_search import Asked, list_found
+
+    search = Asked(name, **asked)
+    if search.is_search and with_deleted:
+        raise click.UsageError("--all lists one artifact, or all; it takes no search.")
     store = opened(location)
-    if name is None:
-        _list_artifacts(store, as_json=as_json)
+    if search.is_search:
+        list_found(store, search, as_json=as_json)
+    elif name is None:
+        _list_artifacts(store, with_removed=with_deleted, as_json=as_json)
     elif with_deleted:
         _list_all(store, name, as_json=as_json)
     elif as_json:
@@ -52,7 +87,7 @@ def ls(location: str | None, name: str | None, *, with_deleted: bool, as_json: b
         else:
             print_json_list(map(version_json, versions))
     else:
-        _print_versions(name, store.versions(name), _receipts(store, name))
+        _print_versions(store, name, _receipts(store, name))
         _print_waiting(store, name)
 
 
@@ -104,10 +139,13 @@ def _print_waiting(store: Store, name: str) -> None:
         click.echo(text, err=True)
 
 
-def _list_artifacts(store: Store, *, as_json: bool) -> None:
+def _list_artifacts(store: Store, *, with_removed: bool, as_json: bool) -> None:
     from kept.store.log.overview import summaries
 
-    found = list(summaries(store.logs))
+    every = list(summaries(store.logs))
+    # One without a type has damage, and may have versions.
+    found = [each for each in every if with_removed or each[1].versions or each[1].type is None]
+    removed = len(every) - len(found)
     if as_json:
         print_json_list(_artifact_json(*each) for each in reversed(found))
     elif found:
@@ -121,7 +159,8 @@ def _list_artifacts(store: Store, *, as_json: bool) -> None:
         ]
         print_table(columns, [_artifact_row(*each) for each in found])
     else:
-        click.echo(f"There is no artifact in {clean(store.location)}.", err=True)
+        hidden = f" To see {counted(removed, 'removed one')}: kept ls --all" if removed else ""
+        click.echo(f"There is no artifact in {clean(store.location)}.{hidden}", err=True)
 
 
 def _artifact_json(name: str, found: Summary) -> dict[str, Any]:
@@ -156,9 +195,14 @@ def _some_aliases(aliases: list[tuple[str, int]]) -> str:
     return ", ".join(pairs[:_FEW_ALIASES] + more)
 
 
-def _print_versions(name: str, versions: list[Version], mirrors: list[Receipt]) -> None:
+def _print_versions(store: Store, name: str, mirrors: list[Receipt]) -> None:
+    from kept.store.log.lookup import moved_to
+
+    versions = store.versions(name)
     if not versions:
-        click.echo(f"{name} has no versions: all were deleted.", err=True)
+        new_name = moved_to(store.log(name).view())
+        why = f"it was renamed to {new_name}" if new_name else "all were deleted"
+        click.echo(f"{name} has no versions: {why}.", err=True)
         return
     monitors = {v.metadata["monitor"] for v in versions if _monitored(v.metadata)}
     title = str(*monitors) if len(monitors) == 1 else "value"

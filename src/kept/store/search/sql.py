@@ -5,6 +5,7 @@ Each expression returns 1 or 0, never NULL, so that NOT means the same as in Pyt
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from dataclasses import dataclass, field
@@ -132,6 +133,7 @@ class Sql:
     def offer(self, connection: sqlite3.Connection) -> None:
         """Let SQLite call the Python functions that the expressions need."""
 
+        @functools.lru_cache(maxsize=65_536)  # many versions have the same lists
         def holds_for(number: int, cell: Cell) -> bool:
             node, value = self.called[number], value_of(cell)
             return value is not None and holds(node.symbol, node.literals, value)
