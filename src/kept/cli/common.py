@@ -36,10 +36,9 @@ def opened(
 
     store = open_store(location, require_signed=require_signed)
     if not store.exists and not may_be_new:
-        raise NoStore(
-            f"There is no store in {store.location}. Pass --store LOCATION or set KEPT_STORE. "
-            "The first checkpoint, or `kept put`, creates a store."
-        )
+        from kept.cli.no_store import advice
+
+        raise NoStore(f"There is no store in {store.location}. {advice(store)}")
     context = click.get_current_context(silent=True)
     if store.bucket.is_remote and context:
         from kept.store.log.overview import note
