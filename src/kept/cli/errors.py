@@ -41,6 +41,7 @@ Exit codes:
 _USAGE = 2
 _DAMAGED = 4
 _INTERRUPTED = 130
+_SEVERAL_LINES = ("InvalidCondition", "CommandFailed")  # they show a text; others are one line
 # In the meta of a context:
 _AS_JSON = "kept.cli.errors.as_json"
 _CAUGHT = "kept.cli.errors.caught"
@@ -136,7 +137,8 @@ def _exit(ctx: click.Context, kind: str, message: str, code: int) -> None:
         _print_json(ctx, kind, message, code)
     else:
         start = "" if code == _INTERRUPTED else "Error: "
-        click.echo(f"{start}{clean(message)}", err=True)
+        lines = message.split("\n") if kind in _SEVERAL_LINES else [message]
+        click.echo(start + "\n".join(map(clean, lines)), err=True)
     ctx.exit(code)
 
 

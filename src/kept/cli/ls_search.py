@@ -60,6 +60,8 @@ def list_found(store: Store, asked: Asked, *, as_json: bool) -> None:
         wanted = [*_REFERENCE, *fields]
         selection = select(store.logs, query, wanted, use_index=use_index, progress=update)
     rows = selection.rows
+    if not (as_json or asked.columns):
+        fields, rows = _without_empty(fields, rows)
     if as_json:
         print_json_list(
             {"reference": _reference(row)} | dict(zip(fields, row[2:], strict=True))
@@ -83,6 +85,15 @@ def _fields(query: Query, asked: Asked) -> list[str]:
     names = [key.name for key in query.sort] + list(query.where.names if query.where else ())
     shown = dict.fromkeys(name for name in names or _UNASKED if name not in _REFERENCE)
     return [*(name for name in shown if name not in _ALWAYS), *_ALWAYS]
+
+
+def _without_empty(
+    fields: list[str], rows: list[tuple[Any, ...]]
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Return the columns without those that the user has not asked for, if they are empty."""
+    stay = [n for n in fields if n not in _UNASKED or not _is_empty(fields, rows, n)]
+    places = [0, 1, *(2 + fields.index(name) for name in stay)]
+    return stay, [tuple(row[place] for place in places) for row in rows]
 
 
 def _reference(row: tuple[Any, ...]) -> str:
