@@ -106,7 +106,9 @@ def _several(event: Event, _: Holders) -> Iterator[Told]:
 
 def _metrics(event: Event, before: Holders) -> Iterator[Told]:
     index, aliases = event["index"], event.get("aliases", {})
-    values = ", ".join(f"{name}={_number(value)}" for name, value in event["metrics"].items())
+    values = ", ".join(
+        f"{name}={_number(value)}" for name, value in sorted(event["metrics"].items())
+    )
     where = f" on {event['dataset']}" if "dataset" in event else ""
     how = f" by the evaluation {event['evaluation']}" if "evaluation" in event else ""
     keys = [key for key in ("metrics", "dataset", "evaluation") if key in event]
@@ -118,7 +120,7 @@ def _metrics(event: Event, before: Holders) -> Iterator[Told]:
 def _update(event: Event, _: Holders) -> Iterator[Told]:
     index = event["index"]
     if tags := event.get("tags"):
-        text = " ".join(f"{'+' if has else '-'}{tag}" for tag, has in tags.items())
+        text = " ".join(f"{'+' if has else '-'}{tag}" for tag, has in sorted(tags.items()))
         yield Told("tag", f"v{index} tags: {text}", {"version": index, "tags": tags})
     if "description" in event:
         text = event["description"]
@@ -128,7 +130,7 @@ def _update(event: Event, _: Holders) -> Iterator[Told]:
         text = event["note"]
         yield Told("note", f"v{index} note: {text}", {"version": index, "note": text})
     if values := event.get("set"):
-        text = ", ".join(f"{key}={_number(value)}" for key, value in values.items())
+        text = ", ".join(f"{key}={_number(value)}" for key, value in sorted(values.items()))
         yield Told("metadata", f"v{index} metadata: {text}", {"version": index, "set": values})
 
 
