@@ -14,6 +14,7 @@ from kept.names import check_name, check_own_alias
 from kept.progress import progress
 from kept.store.orbax.log_orbax import log_orbax
 from kept.store.orbax.steps import find_steps
+from kept.store.origin.links import Source
 from kept.units import size_text
 
 if TYPE_CHECKING:
@@ -51,6 +52,20 @@ def _json_or_text(text: str) -> Any:
     help="Add metadata to the version, JSON or else text; can be given several times.",
 )  # fmt: skip
 @click.option(
+    "--uses", multiple=True, metavar="REF",
+    help="What the version is made from: NAME:v3 of this store, or LOCATION/NAME:v3 of another; "
+    "can be given several times.",
+)  # fmt: skip
+@click.option(
+    "--source", "sources", multiple=True, nargs=2, metavar="URI DIGEST",
+    help="The same for data that is in no store, with a digest such as sha256:9f86…; can be given "
+    "several times.",
+)  # fmt: skip
+@click.option(
+    "--capture/--no-capture", default=True,
+    help="Record where the version comes from: code, command line, packages and host.",
+)  # fmt: skip
+@click.option(
     "--orbax", is_flag=True,
     help="PATH is a folder of steps of Orbax; each finished step becomes a version, once.",
 )  # fmt: skip
@@ -73,6 +88,8 @@ def put(
     """
     store = opened(location, may_be_new=True)
     check_name(name)
+    sources = [Source(uri, digest) for uri, digest in options.pop("sources")]
+    options["uses"] = [*options["uses"], *sources]
     for alias in options["aliases"]:
         check_own_alias(alias)
     if orbax:
@@ -87,8 +104,12 @@ def put(
 def _put_steps(
     store: Store, name: str, paths: tuple[str, ...], options: dict[str, Any], *, as_json: bool
 ) -> None:
-    if len(paths) != 1 or options != {"type": "model", "aliases": (), "metadata": {}}:
-        raise click.UsageError("--orbax takes one PATH, and no --type, --alias or --metadata")
+    defaults = {"type": "model", "aliases": (), "metadata": {}, "uses": [], "capture": True}
+    if len(paths) != 1 or options != defaults:
+        raise click.UsageError(
+            "--orbax takes one PATH, and no --type, --alias, --metadata, --uses, --source or "
+            "--no-capture"
+        )
     new = log_orbax(paths[0], name, store)
     for folder in find_steps(paths[0]).unfinished:
         click.echo(f"Not taken, because Orbax has not finished it: {clean(folder)}", err=True)

@@ -9,6 +9,7 @@ import click
 from kept.cli.common import files_json, json_option, opened, version_json
 from kept.cli.completion import references
 from kept.cli.output import counted, local_time, metric_text, print_json, print_pairs, value_text
+from kept.store.origin.links import Source
 from kept.store.problems import warn
 from kept.units import size_text
 
@@ -29,7 +30,7 @@ def show(location: str | None, ref: str, *, as_json: bool) -> None:
         message = "a newer record cannot be read: it may move the aliases, or delete the version"
         warn(version.reference, [message])
     if as_json:
-        print_json(version_json(version) | {"files": files_json(version)})
+        print_json(version_json(version) | _origin_json(version) | {"files": files_json(version)})
     else:
         _print_version(version)
 
@@ -43,6 +44,7 @@ def _print_version(version: Version) -> None:
         ("size", f"{size_text(version.size)} in {counted(len(files), 'file')}"),
         ("digest", version.digest),
         *_said_of(version),
+        *_links_of(version),
     ]
     print_pairs(version.reference, facts)
     if version.metrics:
@@ -52,6 +54,8 @@ def _print_version(version: Version) -> None:
         )
     if version.metadata:
         print_pairs("metadata", list(_flat(version.metadata)))
+    if provenance := version.provenance:
+        print_pairs("provenance", list(_provenance(provenance)))
     print_pairs("files", [(file.path, size_text(file.size)) for file in files])
 
 
@@ -62,6 +66,31 @@ def _said_of(version: Version) -> Iterable[tuple[str, str]]:
         yield "description", version.description
     for note in version.notes:
         yield "note", f"{note.text} ({note.by or 'unknown'}, {local_time(note.time)})"
+
+
+def _links_of(version: Version) -> Iterable[tuple[str, str]]:
+    if version.parent is not None:
+        yield "parent", str(version.parent)
+    for link in version.uses:
+        is_source = isinstance(link, Source) and link.digest
+        yield "uses", f"{link} ({link.digest})" if is_source else str(link)
+
+
+def _provenance(provenance: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    packages = provenance.get("packages")
+    if isinstance(packages, dict) and isinstance(versions := packages.get("versions"), dict):
+        yield "packages", ", ".join(f"{name} {version}" for name, version in versions.items())
+        rest = {key: value for key, value in packages.items() if key != "versions"}
+        provenance = {**provenance, "packages": rest}
+    yield from _flat(provenance)
+
+
+def _origin_json(version: Version) -> dict[str, Any]:
+    return {
+        "provenance": version.provenance,
+        "parent": version.parent.as_json() if version.parent else None,
+        "uses": [link.as_json() for link in version.uses],
+    }
 
 
 def _flat(metadata: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

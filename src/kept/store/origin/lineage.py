@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kept.bucket.open import bucket_at
 from kept.errors import KeptError
@@ -149,23 +149,23 @@ class _Ancestors:
 
     def add(self, root: Lineage, name: str, record: VersionRecord) -> None:
         """Add all ancestors of a version above its node."""
-        seen: set[tuple[str | None, str, int]] = {(None, name, record.index)}
+        seen: set[tuple[str | None, str, int]] = set()
         waiting = [(root, self._home, name, record)]
         while waiting:
             node, place, own, version = waiting.pop()
+            key = place.location, own, version.index
+            if key in seen:
+                node.state = "repeated"
+                continue
+            seen.add(key)
+            following = []
             for relation, link in _links(version):
                 above, found = self._above(place, own, link)
                 above.relation = relation
                 node.up.append(above)
-                if found is None:
-                    continue
-                there, artifact, other = found
-                key = there.location, artifact, other.index
-                if key in seen:
-                    above.state = "repeated"
-                    continue
-                seen.add(key)
-                waiting.append((above, there, artifact, other))
+                if found is not None:
+                    following.append((above, *found))
+            waiting += reversed(following)  # so that a version has its links at its first place
 
     def _above(
         self, place: _Place, own: str, link: Link | Source
@@ -254,15 +254,17 @@ class _Descendants:
 
     def add(self, root: Lineage, name: str, record: VersionRecord) -> None:
         """Add all descendants of a version below its node."""
-        seen = {(name, record.index)}
-        waiting: list[tuple[Lineage, Any]] = [(root, (name, record.index))]
+        seen: set[tuple[str, int]] = set()
+        waiting = [(root, (name, record.index))]
         while waiting:
             node, key = waiting.pop()
+            if key in seen:
+                node.state = "repeated"
+                continue
+            seen.add(key)
+            following = []
             for relation, artifact, version in self._children.get(key, ()):
                 below = _node(f"{artifact}:v{version.index}", version, relation)
                 node.down.append(below)
-                if (artifact, version.index) in seen:
-                    below.state = "repeated"
-                    continue
-                seen.add((artifact, version.index))
-                waiting.append((below, (artifact, version.index)))
+                following.append((below, (artifact, version.index)))
+            waiting += reversed(following)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -111,9 +112,10 @@ def _is_file(path: str) -> InvalidInput:
     name = re.sub(r"[^A-Za-z0-9._-]", "-", os.path.basename(path.rstrip("/"))) or "data"
     return InvalidInput(
         f"{path} is a {kind}, and kept does not read and hash files that are only named. Store it, "
-        f"so that its content is known: store.log_artifact({name!r}, {path!r}, type='dataset'), "
-        f"and pass uses=[{name + ':latest'!r}]. Or pass kept.Source({path!r}, 'sha256:…') with a "
-        f"digest of your own."
+        f"so that its content is known: store.log_artifact({name!r}, {path!r}, type='dataset'), or "
+        f"{shlex.join(['kept', 'put', name, path, '--type', 'dataset'])}, and name that version: "
+        f"{name + ':latest'!r}. Or pass kept.Source({path!r}, 'sha256:…') with a digest of your "
+        f"own; for kept put, that is --source."
     )
 
 
