@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import Damaged, StoreReplaced
 from kept.store.log.events import Fault, is_repaired, refusal
+from kept.store.log.lookup import moved_to
 from kept.store.log.records import number_of
 from kept.store.receipts import readable_receipts
 from kept.units import time_text
@@ -14,13 +15,12 @@ from kept.watch.cursor import Position
 from kept.watch.events import happened, mirrored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from kept.store.log.events import Item
     from kept.store.log.log import View
     from kept.store.receipts import Receipt
     from kept.store.store import Store
-    from kept.watch.cursor import Cursor
     from kept.watch.events import Happening, Wanted
 
 
@@ -36,6 +36,7 @@ class Feed:
 
     def __init__(self, store: Store, wanted: Wanted) -> None:
         self._store, self._wanted = store, wanted
+        self._firsts: dict[str, str] = {}
         self.has_mirrors = "mirrored" in wanted.kinds
 
     def names(self) -> list[str]:
@@ -66,15 +67,34 @@ class Feed:
             events = [each for each in happened(name, items, at) if self._wanted.has(each)]
             yield Step(Position(item["number"], item["write_id"]), events)
 
-    def renamed_from(self, name: str, cursor: Cursor) -> Position | None:
-        """Return the position in an artifact that was renamed since its old name was read."""
-        for old, position in cursor.positions.items():
-            newest = next(self._store.log(old).view().items(), None)
-            if isinstance(newest, dict) and newest.get("moved_to") == name:
-                for item in self._store.log(name).view().items():
-                    if isinstance(item, dict) and item["write_id"] == position.write_id:
-                        return Position(item["number"], item["write_id"])
-        return None
+    def beginning(self, name: str, known: Mapping[str, Position]) -> Position | None:
+        """Return the position in a new artifact: after what was sent under its old name, if any.
+
+        A renamed artifact repeats the records of its old name, with their write_ids. Returns None
+        as long as that is not finished: the old name still has its versions.
+        """
+        first = self._first(name)
+        old = next((o for o in known if o != name and first == self._first(o)), None)
+        if old is None or first is None:
+            return Position()
+        view = self._store.log(old).view()
+        if moved_to(view) != name:
+            return None
+        records = (item for item in view.items() if isinstance(item, dict))
+        read = {each["write_id"] for each in records if each["number"] <= known[old].record}
+        for item in self._store.log(name).view().items():
+            if isinstance(item, dict) and item["write_id"] in read:
+                return Position(item["number"], item["write_id"])
+        return Position()
+
+    def _first(self, name: str) -> str | None:
+        """Return the write_id of the first record of an artifact, which never changes."""
+        if name not in self._firsts:
+            item = self._store.log(name).reader.record(1)
+            if isinstance(item, Fault):
+                return None
+            self._firsts[name] = item["write_id"]
+        return self._firsts[name]
 
     def confirmed(self) -> list[Receipt]:
         """Return what the mirrors have confirmed of the wanted artifacts, if that is wanted."""

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from kept.errors import Damaged, Unreachable
 from kept.progress import say
-from kept.watch.cursor import Position
 from kept.watch.target import Result
 
 if TYPE_CHECKING:
-    from kept.watch.cursor import Cursor
+    from kept.watch.cursor import Cursor, Position
     from kept.watch.events import Happening
     from kept.watch.feed import Feed
     from kept.watch.target import Outcome, Stop, Target
@@ -97,8 +96,10 @@ class Watcher:
     def _send_log(self, name: str) -> None:
         cursor = self._cursor
         if name not in cursor.positions:
-            found = self._feed.renamed_from(name, cursor)
-            cursor.positions[name] = found or Position()
+            found = self._feed.beginning(name, cursor.positions)
+            if found is None:
+                return
+            cursor.positions[name] = found
         is_saved = True
         try:
             for step in self._feed.steps(name, cursor.positions[name]):
