@@ -14,7 +14,7 @@ from kept.bucket.transfer import Transfer
 from kept.errors import AliasProtected, ArtifactNotFound, Damaged, InvalidName
 from kept.names import check_name
 from kept.store.format_marker import known_id
-from kept.store.log.events import is_fence
+from kept.store.log.events import certain, is_fence
 from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, live, version_records
 from kept.store.log.lookup import moved_to, view_of
@@ -46,7 +46,7 @@ def rename(logs: Logs, old: str, new: str, progress: Progress | None = None) -> 
         versions = {record.index: record for record in live(view.facts())}
         if not versions:
             if replayed:  # another process was faster to rename it, or has removed it
-                _align(target, {}, ContentCopy(logs.bucket, logs.bucket))
+                _take_back(view, target)
             raise ArtifactNotFound(_nothing_left(view))
         _check_aliases(view, versions)
         _check_target(view, target.view())
@@ -98,6 +98,7 @@ def _replay(
             Receipts(bucket, place, known_id(view.log.logs.marker)).register(target.name)
     events = [event for event in view.backwards() if _counts(event)][::-1]
     content = ContentCopy(bucket, bucket)
+    moved = _moved_before(view, target.name)
 
     def build(fence: WriteFence) -> None:
         writer = _Writer(fence, target, content)
@@ -105,13 +106,21 @@ def _replay(
             writer.add(_as_now(event, versions), versions)
             if progress:
                 progress(done + 1, len(events))
-        writer.align(versions)
+        writer.align(versions, moved)
 
     with_write_fence(target, build)
 
 
-def _align(target: Log, versions: dict[int, VersionRecord], content: ContentCopy) -> None:
-    with_write_fence(target, lambda fence: _Writer(fence, target, content).align(versions))
+def _take_back(view: View, target: Log) -> None:
+    """Delete under the new name what was replayed in vain."""
+    moved, content = _moved_before(view, target.name), ContentCopy(target.bucket, target.bucket)
+    with_write_fence(target, lambda fence: _Writer(fence, target, content).align({}, moved))
+
+
+def _moved_before(view: View, new: str) -> set[int]:
+    """Return the versions that an earlier call has moved to the new name, which now has them."""
+    times = {event["time"] for event in certain(view.facts()) if event.get("moved_to") == new}
+    return {record.index for record in version_records(view.facts()) if record.deleted_at in times}
 
 
 def _counts(event: Event) -> bool:
@@ -152,10 +161,10 @@ class _Writer:
                 self._keep_content(versions[index])
         self._append(event)
 
-    def align(self, versions: dict[int, VersionRecord]) -> None:
-        """Delete and restore versions, so that exactly these exist."""
-        now = {record.index for record in version_records(self._view.facts()) if not record.deleted}
-        wrong, missing = sorted(now - versions.keys()), sorted(versions.keys() - now)
+    def align(self, versions: dict[int, VersionRecord], moved: set[int]) -> None:
+        """Delete and restore versions, so that these exist; those moved before stay as they are."""
+        now = {record.index for record in live(self._view.facts())}
+        wrong, missing = sorted(now - versions.keys() - moved), sorted(versions.keys() - now)
         for index in missing:
             self._keep_content(versions[index])
         for kind, indexes in (("remove", wrong), ("restore", missing)):
