@@ -85,6 +85,16 @@ def test_get(run, keys, monkeypatch):
     run("get", "mnist:v0", "yes")
 
 
+def test_evaluate(run, keys):
+    run("sign", "mnist:v1", "--key", "alice.pem")
+    measure = ("--name", "x", "--signed-by", "alice.pub", "--", "echo", '{"a": 1}')
+    run("evaluate", "mnist:v1", *measure)
+    run("metric", "mnist:v1", "b=1")
+    run("verify", "mnist:v1", "--signed-by", "alice.pub")  # what was measured later is not signed
+    assert "no valid signature" in run("evaluate", "mnist:v0", *measure, exit=4).stderr
+    assert run.json("metric", "mnist:v0")["metrics"] == {}
+
+
 def test_get_with_the_signature_of_the_files(run, keys):
     run("get", "mnist:v1", "--signature", "model.sig", exit=2)
     run("sign", "mnist:v1", "--key", "alice.pem")

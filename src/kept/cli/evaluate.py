@@ -10,6 +10,7 @@ import click
 from kept.cli.common import json_option, opened
 from kept.cli.completion import references
 from kept.cli.output import Column, clean, counted, metric_text, print_json, print_table
+from kept.cli.sign import signed_by_option
 from kept.errors import ArtifactNotFound, CommandFailed, KeptError, VersionNotFound
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class _Result(NamedTuple):
 @click.option("--dataset", metavar="NAME", help="The data that the command measures with.")
 @click.option("--force", is_flag=True, help="Also versions that are evaluated already.")
 @click.option("--timeout", metavar="TIME", help="End the command after 30s, 10m, 2h, …")
+@signed_by_option
 @json_option
 @click.pass_obj
 def evaluate(
@@ -62,8 +64,8 @@ def evaluate(
         raise click.UsageError(
             "The command is missing. Write it after --, as in: -- python test.py"
         )
+    store = opened(location, require_signed=options.pop("signed_by") or None)
     evaluation = _evaluation(command, **options)
-    store = opened(location)
     results = []
     for version in _chosen(store, target, every=every):
         results.append(_evaluated(store, version, evaluation))
