@@ -64,7 +64,7 @@ def select(
                 _refresh(database, logs, query, progress)
                 return _selected(database, query, wanted)
         except sqlite3.Error as error:
-            if attempt or error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            if attempt or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY:
                 raise NoIndex(str(error)) from error
             discard(logs)  # damaged, or of another kept
         except OSError as error:
