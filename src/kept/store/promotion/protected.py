@@ -119,10 +119,11 @@ def check_deletable(bucket: Bucket, name: str, record: VersionRecord) -> None:
 
 def withheld_text(name: str, aliases: Iterable[str], location: str) -> str:
     """Return the message that checkpoints of a run are stored without protected aliases."""
-    names = ", ".join(aliases)
+    names = list(aliases)
     return (
-        f"checkpoints of {name} are stored without {names}: protected in {location} by now, and no "
-        f"run moves a protected alias. To move it: kept promote {name}:vN ALIAS"
+        f"checkpoints of {name} are stored without {', '.join(names)}, because {location} protects "
+        f"that by now, and no run moves a protected alias. To move it: kept promote {name}:vN "
+        f"{names[0]}"
     )
 
 
