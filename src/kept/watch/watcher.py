@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from kept.watch.feed import Feed
     from kept.watch.target import Outcome, Stop, Target
 
+_VARYING = re.compile(r"0x[0-9a-f]+|(?<![\w.:])\d[\d.]*(?= ?m?s\b)")  # addresses and seconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0  # seconds between attempts to send an event
 
 
@@ -169,11 +171,10 @@ class Watcher:
         pause = max(pause, outcome.after or 0.0)
         self._not_before[event.artifact] = time.monotonic() + pause
         when = f"in {pause:.0f} s" if self._looks_again else "by the next call"
-        which = f"attempt {failed} of {most}" if most is not None else f"attempt {failed}"
+        which = f" (attempt {failed} of {most})" if most is not None else ""
         self._notice(
             event.artifact,
-            f"{event.reference} {event.kind}: {outcome.what}. It is sent again {when}",
-            f"{outcome.what} {which if most is not None else ''}",
+            f"{event.reference} {event.kind}: {outcome.what}{which}. It is sent again {when}",
         )
         return False
 
@@ -182,10 +183,13 @@ class Watcher:
         self._said.pop(event.artifact, None)
         _say(f"{event.reference} {event.kind} is given up: {outcome.what}")
 
-    def _notice(self, subject: str, text: str, same: str | None = None) -> None:
-        """Print what is wrong with an artifact, unless the last notice of it was the same."""
-        if self._said.get(subject) != (same or text):
-            self._said[subject] = same or text
+    def _notice(self, subject: str, text: str) -> None:
+        """Print what is wrong with an artifact, unless the last notice of it was about the same.
+
+        How long something took, or is waited for, makes no other notice.
+        """
+        if self._said.get(subject) != (same := _VARYING.sub("#", text)):
+            self._said[subject] = same
             _say(text)
 
 

@@ -134,8 +134,8 @@ def _text(answer: Any) -> str:
 
 def _reason(error: Exception, url: str) -> str:
     """Return why a request failed, without the URL, whose path can be a secret."""
-    reason = str(getattr(error, "reason", None) or error)
+    reason = str(error).rpartition("): ")[2]  # after urllib3's name of its connection
     parts = urlsplit(url)
     for secret in filter(None, (url, parts.path.strip("/"), parts.query, parts.password)):
         reason = reason.replace(secret, "…")
-    return f"{type(error).__name__}: {reason}"
+    return reason or type(error).__name__
