@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -98,3 +99,33 @@ def test_the_story_of_a_test_metric(run, store):
     assert store.version("mnist:best").index == 2, "not measured yet"
     run("evaluate", "mnist", "--all", "--name", "size", *python(SIZE))
     assert store.version("mnist:best").index == 3
+
+
+def test_two_commands_at_once_and_one_that_was_killed(run, store, tmp_path):
+    """Each version gets one result, of the first process; others do what a killed one has left."""
+    command = [sys.executable, "-m", "kept", "evaluate", "mnist", "--all", "--name", "size"]
+    slow = "import time; time.sleep(60)"
+    first = subprocess.Popen(
+        [*command, *python(slow)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=tmp_path
+    )
+    assert first.stderr.readline() == b"Evaluating mnist:v0\n"
+    first.kill()
+    first.wait()
+    first.stderr.close()
+    jobs = [
+        subprocess.Popen([*command, *python(SIZE)], stdout=subprocess.DEVNULL, cwd=tmp_path)
+        for _ in range(2)
+    ]
+    assert [job.wait(60) for job in jobs] == [0, 0]
+    for version in store.versions("mnist"):
+        assert [each.value for each in version.record.changes.logged] == [1000 + version.index]
+
+
+def test_a_store_in_object_storage(run, s3, tmp_path):
+    store = kept.open_store(s3)
+    store.log_artifact("m", kept.MemoryFile("m.keras", [b"abc"]), metadata={"metrics": {"a": 1}})
+    run("--store", s3, "best", "m", "--monitor", "size", "--mode", "min")
+    run("--store", s3, "evaluate", "m", "--name", "size", *python(SIZE))
+    run("--store", s3, "tag", "m", "t")
+    version = kept.open_store(s3).version("m:best")
+    assert (version.metrics, version.tags) == ({"size": 3}, ("t",))

@@ -132,10 +132,17 @@ def _lives(pid):
 
 
 def test_the_temporary_folder_is_removed(versions):
-    code = "import os, json; print(os.environ['KEPT_FOLDER']); print('{\"a\": 1}')"
+    code = """
+import os
+print(os.environ["KEPT_FOLDER"])
+print(os.listdir(os.environ["KEPT_FOLDER"]))
+print('{"a": 1}')
+"""
     to = io.StringIO()
     evaluate(versions[0], python(code), to)
-    assert not os.path.exists(to.getvalue().strip())
+    folder, files = to.getvalue().splitlines()
+    assert files == "['m.keras']"
+    assert not os.path.exists(os.path.dirname(folder))
 
 
 def test_the_environment(versions):

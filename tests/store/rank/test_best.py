@@ -151,7 +151,7 @@ def test_a_process_that_followed_the_log_decides_as_one_that_reads_it(bucket):
     for step in range(60):
         log_in(store, chance.random(), chance.choice(["val_loss", "val_loss", "other"]))
         live, deleted = store.versions("m"), store.deleted("m")
-        match chance.randrange(8):
+        match chance.randrange(11):
             case 0:
                 other.set_alias(chance.choice(live).reference, "best")
             case 1 if len(live) > 1:
@@ -160,6 +160,15 @@ def test_a_process_that_followed_the_log_decides_as_one_that_reads_it(bucket):
                 other.undelete(chance.choice(deleted).reference)
             case 3 if any("best" in version.aliases for version in live):
                 other.remove_alias("m", "best")
+            case 4 if len(live) > 1:
+                indexes = [version.index for version in chance.sample(live, 2)]
+                other.log("m").append({"event": "remove", "indexes": indexes})
+            case 5 if deleted:
+                other.log("m").append({"event": "restore", "indexes": [deleted[0].index]})
+            case 6:
+                moved = {"aliases": {"best": chance.choice(live).index}} if live else {}
+                metrics = {"index": 0, "metrics": {"a": 1}}
+                other.log("m").append({"event": "metrics", **metrics, **moved})
         views = store.log("m").view(), Store(bucket).log("m").view()
         for monitor in ("val_loss", "other"):
             facts = {"monitor": monitor, "mode": "min", "value": chance.random()}

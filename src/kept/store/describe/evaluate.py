@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
 
 from kept.errors import CommandFailed, InvalidInput
 from kept.store.describe.log_metrics import check_label, living, log_metrics, metrics_event
+from kept.workspace import workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,8 +77,9 @@ class Evaluation(NamedTuple):
         return Outcome(event["metrics"], is_new=True)
 
     def _measured(self, version: Evaluable, location: str, to: TextIO) -> dict[str, Any]:
-        with tempfile.TemporaryDirectory(prefix="kept-", ignore_cleanup_errors=True) as folder:
-            version.download(folder)
+        # A later process removes the workspace of a killed one. It also has a file for its lock.
+        with workspace(tempfile.gettempdir()) as place:
+            folder = str(version.download(os.path.join(place, "files")))
             variables = {
                 "KEPT_CHECKPOINT": checkpoint_in(folder, [file.path for file in version.files]),
                 "KEPT_FOLDER": folder,
