@@ -6,7 +6,9 @@ from kept.store.condition.parse import parse
 
 
 def record(store, metadata, *events, **options):
-    store.log_artifact("m", kept.MemoryFile("w", [b"1"]), metadata=metadata, **options)
+    store.log_artifact(
+        "m", kept.MemoryFile("w", [b"1"]), metadata=metadata, capture=False, **options
+    )
     for event in events:
         store.log("m").append({"index": 0} | event)
     return store.version("m").record
@@ -53,16 +55,26 @@ def test_provenance_is_below_metadata(store):
     found = record(store, {"framework": "mine"})
     found = found._replace(
         origin={
-            "provenance": {"framework": "jax", "git": {"branch": "main"}},
-            "parent": {"name": "m", "index": 2},
-            "uses": [{"reference": "data:v3"}, {"uri": "https://x/y"}, {"other": 1}],
+            "provenance": {
+                "framework": "jax",
+                "git": {"branch": "main"},
+                "packages": {"digest": "d", "versions": {"keras": "3"}},
+            },
+            "parent": {"artifact": "m", "index": 2, "digest": "0" * 64},
+            "uses": [
+                {"artifact": "data", "index": 3, "store": "s3://b/store"},
+                {"artifact": "base", "alias": "prod"},
+                {"uri": "https://x/y"},
+                {"other": 1},
+            ],
         }
     )
     values = values_of("m", found)
     assert values["framework"] == "mine"
     assert values["git.branch"] == "main"
+    assert (values["packages.keras"], values["packages.digest"]) == ("3", "d")
     assert values["parent"] == "m:v2"
-    assert values["uses"] == ("data:v3", "https://x/y")
+    assert values["uses"] == ("s3://b/store/data:v3", "base:prod", "https://x/y")
     later = found._replace(origin={"provenance": 0})
     assert "git.branch" not in values_of("m", later)
     assert values_of("m", later, {"git": {"branch": "b"}})["git.branch"] == "b"

@@ -28,7 +28,7 @@ def put():
 
     def log(store, name, metadata=None, **options):
         content = kept.MemoryFile("w", [str(next(count)).encode()])
-        return store.log_artifact(name, content, metadata=metadata, **options)
+        return store.log_artifact(name, content, metadata=metadata, capture=False, **options)
 
     return log
 

@@ -48,7 +48,10 @@ def values_of(
     origin = record.origin
     if provenance is None and isinstance(origin.get("provenance"), dict):
         provenance = origin["provenance"]
-    found: dict[str, Value] = dict(_flat(provenance or {}))
+    found = {
+        name.replace("packages.versions.", "packages.", 1): value
+        for name, value in _flat(provenance or {}).items()
+    }
     described = record.described
     found |= _flat({key: value for key, value in described.items() if key != "metrics"})
     found |= _metrics(described, record.changes.metrics)
@@ -97,11 +100,14 @@ def _source(value: Json) -> str | None:
     """Return what a version was made from as a text: a reference, or a URI."""
     if not isinstance(value, dict):
         return None
-    for key in ("reference", "uri"):
-        if isinstance(value.get(key), str):
-            return str(value[key])
-    artifact = value.get("artifact", value.get("name"))
-    return f"{artifact}:v{value['index']}" if artifact and "index" in value else None
+    if isinstance(value.get("uri"), str):
+        return str(value["uri"])
+    artifact, index = value.get("artifact"), value.get("index")
+    if not isinstance(artifact, str):
+        return None
+    store = f"{value['store']}/" if isinstance(value.get("store"), str) else ""
+    selector = value.get("alias", "latest") if index is None else f"v{index}"
+    return f"{store}{artifact}:{selector}"
 
 
 def _moment(moment: str) -> str:
