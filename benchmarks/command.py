@@ -47,10 +47,10 @@ def fill(root: str, versions: int) -> None:
         bucket.put("kept.json", [canonical({"format": 1})])
         log = Logs(bucket).of(NAME)
         for index in range(versions):
-            log.append(_event(index, chance))
+            log.append(version_event(index, chance))
 
 
-def _event(index: int, chance: random.Random) -> dict[str, Any]:
+def version_event(index: int, chance: random.Random) -> dict[str, Any]:
     metrics = {name: chance.random() for name in ("accuracy", "loss", "val_accuracy", "val_loss")}
     return {
         "event": "version",
