@@ -6,6 +6,8 @@ from __future__ import annotations
 def test_a_version_as_json_has_its_files(run, store):
     shown = run.json("show", "mnist:best")
     assert shown.pop("files") == [{"path": "model.keras", "size": 1001}]
+    assert [shown.pop(key) for key in ("parent", "uses")] == [None, []]
+    assert shown.pop("provenance")["packages"]
     assert shown == run.json("ls", "mnist")[1]
 
 

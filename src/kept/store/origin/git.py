@@ -55,10 +55,12 @@ class _Git:
             # A git that prints nothing blocks the read, so only its end can wake it.
             limit = threading.Timer(max(self._end - time.monotonic(), 0.0), process.kill)
             limit.daemon = True
-            limit.start()
             try:
+                limit.start()
                 while piece := process.stdout.read(_PIECE):
                     yield piece
+            except RuntimeError as error:  # no thread starts any more: the interpreter exits
+                raise _NoAnswer from error
             finally:
                 process.kill()
                 limit.cancel()

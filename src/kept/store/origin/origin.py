@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kept.errors import InvalidInput
 from kept.store.log.events import Fault
 from kept.store.origin.capture import Capture, of_process
 from kept.store.origin.links import Link, Source, link_in, links_in
@@ -54,6 +55,8 @@ def origin_of(logs: Logs, uses: Iterable[Any], *, capture: bool | Origin) -> Ori
     """
     if isinstance(capture, Origin):
         return capture
+    if not isinstance(capture, bool):
+        raise InvalidInput(f"capture is True or False. Received: capture={capture!r}")
     links = resolve(wanted(uses), logs)
     return Origin(of_process() if capture else None, None, links)
 

@@ -126,9 +126,11 @@ def resolve(uses: Iterable[Wanted], logs: Logs) -> tuple[Link | Source, ...]:
     NotFound for a version that does not exist, and what reading a store raises.
     """
     opened: dict[str, Logs] = {}
-    found = [_resolved(use, logs, opened) for use in uses]
-    by_version = {(replace(f, alias=None) if isinstance(f, Link) else f): f for f in found[::-1]}
-    return tuple(by_version.values())[::-1]
+    found: dict[Link | Source, Link | Source] = {}  # a version once, by whichever names
+    for use in uses:
+        link = _resolved(use, logs, opened)
+        found.setdefault(replace(link, alias=None) if isinstance(link, Link) else link, link)
+    return tuple(found.values())
 
 
 def _resolved(use: Wanted, logs: Logs, opened: dict[str, Logs]) -> Link | Source:
