@@ -66,7 +66,7 @@ def test_a_damaged_id(bucket, tmp_path, wrong):
     bucket.put(FORMAT_KEY, [json.dumps(json.loads(bytes(bucket.get(FORMAT_KEY))) | wrong).encode()])
     damaged = kept.Store(bucket)
     assert "id does not match" in damaged.logs.problem
-    assert damaged["m"].index == 0
+    assert damaged.version("m").index == 0
     damaged.repair()
     assert check_format(bucket).id is not None
     log(kept.Store(bucket), tmp_path, "1")

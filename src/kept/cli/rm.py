@@ -18,7 +18,7 @@ from kept.cli.common import (
 )
 from kept.cli.completion import references
 from kept.cli.output import counted
-from kept.names import LATEST, check_selected
+from kept.names import is_automatic, check_selected
 from kept.units import size_text
 
 if TYPE_CHECKING:
@@ -102,4 +102,4 @@ def _delete(store: Store, refs: tuple[str, ...], wanted: Wanted, *, force: bool)
 
 
 def _own_aliases(version: Version) -> list[str]:
-    return [alias for alias in version.aliases if alias != LATEST]
+    return [alias for alias in version.aliases if not is_automatic(alias)]

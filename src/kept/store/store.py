@@ -208,9 +208,9 @@ class Store(Maintenance, Management):
     def delete(self, reference: str, *, force: bool = False) -> Version:
         """Delete the version name:v3, name:alias or name@digest; its number is never used again.
 
-        Raises VersionInUse if it has aliases other than latest and force is not set, and
-        AliasProtected in any case if one of them is protected. Raises InvalidReference for a name
-        alone: it could mean its newest version or all of them.
+        Raises VersionInUse if force is not set and it has aliases other than latest and epoch_<n>,
+        and AliasProtected in any case if one of them is protected. Raises InvalidReference for a
+        name alone: it could mean its newest version or all of them.
         """
         from kept.store.retention.delete import delete
 

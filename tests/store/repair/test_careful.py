@@ -186,7 +186,7 @@ def test_a_writer_that_was_open_before_a_repair_follows_the_new_record(store, pu
     put(store, "a", "0")
     put(store, "a", "1")
     open_before = kept.open_store(store.location)
-    assert open_before["a"].index == 1
+    assert open_before.version("a").index == 1
     replace(store, 2, b"?")
     with pytest.raises(Damaged):
         put(open_before, "a", "2")

@@ -155,7 +155,7 @@ def test_the_last_record_of_a_version_comes_back_by_its_content(store, tmp_path,
     harm(store, store.log("a").records.key(number), kind)
     fresh = kept.open_store(store.location)
     if kind == "lost":  # nothing shows that it ever existed, without a mirror or a page
-        assert fresh["a"].index == 3
+        assert fresh.version("a").index == 3
         return
     with pytest.raises(Damaged, match=r"it is v3; name a:v3"):
         fresh.version("a")
@@ -382,7 +382,7 @@ def test_a_mirror_shows_that_the_last_record_is_lost(store, mirror, tmp_path, fi
             refused()
     fresh.repair([mirror.location])
     fresh = kept.open_store(store.location)
-    assert fresh["a"].record == version.record
+    assert fresh.version("a").record == version.record
     fresh.gc(grace=0)
     assert fresh.verify().ok
 

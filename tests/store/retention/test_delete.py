@@ -214,7 +214,7 @@ def test_what_is_changed_of_a_version_that_is_deleted_right_after_was_changed(st
 def test_undelete_brings_back_content_and_aliases(five, tmp_path):
     five.delete("m:best", force=True)
     five.delete("m:v4", force=True)
-    assert five["m"].index == 3
+    assert five.version("m").index == 3
     version = five.undelete("m:v1")
     assert version.aliases == ("best", "epoch_1")
     assert tree(version.download(tmp_path / "out"))["model.bin"] == b"1" * 1000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from kept.errors import Damaged, VersionGone, VersionInUse
-from kept.names import LATEST
+from kept.names import is_automatic
 from kept.parallel import mapped
 from kept.store.blobs.blob import blob_key
 from kept.store.content.manifest import manifest_key
@@ -49,11 +49,11 @@ def delete(log: Log, index: int, *, force: bool) -> None:
             now = next((r for r in live(view.facts()) if r.index == index), None)
             if now is None:
                 return  # another writer was faster
-            own = [alias for alias in now.aliases if alias != LATEST]
+            own = [alias for alias in now.aliases if not is_automatic(alias)]
             if own and not force:
                 raise VersionInUse(
-                    f"{log.name}:v{index} has the aliases {', '.join(own)}. Remove them, or force "
-                    "the deletion."
+                    f"{log.name}:v{index} has the aliases {', '.join(own)}. Remove them, or pass "
+                    "--force (in Python: force=True)."
                 )
             check_deletable(log.bucket, log.name, now)
             if log.append_after(view, {"event": "delete", "index": index, "by": actor()}):
