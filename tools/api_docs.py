@@ -70,6 +70,7 @@ SECTIONS = {
         "kept.store.repair.plan:Plan",
         "kept.store.signing.statement:Signature",
         "kept.store.gc.usage:Usage",
+        "kept.store.promotion.history:Change",
         "kept.store.retention.policy:Decision",
         "kept.store.retention.keep:Period",
         "kept.store.gc.collector:Collection",

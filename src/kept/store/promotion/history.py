@@ -1,4 +1,4 @@
-"""Who changed what in a store, the newest change first, as the logs tell it.
+"""Who changed what in a store, the newest change first, as the logs state it.
 
 A log is read backwards, and only as far as needed: a change of an alias also needs the one before
 it, which says from which version the alias was taken.
@@ -17,7 +17,7 @@ from kept.store.log.lookup import view_of
 from kept.store.problems import warn
 from kept.store.promotion.protected import protections
 from kept.store.promotion.stack import NOT_MENTIONED, target_of
-from kept.store.promotion.told import told
+from kept.store.promotion.wording import worded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ def _changes(view: View) -> Iterator[Change]:
             continue
         by = event.get("by") or past.committer(event, position)
         moment = datetime.fromisoformat(event["time"])
-        for each in told(event, past.holders(event, position)):
+        for each in worded(event, past.holders(event, position)):
             yield Change(moment, by, view.log.name, each.action, each.text, each.details)
 
 

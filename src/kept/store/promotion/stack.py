@@ -1,4 +1,4 @@
-"""Which versions had an alias before, as a log tells it: the way back of a rollback.
+"""Which versions had an alias before, as a log states it: the way back of a rollback.
 
 The moves of an alias are a stack. A move puts a version on it; a rollback takes away all that is
 above the version it goes back to. So two rollbacks go two moves back, not forth and back.

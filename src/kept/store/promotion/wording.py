@@ -18,7 +18,7 @@ _MOST_NAMED = 5  # versions, by their numbers
 Holders = Mapping[str, "int | None"]  # alias -> the version that had it before
 
 
-class Told(NamedTuple):
+class Worded(NamedTuple):
     """One change that an event states."""
 
     action: str
@@ -26,53 +26,53 @@ class Told(NamedTuple):
     details: dict[str, Json]
 
 
-def told(event: Event, before: Holders) -> Iterator[Told]:
+def worded(event: Event, before: Holders) -> Iterator[Worded]:
     """Yield the changes that an event states; before says where the aliases that it moves were."""
     yield from _KINDS[event["event"]](event, before)
 
 
-def _version(event: Event, before: Holders) -> Iterator[Told]:
+def _version(event: Event, before: Holders) -> Iterator[Worded]:
     index = event["index"]
     moves = _moves(dict.fromkeys(event["aliases"], index), before)
     details = {"version": index, "size": event["size"], "digest": event["digest"], **moves}
     if is_repaired(event):
-        yield Told("repair", f"v{index} was lost; a repair wrote its record again", details)
+        yield Worded("repair", f"v{index} was lost; a repair wrote its record again", details)
         return
     how = "copied as a deleted version" if event.get("deleted") else "committed"
     parts = [f"v{index} {how}", size_text(event["size"]), *_alias_texts(event["aliases"], before)]
     if "expires" in event:
         parts.append(f"expires {event['expires']}")
-    yield Told("version", ", ".join(parts), details)
+    yield Worded("version", ", ".join(parts), details)
 
 
-def _alias(event: Event, before: Holders) -> Iterator[Told]:
+def _alias(event: Event, before: Holders) -> Iterator[Worded]:
     if lost := event.get("lost"):
-        yield Told("repair", f"{_named(lost)} in no record; a repair marked that", {"lost": lost})
+        yield Worded("repair", f"{_named(lost)} in no record; a repair marked that", {"lost": lost})
     if "expires" in event:
         index, moment = event["index"], event["expires"]
         text = f"v{index} expires {moment}" if moment else f"v{index} no longer expires"
-        yield Told("ttl", text, {"version": index, "expires": moment})
+        yield Worded("ttl", text, {"version": index, "expires": moment})
     moved = event["aliases"]
     if "promotion" in event:
         yield from _promotion(event, before)
     elif "metadata" in event and moved:
         index = next(iter(moved.values()))
         text = ", ".join([f"v{index} logged again, the same content", *_alias_texts(moved, before)])
-        yield Told("repeat", text, {"version": index, **_moves(moved, before)})
+        yield Worded("repeat", text, {"version": index, **_moves(moved, before)})
     else:
         for alias, index in moved.items():
             yield _moved(alias, index, before.get(alias))
 
 
-def _moved(alias: str, index: int | None, was: int | None) -> Told:
+def _moved(alias: str, index: int | None, was: int | None) -> Worded:
     details = {"alias": alias, "version": index, "was": was}
     if index is None:
         from_where = "" if was is None else f" from v{was}"
-        return Told("alias", f"{alias} removed{from_where}", details)
-    return Told("alias", f"{alias} put on v{index}{_was(was, index)}", details)
+        return Worded("alias", f"{alias} removed{from_where}", details)
+    return Worded("alias", f"{alias} put on v{index}{_was(was, index)}", details)
 
 
-def _promotion(event: Event, before: Holders) -> Iterator[Told]:
+def _promotion(event: Event, before: Holders) -> Iterator[Worded]:
     promotion = event["promotion"]
     is_rollback = promotion.get("action") == "rollback"
     for alias, index in event["aliases"].items():
@@ -84,27 +84,27 @@ def _promotion(event: Event, before: Holders) -> Iterator[Told]:
                 text += f": {value}" if key == "message" else f", {words}{value}"
         details = {"alias": alias, "version": index, "was": was}
         details |= {k: v for k, v in promotion.items() if k not in ("action", "was")}
-        yield Told("rollback" if is_rollback else "promote", text, details)
+        yield Worded("rollback" if is_rollback else "promote", text, details)
 
 
-def _deletion(event: Event, _: Holders) -> Iterator[Told]:
+def _deletion(event: Event, _: Holders) -> Iterator[Worded]:
     index, action = event["index"], event["event"]
     reason = event.get("reason")
     by_rule = f" by a rule: {reason}" if reason is not None else ""
     details = {"version": index} | ({"reason": reason} if reason is not None else {})
-    yield Told(action, f"v{index} {action}d{by_rule}", details)
+    yield Worded(action, f"v{index} {action}d{by_rule}", details)
 
 
-def _several(event: Event, _: Holders) -> Iterator[Told]:
+def _several(event: Event, _: Holders) -> Iterator[Worded]:
     indexes, target = event["indexes"], event.get("moved_to")
     details = {"versions": indexes} | ({"moved_to": target} if target else {})
     if target:
-        yield Told("move", f"moved to {target}: {_named(indexes)}", details)
+        yield Worded("move", f"moved to {target}: {_named(indexes)}", details)
     else:
-        yield Told(event["event"], f"artifact {event['event']}d: {_named(indexes)}", details)
+        yield Worded(event["event"], f"artifact {event['event']}d: {_named(indexes)}", details)
 
 
-def _metrics(event: Event, before: Holders) -> Iterator[Told]:
+def _metrics(event: Event, before: Holders) -> Iterator[Worded]:
     index, aliases = event["index"], event.get("aliases", {})
     values = ", ".join(
         f"{name}={_number(value)}" for name, value in sorted(event["metrics"].items())
@@ -114,31 +114,31 @@ def _metrics(event: Event, before: Holders) -> Iterator[Told]:
     keys = [key for key in ("metrics", "dataset", "evaluation") if key in event]
     details: dict[str, Json] = {key: event[key] for key in keys}
     text = ", ".join([f"v{index} {values}{where}{how}", *_placed(aliases, before)])
-    yield Told("metrics", text, {"version": index, **details, **_moves(aliases, before)})
+    yield Worded("metrics", text, {"version": index, **details, **_moves(aliases, before)})
 
 
-def _update(event: Event, _: Holders) -> Iterator[Told]:
+def _update(event: Event, _: Holders) -> Iterator[Worded]:
     index = event["index"]
     if tags := event.get("tags"):
         text = " ".join(f"{'+' if has else '-'}{tag}" for tag, has in sorted(tags.items()))
-        yield Told("tag", f"v{index} tags: {text}", {"version": index, "tags": tags})
+        yield Worded("tag", f"v{index} tags: {text}", {"version": index, "tags": tags})
     if "description" in event:
         text = event["description"]
         said = f"described: {text}" if text else "no longer described"
-        yield Told("description", f"v{index} {said}", {"version": index, "description": text})
+        yield Worded("description", f"v{index} {said}", {"version": index, "description": text})
     if "note" in event:
         text = event["note"]
-        yield Told("note", f"v{index} note: {text}", {"version": index, "note": text})
+        yield Worded("note", f"v{index} note: {text}", {"version": index, "note": text})
     if values := event.get("set"):
         text = ", ".join(f"{key}={_number(value)}" for key, value in sorted(values.items()))
-        yield Told("metadata", f"v{index} metadata: {text}", {"version": index, "set": values})
+        yield Worded("metadata", f"v{index} metadata: {text}", {"version": index, "set": values})
 
 
-def _rule(event: Event, before: Holders) -> Iterator[Told]:
+def _rule(event: Event, before: Holders) -> Iterator[Worded]:
     best, aliases = event["best"], event.get("aliases", {})
     text = f"best follows {best['monitor']} ({best['mode']})" if best else "best follows the runs"
     text = ", ".join([text, *_placed(aliases, before)])
-    yield Told("rule", text, {"best": best, **_moves(aliases, before)})
+    yield Worded("rule", text, {"best": best, **_moves(aliases, before)})
 
 
 def _alias_texts(aliases: Iterable[str], before: Holders) -> Iterator[str]:
@@ -179,7 +179,7 @@ def _number(value: Json) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-_KINDS: dict[str, Callable[[Event, Holders], Iterator[Told]]] = {
+_KINDS: dict[str, Callable[[Event, Holders], Iterator[Worded]]] = {
     "version": _version,
     "alias": _alias,
     "delete": _deletion,
