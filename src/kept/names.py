@@ -57,9 +57,15 @@ def check_name(name: str, what: str = "An artifact name") -> str:
     if not is_name(name):
         raise InvalidName(
             f"{what} has 1 to 128 characters out of A-Z a-z 0-9 . _ - and not only dots. "
-            f"Received: {name!r}"
+            f"Received: {name!r}{_of_reference(name)}"
         )
     return name
+
+
+def _of_reference(text: object) -> str:
+    """Return which part of a reference is the name, as a sentence; nothing for other texts."""
+    start = re.match(r"([A-Za-z0-9._-]+)[:@]", text) if isinstance(text, str) else None
+    return f", which names a version; the artifact is {start[1]!r}" if start else ""
 
 
 def check_alias(alias: str) -> str:

@@ -91,3 +91,39 @@ def test_an_artifact_is_copied_and_pickled(store):
     artifact = store["m"]
     assert copy.deepcopy(artifact).latest == artifact.latest
     assert pickle.loads(pickle.dumps(artifact)).latest == artifact.latest
+
+
+def test_a_version_that_is_written_in_another_way(store):
+    for wrong in ("m:2", "m:V2"):
+        with pytest.raises(errors.VersionNotFound, match="Did you mean 'v2'?"):
+            store[wrong]
+    with pytest.raises(errors.VersionNotFound) as caught:
+        store["m:9"]
+    assert "Did you mean" not in str(caught.value)
+    with pytest.raises(errors.InvalidName, match="names a version; the artifact is 'm'"):
+        store.versions("m:v2")
+
+
+def test_the_tab_key_in_a_notebook(store):
+    assert store._ipython_key_completions_() == ["m"]
+    assert store["m"]._ipython_key_completions_() == ["best", "latest", "v0", "v1", "v2", "v3"]
+
+
+def test_a_store_is_opened_by_its_function(tmp_path):
+    with pytest.raises(TypeError, match=r"kept\.open_store\('here'\)"):
+        kept.Store("here")
+
+
+@pytest.mark.parametrize("location", ["s3:/bucket/x", "S3:bucket", "gs:/b", "file:x", "https:/h"])
+def test_a_location_with_too_few_slashes(location, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(errors.InvalidInput, match=f"Received: '{location}'"):
+        kept.open_store(location)
+    (tmp_path / location).mkdir(parents=True)
+    assert kept.open_store(location).location == str(tmp_path / location)
+
+
+def test_a_file_is_no_store(tmp_path):
+    (tmp_path / "model.keras").write_text("x")
+    with pytest.raises(errors.NotAStore, match="is a file"):
+        kept.open_store(tmp_path / "model.keras")

@@ -31,6 +31,10 @@ class Artifact:
     def __repr__(self) -> str:
         return f"<kept.Artifact {self.name}>"
 
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return what the Tab key offers for artifact["…"]: aliases, then versions."""
+        return [*self.aliases, *(version.version for version in self.versions())]
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Artifact) and self._identity == other._identity
 

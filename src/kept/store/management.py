@@ -30,6 +30,10 @@ class Management:
     bucket: Bucket
     logs: Logs
 
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return what the Tab key offers for store["…"] in a notebook: artifacts."""
+        return list(self.logs.with_versions())
+
     if TYPE_CHECKING:
 
         def create(self) -> None: ...

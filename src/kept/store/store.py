@@ -57,6 +57,8 @@ class Store(Maintenance, Management):
         Raises NotAStore or NewerFormat. With look=False, create checks that later: for a bucket
         that cannot be reached now. For require_signed see open_store.
         """
+        if isinstance(bucket, str):
+            raise TypeError(f"To open a store: kept.open_store({bucket!r})")
         self.bucket = bucket
         self.required_keys = required_keys(require_signed)  # one of them must have signed a version
         marker = check_format(bucket) if look else Marker(exists=False)
@@ -174,8 +176,7 @@ class Store(Maintenance, Management):
 
     def __getitem__(self, text: str) -> Any:  # no type says whether the text has a colon
         """Return the Artifact of a name, or the Version of name:v3, name:alias or name@digest."""
-        named = is_word(text)
-        return self.artifact(text) if named else self.version(text)
+        return self.artifact(text) if is_word(text) else self.version(text)
 
     def __iter__(self) -> Iterator[Artifact]:
         return iter(self.artifacts())

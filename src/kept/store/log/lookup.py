@@ -154,13 +154,21 @@ def _not_found(view: View, wanted: Reference) -> str:
         return f"{wanted.name} has no version: all {len(every)} were deleted.{undo}"
     aliases = [alias for record in reversed(existing) for alias in record.aliases]
     aliases.sort(key=is_automatic)  # what a person has put comes before epoch_…
-    close = "" if is_automatic(selector) else _sentence(suggestion(selector, aliases))
+    close = _sentence(_close(selector, aliases, existing))
     many = f"{len(existing)} versions, v{existing[0].index} to v{existing[-1].index}"
     found = many if len(existing) > 1 else f"one version, v{existing[0].index}"
     return (
         f"{wanted.name} has no {selector!r}. {close}It has {found}, and the aliases: "
         f"{some(aliases)}."
     )
+
+
+def _close(selector: str, aliases: list[str], existing: list[VersionRecord]) -> str:
+    """Return a question for the version that was probably meant, or nothing."""
+    number = f"v{selector.lower().removeprefix('v')}"  # of 3 or V3
+    if any(number == f"v{record.index}" for record in existing):
+        return f". Did you mean {number!r}?"
+    return "" if is_automatic(selector) else suggestion(selector, aliases)
 
 
 def _sentence(question: str) -> str:
