@@ -186,8 +186,73 @@ def test_what_cannot_be_called_is_refused(store, wrong):
 
 
 def test_a_forked_child_begins_without_the_calls_of_its_parent(store):
-    calls = on_commit.CommitCalls(callback(store, Call())._setup[2])
+    calls = on_commit.CommitCalls(callback(store, Call())._setup[2], None)
     calls._open.append(None)
     calls._thread = threading.current_thread()
     on_commit._reset_all()
     assert calls.wait(0)
+
+
+def test_in_object_storage_the_version_has_arrived(model, s3):
+    def look(version):
+        other = kept.open_store(s3).version(version.reference)  # as another process finds it
+        return {"size": other.size}
+
+    call = Call(look)
+    play([callback(s3, call)], losses(0.5, 0.4), model=model)
+    versions = kept.open_store(s3).versions("m")
+    assert call.seen == versions
+    assert [v.record.changes.metrics for v in versions] == [{"size": v.size} for v in versions]
+
+
+def test_metrics_of_a_late_arrival_reach_the_mirror(model, s3, tmp_path):
+    mirror = kept.open_store(tmp_path / "mirror")
+    call = Call(lambda version: {"acc": 0.5})
+    play([callback(s3, call, mirror=mirror.location)], losses(0.5), model=model)
+    assert kept.open_store(mirror.location).version("m:v0").record.changes.metrics == {"acc": 0.5}
+
+
+def test_with_wandb_it_needs_a_store(wandb_server, store):
+    import wandb
+
+    with wandb.init(project="p"), pytest.raises(InvalidCheckpoint, match="on_commit needs a store"):
+        kept.WandbModelCheckpoint("m.keras", on_commit=note)
+
+
+def test_no_version_is_deleted_before_its_call(model, store):
+    scores = {0: 0.2, 1: 0.9, 2: 0.1, 3: 0.3}
+    counts = []
+
+    def score(version):
+        counts.append(len(store.versions("m")))
+        return {"acc": scores[version.index]}
+
+    call = Call(score)
+    call.free.clear()
+    keep = kept.Keep(best=1, monitor="acc", mode="max", last=1)
+    checkpoint = callback(store, call, keep=keep)
+    hooks = keras.callbacks.CallbackList([checkpoint], model=model, epochs=4, steps=1)
+    hooks.on_train_begin()
+    for epoch in range(4):
+        hooks.on_epoch_end(epoch, {"val_loss": 0.5})
+        model.weights[-1].assign(model.weights[-1] + 1)
+    assert checkpoint.wait(PATIENCE)
+    call.free.set()
+    hooks.on_train_end()
+    assert counts == [4, 4, 4, 4]
+    assert [version.index for version in store.versions("m")] == [1, 3]
+
+
+def test_keep_works_during_the_fit(model, store):
+    call = Call(lambda version: {"acc": 1.0 / (1 + version.index)})
+    checkpoint = callback(store, call, keep=kept.Keep(best=1, monitor="acc", mode="max"))
+    seen = []
+    wait = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: (
+            checkpoint.wait(PATIENCE),
+            checkpoint._controller.parts.upkeep._calls.wait(PATIENCE),
+            seen.append([version.index for version in store.versions("m")]),
+        )
+    )
+    play([checkpoint, wait], losses(0.5, 0.5, 0.5), model=model)
+    assert seen == [[0], [0, 1], [0, 2]]

@@ -5,6 +5,7 @@ Invariants:
 2. The calls run one at a time, in the order of the versions, on one thread. No step and no save
    waits for them.
 3. No error of a call reaches the training.
+4. As long as a call is pending, keep= deletes nothing: the call may log what it decides by.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import traceback
 import weakref
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kept.messages import show
 from kept.training.save.writer import yield_to_training
@@ -35,11 +36,18 @@ _NOTICE_AFTER = 1.0  # seconds of waiting before a notice
 _running: weakref.WeakSet[CommitCalls] = weakref.WeakSet()
 
 
+class Follows(Protocol):
+    """Does what follows the calls."""
+
+    def called(self, version: Version) -> None:
+        """Handle that no call is pending, after that of a version; raise nothing."""
+
+
 class CommitCalls:
     """The calls of one callback; without on_commit= there are none."""
 
-    def __init__(self, options: Options) -> None:
-        self._call = options.on_commit
+    def __init__(self, options: Options, follows: Follows) -> None:
+        self._call, self._follows = options.on_commit, follows
         self.reset()
         _running.add(self)
 
@@ -71,6 +79,11 @@ class CommitCalls:
                 with contextlib.suppress(RuntimeError):  # a process that ends starts no threads
                     thread.start()
                     self._thread = thread
+
+    @property
+    def pending(self) -> bool:
+        """Whether a version waits for its call, or for the end of it."""
+        return bool(self._open)
 
     def wait(self, seconds: float) -> bool:
         """Wait until every call has ended, for up to some seconds; return whether they have."""
@@ -118,6 +131,8 @@ class CommitCalls:
             finally:
                 with self._changed:
                     self._open.popleft()
+            if not self._open:
+                self._follows.called(version)
 
     def _first(self) -> Version | None:
         """Return the version whose call is next; None ends the thread."""

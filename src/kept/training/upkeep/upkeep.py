@@ -52,7 +52,7 @@ class Upkeep:
         self._compactor = BackgroundCompactor(options.compression)
         share = options.share_scrubbed
         self._scrub = BackgroundScrub(share) if share else None
-        self._calls = CommitCalls(options)
+        self._calls = CommitCalls(options, self)
 
     def versions_now(self) -> list[Version]:
         """Return the versions with what their log says now; if it cannot be read, as before."""
@@ -98,6 +98,11 @@ class Upkeep:
             self._committed(version)
             self._retain(version)  # the file was published before
 
+    def called(self, version: Version) -> None:
+        """Do the work that follows when on_commit= has had all versions so far."""
+        with reported("the work after on_commit failed"):
+            self._retain(version)
+
     def finish_compaction(self) -> str | None:
         """Wait a while for the compactor; return a report of what it did."""
         return self._compactor.finish()
@@ -121,7 +126,8 @@ class Upkeep:
             return
         store, name = self.versions[-1].store, self.versions[-1].name
         with reported("the work at the end of the fit failed"):
-            self._retention.finish(store, name)
+            if not self._calls.pending:
+                self._retention.finish(store, name)
             if self._gc is not None:
                 self._gc.finish(store, name)
             if self._scrub is not None:
@@ -166,6 +172,8 @@ class Upkeep:
                 self._local.published(file, version)
 
     def _retain(self, version: Version) -> None:
+        if self._calls.pending:  # no version is deleted before it is evaluated
+            return
         self._retention.apply(version.store, version.name)
         if self._gc is not None:
             self._gc.wake(version.store, version.name)
