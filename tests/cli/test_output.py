@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
 
@@ -32,6 +33,24 @@ def test_sizes(size, text):
 
 def test_values():
     assert [value_text(v) for v in (0.1, 3, "é", None, ["é"])] == ["0.1", "3", "é", "null", '["é"]']
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.100000023841858, "1.1"), (0.6274999976158142, "0.6275"), (0.123456789, "0.123456789"),
+        (0.1234567890123, "0.1234567890123"), (1.0, "1.0"), (1e5, "100000.0"), (1e300, "1e+300"),
+        (1796053322.756717, "1796053322.756717"), (1.2345678901234e300, "1.2345678901234e+300"),
+        (1.0000000116860974e-07, "1e-07"), (float("nan"), "nan"), (float("-inf"), "-inf"),
+    ],
+)  # fmt: skip
+def test_a_number_has_the_digits_that_it_needs(value, text):
+    assert value_text(value) == text
+
+
+@given(st.floats(width=32, allow_nan=False))
+def test_a_32_bit_float_stays_the_same(value):
+    assert struct.pack("f", float(value_text(value))) == struct.pack("f", value)
 
 
 def test_clean_leaves_nothing_that_steers_a_terminal():

@@ -97,3 +97,9 @@ def test_put_takes_the_steps_of_a_folder_of_orbax(run, tmp_path):
 @pytest.mark.parametrize("more", [["-a", "x"], ["-m", "a=1"], ["--type", "x"], ["steps"]])
 def test_put_orbax_takes_one_folder_alone(run, more):
     assert "takes one PATH" in run("put", "m", "steps", "--orbax", *more, exit=2).stderr
+
+
+def test_a_file_without_a_name_before_it(run, tmp_path):
+    (tmp_path / "model.keras").write_text("")
+    assert "kept put NAME model.keras" in run("put", "model.keras", exit=2).stderr
+    assert run("put", "m", exit=2).stderr.endswith("Missing argument 'PATH...'.\n")

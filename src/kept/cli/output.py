@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import sys
+from contextlib import suppress
+from math import isfinite
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 Column = layout.Column
 _BATCH = 128
+_MOST_OF_32_BITS = 11  # characters of 0.123456789
 _DELETE = "\x7f"  # the one control character that JSON in ASCII does not escape
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
@@ -109,7 +113,22 @@ def clean(text: str) -> str:
 
 def value_text(value: Any) -> str:
     """Return a metadata value as a person reads it."""
+    if isinstance(value, float):
+        return _shortest(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _shortest(value: float) -> str:
+    """Return the digits of a number: of a 32-bit float, as Keras logs them, no more than it has."""
+    digits = repr(value)
+    if len(digits) <= _MOST_OF_32_BITS or not isfinite(value):
+        return digits
+    with suppress(OverflowError):  # more than 32 bits can hold
+        bits = struct.pack("f", value)
+        if struct.unpack("f", bits)[0] == value:
+            shorter = (f"{value:.{count}g}" for count in range(1, 10))
+            return next(text for text in shorter if struct.pack("f", float(text)) == bits)
+    return digits
 
 
 def metric_text(value: Any) -> str:

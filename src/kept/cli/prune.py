@@ -75,8 +75,13 @@ def _decision_json(name: str, decision: Decision) -> dict[str, Any]:
 
 def _print_decisions(decisions: list[Decision], monitor: str | None, *, dry_run: bool) -> None:
     deleted = "would be deleted" if dry_run else "deleted"
-    columns = [Column("version"), Column("size", right=True), Column("value", right=True),
-               Column(""), Column("why", wraps=True)]  # fmt: skip
+    columns = [
+        Column("version"),
+        Column("size", right=True, extra=True),
+        Column("value", right=True, extra=True),
+        Column(""),
+        Column("why", wraps=True),
+    ]
     print_table(columns, [
         [f"v{d.record.index}", size_text(d.record.size), _value(d, monitor),
          "kept" if d.keep else deleted, with_local_times(", ".join(d.reasons))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,7 +42,7 @@ def _json_or_text(text: str) -> Any:
 
 @click.command()
 @click.argument("name", shell_complete=artifact_names)
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
+@click.argument("paths", metavar="PATH...", nargs=-1, type=click.Path())
 @click.option("--type", default="model", show_default=True, help="The type of the artifact.")
 @click.option(
     "aliases", "-a", "--alias", multiple=True, metavar="ALIAS",
@@ -86,6 +87,10 @@ def put(
     Each path is stored under its last name: a/b/f becomes f, and a folder keeps its files below it.
     Content identical to the newest version makes no new version; the aliases move to that one.
     """
+    if not paths:
+        looks_like_path = os.path.exists(name)
+        hint = f" Name the artifact first: kept put NAME {name}" if looks_like_path else ""
+        raise click.UsageError(f"Missing argument 'PATH...'.{hint}")
     store = opened(location, may_be_new=True)
     check_name(name)
     sources = [Source(uri, digest) for uri, digest in options.pop("sources")]

@@ -18,7 +18,7 @@ from kept.cli.common import (
 )
 from kept.cli.completion import references
 from kept.cli.output import counted
-from kept.names import is_automatic, check_selected
+from kept.names import check_selected, is_automatic
 from kept.units import size_text
 
 if TYPE_CHECKING:

@@ -93,8 +93,14 @@ def _print(found: Sequence[Removal], names: Sequence[str], *, dry_run: bool) -> 
 
 
 def _print_table(found: Sequence[Removal], done: str) -> None:
-    columns = [Column("name"), Column("versions", right=True), Column("newest"), Column("aliases"),
-               Column(""), Column("why")]  # fmt: skip
+    columns = [
+        Column("name"),
+        Column("versions", right=True),
+        Column("newest", extra=True),
+        Column("aliases", extra=True),
+        Column(""),
+        Column("why", wraps=True),
+    ]
     print_table(columns, [
         [each.name, str(each.versions), local_time(each.newest) if each.newest else "",
          ", ".join(each.aliases), done if each.stays is None else "stays",
