@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def best(
     location: str | None,
+    /,
     name: str,
     *,
     clear: bool,
