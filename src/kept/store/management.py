@@ -251,7 +251,7 @@ class Management:
         """Give an artifact another name; return the number of its versions.
 
         No byte is moved: the versions, their numbers, aliases and history appear under the new
-        name, and the old one has none any more. A version that another process commits to the old
+        name, and the old one has none. A version that another process commits to the old
         name meanwhile comes along. One that it commits later lies under the old name; the same call
         brings it along. Signatures do not, because they name the artifact. To undo it, rename it
         back. An interrupted call continues if it is repeated. progress is called with the steps
