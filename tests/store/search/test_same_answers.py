@@ -77,3 +77,21 @@ def test_same_answers(monkeypatch, columns, every, where, sort, limit):
         assert index.replace([Read("m", rows)], {}) == []
         found = index.select(query, ["version"])
     assert [number for (number,) in found] == [each.record.index for each in expected]
+
+
+def test_each_kind_of_value_with_each_literal():
+    every = [*TEXTS, *NUMBERS, True, False]
+    lists = [(), *((value, 1) for value in every), ('x"x', "x"), ("a", "b"), (True, "é")]
+    rows = [row(index, {"a": found}) for index, found in enumerate([*every, *lists])]
+    rows.append(row(len(rows), {}))
+    written = ["0.5", "3", "inf", "nan", "true", "FALSE", "x", "1GB", *map(quoted, TEXTS)]
+    texts = [f"a {symbol} {word}" for symbol in ("=", "!=", "~", "!~") for word in written]
+    texts += [f"a {symbol} {word}" for symbol in ("<", ">=") for word in ["0.5", "3", '"x"', '"3"']]
+    texts += [f"a {symbol} ({', '.join(written)})" for symbol in ("in", "not in")]
+    texts += [f"a ~ {glob}" for glob in ("*", "?", "x?", "*[*", "'*\"*'", "'\"x?'", "'?'")] + ["a"]
+    with Database(":memory:") as index:
+        index.replace([Read("m", rows)], {})
+        for text in texts:
+            query = query_of(text, "version", None, None)
+            found = [number for (number,) in index.select(query, ["version"])]
+            assert found == [r.record.index for r in rows if query.holds(r.values)], text
