@@ -128,7 +128,7 @@ class Version(Described):
 
     @property
     def parent(self) -> Link | None:
-        """The version from which its run continued, None for a run that began anew."""
+        """The version from which its run continued, None for a run that did not resume."""
         return parent_of(self.record)
 
     @property

@@ -59,7 +59,7 @@ class _Git:
                 limit.start()
                 while piece := process.stdout.read(_PIECE):
                     yield piece
-            except RuntimeError as error:  # no thread starts any more: the interpreter exits
+            except RuntimeError as error:  # no thread can start: the interpreter exits
                 raise _NoAnswer from error
             finally:
                 process.kill()

@@ -112,7 +112,7 @@ def provenance_of(view: View, record: VersionRecord) -> dict[str, Json]:
 
 
 def parent_of(record: VersionRecord) -> Link | None:
-    """Return the version that a run continued from, None for a run that began anew.
+    """Return the version that a run continued from, None for a run that did not resume.
 
     Versions of an earlier kept have it in their metadata only.
     """
