@@ -34,7 +34,7 @@ def test_both_ways_to_start_it(run, store, command):
 
 @pytest.mark.parametrize(
     ("args", "code"),
-    [(["ls"], 0), (["rm", "mnist:v0"], 1), (["show", "a b"], 2), (["put"], 2), (["show", "x"], 3)],
+    [(["ls"], 0), (["rm", "mnist:v1"], 1), (["show", "a b"], 2), (["put"], 2), (["show", "x"], 3)],
 )
 def test_exit_codes(run, store, args, code):
     done = process(*MODULE, *args)
