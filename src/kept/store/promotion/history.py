@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from kept.names import is_automatic
+from kept.parallel import mapped
 from kept.store.log.events import Fault, is_fence
 from kept.store.log.lookup import view_of
 from kept.store.problems import warn
@@ -58,9 +59,12 @@ def history(logs: Logs, name: str | None = None) -> Iterator[Change]:
 
 
 def _of_all(logs: Logs) -> Iterator[Change]:
+    def look(name: str) -> View:
+        return logs.of(name).view()
+
     own = sorted(_protections(logs), key=_time, reverse=True)
-    each = (_changes(logs.of(name).view()) for name in logs.with_versions())
-    return heapq.merge(own, *each, key=_time, reverse=True)
+    views = mapped(look, list(logs.names()), logs.bucket.concurrency)
+    return heapq.merge(own, *map(_changes, views), key=_time, reverse=True)
 
 
 def _time(change: Change) -> datetime:
