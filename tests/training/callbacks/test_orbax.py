@@ -444,6 +444,10 @@ def test_several_processes_are_refused_except_on_jax(tmp_path, model, monkeypatc
 
 @pytest.mark.any_framework
 def test_what_cannot_work_is_refused_before_training(tmp_path, monkeypatch):
+    with pytest.raises(
+        TypeError, match=r"'every_n_epochs'; pass keep=kept\.Keep\(every='3 epochs'\)"
+    ):
+        kept.OrbaxCheckpoint("o", every_n_epochs=3)
     with pytest.raises(TypeError, match=r"no argument 'resume'.*aliases, capture, gc, keep"):
         kept.OrbaxCheckpoint(tmp_path, resume=True)
     with pytest.raises(InvalidCheckpoint, match="a folder on a disk"):

@@ -15,6 +15,7 @@ from kept.errors import InvalidCheckpoint
 from kept.messages import show_once
 from kept.training.callbacks.orbax_engine import Engine
 from kept.training.callbacks.orbax_versions import OrbaxSaves, OrbaxVersions
+from kept.training.callbacks.signature import unknown_argument
 from kept.training.decide.moment import Moment
 from kept.training.group.open import find_group
 from kept.training.options import Options
@@ -210,13 +211,10 @@ class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
 
 def _checked(more: Mapping[str, Any]) -> Options:
     """Return the options; raises InvalidInput, or TypeError for an unknown one."""
-    known = OrbaxOptions.__annotations__
-    for name in more:
+    known = set(OrbaxOptions.__annotations__)
+    for name, value in more.items():
         if name not in known:
-            raise TypeError(
-                f"OrbaxCheckpoint has no argument {name!r}. Its arguments besides those of Keras: "
-                f"{', '.join(sorted(known))}"
-            )
+            raise unknown_argument(OrbaxCheckpoint, name, value, known)
     return Options(**more)
 
 
