@@ -130,7 +130,7 @@ def test_from_the_training_to_the_rollback(story, tmp_path):
     assert len(versions) == 4
     for version in versions:
         found = [each for each in version.record.changes.logged if each.evaluation == "test"]
-        assert sorted(each.name for each in found) == ["test_acc", "test_loss"]
+        assert sorted(each.name for each in found) == ["test_acc"]
         assert {each.dataset for each in found} == {"digits-test"}
         assert version.metrics["size_mb"] == pytest.approx(version.size / 1e6)
 
@@ -178,13 +178,14 @@ def check_events(story: Story) -> None:
         assert request["id"] not in seen or request["redelivery"] == "true"
         seen.add(request["id"])
     events = {request["id"]: request["event"] for request in accepted}
-    kinds = Counter(event["kind"] for event in events.values())
+    kinds = Counter(event["type"] for event in events.values())
     log = kept.open_store(story.store).log("digits").view()
     recorded = Counter(event["event"] for event in log.backwards())
     assert kinds["commit"] == recorded["version"] == 4
     assert kinds["metric"] == recorded["metrics"] == 8  # by on_commit, and by the evaluation
-    moves = [event for event in events.values() if event["kind"] == "alias"]
-    prod = [event["reference"] for event in moves if event["alias"] == "prod"]
+    moves = [event for event in events.values() if event["type"] == "alias"]
+    places = [event["data"] for event in moves]
+    prod = [place["reference"] for place in places if place["alias"] == "prod"]
     assert (prod[0], len(prod)) == ("digits:v0", 3)
 
 
