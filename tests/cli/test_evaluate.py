@@ -67,6 +67,22 @@ def test_a_command_that_fails(run, store):
     assert store.version("mnist:v0").metrics == {"a": 3}
 
 
+def test_a_version_that_a_rule_deletes_meanwhile_is_no_failure(run, store, tmp_path):
+    """The command for v0 deletes v1, as keep= of a run may."""
+    code = f"""
+import os, kept
+store = kept.open_store({store.location!r})
+if os.environ["KEPT_REFERENCE"] == "mnist:v0":
+    store.delete("mnist:v1", force=True)
+print('{{"a": 1}}')
+"""
+    result = run("evaluate", "mnist", "--all", "--name", "x", *python(code))
+    assert [line.split()[1] for line in result.stdout.splitlines()[1:]] == [
+        "evaluated", "deleted", "evaluated",
+    ]  # fmt: skip
+    assert "Error" not in result.stderr
+
+
 def test_a_damaged_version_is_not_evaluated(run, damaged, store):
     run("evaluate", damaged, "--name", "x", *python(SIZE), exit=4)
     assert store.version(damaged).metrics == {}

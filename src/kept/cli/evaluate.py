@@ -39,7 +39,7 @@ _GLOB = "*?["
 
 class _Result(NamedTuple):
     version: Version
-    status: str  # "evaluated", "skipped" or "failed"
+    status: str  # "evaluated", "skipped", "deleted" or "failed"
     metrics: dict[str, float | str]
     error: KeptError | None = None
 
@@ -66,14 +66,15 @@ def evaluate(
         )
     store = opened(location, require_signed=options.pop("signed_by") or None)
     evaluation = _evaluation(command, **options)
-    results = []
-    for version in _chosen(store, target, every=every):
-        results.append(_evaluated(store, version, evaluation))
-        if every and results[-1].error:
-            click.echo(f"Error: {clean(str(results[-1].error))}", err=True)
-    failed = [result.error for result in results if result.error]
-    if len(results) == 1 and failed:
-        raise failed[0]
+    versions, results = list(_chosen(store, target, every=every)), []
+    for version in versions:
+        result = _evaluated(store, version, evaluation)
+        if len(versions) == 1 and result.error:
+            raise result.error
+        if result.status == "failed":
+            click.echo(f"Error: {clean(str(result.error))}", err=True)
+        results.append(result)
+    failed = [result for result in results if result.status == "failed"]
     _print(results, evaluation, as_json=as_json)
     if failed:
         raise CommandFailed(f"{len(failed)} of {counted(len(results), 'evaluation')} failed.")
@@ -123,6 +124,14 @@ def _matching(store: Store, pattern: str) -> list[str]:
     return names
 
 
+def _is_deleted(store: Store, version: Version) -> bool:
+    try:
+        store.version(version.reference)
+    except VersionNotFound:
+        return True
+    return False
+
+
 def _evaluated(store: Store, version: Version, evaluation: Evaluation) -> _Result:
     if evaluation.force or not version.record.changes.evaluated(evaluation.name):
         click.echo(clean(f"Evaluating {version.reference}"), err=True)
@@ -130,7 +139,8 @@ def _evaluated(store: Store, version: Version, evaluation: Evaluation) -> _Resul
         log = store.log(version.name)
         outcome = evaluation.of(log, version, store.location, sys.stderr)
     except KeptError as error:
-        return _Result(version, "failed", {}, error)
+        is_deleted = _is_deleted(store, version)  # since the versions were listed
+        return _Result(version, "deleted" if is_deleted else "failed", {}, error)
     return _Result(version, "evaluated" if outcome.is_new else "skipped", outcome.metrics)
 
 
