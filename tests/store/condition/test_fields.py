@@ -1,8 +1,9 @@
 """The values of a version under their names, and which of two with one name counts."""
 
 import kept
-from kept.store.condition.fields import effective_metrics, values_of
+from kept.store.condition.fields import values_of
 from kept.store.condition.parse import parse
+from kept.store.rank.values import measured
 
 
 def record(store, metadata, *events, **options):
@@ -42,8 +43,10 @@ def test_what_is_logged_later_counts(store):
         {"event": "metrics", "metrics": {"acc": 0.3}},
         {"event": "update", "tags": {"good": True}, "description": "x", "set": {"note": 2}},
     )
-    assert effective_metrics(found) == {"acc": 0.3, "loss": 0.9, "acc@d1": 0.2, "loss@d1": 0.9}
     values = values_of("m", found)
+    expected = {"acc": 0.3, "loss": 0.9, "acc@d1": 0.2, "loss@d1": 0.9}
+    assert {name: values[name] for name in expected} == expected
+    assert all(values[name] == measured(found, name) for name in ("acc", "loss", "acc@d1"))
     assert (values["tags"], values["description"], values["note"]) == (("good",), "x", 2)
 
 

@@ -54,24 +54,21 @@ def values_of(
     }
     described = record.described
     found |= _flat({key: value for key, value in described.items() if key != "metrics"})
-    found |= _metrics(described, record.changes.metrics)
+    found |= _metrics(record)
     for taken in found.keys() & set(OWN):
         found[f"metadata.{taken}"] = found.pop(taken)
     return found | _own(name, record)
 
 
-def effective_metrics(record: VersionRecord) -> dict[str, Value]:
-    """Return the value of each metric of a version; see the top of this module."""
-    return _metrics(record.described, record.changes.metrics)
-
-
-def _metrics(described: Mapping[str, Json], logged: Mapping[str, float | str]) -> dict[str, Value]:
+def _metrics(record: VersionRecord) -> dict[str, Value]:
+    """Return the value of each metric, as rank.values.measured finds that of one."""
+    committed = record.metadata
     found: dict[str, Value] = {}
-    if isinstance(monitor := described.get("monitor"), str):
-        found |= _flat({monitor: described.get("value")})
-    if isinstance(metrics := described.get("metrics"), dict):
+    if isinstance(monitor := committed.get("monitor"), str):
+        found |= _flat({monitor: committed.get("value")})
+    if isinstance(metrics := committed.get("metrics"), dict):
         found |= _flat(metrics)
-    return found | dict(_flat(logged))
+    return found | _flat(record.changes.metrics)
 
 
 def _own(name: str, record: VersionRecord) -> dict[str, Value]:
