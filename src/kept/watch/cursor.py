@@ -1,7 +1,8 @@
 """The cursor of a watcher: a file that says which events are sent.
 
 Invariants:
-1. An event counts as sent only if the file says so, durably; it is written after each event.
+1. An event counts as sent only if the file says so, durably. It is written before the next event
+   is sent, and before the watcher waits.
 2. Before an event is sent, the file has it as begun. So a watcher that was killed meanwhile knows
    afterwards that the event may have arrived, and marks it when it is sent again.
 3. A lock beside the file is held as long as the watcher lives, so no other one uses the file.
@@ -54,17 +55,18 @@ class Cursor:
     watched: str  # which artifacts: another glob needs another cursor
     path: str | None = None
     is_new: bool = True
+    is_changed: bool = False  # since it was written
     positions: dict[str, Position] = field(default_factory=dict)
     mirrored: dict[str, dict[str, int]] | None = None  # mirror -> artifact -> newest version sent
     tries: dict[str, Tries] = field(default_factory=dict)  # of events that are not sent yet
 
     def save(self) -> None:
         """Write the cursor durably; raises KeptError."""
-        self.is_new = False
+        self.is_new = self.is_changed = False
         if self.path is None:
             return
         value = asdict(self) | {"format": _FORMAT}
-        del value["path"], value["is_new"]
+        del value["path"], value["is_new"], value["is_changed"]
         try:
             _write(self.path, seal(value))
         except OSError as error:
@@ -72,6 +74,11 @@ class Cursor:
                 f"The cursor {self.path} cannot be written: {error.strerror}. Nothing more is sent "
                 "without it. Free the disk, or pass another place as --state."
             ) from error
+
+    def settle(self) -> None:
+        """Write what has changed, if anything."""
+        if self.is_changed:
+            self.save()
 
     def begin(self, event_id: str) -> bool:
         """Note durably that an event is about to be sent; return whether that is a repetition."""
@@ -84,8 +91,13 @@ class Cursor:
         """Note that an attempt has failed; return how many of this event have."""
         tries = self.tries[event_id]
         tries.failed += 1
-        self.save()
+        self.is_changed = True
         return tries.failed
+
+    def end(self, event_id: str) -> None:
+        """Note that an event is done: sent, or given up."""
+        self.tries.pop(event_id, None)
+        self.is_changed = True
 
 
 def _write(path: str, data: bytes) -> None:

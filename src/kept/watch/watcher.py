@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kept.watch.target import Outcome, Stop, Target
 
 _VARYING = re.compile(r"0x[0-9a-f]+|(?<![\w.:])\d[\d.]*(?= ?m?s\b)")  # addresses and seconds
+_SHARE = 4  # a pause is at least this many times as long as the look before it
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0  # seconds between attempts to send an event
 
 
@@ -69,9 +70,11 @@ class Watcher:
         """
         self._looks_again = True
         while not self._stop.is_set:
+            begun = time.monotonic()
             self.look()
-            due = min(self._not_before.values(), default=float("inf")) - time.monotonic()
-            self._stop.wait(max(min(interval, due), 0.0))
+            now = time.monotonic()
+            due = min(self._not_before.values(), default=float("inf")) - now
+            self._stop.wait(max(min(max(interval, _SHARE * (now - begun)), due), 0.0))
 
     def look(self) -> None:
         """Send what has happened since the last look."""
@@ -85,6 +88,8 @@ class Watcher:
             self._notice("", f"the store cannot be read now: {error}")
         else:
             self._said.pop("", None)
+        finally:
+            self._cursor.settle()
         self.counts.waiting = len(self._not_before)
 
     def _may_send(self, name: str) -> bool:
@@ -101,34 +106,30 @@ class Watcher:
             found = self._feed.beginning(name, cursor.positions)
             if found is None:
                 return
-            cursor.positions[name] = found
-        is_saved = True
+            self._move_to(name, found)
         try:
             for step in self._feed.steps(name, cursor.positions[name]):
                 if not self._send_step(name, step.end, step.events):
                     return
-                is_saved = bool(step.events)
         except Damaged as error:
             self._notice(name, f"{name}: {error} Later events wait for that")
             return
         self._said.pop(name, None)
-        if not is_saved:
-            cursor.save()
 
     def _send_step(self, name: str, end: Position, events: list[Happening]) -> bool:
         """Send the events of one record; return whether all of them are done."""
         position = self._cursor.positions[name]
         left = [event for event in events if event.id not in position.sent]
-        for number, event in enumerate(left, 1):
+        for event in left:
             if not self._send(event):
                 return False
-            if number < len(left):
-                position.sent.append(event.id)
-                self._cursor.save()
-        self._cursor.positions[name] = end
-        if left:
-            self._cursor.save()
+            position.sent.append(event.id)
+        self._move_to(name, end)
         return True
+
+    def _move_to(self, name: str, position: Position) -> None:
+        self._cursor.positions[name] = position
+        self._cursor.is_changed = True
 
     def _send_mirrored(self) -> None:
         known = self._cursor.mirrored
@@ -142,7 +143,6 @@ class Watcher:
                 if not self._send(event):
                     break
                 mirror[receipt.artifact] = event.version.index
-                self._cursor.save()
 
     def _send(self, event: Happening) -> bool:
         """Send an event; return whether it is done: sent, or given up."""
@@ -158,7 +158,7 @@ class Watcher:
             self._give_up(event, outcome)
         elif outcome.result is Result.STOPPED or not self._failed(event, outcome):
             return False
-        self._cursor.tries.pop(event.id, None)
+        self._cursor.end(event.id)
         return True
 
     def _failed(self, event: Happening, outcome: Outcome) -> bool:
