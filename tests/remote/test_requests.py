@@ -86,3 +86,26 @@ def test_of_a_mirrored_version(proxy, s3, tensors, tmp_path):
         with proxy.counted() as made:
             sync.run()
         assert len(made) == 2 * changed + COMMIT - 1
+
+
+def test_of_metrics_that_are_logged_later(proxy, s3, tensors, tmp_path):
+    """A list, the newest record and the new one; a rule for best costs no request more."""
+    path = write(tmp_path / "model.h5", hdf5(tensors))
+    in_a_long_log(path, 1000, s3)
+    store = kept.open_store(s3)
+    version = store.version("m:v950").log_metrics({"acc": 0})
+    with proxy.counted() as made:
+        version = version.log_metrics({"acc": 0.5})
+    assert len(made) == 3
+    store.artifact("m").set_best("acc")
+    with proxy.counted() as made:
+        version = version.log_metrics({"acc": 0.6})
+    assert len(made) == 3
+    other = kept.open_store(s3)
+    for number, changed in enumerate((1, *CHANGED)):
+        with proxy.counted() as made:
+            committed = other.log_artifact(
+                "m", change(tensors, changed, path), metadata={"metrics": {"acc": number + 1}}
+            )
+        assert committed.aliases == ("latest", "best")
+        assert not number or len(made) == 2 * changed + COMMIT
