@@ -183,3 +183,28 @@ def test_a_store_in_a_folder(tmp_path):
     store = kept.open_store(tmp_path / "store")
     store.protect("prod")
     assert kept.open_store(tmp_path / "store").protected() == ["prod"]
+
+
+class TestUpkeep:
+    def test_verify_names_a_damaged_value_and_repair_protects_again(self, guarded):
+        assert guarded.verify().problems == []
+        guarded.bucket.put(KEY, [b"{}"])
+        [problem] = guarded.verify().problems
+        assert (problem.where, problem.key) == (KEY, KEY)
+        assert problem.message.startswith("whether prod is protected cannot be read: ")
+        plan = guarded.repair()
+        assert [step.key for step in plan.steps] == [KEY]
+        assert guarded.verify().problems == []
+        assert guarded.protected() == ["prod"]
+        assert bytes(guarded.bucket.get(f"damaged/{KEY}")) == b"{}"
+
+    def test_a_lost_kept_json_gets_the_format_that_the_list_needs(self, guarded):
+        guarded.bucket.delete("kept.json")
+        store = kept.Store(guarded.bucket)
+        store.repair()
+        assert json.loads(bytes(store.bucket.get("kept.json")))["format"] == 3
+
+    def test_gc_and_compact_leave_the_list(self, guarded):
+        guarded.gc(grace=0)
+        guarded.compact()
+        assert guarded.protected() == ["prod"]

@@ -72,7 +72,7 @@ def protections(bucket: Bucket) -> Iterator[Protection]:
 
     A DamageWarning names a value that cannot be read. Its alias counts as protected.
     """
-    aliases = [match[1] for key in bucket.keys(_ROOT) if (match := _KEY.fullmatch(key))]
+    aliases = _listed(bucket)
     for alias, found in zip(aliases, _all_of(bucket, aliases), strict=True):
         if isinstance(found, Damaged):
             again = f"To write it again: kept protect {alias}"
@@ -80,6 +80,26 @@ def protections(bucket: Bucket) -> Iterator[Protection]:
             yield Protection(alias, protected=True, time=time_text(_LONG_AGO), by="unknown")
         elif found is not None:
             yield found
+
+
+def damaged_protections(bucket: Bucket) -> Iterator[tuple[str, str, Damaged]]:
+    """Yield each alias whose value cannot be read, with the key and the reason."""
+    aliases = _listed(bucket)
+    for alias, found in zip(aliases, _all_of(bucket, aliases), strict=True):
+        if isinstance(found, Damaged):
+            yield alias, _key(alias), found
+
+
+def has_protections(bucket: Bucket) -> bool:
+    """Return whether an alias is or was protected: then the store has EVENTS_FORMAT."""
+    return bool(_listed(bucket))
+
+
+def protected_again(bucket: Bucket) -> Iterator[tuple[str, bytes, str]]:
+    """Yield each damaged key, the value with which a repair replaces it, and why: for safety."""
+    for alias, key, error in damaged_protections(bucket):
+        value = Protection(alias, protected=True, time=_now(), by=actor())
+        yield key, seal(value._asdict()), f"{alias} counts as protected: {error}"
 
 
 def protected_among(bucket: Bucket, aliases: Iterable[str]) -> list[str]:
@@ -179,11 +199,19 @@ def take_protection(bucket: Bucket, found: Protection) -> str | None:
 
 
 def _write(bucket: Bucket, alias: str, *, protected: bool) -> None:
-    _put(bucket, Protection(alias, protected, time_text(datetime.now(UTC)), actor()))
+    _put(bucket, Protection(alias, protected, _now(), actor()))
 
 
 def _put(bucket: Bucket, found: Protection) -> None:
     bucket.put(_key(found.alias), [seal(found._asdict())])
+
+
+def _now() -> str:
+    return time_text(datetime.now(UTC))
+
+
+def _listed(bucket: Bucket) -> list[str]:
+    return [match[1] for key in bucket.keys(_ROOT) if (match := _KEY.fullmatch(key))]
 
 
 def _key(alias: str) -> str:

@@ -36,6 +36,7 @@ from kept.store.log.fence import LISTS, lists, mark_damaged, read_list, unmark_d
 from kept.store.log.history import version_records
 from kept.store.log.log import Logs
 from kept.store.problems import Problem
+from kept.store.promotion.protected import has_protections, protected_again
 from kept.store.receipts import damaged_receipts, proved_receipts, unconfirmed
 from kept.store.repair.content import exists, plan_content
 from kept.store.repair.logs import LogRepair
@@ -74,11 +75,13 @@ def plan_repair(
     plan_content(bucket, versions, sources, plan, progress)
     if check_format(bucket).problem:
         events = (event for repair in repairs.values() for event in repair.events)
-        number = EVENTS_FORMAT if any(map(is_later, events)) else _format_of(bucket, versions)
+        is_newest = any(map(is_later, events)) or has_protections(bucket)
+        number = EVENTS_FORMAT if is_newest else _format_of(bucket, versions)
         store_id = _id_of(bucket, mirrors)
         why = f"the store holds format {number}{'' if store_id else ', and gets a new id'}"
         plan.steps.insert(0, Write(FORMAT_KEY, encoded_marker(number, store_id or new_id()), why))
     _plan_lists(bucket, plan)
+    plan.steps += [Write(*again) for again in protected_again(bucket)]
     _plan_receipts(bucket, [mirror.location for mirror in mirrors], plan)
     return plan, sources
 

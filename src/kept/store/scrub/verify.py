@@ -17,6 +17,7 @@ from kept.store.log.history import version_records
 from kept.store.log.log import Logs
 from kept.store.log.records import number_of
 from kept.store.problems import Problem
+from kept.store.promotion.protected import damaged_protections
 from kept.store.receipts import damaged_receipts, lost_end, readable_receipts
 from kept.store.scrub.blobs import READ_ERRORS, reason
 from kept.store.scrub.content import ContentCheck
@@ -65,6 +66,7 @@ class StoreCheck:
         self._check_marker()
         self._check_folders()
         self._check_lists()
+        self._check_protections()
         # Before the logs are read, because a mirror may confirm a record that comes meanwhile.
         confirmed = self._check_receipts()
         versions: list[Named] = []
@@ -107,6 +109,13 @@ class StoreCheck:
                 read_list(self._bucket, key)
             except READ_ERRORS as error:
                 self._cannot_read(key, error)
+
+    def _check_protections(self) -> None:
+        try:
+            for alias, key, error in damaged_protections(self._bucket):
+                self._found(key, f"whether {alias} is protected cannot be read: {error}", key)
+        except READ_ERRORS as error:
+            self._cannot_read("protected/", error)
 
     def _check_receipts(self) -> list[Receipt]:
         try:
