@@ -124,6 +124,13 @@ class Logs:
         """Return the log of an artifact, existing or not; raises InvalidName."""
         return self._logs.setdefault(name, Log(self, check_name(name)))
 
+    def once(self, name: str) -> Log:
+        """Return the log for one look among thousands, which would not fit into memory together.
+
+        In object storage it is the same as of returns, because a further look would cost requests.
+        """
+        return self.of(name) if self.bucket.is_remote else Log(self, name)
+
     def names(self) -> Iterator[str]:
         """Yield the names of the artifacts that have a log."""
         return (name for name in self.bucket.folders("artifacts/") if is_name(name))

@@ -47,7 +47,7 @@ def with_live_versions(logs: Logs) -> Iterator[str]:
     """Yield the artifacts that have a version that is not deleted, or that damage may hide."""
     for name in logs.names():
         faults: list[Fault] = []
-        if next(live(logs.of(name).view().facts(), faults), None) is not None or faults:
+        if next(live(logs.once(name).view().facts(), faults), None) is not None or faults:
             yield name
 
 

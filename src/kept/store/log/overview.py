@@ -17,7 +17,6 @@ from kept.parallel import mapped, within
 from kept.store.encoding import MOST_VALUE, again_if_damaged, read_bounded, seal, unseal
 from kept.store.log.events import check_moment
 from kept.store.log.history import version_records
-from kept.store.log.log import Log
 from kept.store.problems import warn
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from kept.bucket.base import Bucket
     from kept.store.encoding import Json
     from kept.store.log.events import Fault
-    from kept.store.log.log import Logs, View
+    from kept.store.log.log import Log, Logs, View
 
 OVERVIEW = "overview.json"
 _PATIENCE = 5.0  # seconds that the end of a fit waits
@@ -155,7 +154,7 @@ def _known_now(log: Log) -> Known | None:
 
 def _look(logs: Logs, name: str, before: Known | None) -> _Read:
     remote = logs.bucket.is_remote
-    log = logs.of(name) if remote else Log(logs, name)  # thousands would not fit into memory
+    log = logs.once(name)
     if before and end_of(logs, name, before.end.record) == before.end:
         return _Read(before, before.summary, 0, [])
     view = log.view()
