@@ -15,7 +15,7 @@ from benchmarks import report
 
 BENCHMARKS = ("idle", "training", "wandb_stall", "away", "layers", "frozen", "space", "coded")
 COMMAND = "command"
-NO_FRAMEWORK = (COMMAND, "restore_s3", "many_artifacts")
+NO_FRAMEWORK = (COMMAND, "restore_s3", "many_artifacts", "search")
 
 
 def main() -> int:

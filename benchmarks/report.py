@@ -32,6 +32,7 @@ TITLES = {
     "coded": "Restoring what is stored in less room, and storing it so beside a training",
     "restore_s3": "Restoring from object storage, on an S3 server of the same machine",
     "many_artifacts": "Thousands of artifacts, against listing their files",
+    "search": "Searching thousands of artifacts, against listing their files",
     "command": 'A fresh process, against a bare `python -c "import json"`',
 }
 HOW_TO_READ = """\
