@@ -12,7 +12,6 @@ from kept.cli.output import Column, counted, local_time, print_json, print_table
 from kept.errors import Damaged, InvalidReference
 from kept.names import is_name
 from kept.progress import progress
-from kept.store.log.lookup import some
 from kept.store.whole.remove import Removal, check, is_pattern, plan, remove_all
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def remove_artifacts(store: Store, names: Sequence[str], rules: Rules, wanted: W
         check(found)
         doomed = [each for each in found if each.stays is None]
         if doomed and not wanted.yes:
-            confirm(f"Remove {some(each.name for each in doomed)}: {_amount(doomed)}?")
+            confirm(_question(doomed))
         with progress("Removing artifacts", "artifacts") as moved:
             found = remove_all(store.logs, found, rules, moved)
     if wanted.as_json:
@@ -57,6 +56,13 @@ def remove_artifacts(store: Store, names: Sequence[str], rules: Rules, wanted: W
     if failed := [each for each in found if each.error is Damaged]:
         what = "; ".join(str(each.stays) for each in failed[:3])
         raise Damaged(f"{counted(len(failed), 'artifact')} not removed: {what}")
+
+
+def _question(doomed: Sequence[Removal]) -> str:
+    names = [each.name for each in doomed]
+    if len(names) <= _NAMED:
+        return f"Remove {', '.join(names)}: {_amount(doomed)}?"
+    return f"Remove {_amount(doomed)}, {names[0]} to {names[-1]}? (--dry-run lists them)"
 
 
 def _amount(removals: Sequence[Removal]) -> str:
@@ -79,7 +85,7 @@ def _print(found: Sequence[Removal], names: Sequence[str], *, dry_run: bool) -> 
     gone = [each for each in found if each.stays is None]
     stay = [each for each in found if each.stays is not None]
     shown = found if dry_run or len(found) <= _FEW else stay
-    if dry_run or stay:
+    if shown and (dry_run or stay):
         _print_table(shown, "remove" if dry_run else "removed")
     if not gone:
         click.echo("Nothing to remove.", err=True)
