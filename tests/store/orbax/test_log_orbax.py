@@ -89,7 +89,7 @@ def test_the_metric_of_orbax_decides_which_is_best(store, tmp_path):
 
 def test_what_a_callback_of_kept_noted_counts(store, tmp_path):
     noted = {
-        "aliases": ["epoch_4"],
+        "aliases": ["epoch_4", "latest"],  # an earlier kept took latest among aliases=
         "metadata": {"epoch": 4, "monitor": "loss", "mode": "min", "value": 1.5},
         "contends": True,
     }

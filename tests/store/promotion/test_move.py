@@ -195,10 +195,11 @@ def test_promotions_and_rollbacks_at_once_are_one_history(store):
     store.promote("m:v0", "prod")
 
     def work(n):
+        own = kept.Store(store.bucket)
         for _ in range(5):
-            store.promote(f"m:v{n}", "prod")
+            own.promote(f"m:v{n}", "prod")
             with contextlib.suppress(VersionNotFound):  # the others were faster, up to the first
-                store.rollback("m:prod")
+                own.rollback("m:prod")
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(1, 4)]
     for thread in threads:

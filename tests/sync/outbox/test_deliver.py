@@ -60,6 +60,27 @@ def test_entries_become_versions_in_order(s3, outbox, tmp_path):
     assert not os.path.exists(outbox.folder)
 
 
+def test_protected_aliases_and_latest_are_left_out(outbox, tmp_path):
+    """An earlier kept took latest among aliases=."""
+    store, arrived = kept.Store(MemoryBucket()), Arrived()
+    store.protect("prod")
+    delivery = Delivery(store, outbox, arrived)
+    for n in range(2):
+        path = write(tmp_path / f"f{n}", b"%d" % n)
+        label = {
+            "type": "model",
+            "aliases": [f"epoch_{n}", "latest", "prod", "own"],
+            "metadata": {},
+        }
+        delivery.add("m", {"f": str(path)}, label)
+    assert delivery.send().versions == 2
+    assert [v.aliases for v in store.versions("m")] == [("epoch_0",), ("latest", "epoch_1", "own")]
+    assert [v.withheld for v in arrived.versions] == [("prod",), ("prod",)]
+    [note] = delivery.notes
+    assert note.startswith("checkpoints of m are stored without prod, because memory: protects")
+    assert note.endswith("To move it: kept promote m:vN prod")
+
+
 def test_one_that_is_added_while_the_outbox_is_looked_at_is_reported_when_it_arrives(
     s3, outbox, tmp_path, monkeypatch
 ):

@@ -84,7 +84,7 @@ OPTIONS_DOC = """\
             ignores SIGTERM, and so does kept if the program has its own handler.
         state_of: The callbacks whose state is saved for resuming. The default is all callbacks of
             the fit that have a state.
-        aliases: More aliases for every version, besides kept's own.
+        aliases: More aliases for every version, besides kept's own; none that is protected.
         metadata: More metadata for every version. A key of kept's own has kept's value.
         on_commit: A function that is called with each version, on a thread of its own, once the
             version is durable in the store. A dict of numbers that it returns is logged as metrics
