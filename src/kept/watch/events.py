@@ -55,7 +55,7 @@ class Happening(NamedTuple):
             case "deleted":
                 what = f"deleted ({facts['reason']})" if facts["reason"] else "deleted"
             case _:
-                values = ", ".join(f"{name}={value}" for name, value in facts["logged"].items())
+                values = ", ".join(f"{k}={_number(v)}" for k, v in facts["logged"].items())
                 what = f"has the metrics {values}"
         return f"{self.reference} {what}{by}"
 
@@ -201,6 +201,10 @@ def _made(  # noqa: PLR0913, PLR0917 - the parts of an event
         {"by": event.get("by"), **facts},
         version,
     )
+
+
+def _number(value: float | str) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _listed(aliases: Sequence[str]) -> str:
