@@ -49,6 +49,11 @@ def test_prints_without_a_target(run, store):
     assert run("watch", "--once").stdout == ""
 
 
+def test_a_name_that_no_artifact_has(run, store):
+    assert "Did you mean 'mnist'?" in run("watch", "minst", "--once").stderr
+    assert "so far" not in run("watch", "m*", "--once").stderr
+
+
 def test_json_has_one_line_for_each_event(run, store):
     lines = run("watch", "--once", "--from-start", "--on", "commit", "--json").stdout.splitlines()
     events = list(map(json.loads, lines))
@@ -85,7 +90,10 @@ def test_a_command_that_fails(run, store):
         "2",
     )
     result = run(*options, "--run", "exit 3", exit=1)
-    assert "the command ended with exit code 3 (attempt 1 of 2). It is sent again by the next call" in result.stderr
+    assert (
+        "the command ended with exit code 3 (attempt 1 of 2). It is sent again by the next call"
+        in result.stderr
+    )
     assert "1 artifact with events to send" in result.stderr
     result = run(*options, "--run", 'test "$KEPT_REDELIVERY" != 1', exit=1)
     assert "mnist:v0 commit is given up: the command ended with exit code 1" in result.stderr
@@ -150,6 +158,7 @@ def test_messages_by_apprise(run, store, receiver):
     [
         (["--on", "comit"], 2, "Did you mean 'commit'?"),
         (["--on", ","], 2, "names no event"),
+        (["mnist:v3"], 2, "NAME is an artifact"),
         (["--run", "true", "--webhook", "http://127.0.0.1:9"], 2, "start two watchers"),
         (["--webhook", "127.0.0.1"], 2, "begins with https://"),
         (["--webhook", "@missing"], 1, "No such file or directory: missing"),

@@ -139,6 +139,17 @@ def wait_until_it_watches(process):
         time.sleep(0.02)
 
 
+def test_a_reader_that_ends(store, put, begin):
+    process = begin("--name", "own")
+    wait_until_it_watches(process)
+    process.stdout.close()
+    put(store)
+    assert process.wait(PATIENCE) == 1
+    assert "Traceback" not in process.said()
+    said = finish(begin("--once", "--name", "own"))
+    assert said == ["m:v0 committed as latest"]
+
+
 def test_a_second_watcher_of_the_same_name_is_refused(store, begin):
     process = begin("--name", "own")
     wait_until_it_watches(process)

@@ -11,8 +11,11 @@ import pytest
 import kept
 from kept.errors import Damaged, InvalidInput, KeptError, StoreReplaced
 from kept.watch import cursor as cursors
+from kept.watch import watcher
 from kept.watch.cursor import held
-from kept.watch.target import Outcome, Result
+from kept.watch.events import Wanted
+from kept.watch.feed import Feed
+from kept.watch.target import Outcome, Result, Stop
 
 FAILED, REFUSED = Outcome(Result.FAILED, "no answer"), Outcome(Result.REFUSED, "not found")
 
@@ -158,6 +161,30 @@ def test_a_rename_in_progress_is_waited_for(store, put, noted, look):
     put(store, "n")
     look(store, noted)
     assert [h.reference for h, _ in noted.got] == ["m:v0", "n:v1"]
+
+
+def test_the_pause_does_not_grow_with_what_the_target_took(store, put, noted, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(watcher.time, "monotonic", lambda: clock[0])
+    send, pauses = noted.send, []
+
+    def slow(happening, *, again):
+        clock[0] += 3600
+        return send(happening, again=again)
+
+    class Stops(Stop):
+        def wait(self, seconds):
+            pauses.append(seconds)
+            self.set()
+
+    noted.send = slow
+    put(store)
+    cursor = cursors.Cursor(cursors.store_id(store), "*")
+    wanted = Wanted(frozenset({"commit"}))
+    following = watcher.Watcher(Feed(store, wanted), cursor, noted, Stops())
+    following.begin(from_start=True)
+    following.run(2.0)
+    assert pauses == [2.0]
 
 
 def test_reading_changes_nothing_in_the_store(store, put, noted, look):

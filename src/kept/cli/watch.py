@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import re
 import signal
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,6 +54,7 @@ kept-redelivery: true. A new watcher begins with what happens from now on, or --
 A watcher only reads the store. SIGTERM and Ctrl-C end it after the current event.
 """
 _WAIT = 2.0, 30.0  # seconds between two looks into a folder, and into object storage
+_PATTERN = re.compile(r"[A-Za-z0-9._*?!\[\]-]+")
 _COLLECTIONS = 700, 10, 10  # as Python begins; main.py turns them off, because other verbs end soon
 
 
@@ -144,6 +146,11 @@ def _wanted(options: _Options) -> Wanted:
     from kept.names import suggestion
     from kept.watch.events import KINDS, Wanted
 
+    if options.name is not None and not _PATTERN.fullmatch(options.name):
+        raise click.UsageError(
+            "NAME is an artifact, or a pattern with * and ?, and no version. "
+            f"Received: {options.name!r}"
+        )
     kinds = frozenset(filter(None, (kind.strip() for kind in options.kinds.split(","))))
     for kind in sorted(kinds - set(KINDS)):
         raise click.UsageError(
@@ -194,13 +201,22 @@ def _announce(store: Store, options: _Options, cursor: Cursor) -> None:
         begins = "begins with the first event"
     else:
         begins = "begins with what happens from now on"
-    place = f" Cursor: {cursor.path}" if cursor.path else ""
-    click.echo(
-        clean(
-            f"kept watch: watching {what} in {store.location} ({options.kinds}), {begins}.{place}"
-        ),
-        err=True,
-    )
+    text = f"kept watch: watching {what} in {store.location} ({options.kinds}), {begins}."
+    text += f" Cursor: {cursor.path}" if cursor.path else ""
+    click.echo(clean(text), err=True)
+    _announce_names(store, options)
+
+
+def _announce_names(store: Store, options: _Options) -> None:
+    """Print that no artifact has the given name so far: it may be a typing error."""
+    from fnmatch import fnmatchcase
+
+    from kept.names import suggestion
+
+    names = list(store.logs.names()) if options.name is not None else []
+    if names and not any(fnmatchcase(name, str(options.name)) for name in names):
+        hint = suggestion(str(options.name), names)
+        click.echo(clean(f"kept watch: no artifact is {options.name!r} so far{hint}"), err=True)
 
 
 @contextlib.contextmanager

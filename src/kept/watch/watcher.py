@@ -12,13 +12,14 @@ from kept.progress import say
 from kept.watch.target import Result
 
 if TYPE_CHECKING:
+    from kept.store.receipts import Receipt
     from kept.watch.cursor import Cursor, Position
     from kept.watch.events import Happening
     from kept.watch.feed import Feed
     from kept.watch.target import Outcome, Stop, Target
 
 _VARYING = re.compile(r"0x[0-9a-f]+|(?<![\w.:])\d[\d.]*(?= ?m?s\b)")  # addresses and seconds
-_SHARE = 4  # a pause is at least this many times as long as the look before it
+_SHARE = 4  # a pause is at least this many times as long as the reading before it
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0  # seconds between attempts to send an event
 
 
@@ -38,6 +39,7 @@ class Watcher:
         self._feed, self._cursor, self._target, self._stop = feed, cursor, target, stop
         self.counts = Counts()
         self._looks_again = False
+        self._sending = 0.0  # seconds that the target took in this look
         self._not_before: dict[str, float] = {}  # artifact -> when to try it again
         self._said: dict[str, str] = {}  # what is wrong with an artifact, or with the store
 
@@ -70,11 +72,12 @@ class Watcher:
         """
         self._looks_again = True
         while not self._stop.is_set:
-            begun = time.monotonic()
+            begun, self._sending = time.monotonic(), 0.0
             self.look()
             now = time.monotonic()
+            pause = max(interval, _SHARE * (now - begun - self._sending))
             due = min(self._not_before.values(), default=float("inf")) - now
-            self._stop.wait(max(min(max(interval, _SHARE * (now - begun)), due), 0.0))
+            self._stop.wait(max(min(pause, due), 0.0))
 
     def look(self) -> None:
         """Send what has happened since the last look."""
@@ -84,6 +87,8 @@ class Watcher:
                 if self._may_send(name):
                     self._send_log(name)
             self._send_mirrored()
+        except BrokenPipeError:
+            raise  # no one reads what is printed
         except (Unreachable, OSError) as error:
             self._notice("", f"the store cannot be read now: {error}")
         else:
@@ -143,13 +148,22 @@ class Watcher:
                 if not self._send(event):
                     break
                 mirror[receipt.artifact] = event.version.index
+            else:
+                self._mirrored_to(mirror, receipt)
+
+    def _mirrored_to(self, mirror: dict[str, int], receipt: Receipt) -> None:
+        if mirror.get(receipt.artifact, -1) < receipt.version:  # the rest was deleted since
+            mirror[receipt.artifact] = receipt.version
+            self._cursor.is_changed = True
 
     def _send(self, event: Happening) -> bool:
         """Send an event; return whether it is done: sent, or given up."""
         if self._stop.is_set:
             return False
         again = self._cursor.begin(event.id)
+        begun = time.monotonic()
         outcome = self._target.send(event, again=again)
+        self._sending += time.monotonic() - begun
         if outcome.result is Result.SENT:
             self.counts.sent += 1
             if self._said.pop(event.artifact, None):
