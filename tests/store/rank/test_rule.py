@@ -11,11 +11,12 @@ import pytest
 import kept
 from kept import messages
 from kept.bucket.memory import MemoryBucket
-from kept.errors import ArtifactNotFound, InvalidInput, VersionNotFound
+from kept.errors import ArtifactNotFound, InvalidInput, StoreReplaced, VersionNotFound
 from kept.store.format_marker import EVENTS_FORMAT, check_format
 from kept.store.log.log import Log
 from kept.store.log.reader import Reader
 from kept.store.metadata import MeasuredMetadata
+from kept.store.rank.live import live_at
 from kept.store.rank.mode import mode_of
 from kept.store.rank.rule import Rule, rule_of
 from kept.store.store import Store
@@ -283,3 +284,24 @@ def test_on_s3(s3):
 )  # fmt: skip
 def test_the_direction_by_the_last_word(name, mode):
     assert mode_of(name) == mode
+
+
+def test_a_store_that_was_restored_from_an_older_copy(store, artifact):
+    """What was read before counts no longer: neither the rule nor the versions."""
+    bucket = store.bucket
+    older = {key: bytes(bucket.get(key)) for key in bucket.keys("")}
+    artifact.set_best("loss", "max")
+    log(store, "lost", metrics={"loss": 9})
+    assert holder(store) == 4
+    for key in list(bucket.keys("")):
+        bucket.delete(key)
+    for key, value in older.items():
+        bucket.put(key, [value])
+    restored = Store(bucket)
+    for n in range(2):
+        log(restored, f"new {n}", metrics={"loss": 0.6})
+    with pytest.raises(StoreReplaced):
+        log(store, "x", metrics={"loss": 10})
+    assert contend(store, "x", 0.1, loss=10).aliases == ("latest", "best"), "no rule"
+    assert [record.index for record in live_at(store.log("m").view())] == list(range(7))
+    assert store.artifact("m").best_rule is None

@@ -153,6 +153,7 @@ class Log:
         self.ended_gcs: set[int] = set()  # fences whose gc has ended, by number
         self.provenance: tuple[int, Json] | None = None  # of the last commit: which version has it
         self._view: View | None = None
+        self.generation = 0  # grows if what was read no longer counts: forget what follows from it
 
     @property
     def known(self) -> View | None:
@@ -242,6 +243,7 @@ class Log:
             if self.logs.marker and self.logs.marker.id:
                 # It is the same store: the next call reads its whole log.
                 self._view = self.provenance = None
+                self.generation += 1
             raise error
         return found
 

@@ -25,17 +25,18 @@ class LiveVersions:
 
     def __init__(self) -> None:
         self._known: _Fold | None = None
+        self._generation = 0  # of the log
 
     def at(self, view: View) -> list[VersionRecord]:
         """Return the versions in a view, oldest first, as history.live states them.
 
         Raises Damaged if the log has a fault.
         """
-        known = self._known
+        known = self._known if self._generation == view.log.generation else None
         fold = known.up_to(view) if known and known.head <= view.head else None
         if fold is None:
             fold = _read(view)
-        self._known = fold
+        self._known, self._generation = fold, view.log.generation
         return fold.versions()
 
 

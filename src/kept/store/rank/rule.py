@@ -67,6 +67,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
+    generation: int  # of the log
     head: int
     rule: Rule | None
 
@@ -76,7 +77,9 @@ _known: weakref.WeakKeyDictionary[Log, _Known] = weakref.WeakKeyDictionary()
 
 def rule_of(view: View) -> Rule | None:
     """Return the rule of an artifact in a view of its log, None if its callbacks decide."""
-    known = _known.get(view.log)
+    known, generation = _known.get(view.log), view.log.generation
+    if known is not None and known.generation != generation:
+        known = None
     if known is not None and known.head == view.head:
         return known.rule
     if known is not None and known.head < view.head:
@@ -87,7 +90,7 @@ def rule_of(view: View) -> Rule | None:
     else:
         rule = _newest(view.facts(), None)
     if known is None or known.head < view.head:
-        _known[view.log] = _Known(view.head, rule)
+        _known[view.log] = _Known(generation, view.head, rule)
     return rule
 
 
