@@ -28,6 +28,11 @@ def test_what_is_no_span(given):
     assert f"Received: {given!r}" in str(caught.value)
 
 
+def test_a_number_without_a_unit_is_explained():
+    with pytest.raises(InvalidInput, match="Add a unit, as in '7d'"):
+        parse_span("7", "ttl")
+
+
 @pytest.mark.parametrize(
     ("given", "size"),
     [("50GB", 50 * 10**9), ("1.5 MB", 1_500_000), ("2 GiB", 2 << 30), ("7B", 7), (0, 0), (9, 9)],

@@ -30,9 +30,13 @@ def parse_span(span: str | float | timedelta, what: str) -> timedelta:
         span = span.total_seconds()
     if isinstance(span, (int, float)) and not isinstance(span, bool) and 0 <= span < _LONGEST:
         return timedelta(seconds=span)
+    examples = f"{what} is a time such as '7d', '12h', '30min' or '2w'"
+    if isinstance(given, str):  # perhaps on a command line
+        number = given.strip()
+        unit = f". Add a unit, as in '{number}d'" if number.isdigit() else ""
+        raise InvalidInput(f"{examples}, less than 300 years. Received: {given!r}{unit}")
     raise InvalidInput(
-        f"{what} is a time such as '7d', '12h', '30min' or '2w', a number of seconds or a "
-        f"timedelta, less than 300 years. Received: {given!r}"
+        f"{examples}, a number of seconds or a timedelta, less than 300 years. Received: {given!r}"
     )
 
 

@@ -95,7 +95,7 @@ def test_an_artifact_is_copied_and_pickled(store):
 
 def test_a_version_that_is_written_in_another_way(store):
     for wrong in ("m:2", "m:V2"):
-        with pytest.raises(errors.VersionNotFound, match="Did you mean 'v2'?"):
+        with pytest.raises(errors.VersionNotFound, match=r"Did you mean 'v2'\?"):
             store[wrong]
     with pytest.raises(errors.VersionNotFound) as caught:
         store["m:9"]
@@ -127,3 +127,15 @@ def test_a_file_is_no_store(tmp_path):
     (tmp_path / "model.keras").write_text("x")
     with pytest.raises(errors.NotAStore, match="is a file"):
         kept.open_store(tmp_path / "model.keras")
+
+
+def test_a_removed_artifact_is_not_suggested(store, tmp_path):
+    store.log_artifact("mnist", tmp_path / "f")
+    with pytest.raises(
+        errors.ArtifactNotFound, match=r"Did you mean 'mnist'\? Existing.*: m, mnist"
+    ):
+        store["mnits"]
+    store.delete("mnist:v0")
+    with pytest.raises(errors.ArtifactNotFound) as caught:
+        store["mnits"]
+    assert str(caught.value).endswith("Existing artifacts: m.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kept.errors import ArtifactNotFound, Damaged, VersionNotFound
+from kept.errors import ArtifactNotFound, Damaged, KeptError, VersionNotFound
 from kept.names import LATEST, Reference, is_automatic, suggestion
 from kept.parallel import mapped
 from kept.store.log.events import certain, refusal
@@ -18,17 +18,29 @@ if TYPE_CHECKING:
     from kept.store.log.log import Logs, View
 
 _SHOWN = 10  # names in an error message
+_MOST_READ = 100  # logs, for an error message
 
 
 def view_of(logs: Logs, name: str) -> View:
     """Return the log of an artifact as it is now; raises ArtifactNotFound."""
     view = logs.of(name).view()
     if not view.has_version():
-        names = sorted(logs.names())
+        names = _existing(logs)
         found = f"Existing artifacts: {some(names)}." if names else "The store is empty."
         close = _sentence(suggestion(name, names))
         raise ArtifactNotFound(f"No artifact {name!r} in {logs.bucket.location}. {close}{found}")
     return view
+
+
+def _existing(logs: Logs) -> list[str]:
+    """Return the artifacts; of a small store in a folder, without those that were removed."""
+    names = sorted(logs.names())
+    if logs.bucket.is_remote or len(names) > _MOST_READ:
+        return names  # the message of an error is not worth that many reads
+    try:
+        return sorted(with_live_versions(logs))
+    except (KeptError, OSError):  # of another artifact
+        return names
 
 
 def records_of(view: View, *, deleted: bool = False) -> Iterator[VersionRecord]:
