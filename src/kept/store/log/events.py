@@ -44,10 +44,12 @@ _USUAL_LINES = re.compile(
 _STAMP = itemgetter("number", "time", "write_id")
 _VERSION = itemgetter("index", "type", "manifest", "digest", "size", "aliases", "metadata")
 _VERSION_TYPES = (int, str, str, str, int, list, dict)
+ORIGIN = ("provenance", "parent", "uses")  # what a version's event says of its origin
 # The facts of a record that the next one repeats.
 REPEATED = ("event", "index", "manifest", "aliases", "time", "write_id", "expires", "deleted",
              "reason", "gc", "lost", "replaces", "by", "promotion", "metrics", "dataset",
              "evaluation", "description", "tags", "set", "note", "indexes", "moved_to", "best",
+             *ORIGIN,
              )  # fmt: skip
 
 REPAIRED = "kept_repair"  # in the metadata of a version whose record was lost

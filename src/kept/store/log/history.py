@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from kept.errors import Damaged
 from kept.names import LATEST
 from kept.store.log.changes import UNCHANGED, Changes, changes_of
-from kept.store.log.events import Event, Fault, Item, Wrong, refusal
+from kept.store.log.events import ORIGIN, Event, Fault, Item, Wrong, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kept.store.encoding import Json
 
-_ORIGIN = ("provenance", "parent", "uses")
 _NO_ORIGIN: dict[str, Json] = {}
 
 
@@ -192,7 +191,7 @@ class _Fold:
 def origin_in(event: Event) -> dict[str, Json]:
     """Return what an event says about a version's origin."""
     if "provenance" in event or "parent" in event or "uses" in event:
-        return {key: event[key] for key in _ORIGIN if key in event}
+        return {key: event[key] for key in ORIGIN if key in event}
     return _NO_ORIGIN
 
 

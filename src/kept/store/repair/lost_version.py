@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kept.digest import digest
 from kept.store.content.manifest import Manifest
-from kept.store.log.events import REPAIRED
+from kept.store.log.events import ORIGIN, REPAIRED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _FOUND = "The record was lost. kept repair wrote this one; facts may be missing."
 _LOST = "The record of this version is lost."
+_KNOWN = ("time", "write_id", "expires", "deleted", *ORIGIN)
 _EMPTY = Manifest(())
 _EMPTY_NAME = digest(_EMPTY.encode())
 
@@ -46,7 +47,7 @@ def version_facts(
     before = max((e for e in events if e["number"] < number), key=_number, default=None)
     kin = [event["manifest"] for event in _versions(events) if "manifest" in event]
     manifest = orphans.of(facts.get("manifest"), before, kin)
-    known = {key: facts[key] for key in ("time", "write_id", "expires", "deleted") if key in facts}
+    known = {key: facts[key] for key in _KNOWN if key in facts}
     found = known | {
         "event": "version",
         "index": _newest_before(events, number) + 1 if index is None else index,
