@@ -44,7 +44,7 @@ def cells(text: str) -> int:
 def table_lines(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int
 ) -> Iterator[str]:
-    """Yield the lines of a table that is at most so wide: the titles, a rule, and the rows."""
+    """Yield the titles, a rule and the rows of a table, each in at most `width` cells."""
     shown = _fitted(columns, rows, width)
     left_out = len(shown) < len(columns)
     titles = _GAP.join(_padded(_title(columns[at], w), w, columns[at]) for at, w in shown)
@@ -66,7 +66,7 @@ def _title(column: Column, width: int) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """Return a text of at most so many cells: names lose their middle, other texts their end."""
+    """Return a text in at most `width` cells: a name loses its middle, another text its end."""
     if cells(text) <= width:
         return text
     tail = "" if " " in text else _head(text[::-1], (width - 1) // 2)[::-1]
@@ -130,7 +130,7 @@ def _padded(text: str, width: int, column: Column) -> str:
 
 
 def _head(text: str, width: int) -> str:
-    """Return the longest beginning of a text that takes at most so many cells."""
+    """Return the longest beginning of a text that takes at most `width` cells."""
     taken = 0
     for number, character in enumerate(text):
         taken += _cells_of(character)
