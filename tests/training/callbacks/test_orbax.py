@@ -63,16 +63,21 @@ def assert_equal(one, other):
 def run(tmp_path_factory):
     """A fit of five epochs, all of whose steps stay in Orbax's folder."""
     folder = tmp_path_factory.mktemp("orbax")
-    store = kept.open_store(folder / "store")
+    store, committed = kept.open_store(folder / "store"), []
     callback = kept.OrbaxCheckpoint(
         folder / "run", "loss", store=store, name="m", max_to_keep=None, aliases=["mine"],
-        metadata={"owner": "me"},
+        metadata={"owner": "me"}, on_commit=committed.append,
     )  # fmt: skip
     model = make_model()
     fit(model, callback, epochs=5)
     return SimpleNamespace(
-        folder=folder, directory=folder / "run", store=store, model=model, callback=callback
-    )
+        folder=folder, directory=folder / "run", store=store, model=model, callback=callback,
+        committed=committed,
+    )  # fmt: skip
+
+
+def test_on_commit_gets_each_version(run):
+    assert run.committed == run.store.versions("m")
 
 
 def test_each_step_is_a_version_with_its_aliases_and_metadata(run):

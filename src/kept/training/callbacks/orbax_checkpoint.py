@@ -21,7 +21,7 @@ from kept.training.group.open import find_group
 from kept.training.options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from kept.store.origin.links import Source
@@ -49,6 +49,7 @@ class OrbaxOptions(TypedDict, total=False):
     on_error: str
     uses: Sequence[str | Source | Version]
     capture: bool
+    on_commit: Callable[[Version], Mapping[str, Any] | None] | None
 
 
 class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
@@ -76,8 +77,8 @@ class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
         max_to_keep: How many steps Orbax keeps in directory; None for all.
         save_on_background: Save while training continues.
         save_weights_only: Save the weights alone, without optimizer and configuration.
-        more: store, name, mirror, keep, gc, aliases, metadata, on_error, uses and capture, as in
-            kept.ModelCheckpoint.
+        more: store, name, mirror, keep, gc, aliases, metadata, on_error, uses, capture and
+            on_commit, as in kept.ModelCheckpoint.
 
     Raises:
         InvalidCheckpoint: An argument cannot work, or Keras has no OrbaxCheckpoint.
