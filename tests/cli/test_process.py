@@ -136,3 +136,13 @@ def test_examples_in_help_stay_as_they_are(run):
 
 def test_an_unknown_command_is_wrong_usage(run):
     assert "No such command 'nope'" in run("nope", exit=2).stderr
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_the_help_fits_the_terminal(run, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for args in ((), ("show",), ("gc",)):
+        text = run(*args, "--help").stdout
+        options = text.partition("Options:")[2].partition("REF names")[0]
+        assert max(map(len, options.splitlines())) <= width
+        assert "..." not in options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,6 +26,11 @@ GROUPS = {
     "Send and react": ("sync", "watch"),
     "Shell": ("completion",),
 }
+
+
+_LEAST_OF_CLICK = 52  # columns; on a terminal with fewer, click writes a help that is too wide
+_LEAST = 30
+_SHORT = 200  # characters: a short help is wrapped, and never cut
 
 
 class VerbGroup(click.Group):
@@ -53,8 +59,7 @@ class VerbGroup(click.Group):
         widest = max(map(len, self._verbs))
         for title, verbs in GROUPS.items():
             found = [self.get_command(ctx, verb) for verb in verbs]
-            room = formatter.width - 4 - widest
-            rows = [((c.name or "").ljust(widest), c.get_short_help_str(room)) for c in found if c]
+            rows = [(str(c.name).ljust(widest), c.get_short_help_str(_SHORT)) for c in found if c]
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
@@ -62,6 +67,9 @@ class VerbGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse what comes before the verb."""
         note_json(ctx, args)
+        columns = get_terminal_size().columns
+        if columns < _LEAST_OF_CLICK:
+            ctx.terminal_width = max(columns - 2, _LEAST)  # also for the verb
         with usage_explained(ctx):
             return super().parse_args(ctx, args)
 
