@@ -115,6 +115,7 @@ def fit(layout: str, store: str, *, resume: bool = False, more: tuple[object, ..
         store=store,
         save_freq=3,
         resume=resume,
+        on_commit=lambda version: {"rank": RANK},
     )
     data = Batches(is_divided=layout == "data")
     try:

@@ -43,6 +43,8 @@ def check(layout, n, tmp_path, stores):
         places = [(one.metadata["epoch"], one.metadata["batch"]) for one in versions]
         assert places == [(0, 2), (1, 1), (2, 0), (2, 3), (3, 2)]
         assert store.verify().ok
+        logged = [[(each.name, each.value) for each in v.record.changes.logged] for v in versions]
+        assert logged == [[("rank", 0)]] * 5  # the first process alone calls on_commit
         best = min(versions, key=lambda one: one.metadata["value"])
         assert store.version("a:best").reference == best.reference
     whole, parts = (weights(f"{stores}/{name}") for name in ("whole", "parts"))
