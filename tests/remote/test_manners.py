@@ -50,6 +50,18 @@ def test_no_store_yet_but_checkpoints_that_wait(s3, tmp_path, monkeypatch):
     assert (error["type"], code) == ("NoStore", 3)
 
 
+def test_a_list_says_what_waits_to_be_uploaded(s3, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kept.open_store(s3).log_artifact("m", write(tmp_path / "f", b"0"))
+    for name in ("m", "other"):
+        Outbox().add(s3, {"m": write(tmp_path / "f", b"1")}, {"artifact": name})
+    listed = CliRunner().invoke(cli, ["ls", "--store", s3])
+    assert listed.stderr.startswith("2 checkpoints in ")
+    one = CliRunner().invoke(cli, ["ls", "m", "--store", s3])
+    assert one.stderr.startswith("1 checkpoint of m in ")
+    assert one.stderr.endswith("not uploaded yet; to upload: kept sync\n")
+
+
 def test_a_bucket_that_does_not_exist(s3_environment):
     error, code = error_of("ls", "--store", "s3://no-such-bucket/x")
     assert (error["type"], code) == ("BucketNotFound", 1)

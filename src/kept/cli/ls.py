@@ -125,16 +125,16 @@ def _where(version: Version, mirrors: list[Receipt]) -> str:
     return "local" if not count else f"local, {count} of {len(mirrors)} mirrors"
 
 
-def _print_waiting(store: Store, name: str) -> None:
+def _print_waiting(store: Store, name: str | None = None) -> None:
     """Report on stderr the checkpoints that a run has saved and not uploaded yet."""
     if not store.bucket.is_remote:
         return
     from kept.sync.outbox.outbox import Outbox
 
     outbox = Outbox()
-    count = sum(entry.artifact == name for entry in outbox.entries(store.location))
+    count = sum(name in (None, entry.artifact) for entry in outbox.entries(store.location))
     if count:
-        waiting = f"{counted(count, 'checkpoint')} of {name}"
+        waiting = counted(count, "checkpoint") + (f" of {name}" if name else "")
         text = f"{waiting} in {clean(outbox.folder)} not uploaded yet; to upload: kept sync"
         click.echo(text, err=True)
 
@@ -161,6 +161,8 @@ def _list_artifacts(store: Store, *, with_removed: bool, as_json: bool) -> None:
     else:
         hidden = f" To see {counted(removed, 'removed one')}: kept ls --all" if removed else ""
         click.echo(f"There is no artifact in {clean(store.location)}.{hidden}", err=True)
+    if not as_json:
+        _print_waiting(store)
 
 
 def _artifact_json(name: str, found: Summary) -> dict[str, Any]:
