@@ -41,6 +41,21 @@ def test_only_changed_logs_are_read(store, old, read, put):
     assert sorted(read) == ["b", "d"]
 
 
+def test_only_changed_logs_are_read_in_object_storage(s3, read, put):
+    store = kept.open_store(s3)
+    for name in "abc":
+        put(store, name, {"epoch": 1})
+    assert found(store) == ["a", "b", "c"]
+    read.clear()
+    other = kept.open_store(s3)
+    assert found(other) == ["a", "b", "c"]
+    assert read == []
+    put(store, "b", {"epoch": 0})
+    store.delete("c:v0")
+    assert found(other) == ["a", "b"]
+    assert sorted(read) == ["b", "c"]
+
+
 def test_only_logs_of_the_name_are_read(store, old, read):
     assert len(store.search(name="a")) == 1
     assert len(store.search(name="[a]*")) == 0
