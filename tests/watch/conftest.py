@@ -46,7 +46,7 @@ def put(tmp_path):
     def log(store, name="m", **options):
         path = tmp_path / "given.bin"
         path.write_bytes(b"%d" % next(numbers))
-        return store.log_artifact(name, path, **options)
+        return store.log_artifact(name, path, capture=False, **options)
 
     return log
 

@@ -106,6 +106,20 @@ def test_mirrors(store, put, noted, look, tmp_path):
     assert noted.texts == [f"m:v{n} is in the mirror {mirror.location}" for n in (1, 2)]
 
 
+def test_who_committed_a_version(store, put, noted, look):
+    log = store.log("m")
+    put(store)
+    provenance = {"user": "ann", "host": "gpu-3"}
+    [first] = log.view().backwards()
+    for index, stated in ((1, provenance), (2, 1), (3, {"python": "3.11"}), (4, 3)):
+        keys = ("event", "type", "manifest", "size", "aliases", "metadata")
+        event = {key: first[key] for key in keys} | {"index": index, "digest": f"{index:064}"}
+        log.append(event | {"provenance": stated})
+    look(store, noted, from_start=True)
+    assert [h.facts["by"] for h, _ in noted.got] == [None, "ann@gpu-3", "ann@gpu-3", None, None]
+    assert noted.texts[1] == "m:v1 committed as latest by ann@gpu-3"
+
+
 def test_a_copy_of_a_store_has_the_same_ids(store, put, noted, look, tmp_path):
     put(store, aliases=["prod"])
     store.version("m:v0").log_metrics({"acc": 0.9})

@@ -117,7 +117,7 @@ def happened(name: str, newest_first: Sequence[Item], at: int) -> Iterator[Happe
         version = next(version_records(after, []))
         if event.get("deleted"):  # a copy of a version whose content is gone
             return
-        yield _made(name, event, "commit", version, {})
+        yield _made(name, event, "commit", version, {"by": _committer(event, before)})
         moves = dict.fromkeys(event["aliases"], event["index"])
     elif kind in ("delete", "remove"):
         yield from _deletions(name, event, before)
@@ -173,6 +173,18 @@ def _move(
     if "promotion" in event:
         facts["promotion"] = event["promotion"]
     yield _made(name, event, "alias", version, facts, alias)
+
+
+def _committer(event: Event, before: Sequence[Item]) -> str | None:
+    """Return who committed a version, by its provenance; None if that does not say."""
+    found = event.get("provenance")
+    if isinstance(found, int):  # an earlier version has the same one
+        records = (item for item in before if isinstance(item, dict))
+        holder = next((r for r in records if r["event"] == "version" and r["index"] == found), {})
+        found = holder.get("provenance")
+    if not isinstance(found, dict) or not found.get("user"):
+        return None
+    return f"{found['user']}@{found.get('host') or 'unknown'}"
 
 
 def _version(newest_first: Sequence[Item], index: int) -> VersionRecord | None:
