@@ -16,9 +16,10 @@ from kept.parallel import mapped, within
 from kept.store.format_marker import check_format, known_id
 from kept.store.log.events import Fault
 from kept.store.log.history import version_records
-from kept.store.log.log import Logs
+from kept.store.log.log import Log, Logs
 from kept.store.origin.links import Link, Source
 from kept.store.origin.origin import parent_of, uses_of
+from kept.store.problems import warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,9 +128,14 @@ class _Place:
 
 
 def _read(logs: Logs, name: str) -> tuple[dict[int, VersionRecord], str | None]:
-    """Return the versions of an artifact, and its new name if it was renamed."""
-    view = logs.of(name).view()
-    records = {record.index: record for record in version_records(view.facts(), [])}
+    """Return the versions of an artifact, and its new name if it was renamed.
+
+    The log object is a new one: the logs of a large store do not stay in memory.
+    """
+    view = Log(logs, name).view()
+    faults: list[Fault] = []
+    records = {record.index: record for record in version_records(view.facts(), faults)}
+    warn(name, (fault.message for fault in faults))
     newest = max(records, default=-1)
     if newest < 0 or not all(record.deleted for record in records.values()):
         return records, None
@@ -178,7 +184,13 @@ class _Ancestors:
         if there.problem:
             node.state = there.problem
             return node, None
-        found = there.find(link, own) if link.index is not None else None
+        try:
+            found = there.find(link, own) if link.index is not None else None
+        except (KeptError, OSError) as error:
+            if there is self._home:
+                raise
+            node.state = f"cannot be read: {error}"
+            return node, None
         if found is None:
             node.state = "missing" if link.index is not None else "not resolved"
             return node, None
@@ -230,27 +242,28 @@ class _Descendants:
             list
         )
         names = sorted(logs.names())
-        found = list(mapped(lambda name: _read(logs, name), names, logs.bucket.concurrency))
+        found = mapped(lambda name: _read(logs, name), names, logs.bucket.concurrency)
+        linked: list[tuple[str, list[VersionRecord]]] = []  # a store can have a million versions
         for name, (records, moved_to) in zip(names, found, strict=True):
-            self._place.records[name] = records
             if moved_to:
                 self._place.moved[name] = moved_to
-        for name in names:
-            if name not in self._place.moved:
-                self._note(name)
+            elif having := [r for _, r in sorted(records.items()) if next(_links(r), None)]:
+                linked.append((name, having))
+        for name, having in linked:
+            for record in having:
+                self._note(name, record)
 
-    def _note(self, name: str) -> None:
-        """Note for each link of an artifact's versions that it leads to them."""
+    def _note(self, name: str, record: VersionRecord) -> None:
+        """Note for each link of a version that it leads to the version."""
         store_id = known_id(self._place.logs.marker) if self._place.logs else ""
-        for _, record in sorted(self._place.records[name].items()):
-            for relation, link in _links(record):
-                is_here = isinstance(link, Link) and (
-                    link.store is None or (store_id and link.store_id == store_id)
-                )
-                found = self._place.find(link, name) if is_here else None  # type: ignore[arg-type]
-                if found is not None:
-                    back = RESUMED if relation == PARENT else USED
-                    self._children[found[0], found[1].index].append((back, name, record))
+        for relation, link in _links(record):
+            if not isinstance(link, Link):
+                continue
+            is_here = link.store is None or (store_id and link.store_id == store_id)
+            found = self._place.find(link, name) if is_here else None
+            if found is not None:
+                back = RESUMED if relation == PARENT else USED
+                self._children[found[0], found[1].index].append((back, name, record))
 
     def add(self, root: Lineage, name: str, record: VersionRecord) -> None:
         """Add all descendants of a version below its node."""

@@ -75,6 +75,11 @@ class SavedStep:
         self._held = contextlib.ExitStack()
         self._links: str | None = None
 
+    @property
+    def is_of_this_run(self) -> bool:
+        """Whether this process has saved the step, and not an earlier run."""
+        return self._response is not None
+
     def secure(self) -> str:
         """Wait until Orbax has finished the step; return a folder with links to its files.
 

@@ -188,7 +188,8 @@ class OrbaxVersions:
         try:
             step = saved.read()
             request = _request(step, str(self._name.value), saved.folder, started)
-            request = replace(request, origin=self._origin.of(None))
+            if saved.is_of_this_run:
+                request = replace(request, origin=self._origin.of(None))
             files = OrbaxFiles(request, step.folder, step.metadata(started))
             submitted = self._destination.submit(files)
         except Exception as error:
