@@ -59,7 +59,7 @@ def test_lists_of_aliases():
         check_aliases("best")
     with pytest.raises(InvalidName):
         check_aliases(["best", "v3"])
-    with pytest.raises(InvalidName, match="always names the newest version. Leave it out"):
+    with pytest.raises(InvalidName, match=r"always names the newest version\. Leave it out"):
         check_aliases(["best", "latest"])
 
 
