@@ -185,6 +185,21 @@ def test_what_cannot_be_called_is_refused(store, wrong):
         callback(store, wrong)
 
 
+def test_a_process_that_ends_starts_no_call(model, store, capsys, monkeypatch):
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == "kept-on-commit":
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    call = Call()
+    play([callback(store, call)], losses(0.5), model=model)
+    assert (call.seen, len(store.versions("m"))) == ([], 1)
+    assert "the process ends, so m:v0 gets no call of on_commit" in capsys.readouterr().out
+
+
 def test_a_forked_child_begins_without_the_calls_of_its_parent(store):
     calls = on_commit.CommitCalls(callback(store, Call())._setup[2], None)
     calls._open.append(None)

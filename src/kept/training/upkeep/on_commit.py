@@ -11,7 +11,6 @@ Invariants:
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import os
 import threading
@@ -76,9 +75,12 @@ class CommitCalls:
             if self._thread is None:
                 # A daemon, so that a call never keeps a process alive.
                 thread = threading.Thread(target=self._run, name="kept-on-commit", daemon=True)
-                with contextlib.suppress(RuntimeError):  # a process that ends starts no threads
+                try:
                     thread.start()
                     self._thread = thread
+                except RuntimeError:  # a process that ends starts no threads
+                    self._open.clear()
+                    show(f"the process ends, so {version.reference} gets no call of on_commit")
 
     @property
     def pending(self) -> bool:
