@@ -40,12 +40,18 @@ the newest first, or in that order.
 \b
 kept ls --where "framework = jax and test_acc > 0.9" --sort -test_acc --limit 10
 kept ls 'run_*' --where "created > 7d and not tags" --columns val_loss,git.commit
+
+\b
+CONDITION   =  !=  <  <=  >  >=  in (A, B)  ~ "glob*"  and  or  not  ( )
+            NAME alone: the version has it
+Names       metrics (test_acc, test_acc@DATASET), metadata (epoch, optimizer.lr), tags,
+            aliases, artifact, size (1GB), created (7d ago, 2026-11-30), git.commit, …
 """
 
 
 @click.command(help=_HELP)
 @click.argument("name", metavar="[NAME|GLOB]", required=False, shell_complete=artifact_names)
-@click.option("--where", metavar="CONDITION", help="Only versions that fit; see docs/search.md.")
+@click.option("--where", metavar="CONDITION", help="Only versions that fit.")
 @click.option(
     "--sort",
     multiple=True,

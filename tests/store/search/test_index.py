@@ -205,6 +205,21 @@ def test_several_processes_write_and_search(store):
     assert len(store.search("by in (one, two, three)")) == 24
 
 
+def test_an_index_that_was_not_used_for_long_is_removed(store, tmp_path, cache):
+    found(store)
+    old, young = cache / "old", cache / "young"
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / "index.sqlite").write_bytes(b"")
+    os.utime(old, (0, 0))
+    found(store)
+    assert old.exists()  # only a new index looks for others
+    assert found(kept.open_store(shutil.copytree(store.location, tmp_path / "copy")))
+    assert not old.exists()
+    assert young.exists()
+    assert len(list(cache.iterdir())) == 3
+
+
 def test_each_store_has_its_own(store, tmp_path):
     shutil.copytree(store.location, tmp_path / "copy")
     copy = kept.open_store(tmp_path / "copy")

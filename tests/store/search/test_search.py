@@ -4,6 +4,7 @@ import pytest
 
 import kept
 from kept.errors import ArtifactNotFound, DamageWarning, InvalidCondition, InvalidInput
+from kept.store.search import database
 from kept.store.search.query import query_of
 from kept.store.search.search import search, select
 
@@ -115,8 +116,15 @@ def test_damage_is_named_and_the_rest_is_found(folder, put, tmp_path, old):
 
 
 def test_many_names(folder, put, monkeypatch):
+    monkeypatch.setattr(database, "_AT_ONCE", 100)
     put(folder, "m", {f"n{number}": number for number in range(700)})
     put(folder, "m", {f"n{number}": -number for number in range(650, 750)})
     assert references(folder.search("n699 < 0 and n700 = -700")) == ["m:v1"]
     assert references(folder.search(sort="n680")) == ["m:v1", "m:v0"]
     assert references(folder.search(sort="-n680")) == ["m:v0", "m:v1"]
+    found = folder.to_pandas(sort="version")
+    assert found["n749"].isna().tolist() == [True, False]
+    assert found["n680"].tolist() == [680, -680]
+    query = query_of(None, None, None, None)
+    whole = select(folder.logs, query).compact()
+    assert whole == select(folder.logs, query, use_index=False).compact()

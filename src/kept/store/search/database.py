@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _VERSION = 1  # of the tables; another one is built again
 _COLUMNS = 500  # names with a column of their own; the values of others are in rest
+_AT_ONCE = 1000  # columns of an answer; SQLite has at most 2000
 _WAIT = 60.0  # seconds for another process that writes
 _TABLES = """
     CREATE TABLE IF NOT EXISTS artifacts (
@@ -105,6 +106,16 @@ class Database:
 
     def select(self, query: Query, names: Iterable[str]) -> list[tuple[Cell | None, ...]]:
         """Return the cells of these names for each version that a query wants, in its order."""
+        wanted = list(names)
+        parts = [wanted[start : start + _AT_ONCE] for start in range(0, len(wanted), _AT_ONCE)]
+        self._connection.execute("BEGIN")  # all parts see the same rows
+        try:
+            found = [self._select(query, part) for part in parts]
+        finally:
+            self._connection.execute("COMMIT")
+        return found[0] if len(found) == 1 else [sum(row, ()) for row in zip(*found, strict=True)]
+
+    def _select(self, query: Query, names: list[str]) -> list[tuple[Cell | None, ...]]:
         places = self._places()
         columns = {name: f"c{place}" for name, place in places.items() if place < _COLUMNS}
         sql = Sql(columns, has_rest=len(places) > len(columns))

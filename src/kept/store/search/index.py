@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import sqlite3
+import time
 import uuid
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _BATCH = 200  # artifacts in a transaction
 _ROUNDS = 10  # looks at logs that other processes put into the index at the same moment
+_UNUSED = 90 * 24 * 3600.0  # seconds after which the index of a store is removed
 _FILE = "index.sqlite"
 
 
@@ -59,8 +61,7 @@ def select(
     """
     for attempt in range(2):
         try:
-            os.makedirs(index_folder(logs), mode=0o700, exist_ok=True)
-            with Database(os.path.join(index_folder(logs), _FILE)) as database:
+            with Database(os.path.join(_prepared(index_folder(logs)), _FILE)) as database:
                 _refresh(database, logs, query, progress)
                 return _selected(database, query, wanted)
         except sqlite3.Error as error:
@@ -70,6 +71,18 @@ def select(
         except OSError as error:
             raise NoIndex(str(error)) from error
     raise AssertionError("the second attempt returns or raises")
+
+
+def _prepared(folder: str) -> str:
+    """Make the folder of an index, and note its use; remove those that were not used for long."""
+    if not os.path.isdir(folder):
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        for entry in os.scandir(os.path.dirname(folder)):
+            with contextlib.suppress(OSError):
+                if time.time() - entry.stat().st_mtime > _UNUSED:
+                    shutil.rmtree(entry.path)
+    os.utime(folder)
+    return folder
 
 
 def discard(logs: Logs) -> None:

@@ -143,9 +143,10 @@ class Sql:
 
 def offer_rest(connection: sqlite3.Connection) -> None:
     """Let SQLite find a cell in the column rest."""
+    parsed = functools.lru_cache(maxsize=16)(json.loads)  # a row is asked for several names
 
     def cell_in(rest: str | None, name: str) -> Cell | None:
-        value = json.loads(rest).get(name) if rest else None
+        value = parsed(rest).get(name) if rest else None
         return None if value is None else cell_of(tuple(value) if type(value) is list else value)
 
     connection.create_function(REST, 2, cell_in, deterministic=True)
