@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kept.store.describe.described import Described
-from kept.store.origin.origin import parent_of, uses_of
+from kept.store.origin.origin import known_provenance, parent_of, provenance_of, uses_of
 
 if TYPE_CHECKING:
     import os
@@ -122,9 +122,10 @@ class Version(Described):
 
         It is empty if it was not captured, or if the record that holds it was lost.
         """
-        from kept.store.origin.origin import provenance_of
-
-        return provenance_of(self.store.log(self.name).view(), self.record)
+        known = known_provenance(self.record)
+        return (
+            provenance_of(self.store.log(self.name).view(), self.record) if known is None else known
+        )
 
     @property
     def parent(self) -> Link | None:

@@ -97,13 +97,18 @@ def remember(log: Log, recorded: Event, provenance: Json) -> None:
         log.provenance = (recorded["index"] if stated == provenance else stated, provenance)
 
 
+def known_provenance(record: VersionRecord) -> dict[str, Json] | None:
+    """Return the provenance of a version; None if the record of another version has it."""
+    stated = record.origin.get("provenance", {})
+    return stated if isinstance(stated, dict) else None
+
+
 def provenance_of(view: View, record: VersionRecord) -> dict[str, Json]:
     """Return the provenance of a version, empty if it is unknown or its record was lost."""
-    stated = record.origin.get("provenance")
-    if isinstance(stated, dict):
-        return stated
-    if stated is None:
-        return {}
+    known = known_provenance(record)
+    if known is not None:
+        return known
+    stated = record.origin["provenance"]
     for item in view.facts():
         if not isinstance(item, Fault) and item["event"] == "version" and item["index"] == stated:
             found = item.get("provenance")
