@@ -23,7 +23,7 @@ from kept.store.log.folded import PAGE
 ARTIFACTS, VERSIONS = 5000, 100
 LISTINGS = 3
 LIMIT = 60  # seconds for 5,000 artifacts
-LIMIT_RATIO = 20
+LIMIT_RATIO = 25
 
 
 def measure(*, quick: bool) -> Outcome:
