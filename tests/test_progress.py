@@ -57,6 +57,24 @@ def test_work_without_amounts_shows_that_it_continues(stderr, monkeypatch):
     assert "Storing x" in stderr.getvalue()
 
 
+@pytest.mark.parametrize("width", [40, 50, 60, 68, 80, 120])
+@pytest.mark.parametrize("unit", ["bytes", "versions", None])
+def test_a_bar_is_one_line_of_a_narrow_terminal(stderr, monkeypatch, unit, width):
+    monkeypatch.setattr(module, "_PATIENCE", 0)
+    monkeypatch.setenv("COLUMNS", str(width))
+    with module.progress("Copying a-long-name to s3://bucket/and/prefix", unit) as done:
+        while not module._bars:
+            time.sleep(0.01)
+        whole = 999_900_000 if unit == "bytes" else 99_999
+        for part in range(5):
+            done(part * whole // 5, whole)
+        module._bars[0]._shown[0].refresh()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stderr.getvalue())
+    lines = [line for line in re.split(r"[\r\n]+", shown) if line.strip()]
+    assert all(line.startswith("Copying") and len(line) <= width for line in lines)
+    assert any("━" in line for line in lines)
+
+
 def test_in_a_pipe_there_is_none(monkeypatch):
     monkeypatch.setattr(module, "_PATIENCE", 0.01)
     pipe = io.StringIO()

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 Unit = Literal["bytes", "versions", "blobs", "artifacts", "records"]
 _PATIENCE = 1.0  # seconds; a bar that only flashes up would disturb
 _PAUSE = 30.0  # seconds between lines
-_LABEL = 32  # columns of 80 for a bar of bytes with its numbers
+_LABEL = 32  # columns, on a terminal of 80
+_BAR = 8  # columns of the bar itself, with the spaces around it
+_ALL, _FEW = 68, 50  # columns of a terminal that shows all numbers, or all except the speed
 _bars: list[_Bar] = []  # that are on the terminal
 
 
@@ -77,7 +79,7 @@ class _Bar:
     """The timer's thread shows it; the worker's thread moves and ends it."""
 
     def __init__(self, label: str, unit: Unit | None) -> None:
-        self._label, self._unit = _fitting(label), unit
+        self._label, self._unit = label, unit
         self._at: tuple[int, int | None] = (0, None)
         self._shown: tuple[Progress, TaskID] | None = None
         self._ended = False
@@ -86,9 +88,10 @@ class _Bar:
     def show(self) -> None:
         with self._lock:
             if not self._ended:
-                bar = _drawn(self._unit)
+                bar, room = _drawn(self._unit)
                 done, total = self._at
-                self._shown = bar, bar.add_task(self._label, completed=done, total=total)
+                label = _fitting(self._label, room)
+                self._shown = bar, bar.add_task(label, completed=done, total=total)
                 bar.start()
                 _bars.append(self)
 
@@ -120,27 +123,39 @@ def _time_left(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}"
 
 
-def _fitting(label: str) -> str:
-    return label if len(label) <= _LABEL else f"{label[: _LABEL // 2]}…{label[1 - _LABEL // 2 :]}"
+def _fitting(label: str, room: int) -> str:
+    return label if len(label) <= room else f"{label[: room // 2]}…{label[1 - room // 2 :]}"
 
 
-def _drawn(unit: Unit | None) -> Progress:
+def _drawn(unit: Unit | None) -> tuple[Progress, int]:
+    """Return the bar for the terminal's width, and how many columns its label may have."""
     from rich import progress as parts
     from rich.console import Console
+    from rich.table import Column
 
-    amounts: dict[str, list[parts.ProgressColumn]] = {
-        "bytes": [
-            parts.DownloadColumn(),
-            parts.TransferSpeedColumn(),
-            parts.TimeRemainingColumn(),
-        ],
-    }
-    counted = [parts.MofNCompleteColumn(), parts.TimeElapsedColumn()]
-    return parts.Progress(
+    console = Console(file=sys.stderr)
+    line = Column(no_wrap=True)  # rich would wrap the numbers
+    elapsed = parts.TimeElapsedColumn(table_column=line)
+    numbers: list[parts.ProgressColumn] = [elapsed]
+    taken = 8  # columns
+    if unit == "bytes" and console.width < _FEW:
+        numbers, taken = [parts.TaskProgressColumn()], 5
+    elif unit == "bytes":
+        amount, left = (
+            parts.DownloadColumn(table_column=line),
+            parts.TimeRemainingColumn(table_column=line),
+        )
+        has_room = console.width >= _ALL
+        speed = [parts.TransferSpeedColumn(table_column=line)] if has_room else []
+        numbers, taken = [amount, *speed, left], 37 if has_room else 26
+    elif unit:
+        numbers, taken = [parts.MofNCompleteColumn(table_column=line), elapsed], 22
+    bar = parts.Progress(
         parts.TextColumn("{task.description}", markup=False),
         parts.BarColumn(bar_width=None),
-        *(amounts.get(unit, counted) if unit else [parts.TimeElapsedColumn()]),
-        console=Console(file=sys.stderr),
+        *numbers,
+        console=console,
         transient=True,
         expand=True,
     )
+    return bar, min(_LABEL, max(console.width - taken - _BAR, _BAR))
