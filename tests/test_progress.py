@@ -71,7 +71,7 @@ def test_a_bar_is_one_line_of_a_narrow_terminal(stderr, monkeypatch, unit, width
         module._bars[0]._shown[0].refresh()
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stderr.getvalue())
     lines = [line for line in re.split(r"[\r\n]+", shown) if line.strip()]
-    assert all(line.startswith("Copying") and len(line) <= width for line in lines)
+    assert all(line.startswith("Copy") and len(line) <= width for line in lines)
     assert any("━" in line for line in lines)
 
 
