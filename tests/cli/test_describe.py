@@ -28,6 +28,7 @@ def test_notes_and_the_description(run, store, monkeypatch):
         None, ["first\x1b[31m", "second"],
     )  # fmt: skip
     run("note", "mnist:v0", " ", exit=2)
+    assert "several plain words" in run("note", "mnist:v0", "several", "plain", "words").stdout
 
 
 def test_metrics_are_logged_and_shown(run, store):

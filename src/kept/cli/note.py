@@ -11,20 +11,27 @@ from kept.cli.output import local_time
 
 @click.command(short_help="Write a note on a version, or its description.")
 @click.argument("ref", shell_complete=references)
-@click.argument("text", required=False)
+@click.argument("text", nargs=-1)
 @click.option("--description", metavar="TEXT", help="Replace the description; '' removes it.")
 @json_option
 @click.pass_obj
 def note(
-    location: str | None, ref: str, text: str | None, *, description: str | None, as_json: bool
+    location: str | None,
+    /,
+    ref: str,
+    text: tuple[str, ...],
+    *,
+    description: str | None,
+    as_json: bool,
 ) -> None:
     """Write a note on a version; without TEXT, print its description and notes.
 
-    Notes add up, each with its time and author. A version has one description.
+    TEXT is one word or several. Notes add up, each with its time and author. A version has one
+    description.
     """
     version = opened(location).version(ref)
-    if text is not None or description is not None:
-        version = version.update(note=text, description=description)
+    if text or description is not None:
+        version = version.update(note=" ".join(text) if text else None, description=description)
     lines = [f"{version.reference}: {version.description or 'no description'}"]
     lines += [f"{local_time(n.time)} {n.by or 'unknown'}: {n.text}" for n in version.notes]
     print_result("\n".join(lines), version_json(version), as_json=as_json)
