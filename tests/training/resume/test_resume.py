@@ -102,6 +102,16 @@ def test_without_a_version_it_starts_at_the_beginning(straight):
     assert same(model, straight)
 
 
+def test_a_renamed_artifact_is_reported(straight, capsys):
+    interrupted(9, checkpoint())
+    kept.open_store().rename("m", "old")
+    model = make()
+    fit(model, checkpoint(resume=True))
+    assert same(model, straight)
+    assert "m was renamed to old, so this run starts from the begin" in capsys.readouterr().out
+    assert [v.index for v in kept.open_store().versions("old")] == [0]
+
+
 def test_a_second_fit_goes_on_from_memory():
     interrupted(9, checkpoint())
     callback, model = checkpoint(resume=True), make()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kept.errors import CannotResume, InvalidCheckpoint
+from kept.errors import CannotResume, Damaged, InvalidCheckpoint, NotFound
 from kept.messages import show
 from kept.names import parse_reference
+from kept.store.log.lookup import moved_to, view_of
 from kept.store.origin.uses import held
 from kept.training.data.devices import devices
 from kept.training.data.running_fit import Fit, running_fit, when_over
@@ -75,6 +77,8 @@ class Resumer:
         reference = resume if isinstance(resume, str) else name
         found = load_version.find(store, reference, agreement, self._owner.model)
         if found is None:
+            if agreement.is_first:
+                _report_new_name(store, parse_reference(reference).name)
             return
         self.parent = {"reference": found.version.reference, "digest": found.version.digest}
         self.resumed_from = held(found.version)
@@ -212,3 +216,13 @@ def check_resume(resume: object, *, named: bool) -> None:
             "resume=True continues from the newest version of an artifact, so it needs the name of "
             "one: pass name, or set WANDB_RUN_ID. Received: resume=True, name=None"
         )
+
+
+def _report_new_name(store: Store, name: str) -> None:
+    """Print where the versions are if an artifact that a run was to resume was renamed."""
+    with contextlib.suppress(NotFound, Damaged):
+        if new_name := moved_to(view_of(store.logs, name)):
+            show(
+                f"{name} was renamed to {new_name}, so this run starts from the beginning. To "
+                f"continue {new_name}, pass that name"
+            )
