@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kept.cli.common import json_option, opened, print_result, version_json
-from kept.cli.completion import artifact_names
+from kept.cli.completion import artifact_names, references
 from kept.cli.output import clean
 from kept.names import check_name, check_own_alias
 from kept.progress import progress
@@ -53,7 +53,7 @@ def _json_or_text(text: str) -> Any:
     help="Add metadata to the version, JSON or else text; can be given several times.",
 )  # fmt: skip
 @click.option(
-    "--uses", multiple=True, metavar="REF",
+    "--uses", multiple=True, metavar="REF", shell_complete=references,
     help="What the version is made from: NAME:v3 of this store, or LOCATION/NAME:v3 of another; "
     "can be given several times.",
 )  # fmt: skip

@@ -64,7 +64,7 @@ class Space:
 
 @pytest.mark.parametrize("frees", [True, False])
 def test_the_writer_makes_room_or_gives_advice(trained, tmp_path, frees):
-    destination = StoreDestination(Given(store=tmp_path / "store", mirror=None))
+    destination = StoreDestination(Given(store=tmp_path / "store", mirror=None, aliases=()))
     destination.begin("m")
     ranks, held = Ranks(3, FullOnce(destination.store.bucket)), snapshots(trained, 3)
     path, space = str(tmp_path / "m.keras"), Space(frees=frees)

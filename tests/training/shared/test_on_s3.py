@@ -7,6 +7,7 @@ import pytest
 
 import kept
 from kept.store.metadata import MeasuredMetadata
+from kept.store.origin.origin import UNKNOWN
 from kept.training.destinations.open import open_destination
 from kept.training.options import Options
 from tests.training.shared.ranks import Ranks, compose, model, snapshots
@@ -17,7 +18,9 @@ class Checkpoint:
 
     def __init__(self, file):
         self.files, self.metadata = [file], MeasuredMetadata({})
-        self.request = types.SimpleNamespace(artifact="m", aliases=(), contends=False)
+        self.request = types.SimpleNamespace(
+            artifact="m", aliases=(), contends=False, origin=UNKNOWN
+        )
 
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="only JAX shards weights")
