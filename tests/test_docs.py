@@ -201,7 +201,7 @@ def test_the_howto_page_runs(tmp_path):
     "name",
     [
         "compact", "delete", "deleted", "download", "gc", "load_model", "load_weights",
-        "log_artifact", "prune", "remove_alias", "set_alias", "set_ttl", "undelete", "usage",
+        "log_artifact", "prune", "remove_alias", "search", "set_alias", "set_ttl", "undelete", "usage",
         "verify", "versions",
     ],
 )  # fmt: skip
