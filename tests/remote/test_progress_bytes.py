@@ -184,7 +184,7 @@ def test_the_end_of_a_fit(s3, proxy, big, tmp_path, monkeypatch, way):
     proxy.seconds = 1.5
     proxy.fault = lambda method, path: "slow" if method == "PUT" and "/log/" in path else None
     if way == "store":
-        options = types.SimpleNamespace(resume=None, mirror=None)
+        options = types.SimpleNamespace(resume=None, mirror=None, aliases=())
         arrivals = types.SimpleNamespace(arrived=lambda version: arrived.set())
         found = RemoteDestination(kept.open_store(s3), options, arrivals)
         label = {"type": "model", "aliases": [], "metadata": {}}
