@@ -201,8 +201,8 @@ def test_the_howto_page_runs(tmp_path):
     "name",
     [
         "compact", "delete", "deleted", "download", "gc", "load_model", "load_weights",
-        "log_artifact", "prune", "remove_alias", "search", "set_alias", "set_ttl", "undelete", "usage",
-        "verify", "versions",
+        "log_artifact", "prune", "remove_alias", "search", "set_alias", "set_ttl", "undelete",
+        "usage", "verify", "versions",
     ],
 )  # fmt: skip
 def test_the_howto_page_uses_every_method(name):
