@@ -107,6 +107,20 @@ def test_a_version_that_comes_later_is_brought_along(store, log):
     assert [v.index for v in store.versions("net")] == [0, 1]
 
 
+def test_a_name_is_put_aside_more_than_once(store, log, tmp_path):
+    for number in range(3):
+        assert log(store, aliases=["mine"]).index == number
+        store.rename("m", f"old-{number}")
+    assert [[v.index for v in store.versions(f"old-{n}")] for n in range(3)] == [[0], [1], [2]]
+    assert [store.version(f"old-{n}:mine").index for n in range(3)] == [0, 1, 2]
+    store.gc(grace=0)
+    assert store.verify().problems == []
+    with pytest.raises(InvalidName, match="m was removed, and its numbers"):
+        store.rename("old-0", "m")  # it lacks the versions that m had later
+    assert store.rename("old-2", "m") == 1
+    assert [v.index for v in store.versions("m")] == [2]
+
+
 def test_both_names_go_on(store, log):
     log(store)
     store.rename("m", "net")
