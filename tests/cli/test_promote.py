@@ -61,7 +61,7 @@ def test_rollbacks_name_what_they_pass_over(run, store):
 def test_protected_aliases(run, store):
     assert "kept protect ALIAS" in run("protect").stdout
     run("alias", "mnist:v0", "prod")
-    assert run("protect", "prod", "champion").stdout.startswith("prod, champion: protected")
+    assert run("protect", "prod", "champion").stdout.startswith("Protected: prod, champion.")
     assert "prod" in run("protect").stdout
     assert [each["alias"] for each in run.json("protect")] == ["champion", "prod"]
     for refused in (

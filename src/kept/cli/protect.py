@@ -44,9 +44,9 @@ def protect(location: str | None, aliases: tuple[str, ...], *, remove: bool, as_
         _print_list(store, as_json=as_json)
         return
     names = ", ".join(aliases)
-    state = "no longer protected" if remove else "protected: only kept promote moves it"
-    shape = {"protected": store.protected()}
-    print_result(f"{names}: {state}", shape, as_json=as_json)
+    text = f"Protected: {names}. Only kept promote and kept rollback move a protected alias."
+    text = f"No longer protected: {names}" if remove else text
+    print_result(text, {"protected": store.protected()}, as_json=as_json)
 
 
 def _print_list(store: Store, *, as_json: bool) -> None:

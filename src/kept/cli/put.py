@@ -15,6 +15,7 @@ from kept.names import check_name, check_own_alias
 from kept.progress import progress
 from kept.store.orbax.log_orbax import log_orbax
 from kept.store.orbax.steps import find_steps
+from kept.store.promotion.protected import withheld_text
 from kept.store.origin.links import Source
 from kept.units import size_text
 
@@ -118,6 +119,8 @@ def _put_steps(
     new = log_orbax(paths[0], name, store)
     for folder in find_steps(paths[0]).unfinished:
         click.echo(f"Not taken, because Orbax has not finished it: {clean(folder)}", err=True)
+    if withheld := sorted({alias for version in new for alias in version.withheld}):
+        click.echo(f"Note: {clean(withheld_text(name, withheld, store.location))}", err=True)
     text = "\n".join(map(_text, new)) or f"Nothing new: {name} has had every finished step"
     print_result(text, [version_json(version) for version in new], as_json=as_json)
 

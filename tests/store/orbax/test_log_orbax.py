@@ -99,6 +99,15 @@ def test_what_a_callback_of_kept_noted_counts(store, tmp_path):
     assert version.metadata["epoch"] == 4
 
 
+def test_a_protected_alias_of_a_callback_is_left_out_with_a_warning(store, tmp_path):
+    noted = {"aliases": ["epoch_4", "prod"], "metadata": {}, "contends": False}
+    make_step(tmp_path, "4", noted={OWN_KEY: noted})
+    store.protect("prod")
+    with pytest.warns(UserWarning, match="stored without prod"):
+        [version] = kept.log_orbax(tmp_path, "m", store)
+    assert version.aliases == ("latest", "epoch_4")
+
+
 @pytest.mark.parametrize(
     "noted",
     [

@@ -12,6 +12,7 @@ from kept.names import check_name
 from kept.store.log.lookup import records_of, view_of
 from kept.store.open import open_store
 from kept.store.orbax.steps import Identity, Step, find_steps, identity_of
+from kept.store.promotion.protected import withheld_text
 from kept.store.store import Store
 
 if TYPE_CHECKING:
@@ -77,7 +78,10 @@ def known_steps(store: Store, name: str) -> set[Identity]:
 
 def _logged(store: Store, name: str, step: Step) -> Version:
     metadata = step.metadata(time.perf_counter())
-    return store.log_artifact(name, step.folder, aliases=step.facts.aliases, metadata=metadata)
+    version = store.log_artifact(name, step.folder, aliases=step.facts.aliases, metadata=metadata)
+    if version.withheld:
+        warnings.warn(withheld_text(name, version.withheld, store.location), stacklevel=4)
+    return version
 
 
 def _monitored(step: Step, monitor: str | None, mode: str) -> Step:
