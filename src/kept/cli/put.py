@@ -15,8 +15,8 @@ from kept.names import check_name, check_own_alias
 from kept.progress import progress
 from kept.store.orbax.log_orbax import log_orbax
 from kept.store.orbax.steps import find_steps
-from kept.store.promotion.protected import withheld_text
 from kept.store.origin.links import Source
+from kept.store.promotion.protected import withheld_text
 from kept.units import size_text
 
 if TYPE_CHECKING:
