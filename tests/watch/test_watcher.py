@@ -243,6 +243,12 @@ def test_nothing_is_sent_if_the_cursor_cannot_be_written(store, put, noted, look
     assert [again for _, again in noted.got] == [False]
 
 
+def test_a_place_where_no_cursor_can_be(store, noted, look, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KeptError, match=r"Not a directory.*--state"):
+        look(store, noted, path=tmp_path / "file" / "below" / "cursor.json")
+
+
 def test_the_cursor_is_small_and_readable(store, put, noted, look, tmp_path):
     put(store)
     look(store, noted, from_start=True)

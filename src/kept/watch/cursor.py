@@ -70,10 +70,7 @@ class Cursor:
         try:
             _write(self.path, seal(value))
         except OSError as error:
-            raise KeptError(
-                f"The cursor {self.path} cannot be written: {error.strerror}. Nothing more is sent "
-                "without it. Free the disk, or pass another place as --state."
-            ) from error
+            raise _unwritable(self.path, error) from error
 
     def settle(self) -> None:
         """Write what has changed, if anything."""
@@ -98,6 +95,13 @@ class Cursor:
         """Note that an event is done: sent, or given up."""
         self.tries.pop(event_id, None)
         self.is_changed = True
+
+
+def _unwritable(path: str, error: OSError) -> KeptError:
+    return KeptError(
+        f"The cursor {path} cannot be written: {error.strerror}. Nothing is sent without it. Free "
+        "the disk, or pass another place as --state."
+    )
 
 
 def _write(path: str, data: bytes) -> None:
@@ -130,12 +134,16 @@ def held(store: Store, watched: str, path: str | None) -> Iterator[Cursor]:
     """Yield the cursor at a path, a new one if the file is missing, and hold its lock.
 
     Raises InvalidInput if another watcher uses it, or if it belongs to another store or to other
-    artifacts, and Damaged.
+    artifacts, KeptError if its folder cannot be made, and Damaged.
     """
     if path is None:
         yield Cursor(store_id(store), watched)
         return
     path = os.path.abspath(path)
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
     with locked(f"{path}.lock", wait=False) as is_mine:
         if not is_mine:
             raise InvalidInput(
