@@ -147,7 +147,7 @@ class Store(Maintenance, Management):
 
     def artifact(self, name: str) -> Artifact:
         """Return the artifact of that name; raises ArtifactNotFound."""
-        view_of(self.logs, name)
+        view_of(self.logs, name, renamed=False)
         return Artifact(self, name)
 
     def artifact_type(self, name: str) -> str:

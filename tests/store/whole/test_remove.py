@@ -193,6 +193,21 @@ def test_a_damaged_log_stops_no_other_removal(store, log):
     assert kept.Store(store.bucket).versions("run_2") == []
 
 
+def test_an_artifact_that_cannot_be_read(store, log):
+    filled(log, store)
+    for number in (1, 2):
+        store.bucket.put(store.log("run_1").records.key(number), [b"{}"])
+    fresh = kept.Store(store.bucket)
+    with pytest.warns(kept.errors.DamageWarning):
+        done = fresh.remove_artifacts("run_*")
+    assert [(each.name, each.stays) for each in done] == [
+        ("run_1", "no version can be read: run kept repair"),
+        ("run_2", None),
+    ]
+    with pytest.warns(kept.errors.DamageWarning), pytest.raises(Damaged, match="run kept repair"):
+        fresh.remove_artifact("run_1")
+
+
 def test_two_at_once_remove_an_artifact_once(store, log):
     names = [f"run_{n}" for n in range(20)]
     filled(log, store, names)

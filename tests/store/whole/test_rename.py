@@ -46,6 +46,8 @@ def test_all_that_users_see_has_the_new_name(rich):
     assert [a.name for a in rich.artifacts()] == ["net"]
     with pytest.raises(ArtifactNotFound, match="m was renamed: its versions are in net now"):
         rich.version("m:prod")
+    with pytest.raises(ArtifactNotFound, match="m was renamed: its versions are in net now"):
+        rich.artifact("m")
     with pytest.raises(ArtifactNotFound, match="m was renamed already: its versions are in net"):
         rich.rename("m", "other")
     with pytest.raises(ArtifactNotFound, match=r"renamed to net, not removed.*kept mv net m"):

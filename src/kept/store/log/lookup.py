@@ -21,14 +21,19 @@ _SHOWN = 10  # names in an error message
 _MOST_READ = 100  # logs, for an error message
 
 
-def view_of(logs: Logs, name: str) -> View:
-    """Return the log of an artifact as it is now; raises ArtifactNotFound."""
+def view_of(logs: Logs, name: str, *, renamed: bool = True) -> View:
+    """Return the log of an artifact as it is now; raises ArtifactNotFound.
+
+    With renamed=False, also for the old name of a renamed artifact.
+    """
     view = logs.of(name).view()
     if not view.has_version():
         names = _existing(logs)
         found = f"Existing artifacts: {some(names)}." if names else "The store is empty."
         close = _sentence(suggestion(name, names))
         raise ArtifactNotFound(f"No artifact {name!r} in {logs.bucket.location}. {close}{found}")
+    if not renamed:
+        _check_not_renamed(view)
     return view
 
 
@@ -126,9 +131,14 @@ def find(view: View, wanted: Reference, *, deleted: bool = False) -> VersionReco
         raise Damaged(
             f"{wanted.name} has no {_selector(wanted)!r} that can be read: {refusal(faults)}"
         )
-    if new_name := moved_to(view):
-        raise ArtifactNotFound(f"{wanted.name} was renamed: its versions are in {new_name} now.")
+    _check_not_renamed(view)
     raise VersionNotFound(_not_found(view, wanted))
+
+
+def _check_not_renamed(view: View) -> None:
+    """Raise ArtifactNotFound for the old name of a renamed artifact."""
+    if new_name := moved_to(view):
+        raise ArtifactNotFound(f"{view.log.name} was renamed: its versions are in {new_name} now.")
 
 
 def removal_of(view: View) -> Event | None:
@@ -141,10 +151,10 @@ def removal_of(view: View) -> Event | None:
 
 def moved_to(view: View) -> str | None:
     """Return the new name of an artifact that was renamed and has no version since; else None."""
-    removal = removal_of(view)
-    if removal is None or "moved_to" not in removal or next(live(view.facts()), None) is not None:
+    if next(live(view.facts()), None) is not None:
         return None
-    return str(removal["moved_to"])
+    removal = removal_of(view) or {}
+    return removal.get("moved_to")
 
 
 def _selector(wanted: Reference) -> str:

@@ -69,12 +69,17 @@ def plan(logs: Logs, wanted: Sequence[str], rules: Rules) -> list[Removal]:
         )
     planned = (_planned(name, summary, rules) for name, summary in found.items())
     return [
-        each
-        if each.name in exact or each.error is not AliasProtected
-        else replace(each, error=None)
+        each if each.name in exact else _skipped(each)
         for each in planned
-        if each.versions or each.name in exact
+        if each.name in exact or each.stays != ALREADY
     ]
+
+
+def _skipped(planned: Removal) -> Removal:
+    """Return the plan for an artifact that only a pattern names: protection or damage skips it."""
+    if planned.error in (AliasProtected, Damaged):
+        return replace(planned, error=None)
+    return planned
 
 
 def _matching(logs: Logs, wanted: Sequence[str]) -> set[str]:
