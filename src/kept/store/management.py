@@ -112,7 +112,8 @@ class Management:
         """Yield who changed what, the newest first, of one artifact or of all.
 
         It reads only as far as you iterate. With all artifacts, the changes are ordered by their
-        times, and protections of aliases are among them. Raises ArtifactNotFound or Damaged.
+        times, and protections of aliases are among them. A DamageWarning names a record that cannot
+        be read. Raises ArtifactNotFound.
         """
         from kept.store.promotion.history import history
 

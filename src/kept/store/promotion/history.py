@@ -7,6 +7,7 @@ it, which says from which version the alias was taken.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from kept.store.log.events import Fault, is_fence
 from kept.store.log.lookup import view_of
 from kept.store.problems import warn
 from kept.store.promotion.protected import protections
-from kept.store.promotion.stack import NOT_MENTIONED, target_of
+from kept.store.promotion.stack import target_of
 from kept.store.promotion.wording import worded
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class _Past:
         self._name = view.log.name
         self._items = view.facts()
         self._read: list[Event] = []
+        self._mentions: dict[str, list[int]] = {}  # alias -> the places of events that move it
 
     def at(self, position: int) -> Event | None:
         """Return an event by its place from the newest on, None after the first of the log."""
@@ -110,6 +112,8 @@ class _Past:
             if isinstance(item, Fault):
                 warn(self._name, [item.message])
             else:
+                for alias in item.get("aliases", ()):
+                    self._mentions.setdefault(alias, []).append(len(self._read))
                 self._read.append(item)
         return self._read[position]
 
@@ -122,11 +126,12 @@ class _Past:
         return {alias: self._holder(alias, position) for alias in moved if not is_automatic(alias)}
 
     def _holder(self, alias: str, position: int) -> int | None:
-        while (event := self.at(position)) is not None:
-            if (index := target_of(event, alias)) != NOT_MENTIONED:
-                return index
-            position += 1
-        return None
+        while True:
+            places = self._mentions.get(alias, ())
+            if (known := bisect_left(places, position)) < len(places):
+                return target_of(self._read[places[known]], alias)
+            if self.at(len(self._read)) is None:
+                return None
 
     def committer(self, event: Event, position: int) -> str | None:
         """Return who committed a version, by its provenance; None if that does not say."""

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from kept.store.log.events import Event
 
-NOT_MENTIONED = -1
+_NOT_MENTIONED = -1
 
 
 def target_of(event: Event, alias: str) -> int | None:
     """Return where an event puts an alias: a version, None to remove it, or -1 for nowhere."""
     if event["event"] == "version":
-        return int(event["index"]) if alias in event["aliases"] else NOT_MENTIONED
-    moved: int | None = event.get("aliases", {}).get(alias, NOT_MENTIONED)
+        return int(event["index"]) if alias in event["aliases"] else _NOT_MENTIONED
+    moved: int | None = event.get("aliases", {}).get(alias, _NOT_MENTIONED)
     return moved
 
 
@@ -43,7 +43,7 @@ def _stack(oldest_first: Iterable[Event], alias: str) -> list[int | None]:
     stack: list[int | None] = []
     for event in oldest_first:
         index = target_of(event, alias)
-        if index == NOT_MENTIONED:
+        if index == _NOT_MENTIONED:
             continue
         if event.get("promotion", {}).get("action") == "rollback" and index in stack[:-1]:
             del stack[len(stack) - 1 - stack[-2::-1].index(index) :]
