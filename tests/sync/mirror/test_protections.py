@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 import kept
+from kept.sync import courier
+from kept.sync.mirror.mirrors import Mirror
 from kept.sync.mirror.protections import carry_protections
 from kept.sync.mirror.replicate import Sync
 from tests.sync.mirror.test_merge import copy, indices, pair
@@ -118,3 +120,22 @@ def test_a_copy_under_another_name_in_one_store():
     source.protect("prod")
     Sync(source, source, "m", "n").run()
     assert source.version("n:prod").index == 0
+
+
+def test_a_mirror_of_a_run_gets_the_list_and_its_changes(monkeypatch, shown):
+    monkeypatch.setattr(courier, "NOTICE_SECONDS", 60)  # a busy machine needs no notice
+    source, target = pair()
+    source.protect("prod")
+    mirror = Mirror(source, target)
+    mirror.begin("m")
+    mirror.courier.finish()
+    assert target.protected() == ["prod"]
+    source.promote("m:v1", "prod")
+    source.unprotect("prod")
+    mirror.courier.wake("m")
+    mirror.courier.finish()
+    assert (target.protected(), holder(target)) == ([], 1)
+    assert [text for text in shown if "prod" in text] == [
+        f"kept: the alias prod is protected in {target.location}, too",
+        f"kept: the alias prod is no longer protected in {target.location}, too",
+    ]
