@@ -26,7 +26,7 @@ def quoted(text):
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-names = st.sampled_from((*NAMES, "missing")).map(quoted)
+names = st.sampled_from((*NAMES, "missing", "new")).map(quoted)
 words = st.sampled_from(["0.5", "3", "-1", "x", "true", "nan", "inf", "1GB", "7d", "1e300", "v3"])
 literals = words | st.sampled_from(TEXTS).map(quoted)
 globs = st.sampled_from(["*", "x*", "?", "*x*", "a[x]", "*[*", '"*\\""', "'x?y'"])
@@ -57,20 +57,28 @@ sorts = st.lists(st.builds("{}{}".format, st.sampled_from(["", "-"]), st.sampled
                  max_size=2)  # fmt: skip
 
 
-def row(index, found):
+shares = [{}, {"a": "x", "b.c": 3, "new": "y"}, {"a": ("x", 3), "it's": 0.5, "size": True}]
+
+
+def row(index, found, shared=None):
     own = {"artifact": "m", "version": index, "created": "2026"} | found
     record = VersionRecord(index, "model", "0" * 64, "0" * 64, 1, (), {}, "", deleted=False)
-    return Row("m", record, own)
+    return Row("m", record, own, shared or {})
 
 
 @pytest.mark.parametrize("columns", [500, 2])
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(st.lists(values, max_size=6), conditions | st.none(), sorts, st.none() | st.just(2))
+@given(
+    st.lists(st.tuples(values, st.sampled_from(shares)), max_size=6),
+    conditions | st.none(),
+    sorts,
+    st.none() | st.just(2),
+)
 def test_same_answers(monkeypatch, columns, every, where, sort, limit):
     monkeypatch.setattr(database, "_COLUMNS", columns)
-    rows = [row(index, found) for index, found in enumerate(every)]
+    rows = [row(index, *found) for index, found in enumerate(every)]
     query = query_of(where, sort, limit, None)
     expected = ordered([each for each in rows if query.holds(each.values)], query)
     with Database(":memory:") as index:

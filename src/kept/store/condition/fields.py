@@ -48,16 +48,26 @@ def values_of(
     origin = record.origin
     if provenance is None and isinstance(origin.get("provenance"), dict):
         provenance = origin["provenance"]
-    found = {
-        name.replace("packages.versions.", "packages.", 1): value
-        for name, value in _flat(provenance or {}).items()
-    }
-    described = record.described
-    found |= _flat({key: value for key, value in described.items() if key != "metrics"})
-    found |= _metrics(record)
+    described = {key: value for key, value in record.described.items() if key != "metrics"}
+    found = _renamed(_flat(described) | _metrics(record))
+    return provenance_values(provenance or {}) | found | _own(name, record)
+
+
+def provenance_values(provenance: Mapping[str, Json]) -> dict[str, Value]:
+    """Return the values of a provenance, which many versions share."""
+    return _renamed(
+        {
+            name.replace("packages.versions.", "packages.", 1): value
+            for name, value in _flat(provenance).items()
+        }
+    )
+
+
+def _renamed(found: dict[str, Value]) -> dict[str, Value]:
+    """Return values with other names for those that only the version itself has."""
     for taken in found.keys() & set(OWN):
         found[f"metadata.{taken}"] = found.pop(taken)
-    return found | _own(name, record)
+    return found
 
 
 def _metrics(record: VersionRecord) -> dict[str, Value]:

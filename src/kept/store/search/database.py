@@ -1,5 +1,7 @@
 """The index: a table of all live versions in a file of SQLite, with a column for each name.
 
+The provenance of versions is in a second table, because all versions of a run share it.
+
 It is a cache. A writer replaces the rows of an artifact only if they are still those that it found
 outdated, so an old answer never replaces a newer one.
 """
@@ -9,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from kept.digest import digest
 from kept.store.search.cells import Cell, cell_of
-from kept.store.search.sql import Sql, offer_rest, where_of
+from kept.store.search.sql import Place, Sql, offer_rest, where_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from kept.store.search.query import Query
     from kept.store.search.rows import Read
 
-_VERSION = 1  # of the tables; another one is built again
+_VERSION = 2  # of the tables; another one is built again
 _COLUMNS = 500  # names with a column of their own; the values of others are in rest
 _AT_ONCE = 1000  # columns of an answer; SQLite has at most 2000
 _WAIT = 60.0  # seconds for another process that writes
@@ -29,8 +32,10 @@ _TABLES = """
     CREATE TABLE IF NOT EXISTS artifacts (
         id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, head INTEGER NOT NULL, stamp TEXT,
         faults TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS names (name TEXT PRIMARY KEY, place INTEGER NOT NULL);
-    CREATE TABLE IF NOT EXISTS versions (artifact INTEGER NOT NULL, rest TEXT);
+    CREATE TABLE IF NOT EXISTS names (
+        name TEXT PRIMARY KEY, place INTEGER NOT NULL, is_shared INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS versions (artifact INTEGER NOT NULL, shared INTEGER, rest TEXT);
+    CREATE TABLE IF NOT EXISTS shared (id INTEGER PRIMARY KEY, digest TEXT UNIQUE, rest TEXT);
     CREATE INDEX IF NOT EXISTS of_artifact ON versions (artifact);
 """
 
@@ -101,7 +106,7 @@ class Database:
             for name in names:
                 if self._known(name) == before[name]:
                     run = self._connection.execute
-                    run("DELETE FROM versions WHERE artifact = ?", (before[name].id,))
+                    run("DELETE FROM {joined} WHERE artifact = ?", (before[name].id,))
                     run("DELETE FROM artifacts WHERE id = ?", (before[name].id,))
 
     def select(self, query: Query, names: Iterable[str]) -> list[tuple[Cell | None, ...]]:
@@ -117,8 +122,7 @@ class Database:
 
     def _select(self, query: Query, names: list[str]) -> list[tuple[Cell | None, ...]]:
         places = self._places()
-        columns = {name: f"c{place}" for name, place in places.items() if place < _COLUMNS}
-        sql = Sql(columns, has_rest=len(places) > len(columns))
+        sql = Sql(places, _COLUMNS)
         wanted = ", ".join(sql.column(name) for name in names)
         of_name = "1"
         if query.name is not None:
@@ -128,7 +132,8 @@ class Database:
         order = sql.order(query.order)
         limit = "" if query.limit is None else f"LIMIT {query.limit}"
         sql.offer(self._connection)
-        text = f"SELECT {wanted} FROM versions WHERE {where} ORDER BY {order} {limit}"  # noqa: S608 - names are columns c0 to c499, or quoted
+        joined = "versions LEFT JOIN shared ON shared.id = versions.shared"
+        text = f"SELECT {wanted} FROM {joined} WHERE {where} ORDER BY {order} {limit}"  # noqa: S608 - names are columns c0 to c499, or quoted
         return self._connection.execute(text, sql.parameters).fetchall()
 
     def names(self) -> list[str]:
@@ -144,11 +149,11 @@ class Database:
         number, head, stamp, faults = found
         return Known(number, head, stamp, tuple(json.loads(faults)))
 
-    def _places(self) -> dict[str, int]:
-        found = self._connection.execute("SELECT name, place FROM names ORDER BY place")
-        return dict(found.fetchall())
+    def _places(self) -> dict[str, Place]:
+        found = self._connection.execute("SELECT name, place, is_shared FROM names ORDER BY place")
+        return {name: Place(number, bool(is_shared)) for name, number, is_shared in found}
 
-    def _replace(self, read: Read, before: dict[str, Known], places: dict[str, int]) -> bool:
+    def _replace(self, read: Read, before: dict[str, Known], places: dict[str, Place]) -> bool:
         run = self._connection.execute
         if self._known(read.name) != before.get(read.name):
             return False
@@ -164,29 +169,64 @@ class Database:
         self._insert(number, read, places)
         return True
 
-    def _insert(self, number: int, read: Read, places: dict[str, int]) -> None:
-        used = dict.fromkeys(name for row in read.rows for name in row.values)
-        self._add(used, places)
-        own = [name for name in used if places[name] < _COLUMNS]
-        others = [name for name in used if places[name] >= _COLUMNS]
-        columns = "".join(f", c{places[name]}" for name in own)
-        marks = ", ?" * len(own)
+    def _insert(self, number: int, read: Read, places: dict[str, Place]) -> None:
+        numbers: dict[int, int | None] = {}
+        for row in read.rows:
+            if id(row.shared) not in numbers:
+                numbers[id(row.shared)] = self._share(row.shared, places)
+        if not read.rows:
+            return
+        heads = [(number, numbers[id(row.shared)]) for row in read.rows]
+        self._write("versions (artifact, shared", heads, [row.own for row in read.rows], places)
+
+    def _share(self, values: dict[str, Value], places: dict[str, Place]) -> int | None:
+        """Return the number of values that versions share; they are stored once."""
+        if not values:
+            return None
+        key = digest(json.dumps(values, sort_keys=True).encode())
+        find = "SELECT id FROM shared WHERE digest = ?"
+        found = self._connection.execute(find, (key,)).fetchone()
+        if found is None:
+            self._write("shared (digest", [(key,)], [values], places)
+            found = self._connection.execute(find, (key,)).fetchone()
+        return int(found[0])
+
+    def _write(
+        self,
+        start: str,
+        heads: list[tuple[Any, ...]],
+        rows: list[dict[str, Value]],
+        places: dict[str, Place],
+    ) -> None:
+        """Insert rows, each with a head; start is the table and the columns of the heads."""
+        is_shared = start.startswith("shared")
+        used = dict.fromkeys(name for values in rows for name in values)
+        self._add(used, places, is_shared=is_shared)
+        own = [name for name in used if places[name].number < _COLUMNS]
+        others = [name for name in used if places[name].number >= _COLUMNS]
+        columns = "".join(f", {'s' if is_shared else 'c'}{places[name].number}" for name in own)
+        width = len(heads[0]) + 1 + len(own)
         self._connection.executemany(
-            f"INSERT INTO versions (artifact, rest{columns}) VALUES (?, ?{marks})",  # noqa: S608 - see select
+            f"INSERT INTO {start}, rest{columns}) VALUES ({', '.join('?' * width)})",  # noqa: S608 - see _select
             (
-                (number, _rest(values, others), *(_cell(values.get(name)) for name in own))
-                for _, _, values in read.rows
+                (*head, _rest(values, others), *(_cell(values.get(name)) for name in own))
+                for head, values in zip(heads, rows, strict=True)
             ),
         )
 
-    def _add(self, names: Iterable[str], places: dict[str, int]) -> None:
+    def _add(self, names: Iterable[str], places: dict[str, Place], *, is_shared: bool) -> None:
+        run = self._connection.execute
         for name in names:
             if name not in places:
-                place = places[name] = len(places)
-                run = self._connection.execute
-                run("INSERT INTO names VALUES (?, ?)", (name, place))
-                if place < _COLUMNS:
-                    run(f"ALTER TABLE versions ADD COLUMN c{place}")
+                number = len(places)
+                run("INSERT INTO names VALUES (?, ?, ?)", (name, number, is_shared))
+                places[name] = Place(number, is_shared)
+                if number < _COLUMNS:
+                    run(f"ALTER TABLE versions ADD COLUMN c{number}")
+                    run(f"ALTER TABLE shared ADD COLUMN s{number}")
+            elif is_shared and not places[name].is_shared:
+                run("UPDATE names SET is_shared = 1 WHERE name = ?", (name,))
+                places[name] = Place(places[name].number, is_shared=True)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

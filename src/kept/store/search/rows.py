@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from kept.store.condition.fields import values_of
+from kept.store.condition.fields import provenance_values, values_of
 from kept.store.log.history import VersionRecord, version_records
 from kept.store.log.log import Log
 from kept.store.search.stamps import stamp_before, stamp_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kept.store.condition.literal import Value
-    from kept.store.encoding import Json
     from kept.store.log.events import Fault
     from kept.store.log.log import Logs
+
+
+_NOTHING: dict[str, Value] = {}
 
 
 class Row(NamedTuple):
@@ -22,7 +27,13 @@ class Row(NamedTuple):
 
     name: str  # of the artifact
     record: VersionRecord
-    values: dict[str, Value]
+    own: dict[str, Value]
+    shared: dict[str, Value] = _NOTHING  # its provenance; one object for all versions that have it
+
+    @property
+    def values(self) -> Mapping[str, Value]:
+        """All values; its own come first."""
+        return ChainMap(self.own, self.shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +64,18 @@ def read_log(logs: Logs, name: str) -> Read:
 def rows_of(name: str, every: list[VersionRecord]) -> list[Row]:
     """Return the rows of the live ones among all versions of an artifact."""
     captured = {
-        record.index: record.origin["provenance"]
+        record.index: provenance_values(record.origin["provenance"])
         for record in every
         if isinstance(record.origin.get("provenance"), dict)
     }
     return [
-        Row(name, record, values_of(name, record, _provenance(record, captured)))
+        Row(name, record, values_of(name, record, {}), captured.get(_captured(record), _NOTHING))
         for record in every
         if not record.deleted
     ]
 
 
-def _provenance(record: VersionRecord, captured: dict[int, Json]) -> Json | None:
-    """Return a version's provenance; a number names the version that has the same."""
+def _captured(record: VersionRecord) -> int:
+    """Return the number of the version whose record has the provenance of this one."""
     found = record.origin.get("provenance")
-    return captured.get(found) if isinstance(found, int) else found
+    return found if isinstance(found, int) else record.index

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kept.store.condition.fields import OWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from kept.store.condition.literal import Value
 
@@ -32,7 +32,9 @@ def _rank(name: str) -> tuple[int, str]:
     return (OWN.index(name) if name in OWN else len(OWN), name)
 
 
-def selection_of(versions: Iterable[dict[str, Value]], wanted: Iterable[str] | None) -> Selection:
+def selection_of(
+    versions: Iterable[Mapping[str, Value]], wanted: Iterable[str] | None
+) -> Selection:
     """Return the values of these names, or of all, for versions in their order."""
     every = list(versions)
     if wanted is None:

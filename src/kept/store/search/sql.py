@@ -9,7 +9,7 @@ import functools
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kept.store.condition.literal import holds
 from kept.store.condition.nodes import Both, Comparison, Condition, Has, Node, Not
@@ -26,23 +26,33 @@ _WILD = re.compile(r"[*?]")
 HOLDS, REST = "kept_holds", "kept_rest"
 
 
+class Place(NamedTuple):
+    """Where the values of a name are."""
+
+    number: int
+    is_shared: bool  # whether versions share some of them
+
+
 @dataclass
 class Sql:
-    """Builds the parts of a SELECT; columns maps the names that have one to its name."""
+    """Builds the parts of a SELECT of versions, joined with what they share."""
 
-    columns: Mapping[str, str]
-    has_rest: bool  # whether more names are in the column rest
+    places: Mapping[str, Place]  # by name
+    columns: int  # the names of lower places have a column
     parameters: list[Cell] = field(default_factory=list)  # of the conditions written so far
     called: list[Comparison] = field(default_factory=list)  # that Python checks for some cells
 
     def column(self, name: str) -> str:
         """Return the expression of a name's cell."""
-        if name in self.columns:
-            return self.columns[name]
-        if not self.has_rest or is_unusual(name):
+        place = self.places.get(name)
+        if place is None or is_unusual(name):
             return "NULL"
-        quoted = name.replace("'", "''")
-        return f"{REST}(rest, '{quoted}')"
+        if place.number < self.columns:
+            own, shared = f"c{place.number}", f"s{place.number}"
+        else:
+            quoted = name.replace("'", "''")
+            own, shared = f"{REST}(versions.rest, '{quoted}')", f"{REST}(shared.rest, '{quoted}')"
+        return f"COALESCE({own}, {shared})" if place.is_shared else own
 
     def condition(self, node: Node) -> str:
         """Return the expression of a condition; its parameters follow those before it."""
