@@ -139,3 +139,9 @@ def test_a_removed_artifact_is_not_suggested(store, tmp_path):
     with pytest.raises(errors.ArtifactNotFound) as caught:
         store["mnits"]
     assert str(caught.value).endswith("Existing artifacts: m.")
+
+
+@pytest.mark.parametrize("location", [3, b"store", ["store"]])
+def test_what_is_no_location(location):
+    with pytest.raises(errors.InvalidInput, match="opened by its folder or URL"):
+        kept.open_store(location)

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from kept.bucket.open import bucket_at
+from kept.errors import InvalidInput
 from kept.store.store import Store
 
 if TYPE_CHECKING:
@@ -34,5 +35,8 @@ def open_store(
 
 def open_bucket(location: str | os.PathLike[str] | None = None) -> Bucket:
     """Return the bucket at a location, in the form of open_store; reads nothing of it yet."""
-    text = os.fspath(location) if location is not None else os.environ.get("KEPT_STORE")
-    return bucket_at(text or "kept-store")
+    if location is None:
+        return bucket_at(os.environ.get("KEPT_STORE") or "kept-store")
+    if not isinstance(location, (str, os.PathLike)):
+        raise InvalidInput(f"A store is opened by its folder or URL. Received: {location!r}")
+    return bucket_at(os.fspath(location) or "kept-store")

@@ -15,7 +15,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from kept.errors import InvalidCheckpoint, InvalidInput
-from kept.names import check_aliases, check_name
+from kept.names import check_aliases, check_name, check_own_alias
 from kept.store.metadata import check_metadata
 from kept.store.origin.uses import wanted
 from kept.store.retention.keep import Keep
@@ -134,7 +134,7 @@ class Options:
             raise InvalidCheckpoint(f"on_commit: {wrong}. Received: {self.on_commit!r}")
         _ = self.seconds_between_saves, self.share_scrubbed
         _check_origin(self.uses, self.capture)
-        check_aliases(self.aliases)
+        _ = [check_own_alias(alias) for alias in check_aliases(self.aliases)]
         check_metadata(self.metadata)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

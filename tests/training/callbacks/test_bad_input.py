@@ -155,3 +155,9 @@ def test_what_is_to_be_passed_instead_can_be_passed():
     assert {own.partition("=")[0] for own in signature._ELSEWHERE} <= known
     assert len(elsewhere) == len({*elsewhere, *signature._NOT_NEEDED}) - len(signature._NOT_NEEDED)
     assert not known & {*elsewhere, *signature._NOT_NEEDED}
+
+
+@pytest.mark.parametrize("alias", ["epoch_1", "epoch_1_batch_20", "latest", "v3", "a b"])
+def test_an_alias_that_only_kept_gives(alias):
+    with pytest.raises(InvalidName, match=f"Received: '{alias}'"):
+        kept.ModelCheckpoint("m.keras", aliases=["prod", alias])

@@ -7,6 +7,7 @@ an artifact has a mirror.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from kept.errors import InvalidInput, StoreReplaced
@@ -21,8 +22,6 @@ from kept.sync.mirror.protections import carry_protections
 from kept.sync.mirror.replicate import Sync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from kept.store.promotion.protected import Protection
 
     Where = str | os.PathLike[str] | Store
@@ -170,4 +169,10 @@ class Mirrors:
 def _listed(where: Where | Iterable[Where] | None) -> list[Where]:
     if where is None:
         return []
-    return [where] if isinstance(where, (str, os.PathLike, Store)) else list(where)
+    if isinstance(where, (str, os.PathLike, Store)):
+        return [where]
+    if not isinstance(where, Iterable):
+        raise InvalidInput(
+            f"mirror is a Store, a location, or a list of these. Received: mirror={where!r}"
+        )
+    return list(where)
