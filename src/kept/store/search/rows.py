@@ -12,7 +12,7 @@ from kept.store.log.log import Log
 from kept.store.search.stamps import stamp_before, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from kept.store.condition.literal import Value
     from kept.store.log.events import Fault
@@ -47,8 +47,8 @@ class Read:
     faults: tuple[str, ...] = ()
 
 
-def read_log(logs: Logs, name: str) -> Read:
-    """Return the live versions of an artifact, none if it has no log.
+def read_log(logs: Logs, name: str, wanted: Collection[int] | None = None) -> Read:
+    """Return the live versions of an artifact, or those with these numbers; none without a log.
 
     The log object is a new one: the logs of a large store do not stay in memory.
     """
@@ -58,11 +58,13 @@ def read_log(logs: Logs, name: str) -> Read:
     every = list(version_records(view.facts(), faults))
     stamp = stamp_of(logs, name, view.head) if logs.bucket.is_remote else before
     messages = tuple(fault.message for fault in faults)
-    return Read(name, rows_of(name, every), view.head, None if faults else stamp, messages)
+    return Read(name, rows_of(name, every, wanted), view.head, None if faults else stamp, messages)
 
 
-def rows_of(name: str, every: list[VersionRecord]) -> list[Row]:
-    """Return the rows of the live ones among all versions of an artifact."""
+def rows_of(
+    name: str, every: list[VersionRecord], wanted: Collection[int] | None = None
+) -> list[Row]:
+    """Return the rows of the live ones among all versions of an artifact, or of wanted ones."""
     captured = {
         record.index: provenance_values(record.origin["provenance"])
         for record in every
@@ -71,7 +73,7 @@ def rows_of(name: str, every: list[VersionRecord]) -> list[Row]:
     return [
         Row(name, record, values_of(name, record, {}), captured.get(_captured(record), _NOTHING))
         for record in every
-        if not record.deleted
+        if not record.deleted and (wanted is None or record.index in wanted)
     ]
 
 

@@ -95,12 +95,15 @@ def _scanned(logs: Logs, query: Query) -> list[Row]:
 
 def _looked_up(logs: Logs, query: Query, keys: list[tuple[str, int]]) -> list[Found]:
     """Return the versions of these artifacts and numbers that fit by their logs, too."""
-    names = list(dict.fromkeys(name for name, _ in keys))
+    wanted: dict[str, set[int]] = {}
+    for name, index in keys:
+        wanted.setdefault(name, set()).add(index)
     found: dict[tuple[str, int], VersionRecord] = {}
-    wanted = set(keys)
-    for read in mapped(lambda name: read_log(logs, name), names, logs.bucket.concurrency):
+    reads = mapped(
+        lambda each: read_log(logs, *each), list(wanted.items()), logs.bucket.concurrency
+    )
+    for read in reads:
         for row in read.rows:
-            key = (row.name, row.record.index)
-            if key in wanted and query.holds(row.values):
-                found[key] = row.record
+            if query.holds(row.values):
+                found[row.name, row.record.index] = row.record
     return [(key[0], found[key]) for key in keys if key in found]
