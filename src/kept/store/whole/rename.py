@@ -8,6 +8,7 @@ the new one. It follows the last event that was replayed, so no version of anoth
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kept.bucket.transfer import Transfer
@@ -186,6 +187,7 @@ class _Writer:
     def _append(self, event: Event) -> None:
         while event.get("write_id") not in self._known:
             self._fence.check(self._view)
+            self._fence = replace(self._fence, view=self._view)  # the next check begins here
             _check_number(event, self._view)
             if self._target.append_after(self._view, event):
                 self._view = self._target.known or self._target.view()
