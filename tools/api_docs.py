@@ -32,7 +32,9 @@ INTRODUCTION = f"""\
 
 Every public name of kept {kept.__version__}, from its docstrings. `make docs` writes this page, so
 edit the docstrings instead. Guides by task: [resuming](resume.md), [space](space.md),
-[object storage](remote.md), [W&B](wandb.md). Words: [glossary](glossary.md).
+[object storage](remote.md), [W&B](wandb.md), [metrics](evaluate.md), [promotion](promotion.md),
+[origin](provenance.md), [automations](automations.md), [search](search.md). Words:
+[glossary](glossary.md).
 
 `import kept` imports each name at its first use. Names of Training need Keras and a framework; the
 others do not. Names that begin with `_`, and modules of kept that this page does not name, may
@@ -62,6 +64,13 @@ SECTIONS = {
         "kept.training.callbacks.resume:Resume",
         "kept.training.verify_resume:Verification",
         "kept.store.log.history:VersionRecord",
+        "kept.store.log.changes:Note",
+        "kept.store.rank.rule:Rule",
+        "kept.store.origin.links:Link",
+        "kept.store.origin.uses:Held",
+        "kept.store.origin.lineage:Lineage",
+        "kept.store.whole.remove:Removal",
+        "kept.store.whole.restore:Restored",
         "kept.store.content.manifest:Manifest",
         "kept.store.content.manifest:File",
         "kept.store.content.manifest:Chunk",
@@ -98,6 +107,7 @@ INTERNAL = {
     "Bucket",
     "Entry",
     "Log",
+    "Table",
 }  # classes that public methods return, and that this page omits
 
 
