@@ -1,12 +1,14 @@
 """Stores that earlier kept have written stay readable, can be continued, and can be repaired.
 
 tests/data/stores/raw was written by the kept that knew no coded blobs (commit 53334b2), coded by
-the first one that knew them, and chained by the first one whose records form a chain; all hold the
-same versions, of which v0 is deleted.
+the first one that knew them, chained by the first one whose records form a chain, and later by the
+first one that logged events about existing versions. All hold the same versions, of which v0 is
+deleted.
 """
 
 import hashlib
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -22,7 +24,7 @@ DATA = Path(__file__).parent.parent / "data" / "stores"
 FILES = json.loads((DATA / "files.json").read_text())
 
 
-@pytest.fixture(params=["raw", "coded", "chained"])
+@pytest.fixture(params=["raw", "coded", "chained", "later"])
 def golden(request, tmp_path):
     shutil.copytree(DATA / request.param, tmp_path / "store")
     return kept.open_store(tmp_path / "store")
@@ -36,12 +38,30 @@ def check(store, tmp_path, index):
 
 def test_it_is_read(golden, tmp_path):
     assert golden.verify().ok
-    assert [v.aliases for v in golden.versions("digits")] == [
-        ("best", "epoch_1"), ("latest", "epoch_2", "prod"),
-    ]  # fmt: skip
-    assert golden["digits:best"].metadata == {"epoch": 1}
+    names = [[a for a in v.aliases if a != "demo"] for v in golden.versions("digits")]
+    assert names == [["best", "epoch_1"], ["latest", "epoch_2", "prod"]]
+    assert golden["digits:best"].record.metadata == {"epoch": 1}
     for index in (1, 2):
         check(golden, tmp_path, index)
+
+
+def test_what_was_said_later_is_read():
+    store = kept.open_store(DATA / "later")
+    version = store.version("digits:demo")
+    assert version.index == 1
+    assert version.metrics["test_acc@digits-test"] == version.metrics["test_acc"] == 0.75
+    assert math.isnan(version.metrics["test_loss"])
+    assert (version.description, version.tags) == ("the first good one", ("small",))
+    assert version.metadata == {"epoch": 1, "reviewed": True}
+    assert [note.text for note in version.notes] == ["looks right"]
+    assert str(store.artifact("digits").best_rule) == "test_acc (max)"
+    assert store.protected() == ["demo"]
+    actions = [change.action for change in store.history("digits")]
+    assert actions[:4] == ["restore", "remove", "rollback", "promote"]
+    assert {change.by for change in store.history("digits")} >= {"ann@example"}
+    copies = store.versions("other")
+    assert [v.provenance for v in copies] == [{"python": "3.11.7", "framework": "jax"}] * 2
+    assert [link.index for link in copies[0].uses] == [1]
 
 
 def records(store):
