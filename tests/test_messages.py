@@ -1,8 +1,11 @@
 """Messages of kept between what a fit prints."""
 
+import errno
 import io
 import sys
 import threading
+
+import pytest
 
 from kept.messages import show
 
@@ -39,3 +42,29 @@ def test_a_message_from_beside_does_not_end_the_line_of_a_progress_bar(monkeypat
     beside.start()
     beside.join()
     assert out.getvalue() == "3/4 loss: 0.5\nkept: hello\n"
+
+
+def test_what_the_encoding_of_stdout_lacks_is_escaped(monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    show("Prüfung")
+    out.seek(0)
+    assert out.read() == "kept: Pr\\xfcfung\n"
+
+
+class Full(io.StringIO):
+    """A stdout on a disk that is full."""
+
+    def flush(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("kind", ["full", "closed", "missing"])
+def test_a_message_that_cannot_be_printed_is_logged(monkeypatch, caplog, kind):
+    out = {"full": Full(), "closed": io.StringIO(), "missing": None}[kind]
+    if kind == "closed":
+        out.close()
+    monkeypatch.setattr(sys, "stdout", out)
+    with caplog.at_level("INFO", "kept"):
+        show("hello")
+    assert caplog.messages == ["kept: hello"]

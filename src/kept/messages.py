@@ -38,20 +38,35 @@ def show_once(text: str) -> None:
 
 
 def print_text(text: str) -> None:
-    """Print a text, or log it if the user has set Keras to log.
+    """Print a text, or log it if the user has set Keras to log, or if stdout cannot be written.
 
     The line is one write, so no other thread prints into it. On a thread in the background it
-    starts a new one, because the progress bar of a fit may have left its line open.
+    starts a new one, because the progress bar of a fit may have left its line open. A message never
+    raises, because no checkpoint and no step may fail for one.
     """
-    if _is_interactive():
-        is_beside = threading.current_thread() is not threading.main_thread()
-        start = "\n" if is_beside and not text.startswith("\n") else ""
-        sys.stdout.write(f"{start}{text}\n")
-        sys.stdout.flush()
-    else:
+    if not (_is_interactive() and _is_written(text)):
         import logging
 
-        logging.getLogger("kept").info(text.strip())
+        logging.getLogger("kept").info("%s", text.strip())
+
+
+def _is_written(text: str) -> bool:
+    """Write a line to stdout; return False if that fails: it is full, closed, or missing.
+
+    What the encoding of stdout lacks is written as an escape.
+    """
+    is_beside = threading.current_thread() is not threading.main_thread()
+    start = "\n" if is_beside and not text.startswith("\n") else ""
+    line = f"{start}{text}\n"
+    try:
+        try:
+            sys.stdout.write(line)
+        except UnicodeEncodeError as error:
+            sys.stdout.write(line.encode(error.encoding, "backslashreplace").decode(error.encoding))
+        sys.stdout.flush()
+    except Exception:  # noqa: BLE001 - stdout is an object of any kind: a notebook's, a test's
+        return False
+    return True
 
 
 def _is_interactive() -> bool:

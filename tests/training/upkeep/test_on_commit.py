@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import errno
+import io
 import pickle
+import sys
 import threading
 
 import pytest
@@ -94,6 +97,66 @@ def test_a_failing_call_is_one_line_and_harms_nothing(model, store, capsys):
     [line] = [line for line in capsys.readouterr().out.splitlines() if "on_commit" in line]
     assert "m:v0 failed with ValueError: no data for the evaluation" in line
     assert "test_on_commit.py:" in line
+
+
+class Unreadable(Exception):
+    """Neither the text of this error nor that of its value can be read."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+class Odd(dict):
+    """Metrics that cannot be read."""
+
+    def items(self):
+        raise SystemExit(3)
+
+
+class Unwritable(io.StringIO):
+    """A stdout on a full disk."""
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def fail_unreadably(version):
+    raise Unreadable
+
+
+def fail_in_german(version):
+    raise ValueError("Prüfung fehlgeschlagen")
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (fail_unreadably, "failed with Unreadable: its text cannot be read (test_on_commit.py:"),
+        (lambda version: Unreadable(), "of type Unreadable; return a dict"),
+        (lambda version: Odd(a=1), "failed with SystemExit: 3"),
+        (fail_in_german, r"Pr\xfcfung fehlgeschlagen"),
+    ],
+)
+def test_no_failure_ends_the_calls(model, store, monkeypatch, function, said):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(on_commit, "FINISH_SECONDS", 0.1)  # a wait that nothing ends
+    call = Call(function)
+    play([callback(store, call, keep=kept.Keep(last=1))], losses(0.5, 0.4, 0.3), model=model)
+    assert len(call.seen) == 3
+    assert [version.index for version in store.versions("m")] == [2]
+    out.seek(0)
+    assert said in out.read()
+
+
+def test_an_unwritable_stdout_ends_no_call(model, store, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Unwritable())
+    monkeypatch.setattr(on_commit, "FINISH_SECONDS", 0.1)
+    call = Call(fail_in_german)
+    play([callback(store, call)], losses(0.5, 0.4), model=model)
+    assert len(call.seen) == 2
 
 
 def test_a_call_that_exits_ends_nothing(model, store, capsys):

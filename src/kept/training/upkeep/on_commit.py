@@ -4,13 +4,15 @@ Invariants:
 1. A version is durable in the store before its call begins.
 2. The calls run one at a time, in the order of the versions, on one thread. No step and no save
    waits for them.
-3. No error of a call reaches the training.
+3. No error of a call reaches the training, and none ends the thread, whatever its text or the
+   result of the call does.
 4. As long as a call is pending, keep= deletes nothing: the call may log what it decides by.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import threading
@@ -19,6 +21,7 @@ import traceback
 import weakref
 from collections import deque
 from collections.abc import Mapping
+from reprlib import repr as short
 from typing import TYPE_CHECKING, Protocol
 
 from kept.messages import show
@@ -32,6 +35,7 @@ EVALUATION = "on_commit"  # the name of the evaluation that logs the metrics
 FINISH_SECONDS = 300.0  # how long the end of a fit waits for the calls
 EXIT_SECONDS = 10.0  # how long the end of a process waits; no thread of obstore may outlive it
 _NOTICE_AFTER = 1.0  # seconds of waiting before a notice
+_OWN_FRAMES = 2  # of kept in a traceback, before those of the function
 _running: weakref.WeakSet[CommitCalls] = weakref.WeakSet()
 
 
@@ -126,15 +130,20 @@ class CommitCalls:
         return f"{waiting[0]}{more}" if waiting else "the last version"
 
     def _run(self) -> None:
-        yield_to_training()
-        while (version := self._first()) is not None:
-            try:
-                self._handle(version)
-            finally:
+        try:
+            yield_to_training()
+            while (version := self._first()) is not None:
+                with contextlib.suppress(BaseException):  # of a report that fails, too
+                    self._handle(version)
                 with self._changed:
                     self._open.popleft()
-            if not self._open:
-                self._follows.called(version)
+                if not self._open:
+                    self._follows.called(version)
+        finally:  # whatever happens, nothing waits for a thread that has ended
+            with self._changed:
+                if self._thread is threading.current_thread():
+                    self._thread = None
+                    self._changed.notify_all()
 
     def _first(self) -> Version | None:
         """Return the version whose call is next; None ends the thread."""
@@ -147,32 +156,31 @@ class CommitCalls:
             return None
 
     def _handle(self, version: Version) -> None:
-        assert self._call is not None, "no version waits without a function"
+        """Call the function, log the metrics that it returns, and report what failed."""
         try:
-            result = self._call(version)
-        except BaseException as error:  # noqa: BLE001 - also sys.exit(): the run is unharmed
-            self._failed(version, error)
-            return
+            problem = self._problem(version)
+        except BaseException as error:  # also sys.exit(): the run is unharmed
+            logging.getLogger("kept").debug("on_commit of %s", version.reference, exc_info=error)
+            problem = f"failed with {type(error).__name__}: {_text(error)}{_place(error)}"
+        if problem is not None:
+            self._report(version, problem)
+
+    def _problem(self, version: Version) -> str | None:
+        """Call the function, and log the metrics that it returns; return what is wrong."""
+        assert self._call is not None, "no version waits without a function"
+        result = self._call(version)
         if result is None:
-            return
+            return None
         if not isinstance(result, Mapping):
-            self._report(
-                version,
-                f"returned {_short(result)} of type {type(result).__name__}; return a dict of "
-                "numbers, or None",
-            )
-            return
+            kind = type(result).__name__
+            return f"returned {short(result)} of type {kind}; return a dict of numbers, or None"
         try:
             version.log_metrics(result, evaluation=EVALUATION)
-            self._logged.add(version.name)
         except Exception as error:  # noqa: BLE001 - the run is unharmed
-            self._report(version, f"returned metrics that could not be logged: {error}")
-
-    def _failed(self, version: Version, error: BaseException) -> None:
-        logging.getLogger("kept").debug("on_commit of %s", version.reference, exc_info=error)
-        frames = traceback.extract_tb(error.__traceback__)[1:]  # the first one is kept's own
-        place = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
-        self._report(version, f"failed with {type(error).__name__}: {error}{place}")
+            return f"returned metrics that could not be logged: {_text(error)}"
+        with self._changed:
+            self._logged.add(version.name)
+        return None
 
     def _report(self, version: Version, what: str) -> None:
         """Print a failure in one line; the same failure of later versions is printed once."""
@@ -185,9 +193,21 @@ class CommitCalls:
             )
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _text(error: BaseException) -> str:
+    """Return the text of an error, whose __str__ may fail."""
+    try:
+        return str(error)
+    except BaseException:  # noqa: BLE001 - the code of the user
+        return "its text cannot be read"
+
+
+def _place(error: BaseException) -> str:
+    """Return where an error was raised in the function, empty for none."""
+    frames = list(traceback.walk_tb(error.__traceback__))[_OWN_FRAMES:]
+    if not frames:
+        return ""
+    frame, line = frames[-1]
+    return f" ({os.path.basename(frame.f_code.co_filename)}:{line})"
 
 
 def _reset_all() -> None:
