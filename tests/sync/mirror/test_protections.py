@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 import kept
+from kept.bucket.memory import MemoryBucket
+from kept.store.promotion.protected import protections
 from kept.sync import courier
 from kept.sync.mirror.mirrors import Mirror
 from kept.sync.mirror.protections import carry_protections
@@ -35,8 +37,6 @@ def test_the_list_is_carried_and_the_later_value_counts():
 
 
 def test_it_makes_a_new_store_first():
-    from kept.bucket.memory import MemoryBucket
-
     source, target = kept.Store(MemoryBucket()), kept.Store(MemoryBucket())
     assert carry(source, target) == []
     assert not target.exists
@@ -139,3 +139,101 @@ def test_a_mirror_of_a_run_gets_the_list_and_its_changes(monkeypatch, shown):
         f"kept: the alias prod is protected in {target.location}, too",
         f"kept: the alias prod is no longer protected in {target.location}, too",
     ]
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_a_source_that_protects_it_later_changes_nothing_about_moves_before(later):
+    source, target = pair()
+    source.promote("m:v0", "prod")
+    copy(source, target)
+    target.protect("prod")
+    source.set_alias("m:v1", "prod")
+    source.delete("m:v0")
+    if later:
+        source.protect("prod")
+    carry(source, target)
+    stays, deleted = copy(source, target).notes
+    assert "prod is protected in" in stays
+    assert deleted.endswith("the alias prod is protected there")
+    assert (indices(target), holder(target)) == ([0, 1, 2], 0)
+    carry(target, source)
+    carry(source, target)
+    assert source.protected() == target.protected() == ["prod"]
+    source.promote("m:v2", "prod")
+    copy(source, target)
+    assert holder(target) == 2
+
+
+def test_a_version_that_gets_the_alias_in_the_same_copy_stays_too():
+    source, target = pair()
+    target.protect("prod")
+    source.promote("m:v1", "prod")
+    source.delete("m:v1", force=True)
+    copy(source, target)
+    assert holder(target) == 1
+
+
+def test_values_of_a_protection_merge_the_same_in_each_order():
+    stores = [kept.Store(MemoryBucket()) for _ in range(3)]
+    one, two, three = stores
+    one.protect("prod")
+    carry(one, two)
+    one.unprotect("prod")
+    carry(one, three)
+    three.protect("prod")
+    two.protect("other")
+    for source, target in [(three, two), (two, one), (one, three), (three, one), (one, two)]:
+        carry(source, target)
+    values = [[found._asdict() for found in protections(store.bucket)] for store in stores]
+    assert values[0] == values[1] == values[2]
+    assert three.protected() == ["other", "prod"]
+    again = next(found for found in protections(one.bucket) if found.alias == "prod")
+    assert again.began > again.broken
+
+
+@pytest.mark.parametrize("how", ["promote", "rollback", "by hand"])
+def test_an_alias_does_not_leave_its_version_for_one_that_the_copy_has_deleted(how):
+    source, target = pair()
+    source.promote("m:v0", "prod")
+    source.promote("m:v1", "prod")
+    copy(source, target)
+    target.delete("m:v0")
+    if how == "rollback":
+        source.protect("prod")
+        carry(source, target)
+        source.rollback("m:prod")
+    elif how == "promote":
+        source.promote("m:v0", "prod")
+    else:
+        source.set_alias("m:v0", "prod")
+    [note] = copy(source, target).notes
+    assert note == (
+        f"the alias prod was put on v0 in {source.location}, which is deleted in "
+        f"{target.location}: there it stays on v1. To move it, undelete v0 there, and promote it"
+    )
+    assert holder(target) == 1
+    copy(target, source)
+    assert holder(source) == 0
+    source.promote("m:v2", "prod")
+    assert copy(source, target).notes == ()
+    assert holder(target) == 2
+
+
+def test_an_alias_that_names_nothing_in_the_copy_follows():
+    source, target = pair()
+    target.delete("m:v0")
+    source.set_alias("m:v0", "x")
+    [note] = copy(source, target).notes
+    assert "there it names nothing" in note
+    target.undelete("m:v0")
+    assert holder(target, "x") == 0
+
+
+def test_a_version_that_the_source_deletes_too_keeps_its_alias_in_both():
+    source, target = pair()
+    source.set_alias("m:v0", "x")
+    source.delete("m:v0", force=True)
+    assert copy(source, target).notes == ()
+    source.undelete("m:v0")
+    copy(source, target)
+    assert holder(source, "x") == holder(target, "x") == 0

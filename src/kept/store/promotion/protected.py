@@ -1,8 +1,9 @@
 """Protected aliases: a list in the store, one key an alias: protected/<alias>.json.
 
 Only a promotion or a rollback moves a protected alias. Of two values for one alias the later one
-counts, so copies of a store agree. The list is no part of a log: a writer that has looked at it
-just before the alias was protected can still move the alias.
+counts, so copies of a store agree. A value also says since when the alias is protected without a
+break, because a mirror carries only the moves made before that. The list is no part of a log: a
+writer that has looked at it just before the alias was protected can still move the alias.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kept.bucket.base import Bucket
+    from kept.store.encoding import Json
     from kept.store.log.history import VersionRecord
 
 _ROOT = "protected/"
@@ -39,8 +41,25 @@ class Protection(NamedTuple):
 
     alias: str
     protected: bool  # False if the protection was taken back
-    time: str
+    time: str  # of the last change
     by: str
+    since: str | None = None  # the begin of the protection, if another store began it before time
+    ended: str | None = None  # when it was not protected before, None for never
+
+    @property
+    def began(self) -> datetime:
+        """Since when it is protected without a break, if it is."""
+        return datetime.fromisoformat(self.since or self.time)
+
+    @property
+    def broken(self) -> datetime:
+        """Until when it was not protected, as far as the store knows."""
+        ended = self.ended if self.protected else self.time
+        return datetime.fromisoformat(ended) if ended else _LONG_AGO
+
+    def value(self) -> dict[str, Json]:
+        """Return what the store holds under its key."""
+        return {key: each for key, each in self._asdict().items() if each is not None}
 
     @property
     def moment(self) -> tuple[datetime, bool]:
@@ -99,7 +118,7 @@ def protected_again(bucket: Bucket) -> Iterator[tuple[str, bytes, str]]:
     """Yield each damaged key, the value with which a repair replaces it, and why: for safety."""
     for alias, key, error in damaged_protections(bucket):
         value = Protection(alias, protected=True, time=_now(), by=actor())
-        yield key, seal(value._asdict()), f"{alias} counts as protected: {error}"
+        yield key, seal(value.value()), f"{alias} counts as protected: {error}"
 
 
 def protected_among(bucket: Bucket, aliases: Iterable[str]) -> list[str]:
@@ -172,13 +191,15 @@ def unprotect(bucket: Bucket, alias: str) -> None:
     _write(bucket, alias, protected=False)
 
 
-def only_there(here: Bucket, there: Bucket, aliases: Iterable[str]) -> dict[str, datetime]:
-    """Return which aliases only the store there protects, and since when; it gets a copy."""
+def protected_since(bucket: Bucket, aliases: Iterable[str]) -> dict[str, datetime]:
+    """Return which of the aliases are protected, and since when; see protected_among."""
+    asked = [alias for alias in aliases if can_be_protected(alias)]
     found = {}
-    for alias in protected_among(there, aliases):
-        if not protected_among(here, [alias]):
-            value = _read(there, alias)
-            found[alias] = value.moment[0] if isinstance(value, Protection) else _LONG_AGO
+    for alias, value in zip(asked, _all_of(bucket, asked), strict=True):
+        if isinstance(value, Damaged):
+            found[alias] = _LONG_AGO
+        elif value is not None and value.protected:
+            found[alias] = value.began
     return found
 
 
@@ -188,22 +209,44 @@ def take_protection(bucket: Bucket, found: Protection) -> str | None:
         own = protection_of(bucket, found.alias)
     except Damaged:
         own = None
-    if found.moment <= own.moment if own else not found.protected:
+    merged = _merged(own, found) if own else found
+    if merged == own or (own is None and not found.protected):
         return None
     raise_format(bucket, EVENTS_FORMAT)
-    _put(bucket, found)
-    if own is not None and own.protected == found.protected:
+    _put(bucket, merged)
+    if own is not None and own.protected == merged.protected:
         return None
-    state = "protected" if found.protected else "no longer protected"
+    state = "protected" if merged.protected else "no longer protected"
     return f"the alias {found.alias} is {state} in {bucket.location}, too"
 
 
+def _merged(own: Protection, found: Protection) -> Protection:
+    """Return the later of two values, with what both say of the time before.
+
+    The result is the same in each order. So stores agree after copies in both directions.
+    """
+    later = max(own, found, key=lambda each: each.moment)
+    if not later.protected:
+        return later
+    broken, last = max(own.broken, found.broken), later.moment[0]
+    values = [each for each in (own, found) if each.protected]
+    moments = [moment for each in values for moment in (each.began, each.moment[0])]
+    began = min((moment for moment in moments if moment >= broken), default=last)
+    return later._replace(
+        since=time_text(began) if began != last else None,
+        ended=time_text(broken) if broken != _LONG_AGO else None,
+    )
+
+
 def _write(bucket: Bucket, alias: str, *, protected: bool) -> None:
-    _put(bucket, Protection(alias, protected, _now(), actor()))
+    before = _read(bucket, alias)
+    is_again = protected and isinstance(before, Protection) and not before.protected
+    ended = before.time if is_again and isinstance(before, Protection) else None
+    _put(bucket, Protection(alias, protected, _now(), actor(), ended=ended))
 
 
 def _put(bucket: Bucket, found: Protection) -> None:
-    bucket.put(_key(found.alias), [seal(found._asdict())])
+    bucket.put(_key(found.alias), [seal(found.value())])
 
 
 def _now() -> str:
@@ -233,13 +276,15 @@ def _read(bucket: Bucket, alias: str) -> Protection | Damaged | None:
         return error
 
 
-def _checked(value: object, key: str) -> Protection:
+def _checked(value: Json, key: str) -> Protection:
     try:
         match value:
             case {"alias": str(alias), "protected": bool(is_on), "time": time, "by": str(by)}:
-                check_moment(time)
+                since, ended = value.get("since"), value.get("ended")
+                for moment in (time, since or time, ended or time):
+                    check_moment(moment)
                 if is_word(alias):
-                    return Protection(alias, is_on, time, by)
+                    return Protection(alias, is_on, time, by, since, ended)
     except ValueError:
         pass
     raise Damaged(f"{key} is damaged: it says of no alias whether it is protected")

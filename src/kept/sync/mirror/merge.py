@@ -8,7 +8,8 @@ alias best. Rules, the first that fits:
 2. The stores have changed the fact independently: the later time counts, in both stores, in
    whatever order they are copied to each other.
 3. A deletion does not apply if the target has protected the version itself.
-4. An alias that only the target protects follows promotions alone, and its version stays.
+4. An alias that the target protects follows promotions alone, and its version stays.
+5. An alias does not leave an existing version for one that only the target has deleted.
 
 A fact that does not apply is left out of the event. The event is replayed all the same, so it
 counts as copied.
@@ -132,11 +133,10 @@ class Merge:
         self._guarded: Mapping[str, datetime] = {}
 
     def at_stake(self, events: Iterable[Event]) -> set[str]:
-        """Return the aliases that events move without a promotion, or whose version they delete."""
+        """Return the aliases that events move, or whose version they delete."""
         found: set[str] = set()
         for event in events:
-            if "promotion" not in event:
-                found.update(event.get("aliases", ()))
+            found.update(event.get("aliases", ()))
             for index in deleted_by(event):
                 found.update(str(fact[1]) for fact in self._names.get(index, ()))
         return found
@@ -172,11 +172,8 @@ class Merge:
                 stays = f"v{index} was deleted in {self._source} and stays in {self._target}"
                 notes.append(Note(("deleted", index), f"{stays}: {reason}"))
         for fact, value in facts(event).items():
-            if self._is_guarded(fact, event):
+            if fact[0] == "alias" and self._is_held(fact, event, value, notes):
                 dropped.add(fact)
-                here = self._decides.get(fact)
-                if here is None or here.value != value:
-                    notes.append(self._kept(fact, value))
                 continue
             own = self._own(fact)
             if own is None:
@@ -188,9 +185,21 @@ class Merge:
                 notes.append(self._moved(fact, (value, own.value), is_later=is_later))
         return Settled(without(event, dropped), tuple(notes))
 
+    def _is_held(self, fact: Fact, event: Event, value: Json, notes: list[Note]) -> bool:
+        """Return whether an alias of the target does not follow a move, and add the note of it."""
+        here = self._decides.get(fact)
+        if self._is_guarded(fact, event):
+            if here is None or here.value != value:
+                notes.append(self._kept(fact, value))
+            return True
+        if not self._is_gone_there(value):
+            return False
+        notes.append(self._gone(fact, value))
+        return self._exists(fact)
+
     def _is_guarded(self, fact: Fact, event: Event) -> bool:
         """Return whether a fact is a move that a protected alias of the target does not follow."""
-        since = self._guarded.get(str(fact[1])) if fact[0] == "alias" else None
+        since = self._guarded.get(str(fact[1]))
         is_late = since is not None and datetime.fromisoformat(event["time"]) > since
         return is_late and "promotion" not in event
 
@@ -200,6 +209,30 @@ class Merge:
             f"the alias {fact[1]} is protected in {self._target} and stays there "
             f"({_place(here.value) if here else 'on no version'}); in {self._source} it was moved "
             f"without a promotion ({_place(value)})"
+        )
+        return Note(fact, text)
+
+    def _is_gone_there(self, index: Json) -> bool:
+        """Return whether the target has deleted a version, and the source knows nothing of that."""
+        state = self._own(("deleted", index)) if index is not None else None
+        return state is not None and state.value is True
+
+    def _exists(self, fact: Fact) -> bool:
+        """Return whether an alias names a version of the target that is not deleted."""
+        here = self._decides.get(fact)
+        if here is None or here.value is None:
+            return False
+        state = self._decides.get(("deleted", here.value))
+        return state is None or state.value is False
+
+    def _gone(self, fact: Fact, index: Json) -> Note:
+        """Return the note about an alias that has moved to a version which the target deleted."""
+        here = self._decides.get(fact)
+        stays = f"stays on {_place(here.value)}" if here and self._exists(fact) else "names nothing"
+        text = (
+            f"the alias {fact[1]} was put on {_place(index)} in {self._source}, which is deleted "
+            f"in {self._target}: there it {stays}. To move it, undelete {_place(index)} there, and "
+            "promote it"
         )
         return Note(fact, text)
 

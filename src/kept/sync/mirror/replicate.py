@@ -20,7 +20,7 @@ from kept.store.format_marker import known_id
 from kept.store.log.events import is_fence
 from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, is_deleted, version_records
-from kept.store.promotion.protected import only_there
+from kept.store.promotion.protected import protected_since
 from kept.store.rank.follow import follow
 from kept.store.receipts import MirrorHead, lost_end
 from kept.store.retention.mirrored import remember_mirror
@@ -106,8 +106,9 @@ class Sync:
         new = itertools.takewhile(lambda e: e["number"] > self._done, view.backwards())
         events = list(new)[::-1]
         missing = self._missing(events, _needed(events, view))
-        at_stake = self._merge.at_stake(replay.event for replay in missing.values())
-        self._merge.guard(only_there(self._source.bucket, self._target.bucket, at_stake))
+        if self._source.bucket is not self._target.bucket:  # otherwise nothing moves
+            at_stake = self._merge.at_stake(replay.event for replay in missing.values())
+            self._merge.guard(protected_since(self._target.bucket, at_stake))
         size = sum(record.size for replay in missing.values() for record in replay.records)
         transfer = Transfer(size, progress, in_parts=in_parts)
         copied = Copied()
