@@ -3,6 +3,8 @@ import pytest
 import kept
 from kept.bucket.memory import MemoryBucket
 from kept.store.log import pages
+from kept.store.log.log import View
+from kept.store.log.records import number_of
 
 
 @pytest.fixture
@@ -29,3 +31,18 @@ def file(tmp_path):
         return path
 
     return make
+
+
+@pytest.fixture
+def read_items(monkeypatch):
+    """The numbers of the items of logs that were read since; clear it to begin."""
+    found: list[int] = []
+    read = View._items
+
+    def noting(self, *, folded):
+        for item in read(self, folded=folded):
+            found.append(number_of(item))
+            yield item
+
+    monkeypatch.setattr(View, "_items", noting)
+    return found

@@ -54,6 +54,13 @@ def test_the_metrics_are_logged_once(store, versions):
     assert found.record.changes.evaluated("test") == {"size": 2}
 
 
+def test_a_listed_version_that_is_done_costs_no_look_at_the_log(store, versions):
+    evaluate(versions[1], python(SHOWN))
+    evaluation = Evaluation("test", python("raise SystemExit(1)"))
+    outcome = evaluation.of(None, store.version("m:v1"), store.location, io.StringIO())
+    assert (outcome.metrics, outcome.is_new) == ({"size": 2}, False)
+
+
 def test_force_measures_again(versions):
     evaluate(versions[0], python("print('{\"a\": 1}')"))
     forced = evaluate(versions[0], python("print('{\"a\": 2}')"), force=True)

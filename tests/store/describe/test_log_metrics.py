@@ -10,6 +10,7 @@ import pytest
 import kept
 from kept.errors import InvalidInput, InvalidMetadata, NewerFormat, VersionNotFound
 from kept.store import format_marker
+from kept.store.log.changes import UNCHANGED
 from kept.store.store import Store
 
 
@@ -95,6 +96,34 @@ def test_a_deleted_version(store, version):
         version.log_metrics({"a": 1})
     with pytest.raises(VersionNotFound):
         version.update(note="x")
+
+
+@pytest.mark.parametrize("rule", [None, "acc"])
+def test_many_calls_read_each_record_a_few_times(store, file, read_items, rule):
+    versions = [store.log_artifact("m", file(b"%d" % n)) for n in range(100)]
+    store.artifact("m").set_best(rule)
+    read_items.clear()
+    for version in versions:
+        version.log_metrics({"acc": version.index})
+        version.update(tags=["t"])
+    assert len(read_items) < 20 * len(versions)
+    found = store.versions("m")
+    assert [v.metrics for v in found] == [{"acc": n} for n in range(100)]
+    assert ("best" in found[-1].aliases) == bool(rule)
+
+
+def test_many_events_of_one_version(store, version):
+    for n in range(20):
+        version.log_metrics({"a": n, "b": n}, dataset="ds"[n % 2])
+        version.update(note=f"{n}", metadata={f"k{n}": n}, tags=[f"{n}"], remove_tags=[f"{n - 1}"])
+    events = list(store.log("m").view().backwards())[-2::-1]
+    one_by_one = UNCHANGED
+    for event in events:
+        one_by_one = one_by_one.after(event)
+    found = store.version("m").record.changes
+    assert found == one_by_one == UNCHANGED.after(*events)
+    assert found.tags == ("19",)
+    assert found.metrics == {"a": 19, "b": 19, "a@d": 18, "b@d": 18, "a@s": 19, "b@s": 19}
 
 
 def test_an_older_kept_refuses_the_store_from_then_on(store, version, monkeypatch):

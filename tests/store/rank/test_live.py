@@ -64,7 +64,11 @@ def test_after_any_events(seed, monkeypatch):
             count += event["event"] == "version"
             log.append(event)
         view = log.view()
-        assert known.at(view) == list(live(view.items()))[::-1]
+        expected = list(live(view.items()))[::-1]
+        one = {index: LiveVersions().one(view, index) for index in range(count + 1)}
+        assert [record for record in one.values() if record] == expected
+        assert known.at(view) == expected
+        assert {index: known.one(view, index) for index in one} == one
 
 
 def test_an_older_view_and_a_fault(store, file):
@@ -75,6 +79,20 @@ def test_an_older_view_and_a_fault(store, file):
     store.delete("m:v0")
     assert [record.index for record in known.at(log.view())] == [1, 2]
     assert [record.index for record in known.at(before)] == [0, 1, 2]
+    assert (known.one(before, 0).index, known.one(log.view(), 0)) == (0, None)
     store.bucket.put(log.records.key(5), [b"damaged"])
     with pytest.raises(Damaged):
         known.at(log.view())
+    assert known.one(log.view(), 1).index == 1
+
+
+def test_an_early_look_reads_as_far_as_it_needs(store, file, read_items):
+    for n in range(50):
+        store.log_artifact("m", file(b"%d" % n))
+    view, known = store.log("m").view(), LiveVersions()
+    read_items.clear()
+    assert known.one(view, 48).index == 48
+    assert len(read_items) == 2
+    for index in range(50):
+        assert known.one(view, index).index == index
+    assert len(read_items) < 3 * 50

@@ -46,6 +46,18 @@ def holder(store):
     return store.version("m:best").index
 
 
+def test_the_newest_data_set_counts_at_once(store, artifact):
+    artifact.set_best("test_acc")
+    artifact["v0"].log_metrics({"test_acc": 0.5}, dataset="a")
+    artifact["v1"].log_metrics({"test_acc": 0.6}, dataset="a")
+    assert holder(store) == 1
+    changed = artifact["v0"].log_metrics({"test_acc": 0.9}, dataset="b")
+    assert "best" in changed.aliases
+    assert holder(store) == artifact.best().index == 0
+    artifact["v0"].log_metrics({"test_acc": 0.1}, dataset="a")
+    assert holder(store) == artifact.best().index == 1
+
+
 def test_the_best_by_any_metric_of_any_time(store, artifact):
     assert artifact.best("loss").index == 3
     assert artifact.best("loss", "max").index == 0

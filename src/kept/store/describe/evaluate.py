@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from kept.store.content.manifest import File
     from kept.store.describe.command import Command
+    from kept.store.log.history import VersionRecord
     from kept.store.log.log import Log
 
 _STATE = "kept-state."  # how the names of the files of a run's state begin
@@ -30,6 +31,9 @@ class Evaluable(Protocol):
 
     @property
     def index(self) -> int: ...
+
+    @property
+    def record(self) -> VersionRecord: ...
 
     @property
     def files(self) -> tuple[File, ...]: ...
@@ -66,7 +70,10 @@ class Evaluation(NamedTuple):
         version at once, the first result counts. Raises CommandFailed, VersionNotFound for a
         deleted version, or what a download raises; nothing is logged then.
         """
-        known = living(log.view(), version.index).changes.evaluated(self.name)
+        # What a list of versions says costs nothing; a look at the log does.
+        known = {} if self.force else version.record.changes.evaluated(self.name)
+        if not known:
+            known = living(log.view(), version.index).changes.evaluated(self.name)
         if known and not self.force:
             return Outcome(known, is_new=False)
         event = metrics_event(self._measured(version, location, to), self.dataset, self.name)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from reprlib import repr as short
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidInput, InvalidMetadata, VersionNotFound
 from kept.names import LATEST
-from kept.store.log.history import VersionRecord, live
 from kept.store.log.later_events import NAME_LENGTH, is_label, is_measured
 from kept.store.metadata import check_metadata
 from kept.store.origin.actor import actor
-from kept.store.rank.rule import Rule, records_in, rule_of
+from kept.store.rank.live import live_one
+from kept.store.rank.rule import records_in, rule_of
+from kept.units import time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from kept.store.log.events import Event
+    from kept.store.log.history import VersionRecord
     from kept.store.log.log import Log, View
 
 _EXAMPLE = "{'test_acc': 0.93}"
@@ -86,40 +87,29 @@ def log_metrics(log: Log, index: int, event: Event, *, once: bool = False) -> Ve
     for view in log.views():
         rule = rule_of(view)
         records = records_in(view) if rule else ()
-        record = _living(view, index, records if rule else live(view.facts(), faults=[]))
+        record = living(view, index)
         if once and record.changes.evaluated(event["evaluation"]):
             return None
-        moves = _moves(rule, record, event, records) if rule else {}
-        recorded = log.append_after(view, event | ({"aliases": moves} if moves else {}))
-        if recorded is not None:
-            return _after(record, recorded)
+        # The time decides which of several data sets is the newest, so best is chosen with it.
+        event["time"] = time_text(datetime.now(UTC))
+        changed = record._replace(changes=record.changes.after(event))
+        moves = rule.moves(changed if r.index == index else r for r in records) if rule else {}
+        if log.append_after(view, event | ({"aliases": moves} if moves else {})):
+            return _moved(changed, moves)
     raise AssertionError("views has no end")
 
 
-def _moves(
-    rule: Rule, record: VersionRecord, event: Event, records: Iterable[VersionRecord]
-) -> dict[str, Any]:
-    """Return where best goes if this event follows the others."""
-    changed = record._replace(changes=record.changes.after(event | {"time": ""}))
-    return rule.moves(changed if each.index == record.index else each for each in records)
-
-
-def _after(record: VersionRecord, event: Event) -> VersionRecord:
-    """Return a version after an event about it."""
-    moved = event.get("aliases", {})
-    names = [name for name in record.aliases if name not in moved]
-    names += [name for name, index in moved.items() if index == record.index]
+def _moved(record: VersionRecord, moves: Mapping[str, Any]) -> VersionRecord:
+    """Return a version after aliases were moved."""
+    names = [name for name in record.aliases if name not in moves]
+    names += [name for name, index in moves.items() if index == record.index]
     names.sort(key=lambda name: (name != LATEST, name))
-    return record._replace(aliases=tuple(names), changes=record.changes.after(event))
+    return record._replace(aliases=tuple(names))
 
 
 def living(view: View, index: int) -> VersionRecord:
     """Return a version in a view of its log; raises VersionNotFound if it is deleted."""
-    return _living(view, index, live(view.facts(), faults=[]))
-
-
-def _living(view: View, index: int, records: Iterable[VersionRecord]) -> VersionRecord:
-    found = next((record for record in records if record.index == index), None)
+    found = live_one(view, index)
     if found is None:
         reference = f"{view.log.name}:v{index}"
         raise VersionNotFound(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from kept.store.encoding import Json
     from kept.store.log.events import Event
@@ -72,31 +72,41 @@ class Changes(NamedTuple):
                 found.setdefault(each.name, each.value)
         return found
 
-    def after(self, event: Event) -> Changes:
-        """Return the changes after one more event about this version, the newest one."""
-        time, by = event["time"], event.get("by")
-        if event["event"] == "metrics":
-            new = [
-                Logged(name, value, event.get("dataset"), event.get("evaluation"), time, by)
-                for name, value in event["metrics"].items()
-            ]
-            return self._replace(logged=(*new, *self.logged))
-        tags = dict.fromkeys(self.tags, True) | event.get("tags", {})
-        note = [Note(event["note"], time, by)] if "note" in event else []
+    def after(self, *oldest_first: Event) -> Changes:
+        """Return the changes after more events about this version, all newer than the known ones.
+
+        Many events at once cost no more copies of what is known than one.
+        """
+        logged = [e for e in reversed(oldest_first) if e["event"] == "metrics"]
+        said = [event for event in oldest_first if event["event"] != "metrics"]
+        found = self._said(said) if said else self
+        if not logged:
+            return found
+        new = (each for event in logged for each in _logged(event))
+        return found._replace(logged=(*new, *self.logged))
+
+    def _said(self, oldest_first: Iterable[Event]) -> Changes:
+        """Return the changes after more of what people say."""
+        description, tags = self.description, dict.fromkeys(self.tags, True)
+        metadata, notes = dict(self.metadata), list(self.notes)
+        for event in oldest_first:
+            description = event.get("description", description)
+            tags |= event.get("tags", {})
+            metadata |= event.get("set", {})
+            if "note" in event:
+                notes.append(Note(event["note"], event["time"], event.get("by")))
         return self._replace(
-            description=event.get("description", self.description),
+            description=description,
             tags=tuple(sorted(tag for tag, has in tags.items() if has)),
-            metadata=self.metadata | event.get("set", {}),
-            notes=tuple(sorted((*self.notes, *note), key=lambda each: each.time)),
+            metadata=metadata,
+            notes=tuple(sorted(notes, key=lambda each: each.time)),
         )
 
 
+def _logged(event: Event) -> Iterator[Logged]:
+    dataset, evaluation = event.get("dataset"), event.get("evaluation")
+    for name, value in event["metrics"].items():
+        yield Logged(name, value, dataset, evaluation, event["time"], event.get("by"))
+
+
 UNCHANGED = Changes()
-
-
-def changes_of(oldest_first: Iterable[Event]) -> Changes:
-    """Return what events about one version add up to."""
-    changes = UNCHANGED
-    for event in oldest_first:
-        changes = changes.after(event)
-    return changes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import Damaged
 from kept.names import LATEST
-from kept.store.log.changes import UNCHANGED, Changes, changes_of
+from kept.store.log.changes import UNCHANGED, Changes
 from kept.store.log.events import ORIGIN, Event, Fault, Item, Wrong, refusal
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class _Fold:
             deletion.get("reason") if deletion else None,
             deletion is None and index in self._deleted and index not in self._restored,
             is_uncertain,
-            changes_of(reversed(self._changes.pop(index))) if index in self._changes else UNCHANGED,
+            UNCHANGED.after(*reversed(self._changes.pop(index, ()))),
             origin_in(event),
         )
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import Damaged
 from kept.store.format_marker import EVENTS_FORMAT, check_format
@@ -23,8 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kept.store.encoding import Json
+    from kept.store.log.changes import Changes
     from kept.store.log.events import Item
     from kept.store.log.log import Log, View
+
+
+class _Value(NamedTuple):
+    changes: Changes
+    metadata: dict[str, Json]
+    value: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +40,22 @@ class Rule:
 
     monitor: str
     mode: str  # "min" or "max"
+    # By number: from which changes and metadata the value was read. A log has thousands of
+    # versions, and few of them change between two looks.
+    _values: dict[int, _Value] = field(default_factory=dict, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.monitor} ({self.mode})"
 
     def value(self, record: VersionRecord) -> float | None:
         """Return the finite value of the metric in a version, None if it has none."""
-        return value_of(record, self.monitor)
+        known = self._values.get(record.index)
+        if known is None or not (
+            known.changes is record.changes and known.metadata is record.metadata
+        ):
+            value = value_of(record, self.monitor)
+            known = self._values[record.index] = _Value(record.changes, record.metadata, value)
+        return known.value
 
     def best(self, oldest_first: Iterable[VersionRecord]) -> VersionRecord | None:
         """Return the best version; of equal ones that with the alias best, or else the oldest."""
