@@ -103,9 +103,9 @@ class _Fold:
         return _as_latest(found) if found is not None and is_latest else found
 
     def follow(self, view: View) -> bool:
-        """Take the newer events of a view; return False if only older records tell the result.
+        """Take the newer events of a view; return False if that needs older records.
 
-        Then the fold is of no use any more. Raises Damaged, and then it is as before.
+        Then the fold is of no use any more. Raises Damaged, and then it stays as it was.
         """
         new = list(itertools.islice(view.backwards(), view.head - self.head))
         self.head = view.head
