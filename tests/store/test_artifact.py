@@ -71,6 +71,15 @@ def test_in_asks_for_artifacts_and_versions(store):
     assert list(store) == store.artifacts() == [store["m"]]
 
 
+def test_in_is_false_for_an_artifact_whose_versions_are_all_deleted(store):
+    store.remove_artifact("m", force=True)
+    assert "m" not in store
+    assert "m:v0" not in store
+    assert list(store) == []
+    store.restore_artifact("m")
+    assert "m" in store
+
+
 def test_an_artifact_without_versions_is_one(store):
     for version in store["m"]:
         store.delete(version.reference, force=True)

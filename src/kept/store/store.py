@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from kept.bucket.memory import MemoryBucket
@@ -20,7 +21,7 @@ from kept.names import (
 from kept.store.artifact import Artifact
 from kept.store.format_marker import Marker, check_format, make_store
 from kept.store.log.log import Log, Logs
-from kept.store.log.lookup import find, records_of, view_of, with_live_versions
+from kept.store.log.lookup import find, has_live_version, records_of, view_of, with_live_versions
 from kept.store.maintenance import Maintenance
 from kept.store.management import Management
 from kept.store.metadata import MeasuredMetadata, checked
@@ -182,11 +183,9 @@ class Store(Maintenance, Management):
         return iter(self.artifacts())
 
     def __contains__(self, text: str) -> bool:
-        try:
-            self[text]
-        except NotFound:
-            return False
-        return True
+        with suppress(NotFound):
+            return has_live_version(self.logs, text) if is_word(text) else bool(self.version(text))
+        return False
 
     def set_alias(self, reference: str, alias: str) -> Version:
         """Put an alias on a version, taking it from the version that had it.

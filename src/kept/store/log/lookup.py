@@ -62,10 +62,13 @@ def records_of(view: View, *, deleted: bool = False) -> Iterator[VersionRecord]:
 
 def with_live_versions(logs: Logs) -> Iterator[str]:
     """Yield the artifacts that have a version that is not deleted, or that damage may hide."""
-    for name in logs.names():
-        faults: list[Fault] = []
-        if next(live(logs.once(name).view().facts(), faults), None) is not None or faults:
-            yield name
+    return (name for name in logs.names() if has_live_version(logs, name))
+
+
+def has_live_version(logs: Logs, name: str) -> bool:
+    """Return whether an artifact has a version that is not deleted, or that damage may hide."""
+    faults: list[Fault] = []
+    return next(live(logs.once(name).view().facts(), faults), None) is not None or bool(faults)
 
 
 def all_records(
