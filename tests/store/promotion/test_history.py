@@ -9,6 +9,7 @@ import pytest
 import kept
 from kept.errors import ArtifactNotFound, DamageWarning
 from kept.store.metadata import MeasuredMetadata
+from kept.store.promotion.history import _Past
 
 DIGEST = "d" * 64
 
@@ -206,3 +207,56 @@ def test_a_mirror_tells_the_same(store):
     ]
     with pytest.raises(kept.errors.VersionNotFound):
         copy.rollback("m:prod")  # the copy knows that this was the first one
+
+
+@pytest.mark.parametrize("lost", ["promotion", "move", "two"])
+def test_a_damaged_record_leaves_nothing_to_guess(store, lost):
+    for content in (b"0", b"1", b"2"):
+        put(store, content)
+    move = store.set_alias if lost == "move" else store.promote
+    for index in (0, 1, 2):
+        move(f"m:v{index}", "prod")
+    store.set_alias("m:v2", "x")
+    log = store.log("m")
+    broken = {"promotion": [5], "move": [5], "two": [4, 5]}[lost]
+    for number in broken:
+        store.bucket.put(log.records.key(number), [b"{}"])
+    fresh = kept.Store(store.bucket)
+    with pytest.warns(DamageWarning, match="m: "):
+        found = list(fresh.history("m"))
+    verb = "put on" if lost == "move" else "promoted to"
+    expected = [f"prod {verb} v2 (was v1)", f"prod {verb} v0"]
+    assert [c.text for c in found if "prod" in c.text] == expected[: 1 if lost == "two" else 2]
+    [x] = [c for c in found if c.text.startswith("x")]
+    assert x.text == "x put on v2"
+    assert ("was" in x.details) == (lost != "two")
+
+
+def test_the_author_of_many_versions_costs_one_look_at_each(store, monkeypatch):
+    for n in range(30):
+        store.log_artifact("m", kept.MemoryFile("f", [b"%d" % n]))
+    asked = []
+    at = _Past.at
+    monkeypatch.setattr(_Past, "at", lambda *args: asked.append(1) or at(*args))
+    assert {change.by for change in kept.Store(store.bucket).history("m")} != {None}
+    assert len(asked) < 100
+
+
+def test_a_renamed_artifact_is_shown_once(store):
+    put(store, b"0")
+    put(store, b"1")
+    store.rename("m", "n")
+    found = [(c.artifact, c.action) for c in store.history()]
+    assert found == [("m", "move"), ("n", "version"), ("n", "version")]
+    put(store, b"2", name="m")
+    assert [c.artifact for c in store.history() if c.action == "version"] == ["m", "n", "n"]
+    assert len(list(store.history("m"))) == 4
+
+
+def test_an_artifact_that_was_renamed_back_is_shown_once(store):
+    put(store, b"0")
+    for old, new in [("m", "n"), ("n", "o"), ("o", "m")]:
+        store.rename(old, new)
+    found = [(c.artifact, c.action) for c in store.history()]
+    assert [f for f in found if f[1] == "version"] == [("m", "version")]
+    assert sorted(f[0] for f in found if f[1] == "move") == ["m", "n", "o"]

@@ -10,7 +10,7 @@ import heapq
 from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kept.names import is_automatic
 from kept.parallel import mapped
@@ -64,8 +64,10 @@ def _of_all(logs: Logs) -> Iterator[Change]:
         return logs.of(name).view()
 
     own = sorted(_protections(logs), key=_time, reverse=True)
-    views = mapped(look, list(logs.names()), logs.bucket.concurrency)
-    return heapq.merge(own, *map(_changes, views), key=_time, reverse=True)
+    names = list(logs.names())
+    views = mapped(look, names, logs.bucket.concurrency)
+    each = (_changes(view, frozenset(names)) for view in views)
+    return heapq.merge(own, *each, key=_time, reverse=True)
 
 
 def _time(change: Change) -> datetime:
@@ -81,17 +83,22 @@ def _protections(logs: Logs) -> Iterator[Change]:
         yield Change(moment, found.by, None, action, text, {"alias": found.alias})
 
 
-def _changes(view: View) -> Iterator[Change]:
+def _changes(view: View, others: frozenset[str] = frozenset()) -> Iterator[Change]:
+    """Yield the changes of an artifact; those before it was renamed to another one are there."""
     past = _Past(view)
     position = 0
+    is_back = False
     while (event := past.at(position)) is not None:
         position += 1
         if is_fence(event):
             continue
-        by = event.get("by") or past.committer(event, position)
+        by = event.get("by") or past.committer(event)
         moment = datetime.fromisoformat(event["time"])
         for each in worded(event, past.holders(event, position)):
             yield Change(moment, by, view.log.name, each.action, each.text, each.details)
+        is_back = is_back or event["event"] in ("restore", "undelete")
+        if event.get("moved_to") in others and not is_back:
+            return
 
 
 class _Past:
@@ -101,7 +108,9 @@ class _Past:
         self._name = view.log.name
         self._items = view.facts()
         self._read: list[Event] = []
-        self._mentions: dict[str, list[int]] = {}  # alias -> the places of events that move it
+        self._moves: dict[str, list[_Move]] = {}  # of each alias, the newest first
+        self._gaps: list[int] = []  # the places of events before which an unknown one is missing
+        self._provenances: dict[int, Json] = {}  # of the versions whose records hold one
 
     def at(self, position: int) -> Event | None:
         """Return an event by its place from the newest on, None after the first of the log."""
@@ -110,36 +119,68 @@ class _Past:
             if item is None:
                 return None
             if isinstance(item, Fault):
-                warn(self._name, [item.message])
+                self._pass_over(item)
             else:
-                for alias in item.get("aliases", ()):
-                    self._mentions.setdefault(alias, []).append(len(self._read))
+                self._learn(item)
                 self._read.append(item)
         return self._read[position]
+
+    def _learn(self, event: Event) -> None:
+        for alias in event.get("aliases", ()):
+            move = _Move(len(self._read), target_of(event, alias))
+            self._moves.setdefault(alias, []).append(move)
+        if event["event"] == "version" and isinstance(event.get("provenance"), dict):
+            self._provenances[event["index"]] = event["provenance"]
+
+    def _pass_over(self, fault: Fault) -> None:
+        """Take what the record after a fault repeats of it; if that has nothing, note a gap."""
+        warn(self._name, [fault.message])
+        after = self._read[-1] if self._read else None
+        link = after.get("previous") if after and after["number"] == fault.number + 1 else None
+        if link and "event" in link:
+            self._learn(link)
+        else:
+            self._gaps.append(len(self._read))
 
     def holders(self, event: Event, position: int) -> dict[str, int | None]:
         """Return where each alias pointed that an event moves; position is that of older events.
 
-        Aliases that say only when a version was made are left out: no other version had them.
+        Aliases that say only when a version was made are left out: no other version had them. So
+        are those that a damaged record may have moved.
         """
-        moved = event.get("aliases", ())
-        return {alias: self._holder(alias, position) for alias in moved if not is_automatic(alias)}
+        moved = [alias for alias in event.get("aliases", ()) if not is_automatic(alias)]
+        found = {alias: self._holder(alias, position) for alias in moved}
+        return {alias: move.target for alias, move in found.items() if move is not None}
 
-    def _holder(self, alias: str, position: int) -> int | None:
+    def _holder(self, alias: str, position: int) -> _Move | None:
+        """Return the last move of an alias before a place; None if a gap leaves that open."""
         while True:
-            places = self._mentions.get(alias, ())
-            if (known := bisect_left(places, position)) < len(places):
-                return target_of(self._read[places[known]], alias)
-            if self.at(len(self._read)) is None:
-                return None
+            moves = self._moves.get(alias, ())
+            known = bisect_left(moves, position, key=_place_of)
+            is_end = known == len(moves) and self.at(len(self._read)) is None
+            if known < len(moves) or is_end:
+                move = moves[known] if known < len(moves) else _Move(len(self._read), None)
+                gap = bisect_left(self._gaps, position)
+                return move if gap == len(self._gaps) or self._gaps[gap] > move.place else None
 
-    def committer(self, event: Event, position: int) -> str | None:
+    def committer(self, event: Event) -> str | None:
         """Return who committed a version, by its provenance; None if that does not say."""
         found = event.get("provenance")
-        while isinstance(found, int) and (older := self.at(position)) is not None:
-            position += 1
-            if older["event"] == "version" and older["index"] == event["provenance"]:
-                found = older.get("provenance")
+        if isinstance(found, int):
+            while found not in self._provenances and self.at(len(self._read)) is not None:
+                pass
+            found = self._provenances.setdefault(found, None)
         if not isinstance(found, dict) or not found.get("user"):
             return None
         return f"{found['user']}@{found.get('host') or 'unknown'}"
+
+
+class _Move(NamedTuple):
+    """A move of an alias, and the place of the event that makes it."""
+
+    place: int
+    target: int | None
+
+
+def _place_of(move: _Move) -> int:
+    return move.place

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from kept.store.log.events import Event
 
 _MOST_NAMED = 5  # versions, by their numbers
-Holders = Mapping[str, "int | None"]  # alias -> the version that had it before
+# alias -> the version that had it before; without an alias if damage leaves that open
+Holders = Mapping[str, "int | None"]
 
 
 class Worded(NamedTuple):
@@ -61,11 +62,12 @@ def _alias(event: Event, before: Holders) -> Iterator[Worded]:
         yield Worded("repeat", text, {"version": index, **_moves(moved, before)})
     else:
         for alias, index in moved.items():
-            yield _moved(alias, index, before.get(alias))
+            yield _moved(alias, index, before)
 
 
-def _moved(alias: str, index: int | None, was: int | None) -> Worded:
-    details = {"alias": alias, "version": index, "was": was}
+def _moved(alias: str, index: int | None, before: Holders) -> Worded:
+    was = before.get(alias)
+    details = {"alias": alias, "version": index, **_known_was(alias, before)}
     if index is None:
         from_where = "" if was is None else f" from v{was}"
         return Worded("alias", f"{alias} removed{from_where}", details)
@@ -75,6 +77,8 @@ def _moved(alias: str, index: int | None, was: int | None) -> Worded:
 def _promotion(event: Event, before: Holders) -> Iterator[Worded]:
     promotion = event["promotion"]
     is_rollback = promotion.get("action") == "rollback"
+    if "was" in promotion:  # what the decision was made on
+        before = dict.fromkeys(event["aliases"], promotion["was"])
     for alias, index in event["aliases"].items():
         was = before.get(alias)
         verb = "rolled back" if is_rollback else "promoted"
@@ -82,7 +86,7 @@ def _promotion(event: Event, before: Holders) -> Iterator[Worded]:
         for key, words in (("if", "if "), ("from", "from "), ("message", "")):
             if value := promotion.get(key):
                 text += f": {value}" if key == "message" else f", {words}{value}"
-        details = {"alias": alias, "version": index, "was": was}
+        details = {"alias": alias, "version": index, **_known_was(alias, before)}
         details |= {k: v for k, v in promotion.items() if k not in ("action", "was")}
         yield Worded("rollback" if is_rollback else "promote", text, details)
 
@@ -149,7 +153,7 @@ def _alias_texts(aliases: Iterable[str], before: Holders) -> Iterator[str]:
 
 def _placed(aliases: Mapping[str, int | None], before: Holders) -> Iterator[str]:
     for alias, index in aliases.items():
-        yield _moved(alias, index, before.get(alias)).text
+        yield _moved(alias, index, before).text
 
 
 def _moves(aliases: Mapping[str, int | None], before: Holders) -> dict[str, Json]:
@@ -160,6 +164,10 @@ def _moves(aliases: Mapping[str, int | None], before: Holders) -> dict[str, Json
         "aliases": dict(aliases),
         "was": {alias: before[alias] for alias in aliases if alias in before},
     }
+
+
+def _known_was(alias: str, before: Holders) -> dict[str, Json]:
+    return {"was": before[alias]} if alias in before else {}
 
 
 def _was(was: int | None, index: int | None) -> str:
