@@ -301,12 +301,12 @@ def test_a_first_rank_that_is_at_work_is_not_missing(run, monkeypatch):
     submit = StoreDestination.submit
 
     def slow(*args):
-        took.wait(3.0)  # three times the time limit
+        took.wait(6.0)  # more than the time limit
         took.set()
         return submit(*args)
 
     monkeypatch.setattr(StoreDestination, "submit", slow)
-    results = run({"epochs": 5}, {"epochs": 5}, seconds=1.0)
+    results = run({"epochs": 5}, {"epochs": 5}, seconds=4.0)
     assert [error for _, error in results] == [None, None]
     assert len(results[0][0].versions) == 5
 

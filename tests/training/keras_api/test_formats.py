@@ -112,7 +112,7 @@ class TestLoadingBack:
     def test_weights_are_no_model(self, model):
         callback = checkpoint("m.weights.h5")
         play([callback], [{}], model=model)
-        with pytest.raises(InvalidInput, match="a whole model"):
+        with pytest.raises(InvalidInput, match="holds weights only"):
             callback.versions[0].load_model()
 
     def test_an_earlier_version(self, data, model):
