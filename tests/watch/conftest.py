@@ -5,7 +5,7 @@ import os
 import pytest
 
 import kept
-from kept.watch import watcher
+from kept.watch import renames, watcher
 from kept.watch.cursor import held, store_id
 from kept.watch.events import KINDS, Wanted
 from kept.watch.feed import Feed
@@ -19,6 +19,7 @@ from tests.watch.receiver import SECRET, Receiver
 def _no_waiting(monkeypatch, tmp_path):
     """No pause between attempts, no power cut, no proxy, and a home of its own."""
     monkeypatch.setattr(watcher, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(renames, "STEADY", 0.0)
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "KEPT_WEBHOOK_SECRET"):
@@ -78,12 +79,15 @@ def noted():
 def look(tmp_path):
     """Let a watcher look once, as a process that is started and ends; return its counts."""
 
-    def once(store, target, *, kinds=KINDS, names=None, aliases=None, path=None, from_start=False):
+    def once(
+        store, target, *, kinds=KINDS, names=None, aliases=None, path=None, from_start=False,
+        restart=(),
+    ):  # fmt: skip
         wanted = Wanted(frozenset(kinds), names, aliases)
         with held(store, names or "*", str(path or tmp_path / "cursor.json")) as cursor:
             found = Watcher(Feed(store, wanted), cursor, target, Stop())
-            found.begin(from_start=from_start)
-            found.look()
+            found.begin(from_start=from_start, restart=restart)
+            found.once()
             return found.counts
 
     return once

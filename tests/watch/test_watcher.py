@@ -112,55 +112,52 @@ def test_a_damaged_record_holds_back_what_comes_after_it(store, put, noted, look
     path.write_bytes(b"{}")
     again = kept.open_store(store.location)
     put(again, "other")
-    look(again, noted)
+    counts = look(again, noted)
     assert [h.reference for h, _ in noted.got] == ["other:v0"]
     assert "Later events wait" in capsys.readouterr().err
+    assert not counts.is_complete
     path.write_bytes(sound)
     look(kept.open_store(store.location), noted)
     assert [h.reference for h, _ in noted.got] == ["other:v0", "m:v2", "m:v3"]
 
 
-def test_a_store_that_was_restored_from_an_older_copy(store, put, noted, look, tmp_path):
-    put(store)
-    shutil.copytree(store.location, tmp_path / "copy")
+def test_one_artifact_that_was_restored_stops_no_other(store, put, noted, look, tmp_path, capsys):
+    for name in ("m", "z"):
+        put(store, name)
+    folder = Path(store.location, "artifacts", "m")
+    shutil.copytree(folder, tmp_path / "copy")
     put(store)
     look(store, noted)
     for more in (0, 2):
-        shutil.rmtree(store.location)
-        shutil.copytree(tmp_path / "copy", store.location)
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "copy", folder)
         restored = kept.open_store(store.location)
         for _ in range(more):
             put(restored)
-        with pytest.raises(StoreReplaced, match="restored from an older copy"):
-            look(restored, noted)
-    assert noted.got == []
+        put(restored, "z")
+        counts = look(restored, noted)
+        assert (counts.sent, counts.waiting, counts.is_complete) == (1, 1, False)
+        said = capsys.readouterr().err
+        assert "restored from an older copy" in said
+        assert "--restart m" in said
+    assert [h.artifact for h, _ in noted.got] == ["z", "z"]
+    assert look(restored, noted, restart=["m"]).is_complete
+    put(restored)
+    look(restored, noted)
+    assert [h.reference for h, _ in noted.got[2:]] == ["m:v3"]
+    assert look(restored, noted, restart=["m"], from_start=True).sent == 4
 
 
-def test_a_renamed_artifact_is_not_sent_again(store, put, noted, look):
-    for _ in range(2):
-        put(store)
-    look(store, noted, from_start=True)
+def test_another_store_in_the_same_place_ends_the_watcher(store, put, noted, look, tmp_path):
     put(store)
-    store.rename("m", "n")
-    put(store, "n")
-    look(store, noted)
-    commits = [h.reference for h, _ in noted.got if h.kind == "commit"]
-    assert commits == ["m:v0", "m:v1", "m:v2", "n:v3"]
-    assert [h.kind for h, _ in noted.got if h.kind != "commit"] == []
-
-
-def test_a_rename_in_progress_is_waited_for(store, put, noted, look):
     put(store)
-    look(store, noted, from_start=True)
-    [first] = store.log("m").view().backwards()
-    again = {k: v for k, v in first.items() if k not in ("number", "previous", "artifact")}
-    store.log("n").append(again)
     look(store, noted)
-    assert len(noted.got) == 1
-    store.rename("m", "n")
-    put(store, "n")
-    look(store, noted)
-    assert [h.reference for h, _ in noted.got] == ["m:v0", "n:v1"]
+    other = kept.open_store(tmp_path / "other")
+    put(other)
+    shutil.rmtree(store.location)
+    shutil.copytree(other.location, store.location)
+    with pytest.raises(StoreReplaced):
+        look(store, noted)
 
 
 def test_the_pause_does_not_grow_with_what_the_target_took(store, put, noted, monkeypatch):
@@ -254,6 +251,6 @@ def test_the_cursor_is_small_and_readable(store, put, noted, look, tmp_path):
     look(store, noted, from_start=True)
     value = json.loads((tmp_path / "cursor.json").read_bytes())["value"]
     [record] = store.log("m").view().backwards()
-    position = {"record": 1, "write_id": record["write_id"], "sent": []}
-    assert value["positions"] == {"m": position}
+    position = {"record": 1, "write_id": record["write_id"], "sent": [], "moved_to": ""}
+    assert value["positions"] == {"m": position | {"first": record["write_id"]}}
     assert value["tries"] == {}

@@ -66,6 +66,7 @@ class _Options(NamedTuple):
     state: str | None
     from_start: bool
     once: bool
+    restart: tuple[str, ...]
     interval: str | None
     choice: Choice
 
@@ -87,6 +88,10 @@ class _Options(NamedTuple):
 @click.option("--state", metavar="FILE", help="The file of the cursor, instead of its default.")
 @click.option("--from-start", is_flag=True, help="A new watcher also sends what happened before.")
 @click.option("--once", is_flag=True, help="Send what has happened, and end.")
+@click.option(
+    "--restart", metavar="ARTIFACT", multiple=True,
+    help="Forget what was sent of this artifact, and watch it from now on.",
+)  # fmt: skip
 @click.option("--interval", metavar="TIME", help="Between two looks. Default: 2s; 30s if remote.")
 @click.option(
     "--attempts", metavar="N", type=click.IntRange(1),
@@ -123,13 +128,14 @@ def _watch(store: Store, options: _Options, wanted: Wanted, stop: Stop) -> None:
     from kept.watch.feed import Feed
     from kept.watch.watcher import Watcher
 
+    _check_restart(store, options, wanted)
     target = make_target(store, options.choice, stop)
     with held(store, options.name or "*", _path(store, options, target)) as cursor:
         _announce(store, options, cursor)
         following = Watcher(Feed(store, wanted), cursor, target, stop)
-        following.begin(from_start=options.from_start)
+        following.begin(from_start=options.from_start, restart=options.restart)
         if options.once:
-            following.look()
+            following.once()
         else:
             following.run(_interval(store, options))
     counts = following.counts
@@ -137,7 +143,8 @@ def _watch(store: Store, options: _Options, wanted: Wanted, stop: Stop) -> None:
     said += f", {counts.given_up:,} given up" if counts.given_up else ""
     said += f", {counted(counts.waiting, 'artifact')} with events to send" if counts.waiting else ""
     click.echo(said, err=True)
-    if options.once and (counts.given_up or counts.waiting):
+    target.check()
+    if options.once and not counts.is_complete:
         click.get_current_context().exit(1)
 
 
@@ -160,6 +167,21 @@ def _wanted(options: _Options) -> Wanted:
     if not kinds:
         raise click.UsageError(f"--on names no event. Pass some of {', '.join(KINDS)}.")
     return Wanted(kinds, options.name, options.alias)
+
+
+def _check_restart(store: Store, options: _Options, wanted: Wanted) -> None:
+    """Raise UsageError for a --restart of what is not watched."""
+    from kept.names import suggestion
+
+    if not options.restart:
+        return
+    names = list(filter(wanted.has_artifact, store.logs.names()))
+    for name in options.restart:
+        if name not in names:
+            raise click.UsageError(
+                f"--restart takes an artifact that is watched. Received: {name!r}"
+                f"{suggestion(name, names)}"
+            )
 
 
 def _existing(store: Store, location: str | None, options: _Options, stop: Stop) -> Store | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from kept.cli.output import clean
-from kept.errors import InvalidInput
+from kept.errors import InvalidInput, KeptError
 
 if TYPE_CHECKING:
     from kept.store.store import Store
@@ -34,7 +34,7 @@ class Choice(NamedTuple):
         return [(kind, text) for kind, text in each.items() if text is not None]
 
 
-def make_target(store: Store, choice: Choice, stop: Stop) -> Target:
+def make_target(store: Store, choice: Choice, stop: Stop) -> Printed:
     """Return where events go; raises InvalidInput or OSError."""
     from kept.watch.command import Command
     from kept.watch.cursor import store_id
@@ -49,45 +49,72 @@ def make_target(store: Store, choice: Choice, stop: Stop) -> Target:
         from kept.watch.webhook import Webhook
 
         keys = secrets_in(choice.secret_file)
-        found = Webhook(_text_in(choice.webhook), keys, place, timeout)
+        found = Webhook(_text_in(choice.webhook), keys, place, timeout, stop)
     elif choice.notify is not None:
         from kept.watch.notify import Notification
 
         found = Notification(_text_in(choice.notify), place)
     if found is not None and choice.attempts is not None:
         found.attempts = choice.attempts
-    return _Printed(found, place, as_json=choice.as_json)
+    return Printed(found, place, stop, as_json=choice.as_json)
 
 
 def _text_in(url: str) -> str:
     """Return a URL, or the one in a file: the arguments of a process are no secret."""
     if not url.startswith("@"):
         return url
-    with open(url[1:], encoding="utf-8") as file:
-        return file.read().strip()
+    try:
+        with open(url[1:], encoding="utf-8") as file:
+            return file.read().strip()
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{url[1:]} holds no URL: it is no text in UTF-8.") from None
 
 
-class _Printed:
+class Printed:
     """Prints each event that its target has taken; without a target each one."""
 
-    def __init__(self, target: Target | None, place: tuple[str, str], *, as_json: bool) -> None:
-        self._target, self._place, self._as_json = target, place, as_json
+    def __init__(
+        self, target: Target | None, place: tuple[str, str], stop: Stop, *, as_json: bool
+    ) -> None:
+        self._target, self._place, self._stop = target, place, stop
+        self._as_json = as_json
+        self._failure: OSError | None = None
         self.kind = target.kind if target else "show"
         self.attempts = target.attempts if target else None
 
     def send(self, happening: Happening, *, again: bool) -> Outcome:
-        """See Target."""
+        """See Target. If the event cannot be printed, the watcher ends.
+
+        An event that the target has taken counts as sent all the same.
+        """
         from kept.watch.events import body_of
         from kept.watch.target import Outcome, Result
 
         outcome = Outcome(Result.SENT)
         if self._target is not None:
             outcome = self._target.send(happening, again=again)
-        if outcome.result is Result.SENT and self._as_json:
-            click.echo(_ascii(body_of(happening, *self._place)))
-        elif outcome.result is Result.SENT:
-            click.echo(clean(happening.text()))
+        if outcome.result is not Result.SENT:
+            return outcome
+        as_json = self._as_json
+        try:
+            click.echo(
+                _ascii(body_of(happening, *self._place)) if as_json else clean(happening.text())
+            )
+        except OSError as error:
+            self._failure = error
+            self._stop.set()
+            return outcome if self._target is not None else Outcome(Result.STOPPED)
         return outcome
+
+    def check(self) -> None:
+        """Raise BrokenPipeError if the reader of stdout has ended, KeptError if it is full."""
+        if isinstance(self._failure, BrokenPipeError):
+            raise self._failure
+        if self._failure is not None:
+            raise KeptError(
+                f"stdout cannot be written: {self._failure.strerror}. The watcher has ended. Free "
+                "the disk, or pass another file for stdout, and start it again: it continues."
+            )
 
 
 def _ascii(document: bytes) -> str:

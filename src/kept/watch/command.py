@@ -90,10 +90,22 @@ class Command:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a command and the processes that it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_PATIENCE)
-            return
+    """End a command and the processes that it started: by SIGTERM, and what is left by SIGKILL."""
+    _signal(process, signal.SIGTERM)
+    end = time.monotonic() + _PATIENCE
+    # Signal 0 finds whether the group has a process; poll makes sure that it is not the ended one.
+    while (process.poll() is None or _signal(process, 0)) and time.monotonic() < end:
+        time.sleep(_ROUND)
+    _signal(process, signal.SIGKILL)
+    process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Send a signal to the group of a command; return whether the group has a process."""
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

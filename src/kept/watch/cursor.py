@@ -37,6 +37,8 @@ class Position:
     record: int = 0  # this one, and all before it, are handled
     write_id: str = ""  # of that record
     sent: list[str] = field(default_factory=list)  # ids of events of the record after it
+    moved_to: str = ""  # the name under which the artifact continues, as far as it is read
+    first: str = ""  # write_id of the first version's record, once it was asked for
 
 
 @dataclass

@@ -14,6 +14,7 @@ from kept.digest import digest
 from kept.names import is_automatic
 from kept.store.encoding import canonical
 from kept.store.log.history import version_records
+from kept.watch.state import indexes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,16 +22,19 @@ if TYPE_CHECKING:
     from kept.store.encoding import Json
     from kept.store.log.events import Event, Item
     from kept.store.log.history import VersionRecord
+    from kept.watch.state import State
 
 KINDS = ("commit", "alias", "mirrored", "deleted", "metric")
 _HEX = re.compile(r"[0-9a-f]{32}")
-_SHORT = 8  # hex digits that stand for a text in an id, because an id has no full stop
+_METRICS = 10  # of an event, in a line for people
+_CUT = ("metadata", "metrics", "logged", "tags", "aliases", "promotion")  # in this order
+_SHORT = 8  # hex digits of a digest in an id, because an id has no full stop
 
 
 class Happening(NamedTuple):
     """One event that a watcher sends."""
 
-    id: str  # the same in each copy of the store, and each time the event is sent
+    id: str  # the same in each copy of the artifact, and each time the event is sent
     kind: str
     artifact: str
     time: str  # UTC, ISO 8601
@@ -55,8 +59,7 @@ class Happening(NamedTuple):
             case "deleted":
                 what = f"deleted ({facts['reason']})" if facts["reason"] else "deleted"
             case _:
-                values = ", ".join(f"{k}={_number(v)}" for k, v in facts["logged"].items())
-                what = f"has the metrics {values}"
+                what = f"has the metrics {_values(facts['logged'])}"
         return f"{self.reference} {what}{by}"
 
 
@@ -81,11 +84,11 @@ class Wanted(NamedTuple):
 
 
 def body_of(happening: Happening, store: str, store_id: str, most: int | None = None) -> bytes:
-    """Return an event as JSON, without the metadata if it has more than most bytes."""
+    """Return an event as JSON; cut names what is left out if it had more than most bytes."""
     version = happening.version
     metrics = version.metadata.get("metrics")
     own = metrics if isinstance(metrics, dict) else {}
-    data = {
+    data: dict[str, Json] = {
         "artifact": happening.artifact,
         "reference": happening.reference,
         "index": version.index,
@@ -103,33 +106,42 @@ def body_of(happening: Happening, store: str, store_id: str, most: int | None = 
     }
     whole = {"id": happening.id, "type": happening.kind, "timestamp": happening.time, "data": data}
     encoded = canonical(whole)
-    if most is not None and len(encoded) > most:
-        return canonical(whole | {"data": data | {"metadata": None, "metrics": {}}})
+    cut: list[str] = []
+    for key in _CUT:
+        if most is None or len(encoded) <= most:
+            break
+        if data.get(key):
+            cut.append(key)
+            data |= {key: None if key == "metadata" else type(data[key])(), "cut": cut}
+            encoded = canonical(whole)
     return encoded
 
 
-def happened(name: str, newest_first: Sequence[Item], at: int) -> Iterator[Happening]:
-    """Yield what the record at a position of a log's items reports."""
-    event, after, before = newest_first[at], newest_first[at:], newest_first[at + 1 :]
-    assert isinstance(event, dict), "a fault reports nothing"
+def happened(name: str, state: State, event: Event) -> Iterator[Happening]:
+    """Yield what the next record reports, and take it into the state of the artifact."""
     kind = event["event"]
-    if kind == "version":
-        version = next(version_records(after, []))
+    if kind in ("delete", "remove"):
+        yield from _deletions(name, event, state)
+        state.add(event)
+        return
+    commits = kind == "version"
+    moves = dict.fromkeys(event["aliases"], event["index"]) if commits else event.get("aliases", {})
+    chosen = {alias: index for alias, index in moves.items() if not is_automatic(alias)}
+    held = {alias: state.version(state.holder(alias)) for alias in chosen}
+    state.add(event)
+    if commits:
         if event.get("deleted"):  # a copy of a version whose content is gone
             return
-        yield _made(name, event, "commit", version, {"by": _committer(event, before)})
-        moves = dict.fromkeys(event["aliases"], event["index"])
-    elif kind in ("delete", "remove"):
-        yield from _deletions(name, event, before)
-        return
-    else:
-        moves = event.get("aliases", {})
-    if kind == "metrics" and (found := _version(after, event["index"])):
+        version = state.version(event["index"])
+        assert version is not None, "the record commits it"
+        yield _made(name, event, "commit", version, {"by": _committer(event, state)})
+    elif kind == "metrics" and event["metrics"] and (found := state.version(event["index"])):
         facts = {key: event.get(key) for key in ("dataset", "evaluation")}
         yield _made(name, event, "metric", found, {"logged": event["metrics"], **facts})
-    for alias, index in moves.items():
-        if not is_automatic(alias):
-            yield from _move(name, event, (alias, index), (after, before))
+    for alias, index in chosen.items():
+        now = state.version(index)
+        if now is not None or index is None:
+            yield from _move(name, event, alias, (held[alias], now))
 
 
 def mirrored(
@@ -144,51 +156,41 @@ def mirrored(
         yield made._replace(time=time)
 
 
-def _deletions(name: str, event: Event, before: Sequence[Item]) -> Iterator[Happening]:
+def _deletions(name: str, event: Event, state: State) -> Iterator[Happening]:
     """Yield the versions that an event deletes; an artifact that was renamed has lost none."""
     if "moved_to" in event:
         return
-    indexes = set(event.get("indexes", (event.get("index"),)))
-    live = [r for r in version_records(before, []) if r.index in indexes and not r.deleted]
-    for version in reversed(live):
-        facts = {"reason": event.get("reason")}
-        yield _made(name, event, "deleted", version, facts, f"v{version.index}")
+    for index in state.live(indexes_of(event)):
+        version = state.version(index)
+        assert version is not None, "it is live"
+        yield _made(name, event, "deleted", version, {"reason": event.get("reason")}, f"v{index}")
 
 
 def _move(
     name: str,
     event: Event,
-    move: tuple[str, int | None],
-    around: tuple[Sequence[Item], Sequence[Item]],
+    alias: str,
+    move: tuple[VersionRecord | None, VersionRecord | None],
 ) -> Iterator[Happening]:
-    """Yield the move of an alias, unless it stays where it was."""
-    alias, index = move
-    after, before = around
-    held = next((r for r in version_records(before, []) if alias in r.aliases), None)
-    was = held.index if held else None
-    version = held if index is None else _version(after, index)
-    if version is None or was == index:
+    """Yield the move of an alias from a version to another, unless it stays where it was."""
+    held, now = move
+    version = now or held
+    if version is None or (held and now and held.index == now.index):
         return
-    facts = {"alias": alias, "was": was, "removed": index is None}
+    facts = {"alias": alias, "was": held.index if held else None, "removed": now is None}
     if "promotion" in event:
         facts["promotion"] = event["promotion"]
     yield _made(name, event, "alias", version, facts, alias)
 
 
-def _committer(event: Event, before: Sequence[Item]) -> str | None:
+def _committer(event: Event, state: State) -> str | None:
     """Return who committed a version, by its provenance; None if that does not say."""
     found = event.get("provenance")
     if isinstance(found, int):  # an earlier version has the same one
-        records = (item for item in before if isinstance(item, dict))
-        holder = next((r for r in records if r["event"] == "version" and r["index"] == found), {})
-        found = holder.get("provenance")
+        found = state.provenance(found)
     if not isinstance(found, dict) or not found.get("user"):
         return None
     return f"{found['user']}@{found.get('host') or 'unknown'}"
-
-
-def _version(newest_first: Sequence[Item], index: int) -> VersionRecord | None:
-    return next((r for r in version_records(newest_first, []) if r.index == index), None)
 
 
 def _made(  # noqa: PLR0913, PLR0917 - the parts of an event
@@ -202,10 +204,10 @@ def _made(  # noqa: PLR0913, PLR0917 - the parts of an event
     write_id = event["write_id"]
     if not _HEX.fullmatch(write_id):  # a header takes it in any case
         write_id = digest(write_id.encode(errors="surrogatepass"))[:32]
-    if detail and kind != "deleted":
-        detail = digest(detail.encode(errors="surrogatepass"))[:_SHORT]
+    # A copy under another name has the same records: so the id has the name, too.
+    about = digest(f"{name}\n{detail}".encode(errors="surrogatepass"))[:_SHORT]
     return Happening(
-        "-".join(filter(None, (write_id, kind, detail))),
+        "-".join((write_id, kind, about)),
         kind,
         name,
         event["time"],
@@ -213,6 +215,12 @@ def _made(  # noqa: PLR0913, PLR0917 - the parts of an event
         {"by": event.get("by"), **facts},
         version,
     )
+
+
+def _values(metrics: dict[str, float | str]) -> str:
+    shown = [f"{name}={_number(metrics[name])}" for name in list(metrics)[:_METRICS]]
+    more = f", … ({len(metrics):,} in all)" if len(metrics) > _METRICS else ""
+    return ", ".join(shown) + more
 
 
 def _number(value: float | str) -> str:

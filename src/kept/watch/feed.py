@@ -6,16 +6,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import Damaged, StoreReplaced
-from kept.store.log.events import Fault, is_repaired, refusal
-from kept.store.log.lookup import moved_to
+from kept.store.log.events import Fault, is_fence, is_repaired, refusal
 from kept.store.log.records import number_of
 from kept.store.receipts import readable_receipts
 from kept.units import time_text
 from kept.watch.cursor import Position
 from kept.watch.events import happened, mirrored
+from kept.watch.renames import Renames
+from kept.watch.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from kept.store.log.events import Item
     from kept.store.log.log import View
@@ -29,6 +30,7 @@ class Step(NamedTuple):
 
     end: Position  # once all of it is sent
     events: list[Happening]
+    moves_to: str | None = None  # the record says that the artifact continues under this name
 
 
 class Feed:
@@ -36,86 +38,92 @@ class Feed:
 
     def __init__(self, store: Store, wanted: Wanted) -> None:
         self._store, self._wanted = store, wanted
-        self._firsts: dict[str, str] = {}
+        self.renames = Renames(store)
         self.has_mirrors = "mirrored" in wanted.kinds
 
     def names(self) -> list[str]:
         """Return the wanted artifacts, those with an empty log too."""
-        return sorted(filter(self._wanted.has_artifact, self._store.logs.names()))
+        return sorted(filter(self.wants, self._store.logs.names()))
+
+    def wants(self, name: str) -> bool:
+        """Return whether the events of an artifact are wanted."""
+        return self._wanted.has_artifact(name)
+
+    def check_store(self) -> None:
+        """Raise StoreReplaced if the place holds another store than the one that was opened."""
+        self._store.logs.check_identity()
 
     def end(self, name: str) -> Position:
         """Return the position after everything that has happened so far."""
         return _end(self._store.log(name).view())
 
-    def steps(self, name: str, since: Position) -> Iterator[Step]:
-        """Yield what has happened since a position, record by record, oldest first.
+    def steps(self, name: str, known: Mapping[str, Position]) -> Iterator[Step]:
+        """Yield what has happened since the known position, record by record, oldest first.
 
         Raises StoreReplaced if the log no longer has that position, and Damaged at a record that
-        cannot be read: what comes after it waits for a repair.
+        cannot be read: what comes after it waits for a repair. Raises Waits if a record may be one
+        that another name of the artifact has, and that name is not read to its end.
         """
+        since = known[name]
         view = self._store.log(name).view()
         if view.head == since.record and _is_at(view, since):
             return
         items = list(view.items())
         _check(name, items, since)
-        for at in range(len(items) - 1, -1, -1):
-            item = items[at]
+        state, moved_to = State(), since.moved_to
+        elsewhere: frozenset[str] | None = None  # write_ids that another name has reported
+        for item in reversed(items):
             if number_of(item) <= since.record:
+                state.add(item)
                 continue
             if isinstance(item, Fault):
                 raise Damaged(refusal([item]))
-            events = [each for each in happened(name, items, at) if self._wanted.has(each)]
-            yield Step(Position(item["number"], item["write_id"]), events)
-
-    def beginning(self, name: str, known: Mapping[str, Position]) -> Position | None:
-        """Return the position in a new artifact: after what was sent under its old name, if any.
-
-        A renamed artifact repeats the records of its old name, with their write_ids. Returns None
-        as long as that is not finished: the old name still has its versions.
-        """
-        first = self._first(name)
-        old = next((o for o in known if o != name and first == self._first(o)), None)
-        if old is None or first is None:
-            return Position()
-        view = self._store.log(old).view()
-        if moved_to(view) != name:
-            return None
-        records = (item for item in view.items() if isinstance(item, dict))
-        read = {each["write_id"] for each in records if each["number"] <= known[old].record}
-        for item in self._store.log(name).view().items():
-            if isinstance(item, dict) and item["write_id"] in read:
-                return Position(item["number"], item["write_id"])
-        return Position()
-
-    def _first(self, name: str) -> str | None:
-        """Return the write_id of the first record of an artifact, which never changes."""
-        if name not in self._firsts:
-            item = self._store.log(name).reader.record(1)
-            if isinstance(item, Fault):
-                return None
-            self._firsts[name] = item["write_id"]
-        return self._firsts[name]
+            events = [each for each in happened(name, state, item) if self._wanted.has(each)]
+            if moved_to and not is_fence(item):
+                if elsewhere is None:
+                    elsewhere = self.renames.read_under(moved_to, known)
+                if item["write_id"] in elsewhere:
+                    events = []
+                elif item["event"] == "version":  # the old name was taken for something new
+                    moved_to = ""
+            moves_to = item.get("moved_to")
+            moved_to = moves_to or moved_to
+            end = Position(item["number"], item["write_id"], moved_to=moved_to, first=since.first)
+            yield Step(end, events, moves_to)
 
     def confirmed(self) -> list[Receipt]:
         """Return what the mirrors have confirmed of the wanted artifacts, if that is wanted."""
         found = readable_receipts(self._store.bucket) if self.has_mirrors else ()
-        return [each for each in found if self._wanted.has_artifact(each.artifact)]
+        return [each for each in found if self.wants(each.artifact)]
 
-    def mirrored(self, receipt: Receipt, sent: int) -> list[Happening]:
-        """Return the versions that a mirror has confirmed since the version that was sent last."""
+    def mirrored(self, receipt: Receipt, sent: int) -> list[Happening] | None:
+        """Return the versions that a mirror has confirmed since the version that was sent last.
+
+        Returns None for an artifact that was renamed: its new name reports them.
+        """
         if receipt.version <= sent:
             return []
         items = list(self._store.log(receipt.artifact).view().items())
+        if _moved_to(items):
+            return None
         now = time_text(datetime.now(UTC))
         versions = range(sent + 1, receipt.version + 1)
         return list(mirrored(receipt.artifact, items, receipt.destination, versions, now))
+
+
+def _moved_to(newest_first: Iterable[Item]) -> str:
+    """Return the name under which an artifact continues, empty if it does not."""
+    newest = next((i for i in newest_first if isinstance(i, Fault) or not is_fence(i)), None)
+    return "" if newest is None or isinstance(newest, Fault) else newest.get("moved_to", "")
 
 
 def _end(view: View) -> Position:
     newest = next(view.items(), None)
     if isinstance(newest, Fault):
         return Position(newest.number)
-    return Position(newest["number"], newest["write_id"]) if newest else Position()
+    if newest is None:
+        return Position()
+    return Position(newest["number"], newest["write_id"], moved_to=_moved_to(view.items()))
 
 
 def _is_at(view: View, since: Position) -> bool:
@@ -135,7 +143,4 @@ def _check(name: str, items: list[Item], since: Position) -> None:
         return
     else:
         what = f"record {since.record} is another one than the watcher has read"
-    raise StoreReplaced(
-        f"{name}: {what}. The store was restored from an older copy. To watch it as it is now, "
-        "pass another --name, or remove the cursor."
-    )
+    raise StoreReplaced(f"{name}: {what}")

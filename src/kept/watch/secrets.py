@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import os
@@ -38,7 +37,7 @@ def _key(word: str, place: str) -> bytes:
     else:
         try:
             key = base64.b64decode(word.removeprefix(_PREFIX), validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii.Error is one, and other characters than ASCII make one
             raise InvalidInput(
                 f"The secret in {place} begins with {_PREFIX}, and what follows is no base64."
             ) from None

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kept.errors import Damaged, Unreachable
+from kept.errors import Damaged, StoreReplaced, Unreachable
 from kept.progress import say
+from kept.watch import renames
+from kept.watch.cursor import Position
+from kept.watch.renames import Copying, Waits
 from kept.watch.target import Result
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kept.store.receipts import Receipt
-    from kept.watch.cursor import Cursor, Position
+    from kept.watch.cursor import Cursor
     from kept.watch.events import Happening
-    from kept.watch.feed import Feed
+    from kept.watch.feed import Feed, Step
     from kept.watch.target import Outcome, Stop, Target
 
 _VARYING = re.compile(r"0x[0-9a-f]+|(?<![\w.:])\d[\d.]*(?= ?m?s\b)")  # addresses and seconds
@@ -29,7 +34,13 @@ class Counts:
 
     sent: int = 0
     given_up: int = 0
-    waiting: int = 0  # artifacts whose next event could not be sent so far
+    waiting: int = 0  # artifacts whose next event could not be read or sent so far
+    unread: bool = False  # the store could not be read
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that has happened was sent."""
+        return not (self.given_up or self.waiting or self.unread)
 
 
 class Watcher:
@@ -42,12 +53,24 @@ class Watcher:
         self._sending = 0.0  # seconds that the target took in this look
         self._not_before: dict[str, float] = {}  # artifact -> when to try it again
         self._said: dict[str, str] = {}  # what is wrong with an artifact, or with the store
+        self._left: set[str] = set()  # artifacts that could not be read to the end in this look
 
-    def begin(self, *, from_start: bool) -> None:
+    def begin(self, *, from_start: bool, restart: Sequence[str] = ()) -> None:
         """Take the position of a new watcher: after what has happened, or before all of it.
 
-        The end of a watcher that was stopped before is its position, so this does nothing then.
+        The end of a watcher that was stopped before is its position, so this does nothing then,
+        except for the artifacts to restart.
         """
+        self._begin(from_start=from_start)
+        for name in restart:
+            self._cursor.positions[name] = Position() if from_start else self._feed.end(name)
+            for mirror, versions in (self._cursor.mirrored or {}).items():
+                now = -1 if from_start else self._confirmed().get(mirror, {}).get(name, -1)
+                versions[name] = now
+        if restart:
+            self._cursor.save()
+
+    def _begin(self, *, from_start: bool) -> None:
         cursor, before = self._cursor, self._cursor.mirrored
         from_start = from_start and cursor.is_new
         if not self._feed.has_mirrors:
@@ -79,23 +102,41 @@ class Watcher:
             due = min(self._not_before.values(), default=float("inf")) - now
             self._stop.wait(max(min(pause, due), 0.0))
 
+    def once(self) -> None:
+        """Send what has happened so far; wait if an artifact may be in the middle of a rename."""
+        self.look()
+        while self._feed.renames.growing and not self._stop.is_set:
+            self._stop.wait(renames.STEADY / 10)
+            self.look()
+
     def look(self) -> None:
         """Send what has happened since the last look."""
+        self._left.clear()
+        self.counts.unread = False
         try:
             names = self._feed.names()
-            for name in names:
-                if self._may_send(name):
-                    self._send_log(name)
+            self._send_logs(names)
             self._send_mirrored()
         except BrokenPipeError:
             raise  # no one reads what is printed
         except (Unreachable, OSError) as error:
+            self.counts.unread = True
             self._notice("", f"the store cannot be read now: {error}")
         else:
             self._said.pop("", None)
         finally:
             self._cursor.settle()
-        self.counts.waiting = len(self._not_before)
+        self.counts.waiting = len(self._left | self._not_before.keys())
+
+    def _send_logs(self, names: list[str]) -> None:
+        """Send the events of artifacts; one that waits for another one has its turn after it."""
+        left = names
+        while left:
+            waiting = [name for name in left if self._may_send(name) and self._waits(name, names)]
+            if len(waiting) == len(left):
+                self._left.update(waiting)
+                return
+            left = waiting
 
     def _may_send(self, name: str) -> bool:
         if self._stop.is_set:
@@ -105,32 +146,66 @@ class Watcher:
         self._not_before.pop(name, None)
         return True
 
-    def _send_log(self, name: str) -> None:
-        cursor = self._cursor
-        if name not in cursor.positions:
-            found = self._feed.beginning(name, cursor.positions)
+    def _waits(self, name: str, names: list[str]) -> bool:
+        """Send the events of an artifact; return whether it waits for another one."""
+        try:
+            self._send_log(name, names)
+        except Copying:
+            self._left.add(name)
+        except Waits:
+            return True
+        except StoreReplaced:
+            self._feed.check_store()
+            self._leave(
+                name,
+                f"{name}: its log is not the one that was read: it was restored from an older "
+                "copy, or resolved by kept sync. Its events wait; other artifacts continue. To "
+                f"continue with what happens from now on, start this watcher once with --restart "
+                f"{name}.",
+            )
+        except Damaged as error:
+            self._leave(name, f"{name}: {error} Later events wait for that")
+        return False
+
+    def _leave(self, name: str, text: str) -> None:
+        self._left.add(name)
+        self._notice(name, text)
+
+    def _send_log(self, name: str, names: list[str]) -> None:
+        known = self._cursor.positions
+        if name not in known:
+            found = self._feed.renames.beginning(name, names, known)
             if found is None:
                 return
             self._move_to(name, found)
-        try:
-            for step in self._feed.steps(name, cursor.positions[name]):
-                if not self._send_step(name, step.end, step.events):
-                    return
-        except Damaged as error:
-            self._notice(name, f"{name}: {error} Later events wait for that")
-            return
+        for step in self._feed.steps(name, known):
+            if not self._send_step(name, step):
+                return
         self._said.pop(name, None)
 
-    def _send_step(self, name: str, end: Position, events: list[Happening]) -> bool:
+    def _send_step(self, name: str, step: Step) -> bool:
         """Send the events of one record; return whether all of them are done."""
         position = self._cursor.positions[name]
-        left = [event for event in events if event.id not in position.sent]
+        left = [event for event in step.events if event.id not in position.sent]
         for event in left:
             if not self._send(event):
                 return False
             position.sent.append(event.id)
-        self._move_to(name, end)
+        if step.moves_to and self._feed.wants(step.moves_to):
+            self._hand_over(name, step.moves_to, step.end)
+        self._move_to(name, step.end)
         return True
+
+    def _hand_over(self, old: str, new: str, end: Position) -> None:
+        """Let a new name continue where the old one ends."""
+        cursor = self._cursor
+        found = self._feed.renames.handed_over(old, new, end.record)
+        before = cursor.positions.get(new, Position())
+        ahead = found if found.record > before.record else before
+        cursor.positions[new] = replace(ahead, moved_to="", first=end.first)
+        for versions in (cursor.mirrored or {}).values():
+            if old in versions:
+                versions[new] = max(versions.get(new, -1), versions[old])
 
     def _move_to(self, name: str, position: Position) -> None:
         self._cursor.positions[name] = position
@@ -142,12 +217,16 @@ class Watcher:
             return
         for receipt in self._feed.confirmed():
             mirror = known.setdefault(receipt.destination, {})
-            if not self._may_send(receipt.artifact):
+            name = receipt.artifact
+            if name not in self._cursor.positions or not self._may_send(name):
                 continue
-            for event in self._feed.mirrored(receipt, mirror.get(receipt.artifact, -1)):
+            found = self._feed.mirrored(receipt, mirror.get(name, -1))
+            if found is None:
+                continue
+            for event in found:
                 if not self._send(event):
                     break
-                mirror[receipt.artifact] = event.version.index
+                mirror[name] = event.version.index
             else:
                 self._mirrored_to(mirror, receipt)
 
