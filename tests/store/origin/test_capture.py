@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
+from threading import Event, Thread
 
 import pytest
 
 from kept.store.origin import capture
-from kept.store.origin.capture import Capture
+from kept.store.origin.capture import Capture, Patience
 from kept.store.origin.packages import installed, package_facts
 
 SCRIPT = """
@@ -18,6 +20,21 @@ import json, kept
 version = kept.open_store("kept-store").log_artifact("m", kept.MemoryFile("f", [b"1"]))
 print(json.dumps(version.provenance))
 """
+
+
+class Waits(list):
+    """The times for which threads were joined."""
+
+    def __init__(self, monkeypatch):
+        super().__init__()
+        join = Thread.join
+
+        def noted(thread, timeout=None):
+            if thread.name == "kept-provenance" and timeout != 60:
+                self.append(timeout)
+            join(thread, timeout)
+
+        monkeypatch.setattr(Thread, "join", noted)
 
 
 def captured(folder, *arguments, **environment):
@@ -60,24 +77,71 @@ def test_a_text_that_is_no_unicode_does_not_stop_the_commit(tmp_path):
 
 
 def test_what_cannot_be_found_out_is_left_out(monkeypatch):
-    monkeypatch.setattr(capture, "git_facts", lambda _: {})
+    monkeypatch.setattr(capture, "git_facts", lambda _: [])
     found = Capture({"framework": "jax", "devices": {}}).result()
     assert not {"git", "devices"} & found.keys()
     assert found["framework"] == "jax"
 
 
-def test_a_slow_capture_gives_what_it_has(monkeypatch):
-    from threading import Event
+@pytest.mark.parametrize("part", ["package_facts", "login", "without_secrets", "git_facts"])
+def test_a_part_that_fails_takes_no_other_with_it(monkeypatch, part):
+    def fail(*_):
+        raise ValueError("broken")
 
-    released = Event()
-    monkeypatch.setattr(capture, "git_facts", lambda _: released.wait(60) and {})
-    monkeypatch.setattr(capture, "_SECONDS", 0.2)
-    slow = Capture({"framework": "jax"})
-    assert slow.result()["framework"] == "jax"
-    assert "command" not in slow.result()
+    monkeypatch.setattr(capture, "git_facts", lambda _: [{"commit": "1"}])
+    whole = Capture().result()
+    monkeypatch.setattr(capture, part, fail)
+    found = Capture().result()
+    assert found.items() < whole.items()
+    assert len(whole) - len(found) <= 2
+
+
+def test_a_working_directory_that_was_deleted_leaves_git_out(tmp_path):
+    (tmp_path / "gone").mkdir()
+    script = f"import os, shutil; os.chdir('gone'); shutil.rmtree('{tmp_path}/gone')\n"
+    # As on a command line, where the directory is that of the code.
+    script += SCRIPT.replace('"kept-store"', '"memory:"').replace("import json", "import json, sys")
+    found = captured(tmp_path, "-c", script, "x")
+    assert found["command"] == "-c x"
+    assert {"python", "packages", "host", "user"} <= found.keys()
+    assert "git" not in found
+
+
+def test_a_capture_that_is_slow_delays_a_process_once(monkeypatch):
+    released, answers = Event(), [{"commit": "1"}]
+    monkeypatch.setattr(capture, "git_facts", lambda _: released.wait(60) and answers)
+    monkeypatch.setattr(capture, "_patience", Patience(0.2))
+    waits = Waits(monkeypatch)
+    slow, other = Capture({"framework": "jax"}), Capture()
+    early = [slow.result(), slow.result(), other.result()]
+    assert all("command" in each and "git" not in each for each in early)
+    assert waits == [0.2, 0.0, 0.0]
     released.set()
-    monkeypatch.setattr(capture, "_SECONDS", 60)
-    assert "command" in slow.result()
+    slow._thread.join(60)
+    assert slow.result() == {**early[0], "git": {"commit": "1"}}
+
+
+def test_the_commit_is_known_before_the_changes(monkeypatch):
+    reached, released = Event(), Event()
+
+    def facts(_):
+        yield {"commit": "1"}
+        reached.set()
+        released.wait(60)
+
+    monkeypatch.setattr(capture, "git_facts", facts)
+    monkeypatch.setattr(capture, "_patience", Patience(0.0))
+    slow = Capture()
+    assert reached.wait(60)
+    assert slow.result()["git"] == {"commit": "1"}
+    released.set()
+
+
+def test_a_forked_process_captures_again(monkeypatch):
+    parent = capture.of_process()
+    assert capture.of_process() is parent
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert capture.of_process() is not parent
 
 
 def test_an_interpreter_that_starts_no_thread_captures_at_once(monkeypatch):

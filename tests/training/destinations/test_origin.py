@@ -82,23 +82,26 @@ def test_what_does_not_exist_is_refused_before_training(model):
 
 
 @pytest.mark.any_framework
-def test_git_does_not_delay_the_training_thread(model, monkeypatch):
+def test_a_git_that_hangs_delays_no_save(model, monkeypatch):
     released, threads = threading.Event(), []
 
     def slow(_):
         threads.append(threading.current_thread())
         assert released.wait(PATIENCE)
-        return {"commit": "1" * 40}
+        yield {"commit": "1" * 40}
 
     monkeypatch.setattr(capture, "git_facts", slow)
+    monkeypatch.setattr(capture, "_patience", capture.Patience(0.1))
     checkpoint = kept.ModelCheckpoint("m.weights.h5", save_weights_only=True, name="m")
     begin(checkpoint, model)
-    checkpoint.on_epoch_end(0, {"val_loss": 1.0})  # returns while git is busy
-    assert checkpoint.wait(0) is False
+    checkpoint.on_epoch_end(0, {"val_loss": 1.0})
+    assert checkpoint.wait(PATIENCE)  # it is committed while git is busy
     released.set()
-    assert checkpoint.wait(PATIENCE)
+    threads[0].join(PATIENCE)
+    checkpoint.on_epoch_end(1, {"val_loss": 0.5})
     checkpoint.on_train_end()
-    assert checkpoint.versions[0].provenance["git"] == {"commit": "1" * 40}
+    before, after = (version.provenance for version in checkpoint.versions)
+    assert after == {**before, "git": {"commit": "1" * 40}}
     assert threading.main_thread() not in threads
     assert len(threads) == 1
 
@@ -106,7 +109,7 @@ def test_git_does_not_delay_the_training_thread(model, monkeypatch):
 @pytest.mark.any_framework
 def test_the_next_fit_captures_again(model, monkeypatch):
     commits = iter("123")
-    monkeypatch.setattr(capture, "git_facts", lambda _: {"commit": next(commits)})
+    monkeypatch.setattr(capture, "git_facts", lambda _: [{"commit": next(commits)}])
     checkpoint = kept.ModelCheckpoint("m.weights.h5", save_weights_only=True, name="m")
     for _ in range(2):
         play([checkpoint], losses(1, 2), model=model)

@@ -1,11 +1,13 @@
 """Captures where a version comes from: its code, command, environment and machine.
 
-A thread does the work, because git can be slow, and the training must not wait for it. A part that
-cannot be found out is left out.
+A thread does the work, because git can be slow, and the training must not wait for it. Each part is
+captured on its own. A part that fails is left out, and a version that is committed before git has
+answered has no answer of git.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
@@ -24,8 +26,28 @@ if TYPE_CHECKING:
 
     from kept.store.encoding import Json
 
-_SECONDS = 15.0  # that the first commit waits for the thread; git itself has 10
 _MOST = 4096  # characters of a text
+
+
+class Patience:
+    """How long the commits of this process wait for a capture.
+
+    After one of them has waited in vain, none waits any more: a git that hangs delays a process
+    once, and not at every save.
+    """
+
+    def __init__(self, seconds: float = 2.0) -> None:
+        """Give each commit so many seconds."""
+        self._seconds = seconds
+
+    def wait(self, thread: threading.Thread) -> None:
+        """Wait for a thread to end."""
+        thread.join(self._seconds)
+        if thread.is_alive():
+            self._seconds = 0.0
+
+
+_patience = Patience()
 
 
 class Capture:
@@ -38,68 +60,97 @@ class Capture:
         try:
             self._thread.start()
         except RuntimeError:  # the interpreter exits, or the machine has no thread left
-            self._run()
+            self._capture_quick()
 
     def result(self) -> dict[str, Json]:
-        """Return the provenance; waits for the thread, for a limited time."""
+        """Return what is known by now; waits for the rest for a short time, see Patience."""
         if self._thread.ident is not None:
-            self._thread.join(_SECONDS)
+            _patience.wait(self._thread)
         found = self._found.copy()
         return {key: value for key, value in found.items() if value not in (None, {}, [])}
 
     def _run(self) -> None:
-        folder, script = _script()
-        self._found |= _of_machine()
-        git = git_facts(folder)
-        root = git.pop("root", None)
-        self._found |= {"git": git, "command": _command(script, str(root or folder))}
+        self._capture_quick()
+        with contextlib.suppress(Exception):
+            for facts in git_facts(_code_folder()):
+                self._found["git"] = facts
+
+    def _capture_quick(self) -> None:
+        """Capture all that needs no other program; a part that fails is left out."""
+        for part in (_python, _packages, _login, _command):
+            with contextlib.suppress(Exception):
+                self._found |= part()
+
+
+def of_process() -> Capture:
+    """Return the provenance of versions that this process commits outside of a fit."""
+    return _of_process(os.getpid())
 
 
 @functools.cache
-def of_process() -> Capture:
-    """Return the provenance of versions that this process commits outside of a fit."""
+def _of_process(_: int) -> Capture:  # a forked process has no thread of its parent
     return Capture()
 
 
-def _of_machine() -> dict[str, Json]:
+def _python() -> dict[str, Json]:
+    return {"python": platform.python_version(), "platform": platform.platform()}
+
+
+def _packages() -> dict[str, Json]:
+    return {"packages": package_facts()}
+
+
+def _login() -> dict[str, Json]:
     user, _, host = login().rpartition("@")
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": package_facts(),
-        "host": _text(host),
-        "user": _text(user),
-    }
+    return {"host": _text(host), "user": _text(user)}
 
 
-def _script() -> tuple[str, str | None]:
-    """Return the folder of the program's code, and the path of its script if it has one.
+def _script() -> str | None:
+    """Return the path of the program's script, if it has one."""
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    path = os.path.abspath(file) if isinstance(file, str) else None
+    return path if path is not None and os.path.isfile(path) else None
+
+
+def _code_folder() -> str:
+    """Return the folder of the program's code.
 
     A program that is installed, such as pytest, is not the user's code: the working directory is.
     """
-    main = sys.modules.get("__main__")
-    file = getattr(main, "__file__", None)
-    path = os.path.abspath(file) if isinstance(file, str) else None
-    installed = [os.path.realpath(place) + os.sep for place in {sys.prefix, sys.base_prefix}]
-    if path is None or not os.path.isfile(path):
-        return os.getcwd(), None
-    if any(os.path.realpath(path).startswith(place) for place in installed):
-        return os.getcwd(), path
-    return os.path.dirname(path), path
+    path = _script()
+    if path is None or _is_installed(path):
+        return os.getcwd()
+    return os.path.dirname(path)
 
 
-def _command(script: str | None, root: str) -> str:
+def _is_installed(path: str) -> bool:
+    places = {os.path.realpath(place) + os.sep for place in (sys.prefix, sys.base_prefix)}
+    return os.path.realpath(path).startswith(tuple(places))
+
+
+def _command() -> dict[str, Json]:
     """Return the command line in the form of a shell, with a relative script and no secrets."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    script = _script()
     if spec is not None and spec.name:
         first = ["-m", spec.name.removesuffix(".__main__")]
     elif script is not None:
-        inside = os.path.realpath(script).startswith(os.path.realpath(root) + os.sep)
-        relative = os.path.relpath(os.path.realpath(script), os.path.realpath(root))
-        first = [relative if inside else os.path.basename(script)]
+        first = [_relative(script)]
     else:
         first = [os.path.basename(sys.argv[0])] if sys.argv and sys.argv[0] else []
-    return _text(" ".join(map(_quoted, [*first, *without_secrets(sys.argv[1:])])))
+    line = " ".join(map(_quoted, [*first, *without_secrets(sys.argv[1:])]))
+    return {"command": _text(line)}
+
+
+def _relative(script: str) -> str:
+    """Return the path of a script in its repository, or its name outside of one."""
+    real = os.path.realpath(script)
+    folder = os.path.dirname(real)
+    while not _is_installed(real) and folder != os.path.dirname(folder):
+        if os.path.exists(os.path.join(folder, ".git")):  # a folder, or a file of a worktree
+            return os.path.relpath(real, folder)
+        folder = os.path.dirname(folder)
+    return os.path.basename(script)
 
 
 def _quoted(argument: str) -> str:
