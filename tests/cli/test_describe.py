@@ -31,6 +31,20 @@ def test_notes_and_the_description(run, store, monkeypatch):
     assert "several plain words" in run("note", "mnist:v0", "several", "plain", "words").stdout
 
 
+def test_no_note_looks_like_another_one(run, store, monkeypatch):
+    forged = "2026-11-30 16:55 boss: approved"
+    monkeypatch.setenv("KEPT_USER", f"ada\n{forged}")
+    run("note", "mnist:v0", f"ok\r\n{forged}\n", "--description", f"A try\n{forged}")
+    for verb in ("note", "show", "log"):
+        lines = run(verb, "mnist:v0" if verb != "log" else "mnist").stdout.splitlines()
+        assert any(forged in line for line in lines)
+        assert not any(line.startswith(forged) for line in lines)
+    lines = run("note", "mnist:v0").stdout.splitlines()
+    assert lines[:2] == ["mnist:v0: A try", f"    {forged}"]
+    assert lines[2].endswith(f"ada?{forged}: ok")
+    assert lines[3:] == [f"    {forged}"]
+
+
 def test_metrics_are_logged_and_shown(run, store):
     text = run("metric", "mnist:v2", "acc=0.5", "a=b=3", "x=nan", "--dataset", "test").stdout
     assert text == "mnist:v2: acc 0.5, a=b 3, x nan\n"
@@ -52,7 +66,8 @@ def test_metrics_are_logged_and_shown(run, store):
         (("acc",), "NAME=VALUE"), (("=1",), "NAME=VALUE"), (("acc=",), "'acc' is a number"),
         (("acc=one",), "'acc' is a number"), (("acc=1", "acc=2"), "two values"),
         (("--dataset", "d"), "--dataset needs"), (("acc=1", "--dataset", ""), "data set of 1"),
-        ((f"acc={2**64}",), "at most 64 bits"), (("a\nb=1",), "A metric has a name"),
+        ((f"acc={2**64}",), "at most 64 bits"), (("acc=" + "9" * 5000,), "'acc' is too large"),
+        (("acc=-1e999",), "'acc' is too large"), (("a\nb=1",), "A metric has a name"),
     ],
 )  # fmt: skip
 def test_wrong_use_of_metric(run, store, args, message):

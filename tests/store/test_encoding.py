@@ -76,6 +76,9 @@ class Number(enum.IntEnum):
         (np.float64("nan"), "nan"),
         (np.float32(0.5), 0.5),
         (np.float16("-inf"), "-inf"),
+        (np.longdouble(1) / 3, 1 / 3),
+        (np.longdouble("nan"), "nan"),
+        (np.array([np.longdouble("inf")]), ["inf"]),
         (np.int64(3), 3),
         (np.bool_(True), True),
         (np.str_("s"), "s"),
@@ -103,6 +106,19 @@ def test_a_framework_scalar_becomes_a_number():
     assert check_metadata({"loss": Tensor()}) == {"loss": 0.25}
 
 
+def test_a_tensor_that_cannot_be_read_is_named():
+    class Tensor:
+        """As a tensor of torch on the device meta, which has no data."""
+
+        shape = ()
+
+        def tolist(self):
+            raise NotImplementedError("no data!")
+
+    with pytest.raises(InvalidMetadata, match=r"metadata\['loss'\] cannot be read.*Tensor: no da"):
+        check_metadata({"loss": Tensor()})
+
+
 def endless():
     value = {}
     value["again"] = value
@@ -117,7 +133,8 @@ def endless():
         {"a": b"bytes"},
         {"a": 1j},
         {"a": np.datetime64("2026-01-01")},
-        {"a": np.longdouble(1) / 3},
+        {"a": np.clongdouble(1)},
+        {"a": np.longdouble("1e400")},
         {"a": "\ud800"},
         {"\ud800": 1},
         {1: "a"},

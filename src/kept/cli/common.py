@@ -11,6 +11,8 @@ from kept.cli.output import clean, print_json
 from kept.errors import NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kept.store.signing.keys import Keys
     from kept.store.store import Store
     from kept.store.version import Version
@@ -53,12 +55,18 @@ def confirm(question: str) -> None:
         click.confirm(question, abort=True, err=True)
 
 
-def print_result(text: str, shape: dict[str, Any] | list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print the text for people, or the shape as JSON."""
+def print_result(
+    text: str | Sequence[str], shape: dict[str, Any] | list[dict[str, Any]], *, as_json: bool
+) -> None:
+    """Print one line for people, or several, or the shape as JSON.
+
+    A line break within a line is escaped: a text of a user or of a file can have one.
+    """
     if as_json:
         print_json(shape)
     else:
-        click.echo("\n".join(map(clean, text.split("\n"))))
+        lines = [text] if isinstance(text, str) else text
+        click.echo("\n".join(map(clean, lines)))
 
 
 def version_json(version: Version) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def completion(ctx: click.Context, shell: str | None, *, as_json: bool) -> None:
     if chosen not in _SHELLS:
         raise click.UsageError(f"Pass a shell: {', '.join(_SHELLS)}. $SHELL is {chosen!r}.")
     script = _script(ctx.find_root().command, chosen)
-    print_result(script, {"shell": chosen, "script": script}, as_json=as_json)
+    print_result(script.split("\n"), {"shell": chosen, "script": script}, as_json=as_json)
 
 
 def _script(command: click.Command, shell: str) -> str:

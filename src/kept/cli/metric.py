@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isinf
+from reprlib import repr as short
 from typing import TYPE_CHECKING
 
 import click
@@ -67,9 +69,15 @@ def _number(name: str, text: str) -> float:
     except ValueError:
         pass
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise InvalidMetadata(f"The metric {name!r} is a number. Received: {text!r}") from None
+        raise InvalidMetadata(f"The metric {name!r} is a number. Received: {short(text)}") from None
+    if isinf(value) and any(map(str.isdigit, text)):
+        raise InvalidMetadata(
+            f"The metric {name!r} is too large: a number has at most 64 bits. "
+            f"Received: {short(text)}"
+        )
+    return value
 
 
 def _print_logged(version: Version) -> None:

@@ -19,7 +19,8 @@ def print_moved(store: Store, name: str, alias: str, moved: Moved, *, as_json: b
     text = f"{name}:{alias} is {version.reference}"
     if was is not None:
         text += ", as before" if was == version.reference else f" (was {was})"
+    lines = [text]
     if skipped:
-        text += f"\nPassed over, because deleted: {', '.join(skipped)}"
+        lines.append(f"Passed over, because deleted: {', '.join(skipped)}")
     shape = version_json(version) | {"alias": alias, "was": was}
-    print_result(text, shape | ({"skipped": skipped} if skipped else {}), as_json=as_json)
+    print_result(lines, shape | ({"skipped": skipped} if skipped else {}), as_json=as_json)

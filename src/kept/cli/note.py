@@ -32,6 +32,16 @@ def note(
     version = opened(location).version(ref)
     if text or description is not None:
         version = version.update(note=" ".join(text) if text else None, description=description)
-    lines = [f"{version.reference}: {version.description or 'no description'}"]
-    lines += [f"{local_time(n.time)} {n.by or 'unknown'}: {n.text}" for n in version.notes]
-    print_result("\n".join(lines), version_json(version), as_json=as_json)
+    lines = _lines(f"{version.reference}:", version.description or "no description")
+    for each in version.notes:
+        lines += _lines(f"{local_time(each.time)} {each.by or 'unknown'}:", each.text)
+    print_result(lines, version_json(version), as_json=as_json)
+
+
+def _lines(start: str, text: str) -> list[str]:
+    """Return a text with what precedes it; its further lines are indented, so none looks like it.
+
+    Empty lines at its ends are left out.
+    """
+    first, *more = text.strip().splitlines() or [""]
+    return [f"{start} {first}", *(f"    {line}" for line in more)]

@@ -121,8 +121,8 @@ def _put_steps(
         click.echo(f"Not taken, because Orbax has not finished it: {clean(folder)}", err=True)
     if withheld := sorted({alias for version in new for alias in version.withheld}):
         click.echo(f"Note: {clean(withheld_text(name, withheld, store.location))}", err=True)
-    text = "\n".join(map(_text, new)) or f"Nothing new: {name} has had every finished step"
-    print_result(text, [version_json(version) for version in new], as_json=as_json)
+    lines = list(map(_text, new)) or [f"Nothing new: {name} has had every finished step"]
+    print_result(lines, [version_json(version) for version in new], as_json=as_json)
 
 
 def _text(version: Version) -> str:

@@ -40,9 +40,9 @@ def undelete(location: str | None, refs: tuple[str, ...], *, whole: bool, as_jso
         _restore_artifacts(store, refs, as_json=as_json)
     else:
         shapes = [_restore(store, ref) for ref in refs]
-        text = "\n".join(text for text, _ in shapes)
+        lines = [text for text, _ in shapes]
         values = [value for _, value in shapes]
-        print_result(text, values[0] if len(values) == 1 else values, as_json=as_json)
+        print_result(lines, values[0] if len(values) == 1 else values, as_json=as_json)
 
 
 def _restore(store: Store, ref: str) -> tuple[str, dict[str, Any]]:

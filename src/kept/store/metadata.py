@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 from kept.errors import InvalidMetadata
@@ -46,8 +47,8 @@ def checked(
     return check_metadata(metadata)
 
 
-def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Json]:
-    """Return metadata as plain JSON values; raises InvalidMetadata.
+def check_metadata(metadata: Mapping[str, Any] | None, what: str = "metadata") -> dict[str, Json]:
+    """Return metadata as plain JSON values; raises InvalidMetadata, which says what they are.
 
     NumPy and framework scalars become numbers. JSON has no NaN and no infinities, so these become
     the texts "nan", "inf" and "-inf", which float() converts back.
@@ -55,19 +56,19 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Json]:
     if metadata is None:
         return {}
     if not isinstance(metadata, Mapping):
-        raise InvalidMetadata(f"metadata is a dict. Received: {metadata!r}")
+        raise InvalidMetadata(f"{what} is a dict. Received: {metadata!r}")
     try:
-        value: dict[str, Json] = _plain(metadata, "metadata")
+        value: dict[str, Json] = _plain(metadata, what)
         size = len(canonical(value))
     except InvalidMetadata:
         raise
     except (RecursionError, ValueError):
         raise InvalidMetadata(
-            "metadata holds itself, is nested too deeply, or has a number of too many digits."
+            f"{what} holds itself, is nested too deeply, or has a number of too many digits."
         ) from None
     if size > _MOST:
         raise InvalidMetadata(
-            f"metadata has at most {_MOST} bytes as JSON. Received: {size} bytes. Store large "
+            f"{what} has at most {_MOST} bytes as JSON. Received: {size} bytes. Store large "
             "values as files of the version."
         )
     return value
@@ -82,14 +83,33 @@ def _plain(value: Any, where: str) -> Json:
         return {_plain_key(key, where): _plain(v, f"{where}[{key!r}]") for key, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
-    if getattr(value, "shape", None) is not None and hasattr(value, "tolist"):
-        return _plain(value.tolist(), where)
-    if getattr(value, "shape", None) == () and hasattr(value, "numpy"):
-        return _plain(value.numpy().tolist(), where)  # a TensorFlow scalar
+    if _is_array(value):
+        read = _read(value, where)
+        if type(read) is not type(value):
+            return _plain(read, where)
+        # A longdouble or clongdouble of NumPy, for which Python has no type.
+        if isinstance(value, Real) and not (math.isinf(float(value)) and value != float(value)):
+            return _plain(float(value), where)
     raise InvalidMetadata(
         f"{where} cannot be stored as JSON; pass numbers, texts, lists and dicts. "
         f"Received: {value!r} of type {type(value).__name__}"
     )
+
+
+def _is_array(value: Any) -> bool:
+    """Return whether a value is an array, a tensor or a scalar of a framework."""
+    shape = getattr(value, "shape", None)
+    is_scalar_of_tensorflow = shape == () and hasattr(value, "numpy")
+    return is_scalar_of_tensorflow or (shape is not None and hasattr(value, "tolist"))
+
+
+def _read(array: Any, where: str) -> Any:
+    """Return the values of an array or tensor; raises InvalidMetadata if they cannot be read."""
+    try:
+        return array.tolist() if hasattr(array, "tolist") else array.numpy().tolist()
+    except Exception as error:  # noqa: BLE001 - a framework's: a tensor without data, or deleted
+        kind, first = type(array).__name__, str(error).partition("\n")[0]
+        raise InvalidMetadata(f"{where} cannot be read. Received: {kind}: {first}") from None
 
 
 def _plain_key(key: Any, where: str) -> str:

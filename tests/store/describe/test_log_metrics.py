@@ -66,6 +66,7 @@ def test_nan(store, version):
         2**63,
         object(),
         -(1 << 20000),
+        np.clongdouble(1),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -52,7 +52,7 @@ def checked_metrics(metrics: Mapping[str, Any]) -> dict[str, float | str]:
         is_wrong = isinstance(value, int) and not is_measured(value)
         if is_wrong or isinstance(value, str):
             raise _no_number(name, value)
-    found = check_metadata(metrics)
+    found = check_metadata(metrics, "metrics")
     for name, value in found.items():
         if not is_measured(value):
             raise _no_number(name, metrics[name])
