@@ -62,6 +62,27 @@ def test_what_killed_processes_left_can_be_taken_over(tmp_path):
         assert os.path.exists(living)
 
 
+def test_a_child_that_was_forked_during_a_take_over_keeps_no_lock(tmp_path):
+    """As the git of a provenance between its fork and its exec."""
+    left = killed(tmp_path)
+    age(left, 3600)
+    reader, writer = os.pipe()
+    with abandoned(str(tmp_path)) as found:
+        assert found == [left]
+        child = os.fork()
+        if not child:
+            os.close(writer)
+            os.read(reader, 1)  # until the parent closes the pipe
+            os._exit(0)
+    try:
+        with abandoned(str(tmp_path)) as found:
+            assert found == [left]
+    finally:
+        os.close(writer)
+        os.close(reader)
+        os.waitpid(child, 0)
+
+
 def test_a_take_over_that_fails_removes_nothing(tmp_path):
     left = killed(tmp_path)
     age(left, 3600)

@@ -163,7 +163,7 @@ def _locked(path: str) -> Iterator[None]:
         for name in _locks_in(path):
             # Not O_CREAT: a lock that has just been removed must not come back.
             fd = os.open(os.path.join(path, name), os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-            held.callback(os.close, fd)
+            held.callback(_release, fd)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
