@@ -128,7 +128,7 @@ def test_both_names_go_on(store, log):
     store.rename("m", "net")
     log(store)
     log(store, "net")
-    with pytest.raises(InvalidName, match=r"net exists already.*kept cp m:v0 net"):
+    with pytest.raises(InvalidName, match=r"net exists already.*kept cp m:v1 net"):
         store.rename("m", "net")
     assert [v.index for v in store.versions("m")] == [1]
     assert [v.index for v in store.versions("net")] == [0, 1]
