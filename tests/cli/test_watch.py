@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from kept.errors import InvalidInput
-from kept.watch import command, notify, webhook
+from kept.watch import command, feed, notify, webhook
 from tests.watch.receiver import SECRET, Receiver
 
 
@@ -116,6 +118,64 @@ def test_an_event_larger_than_the_environment(run, store, script, tmp_path):
     assert json.loads(own["KEPT_EVENT"])["data"]["metadata"] is None
     assert len(given["data"]["metadata"]["text"]) == 300_000
     assert len(own["KEPT_EVENT"]) < command._MOST
+
+
+def test_many_metrics_are_cut_for_the_environment(run, store, script):
+    line, got = script
+    store.version("mnist:v0").log_metrics({f"{'layer' * 9}_{n}": n / 7 for n in range(3000)})
+    run("watch", "--once", "--from-start", "--on", "metric", "--run", line)
+    [(own, given)] = got()
+    short = json.loads(own["KEPT_EVENT"])["data"]
+    assert short["cut"] == ["metadata", "metrics", "logged"]
+    assert len(given["data"]["logged"]) == 3000
+
+
+def test_a_full_disk_behind_stdout(run, store, script):
+    code = "import sys; sys.argv[0] = 'kept'; from kept.cli.main import main; main()"
+    line, got = script
+    options = ("watch", "--once", "--from-start", "--on", "commit", "--name", "own", "--run", line)
+    for expected in (1, 2):
+        with open("/dev/full", "w") as full:
+            ended = subprocess.run(
+                [sys.executable, "-c", code, "--store", store.location, *options],
+                stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            )  # fmt: skip
+        assert ended.returncode == 1, ended.stderr
+        assert "stdout cannot be written: No space left on device" in ended.stderr
+        assert "the store cannot be read" not in ended.stderr
+        assert len(got()) == expected
+    assert not any("KEPT_REDELIVERY" in own for own, _ in got())
+
+
+def test_events_behind_damage_are_an_exit_code(run, store):
+    record = Path(store.location, store.log("mnist").records.key(3))
+    record.write_bytes(b"{}")
+    result = run("watch", "--once", "--from-start", "--on", "commit", exit=1)
+    assert "Run kept repair" in result.stderr
+    assert "1 artifact with events to send" in result.stderr
+
+
+def test_a_store_that_cannot_be_read_is_an_exit_code(run, store, monkeypatch):
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(feed.Feed, "steps", fail)
+    result = run("watch", "--once", "--from-start", exit=1)
+    assert "the store cannot be read now" in result.stderr
+
+
+def test_an_artifact_is_watched_anew(run, store):
+    run("watch", "--once", "--name", "own")
+    options = ("watch", "--once", "--name", "own", "--on", "commit", "--restart")
+    assert run(*options, "mnist").stdout == ""
+    result = run(*options, "mnist", "--from-start")
+    assert len(result.stdout.splitlines()) == 3
+    assert "Did you mean 'mnist'?" in run(*options, "minst", exit=2).stderr
+
+
+def test_a_file_that_holds_no_url(run, store, tmp_path):
+    (tmp_path / "url").write_bytes(b"\xff\xfe")
+    assert "url holds no URL" in run("watch", "--webhook", "@url", exit=2).stderr
 
 
 def test_a_webhook(run, store, receiver, tmp_path):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 import kept
-from kept.cli.sync_copy import copy_artifacts
+from kept.cli.sync_copy import copy_artifact, copy_artifacts
 from kept.store.receipts import Receipts
 from kept.watch.events import body_of
 
@@ -63,6 +63,30 @@ def test_a_large_body_can_lack_its_metadata(store, put, noted, look):
     short = json.loads(body_of(happening, "here", "1", 500))
     assert short["data"]["metadata"] is None
     assert short["data"]["reference"] == "m:v0"
+
+
+def test_a_body_says_what_it_lacks(store, put, noted, look):
+    put(store, metadata={"text": "x" * 1000})
+    store.version("m:v0").log_metrics({f"layer_{n}": n for n in range(100)})
+    look(store, noted, kinds=["metric"], from_start=True)
+    [(happening, _)] = noted.got
+    whole = json.loads(body_of(happening, "here", "1"))
+    assert "cut" not in whole["data"]
+    short = json.loads(body_of(happening, "here", "1", 800))
+    assert short["data"]["cut"] == ["metadata", "metrics", "logged"]
+    assert short["data"]["logged"] == {}
+    middle = json.loads(body_of(happening, "here", "1", 4000))
+    assert middle["data"]["cut"] == ["metadata"]
+    assert middle["data"]["logged"] == whole["data"]["logged"]
+    assert happening.text().startswith("m:v0 has the metrics layer_0=0, ")
+    assert "layer_9=9, … (100 in all)" in happening.text()
+
+
+def test_no_event_without_a_metric(store, put, noted, look):
+    put(store)
+    store.log("m").append({"event": "metrics", "index": 0, "metrics": {}, "aliases": {"x": 0}})
+    look(store, noted, from_start=True)
+    assert [h.kind for h, _ in noted.got] == ["commit", "alias"]
 
 
 def test_only_what_is_wanted(store, put, noted, look):
@@ -130,6 +154,9 @@ def test_a_copy_of_a_store_has_the_same_ids(store, put, noted, look, tmp_path):
     ids = [happening.id for happening, _ in noted.got]
     assert len(ids) == 6
     assert ids[:3] == ids[3:]
+    copy_artifact(store, mirror, "m", "n")
+    look(mirror, noted, names="n", from_start=True, path=tmp_path / "n.json")
+    assert not {happening.id for happening, _ in noted.got[6:]} & set(ids)
 
 
 @pytest.mark.parametrize("text", ["m:v0 is now m:prod (was v1)", "m:v0 deleted (expired)"])

@@ -11,6 +11,8 @@ import time
 import pytest
 
 import kept
+from kept.watch import command
+from kept.watch.target import Result, Stop
 from tests.helpers import finish, start
 from tests.watch.receiver import SECRET
 
@@ -187,3 +189,41 @@ def test_sigterm_ends_the_command_and_its_event_is_sent_again(store, put, begin,
         os.kill(int(mark.read_text()), 0)
     said = finish(begin("--once", "--name", "own", "--run", "echo again=$KEPT_REDELIVERY"))
     assert said == ["again=1", "m:v0 committed as latest"]
+
+
+class _Stops(Stop):
+    """Ends the watcher once a file exists."""
+
+    def __init__(self, path):
+        self._path = path
+
+    @property
+    def is_set(self):
+        return self._path.exists()
+
+
+@pytest.mark.parametrize("leader", ["wait; wait", "exit 0"])
+def test_the_end_of_a_command_ends_what_ignores_sigterm(
+    store, put, noted, look, tmp_path, monkeypatch, leader
+):
+    monkeypatch.setattr(command, "_PATIENCE", 0.3)
+    mark, deaf, script = (tmp_path / name for name in ("pid", "deaf", "script"))
+    deaf.write_text(f"trap '' TERM; echo $$ > {mark}.new; mv {mark}.new {mark}; sleep 600")
+    script.write_text(f"trap '{leader}' TERM; sh {deaf} & wait")
+    put(store)
+    look(store, noted, from_start=True)
+    target = command.Command(f"sh {script}", ("here", "1"), _Stops(mark))
+    assert target.send(noted.got[0][0], again=False).result is Result.STOPPED
+    end = time.monotonic() + PATIENCE
+    while _is_running(int(mark.read_text())):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def _is_running(pid):
+    """Return whether a process exists and is not a zombie, which another process has to read."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

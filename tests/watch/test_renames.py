@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import threading
+
 import pytest
 
 import kept
@@ -9,7 +12,7 @@ from kept.cli.sync_copy import copy_artifact, copy_artifacts
 from kept.store.format_marker import known_id
 from kept.store.receipts import Receipts
 from kept.watch import renames
-from kept.watch.cursor import held
+from kept.watch.cursor import Cursor, held, store_id
 from kept.watch.events import Wanted
 from kept.watch.feed import Feed
 from kept.watch.target import Outcome, Result, Stop
@@ -210,3 +213,58 @@ def test_a_rename_in_progress_is_waited_for(store, put, noted, look, monkeypatch
     put(store, "n")
     look(store, noted)
     assert [h.reference for h, _ in noted.got] == ["m:v0", "n:v1"]
+
+
+def _at_random(store, put, noted, look, seed):
+    """Log versions and rename an artifact at random; each version is sent once without a mark."""
+    chance = random.Random(seed)
+    name, expected = "a", []
+    put(store, "a")
+    look(store, noted, kinds=["commit"])
+    for _ in range(25):
+        match chance.randrange(3):
+            case 0:
+                new = chance.choice([other for other in "abcd" if other != name])
+                store.rename(name, new)
+                name = new
+            case 1:
+                expected.append(put(store, name).index)
+            case 2:
+                noted.outcomes = [FAILED] * chance.randrange(3)
+                look(store, noted, kinds=["commit"])
+    noted.outcomes = []
+    for _ in range(2):
+        last = look(store, noted, kinds=["commit"])
+    assert last.is_complete
+    assert last.sent == 0
+    plain = [h.version.index for h, again in noted.got if not again]
+    assert plain == expected
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_renames_at_random(store, put, noted, look, seed):
+    _at_random(store, put, noted, look, seed)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("seed", range(100, 300))
+def test_renames_at_random_many_times(store, put, noted, look, seed):
+    _at_random(store, put, noted, look, seed)
+
+
+def test_a_rename_beside_the_watcher(store, put, noted, monkeypatch):
+    monkeypatch.setattr(renames, "STEADY", 600.0)
+    for _ in range(20):
+        put(store, "b")
+    reader = kept.open_store(store.location)
+    wanted = Wanted(frozenset({"commit"}))
+    following = Watcher(Feed(reader, wanted), Cursor(store_id(reader), "*"), noted, Stop())
+    following.begin(from_start=False)
+    for old, new in (("b", "a"), ("a", "c"), ("c", "a")):
+        renaming = threading.Thread(target=store.rename, args=(old, new))
+        renaming.start()
+        while renaming.is_alive():
+            following.look()
+        put(store, new)
+        following.look()
+    assert [h.reference for h, _ in noted.got] == ["a:v20", "c:v21", "a:v22"]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
+import socket
+import threading
 import urllib.parse
 
 import pytest
 
 from kept.errors import InvalidInput
 from kept.watch import secrets
-from kept.watch.target import Result
+from kept.watch import webhook as webhooks
+from kept.watch.target import Result, Stop
 from kept.watch.webhook import Webhook, shown_url
 from tests.watch.receiver import SECRET
 
@@ -26,7 +31,7 @@ def test_a_signed_request(store, put, look, webhook, receiver):
     assert "kept-redelivery" not in commit.headers
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 410, 301, 302])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 301, 302])
 def test_what_a_server_refuses_is_given_up(store, put, look, webhook, receiver, capsys, status):
     put(store)
     put(store)
@@ -43,7 +48,7 @@ def test_what_a_server_refuses_is_given_up(store, put, look, webhook, receiver, 
     assert "as the test asks" in shown
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 503, 599, None])
+@pytest.mark.parametrize("status", [407, 408, 425, 429, 500, 503, 599, None])
 def test_an_outage_is_waited_for_over_restarts(store, put, look, webhook, receiver, status):
     put(store)
     put(store)
@@ -80,8 +85,6 @@ def test_no_server_at_all(store, put, noted, look):
 
 
 def test_a_slow_server(store, put, noted, look, webhook, receiver):
-    import threading
-
     ended = threading.Event()
     receiver.answer = lambda request: 200 if ended.wait(20) else 500
     put(store)
@@ -99,6 +102,84 @@ def test_a_proxy_of_the_environment(store, put, noted, look, receiver, monkeypat
     sent = Webhook("http://far.invalid/hook", [], ("here", "1")).send(noted.got[0][0], again=False)
     assert sent.result is Result.SENT
     assert receiver.received[0].path == "http://far.invalid/hook"
+
+
+def _login(text):
+    return "Basic " + base64.b64encode(text.encode()).decode()
+
+
+def test_the_user_and_password_of_a_url(store, put, noted, look, receiver):
+    put(store)
+    look(store, noted, from_start=True)
+    url = receiver.endpoint.replace("http://", "http://ann:p%40%C3%A9@") + "/hook?x=1"
+    sent = Webhook(url, [], ("here", "1")).send(noted.got[0][0], again=False)
+    assert sent.result is Result.SENT
+    [request] = receiver.received
+    assert request.path == "/hook?x=1"
+    assert request.headers["authorization"] == _login("ann:p@é")
+    assert "ann" not in request.headers["host"]
+
+
+def test_the_user_and_password_of_a_proxy(store, put, noted, look, receiver, monkeypatch):
+    put(store)
+    look(store, noted, from_start=True)
+    place = receiver.endpoint.removeprefix("http://")
+    monkeypatch.delenv("no_proxy", raising=False)
+    for proxy in (f"http://ann:fake@{place}", place):
+        monkeypatch.setenv("http_proxy", proxy)
+        webhook = Webhook("http://far.invalid/hook", [], ("here", "1"))
+        assert webhook.send(noted.got[0][0], again=False).result is Result.SENT
+    headers = [request.headers.get("proxy-authorization") for request in receiver.received]
+    assert headers == [_login("ann:fake"), None]
+    assert not any("authorization" in request.headers for request in receiver.received)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://ann:fake@127.0.0.1:1", "http://[x", "//x"])
+def test_a_proxy_that_cannot_be_used(monkeypatch, proxy):
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(InvalidInput, match=r"The proxy in \$http_proxy") as caught:
+        Webhook("http://far.invalid/hook", [], ("here", "1"))
+    assert "fake" not in str(caught.value)
+
+
+@pytest.fixture
+def drip():
+    """A server that sends a byte of its answer now and then, without an end; return its URL."""
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+                while not ended.wait(0.01):
+                    connection.sendall(b"y")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/hook"
+        ended.set()
+        thread.join()
+
+
+def test_a_server_that_never_ends_its_answer(store, put, noted, look, drip):
+    put(store)
+    look(store, noted, from_start=True)
+    slow = Webhook(drip, [], ("here", "1"), timeout=0.3)
+    outcome = slow.send(noted.got[0][0], again=False)
+    assert outcome.result is Result.FAILED
+    assert "no answer in 0.3 s" in outcome.what
+
+
+def test_a_watcher_that_ends_waits_for_no_slow_server(store, put, noted, look, drip, monkeypatch):
+    put(store)
+    look(store, noted, from_start=True)
+    monkeypatch.setattr(webhooks, "_PATIENCE", 0.1)
+    stop = Stop()
+    stop.set()
+    slow = Webhook(drip, [], ("here", "1"), timeout=600.0, stop=stop)
+    assert slow.send(noted.got[0][0], again=False).result is Result.STOPPED
 
 
 @pytest.mark.parametrize(
@@ -144,6 +225,7 @@ def test_several_secrets_for_a_rotation(tmp_path, monkeypatch):
         ("short", "5 bytes"),
         ("whsec_%%%", "no base64"),
         ("whsec_YQ==", "1"),
+        ("whsec_ä", "no base64"),
     ],
 )
 def test_secrets_that_cannot_be_used(tmp_path, text, said):

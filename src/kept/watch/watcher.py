@@ -50,6 +50,7 @@ class Watcher:
         self._feed, self._cursor, self._target, self._stop = feed, cursor, target, stop
         self.counts = Counts()
         self._looks_again = False
+        self._steps = 0  # records that are done
         self._sending = 0.0  # seconds that the target took in this look
         self._not_before: dict[str, float] = {}  # artifact -> when to try it again
         self._said: dict[str, str] = {}  # what is wrong with an artifact, or with the store
@@ -132,11 +133,11 @@ class Watcher:
         """Send the events of artifacts; one that waits for another one has its turn after it."""
         left = names
         while left:
-            waiting = [name for name in left if self._may_send(name) and self._waits(name, names)]
-            if len(waiting) == len(left):
-                self._left.update(waiting)
+            before = self._steps
+            left = [name for name in left if self._may_send(name) and self._waits(name, names)]
+            if self._steps == before:  # what they wait for was not sent
+                self._left.update(left)
                 return
-            left = waiting
 
     def _may_send(self, name: str) -> bool:
         if self._stop.is_set:
@@ -210,6 +211,7 @@ class Watcher:
     def _move_to(self, name: str, position: Position) -> None:
         self._cursor.positions[name] = position
         self._cursor.is_changed = True
+        self._steps += 1
 
     def _send_mirrored(self) -> None:
         known = self._cursor.mirrored
