@@ -24,8 +24,8 @@ from kept.store.metadata import MeasuredMetadata
 from kept.store.origin.actor import actor
 from kept.store.origin.origin import UNKNOWN, Origin, remember, stored_once
 from kept.store.promotion.protected import protected_among, refuse_protected
-from kept.store.rank.best import BEST
-from kept.store.rank.follow import takes_best
+from kept.store.rank.follow import aliases_of
+from kept.store.rank.rule import check_unruled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -83,8 +83,11 @@ def commit(
 
     transfer counts the bytes; if a gc forces a second attempt, it rewinds.
 
-    If the files are identical to the newest version, only the aliases move, to that version.
+    If the files are identical to the newest version, only the aliases move, to that version. Raises
+    InvalidInput, before any byte is stored, for the alias best by hand if a rule moves it.
     """
+    if not info.is_of_run:
+        check_unruled(log.logs, log.name, *info.aliases)
     files = tuple(sources)
     start = transfer.position if transfer else None
 
@@ -104,7 +107,7 @@ def _commit(
     transfer: Transfer | None,
 ) -> Committed:
     newest = _newest(fence.view)
-    _check_type(newest.any, info.type)
+    check_type(newest.any, info.type)
     previous = _previous(log.bucket, newest.live)
     stored = _store(log.bucket, sources, previous, fence, transfer)
     is_repeated = newest.live is not None and newest.live.manifest == stored.key_digest
@@ -202,14 +205,13 @@ def _log_version(
         fence.check(view)
         newest = _newest(view)
         repeats = newest.live is not None and _is_repeated(newest.live, event, before)
-        is_best = takes_best(view, event["metadata"], contends=contends, repeats=repeats)
-        version = _as_best(event) if is_best else event
+        version = event | {"aliases": aliases_of(view, event, contends=contends, repeats=repeats)}
         if newest.live is not None and repeats:
             repetition = _repetition(newest.live.index, version)
             if log.newest(view) if repetition is None else log.append_after(view, repetition):
                 return _repeated(newest.live, version), False
         else:
-            _check_type(newest.any, version["type"])
+            check_type(newest.any, version["type"])
             if before is not None and before.manifest == version["manifest"]:
                 raise CommitConflict  # no longer a repetition: the manifest needs a note
             index = newest.any.index + 1 if newest.any else 0
@@ -226,11 +228,6 @@ def log_stored(log: Log, fence: WriteFence, event: Event) -> tuple[VersionRecord
     It is no new one if the newest version has this content.
     """
     return _log_version(log, fence, event, _newest(fence.view).live, contends=False)
-
-
-def _as_best(version: Event) -> Event:
-    aliases = dict.fromkeys([*version["aliases"], BEST])
-    return version | {"aliases": list(aliases)}
 
 
 def _repeated(record: VersionRecord, version: Event) -> VersionRecord:
@@ -266,7 +263,8 @@ def _repetition(index: int, version: Event) -> Event | None:
     return repeated | {"by": actor()} | expiry | stamp
 
 
-def _check_type(record: VersionRecord | None, wanted: str) -> None:
+def check_type(record: VersionRecord | None, wanted: str) -> None:
+    """Raise InvalidInput unless a version of this type may follow; record is the newest one."""
     if record is not None and record.type != wanted:
         raise InvalidInput(
             f"The artifact has the type {record.type!r}; an artifact keeps its type. "

@@ -17,6 +17,8 @@ from kept.errors import (
     VersionNotFound,
 )
 from kept.store.log.fence import encode_list
+from kept.store.origin.links import link_to
+from kept.store.origin.origin import Origin
 from tests.helpers import tree
 
 
@@ -78,6 +80,63 @@ def test_the_same_again_makes_no_version(store, log):
     original.log_metrics({"late": 1})
     assert store.copy("m:v0", "best").metrics["late"] == 1
     assert len(store.versions("best")) == 1
+
+
+def test_what_is_said_of_a_version_with_the_same_content_stays(store, log):
+    own = log(store, "prod")
+    theirs = store.log_artifact("other", kept.MemoryFile("f", [b"content 0" * 100]))
+    assert theirs.digest == own.digest
+    own.update(description="audited", metadata={"k": "prod"})
+    own.log_metrics({"acc": 0.95})
+    theirs.update(description="untested", metadata={"k": "other"}, tags=["draft"])
+    theirs.log_metrics({"acc": 0.1, "f1": 0.2})
+    copy = store.copy("other:v0", "prod")
+    assert (copy.reference, copy.is_new) == ("prod:v0", False)
+    found = store.version("prod:v0")
+    assert (found.description, found.tags, found.metrics) == ("audited", (), {"acc": 0.95})
+    assert found.record.described["k"] == "prod"
+
+
+def test_an_interrupted_copy_is_described_by_the_next_call(store, log, monkeypatch):
+    original = described(log, store)
+    with monkeypatch.context() as patched:
+        patched.setattr("kept.store.whole.copy._described", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            store.copy(original, "best")
+    assert store.version("best").description is None
+    store.version("best").log_metrics({"acc": 0.5}, dataset="test")
+    copy = store.copy(original, "best")
+    assert (copy.description, copy.tags, copy.metrics["acc@test"]) == ("good", ("a", "b"), 0.5)
+    copy.update(description="mine")
+    original.update(description="newer")
+    assert store.copy("m:v0", "best").description == "mine"
+
+
+@pytest.mark.parametrize("stated", [False, True])
+def test_the_parent_of_a_copy_in_another_store_is_there(store, other, log, stated):
+    first = log(store)
+    note = {"reference": "m:v0", "digest": first.digest}
+    options = {"capture": Origin(parent=link_to(first))} if stated else {}
+    run = log(store, metadata={} if stated else {"parent": note}, **options)
+    other.log_artifact("m", kept.MemoryFile("f", [b"of another run"]))
+    copy = other.copy(run, "m")
+    assert (copy.parent.reference, copy.parent.digest) == ("m:v0", first.digest)
+    assert (copy.parent.store, copy.parent.store_id) == (store.location, store.logs.marker.id)
+    assert all(node.reference != "m:v0" or node.store for node in copy.lineage().up)
+    back = store.copy(copy, "back")
+    assert (back.parent.reference, back.parent.store) == ("m:v0", None)
+    assert store.copy(run, "here").parent.store is None
+
+
+def test_a_wrong_type_is_refused_before_bytes_move(store, other, log):
+    original = log(store)
+    other.log_artifact("data", kept.MemoryFile("d", [b"x"]), type="dataset")
+    before = set(other.bucket.keys("blobs/"))
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match="keeps its type"):
+            other.copy(original, "data")
+        assert set(other.bucket.keys("blobs/")) == before
+        other.remove_artifact("data")
 
 
 def test_content_that_the_target_has_in_other_chunks(store, other, log):
