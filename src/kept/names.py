@@ -5,9 +5,7 @@ All rules about names are here; writers and readers of a store use the same ones
 
 from __future__ import annotations
 
-import difflib
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LATEST = "latest"
+BEST = "best"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _VERSION = re.compile(r"v(0|[1-9][0-9]*)")
 _AUTOMATIC = re.compile(r"epoch_\d+(_batch_\d+)?")
@@ -27,8 +26,7 @@ _NEVER = re.compile(r"[\x00-\x1f\\:]")
 _RESERVED_BY_WINDOWS = re.compile(r'[<>"|?*]')
 _UNFIT_IN_NAME = re.compile(r'[\x00-\x1f\\/:<>"|?*]')
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories of Unicode
-_MAX_PATH = 1024
-_MAX_PART = 255
+_MAX_PATH, _MAX_PART = 1024, 255  # characters, bytes
 _SHORTEST = 3  # characters of an abbreviation
 
 
@@ -232,7 +230,12 @@ def _collision(first: str, second: str) -> InvalidPath:
 
 def _folded(path: str) -> str:
     """Return the path as seen by a disk that ignores case and composition (macOS)."""
-    folded = path.lower() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
+    if path.isascii():
+        folded = path.lower()
+    else:
+        import unicodedata
+
+        folded = unicodedata.normalize("NFC", path).casefold()
     return path if folded == path else folded  # of 100,000 paths, no copy stays in memory
 
 
@@ -252,11 +255,17 @@ def _path_problem(path: str) -> str | None:
     return next(filter(None, map(_part_problem, path.split("/"))), None)
 
 
+def _is_invisible(character: str) -> bool:
+    import unicodedata
+
+    return unicodedata.category(character) in _INVISIBLE
+
+
 def _unfit(path: str) -> str | None:
     """Return why a path is not allowed in a new version, although stored ones may have it."""
     if found := _RESERVED_BY_WINDOWS.search(path):
         return f"cannot contain {found[0]!r}, which Windows reserves"
-    if not path.isprintable() and any(unicodedata.category(c) in _INVISIBLE for c in path):
+    if not path.isprintable() and any(map(_is_invisible, path)):
         return "cannot contain control characters, or invisible ones such as those of bidi text"
     return None
 
@@ -283,6 +292,8 @@ def close_to(name: str, known: Iterable[str]) -> list[str]:
     """Return the known names that are close to a wrong one, the closest first."""
     names = sorted(known)
     folded = {one.casefold(): one for one in reversed(names)}
+    import difflib
+
     close = difflib.get_close_matches(name.casefold(), folded, 3, 0.75)
     if not close and len(name) >= _SHORTEST:  # val_acc for val_accuracy
         close = [one for one in folded if one.startswith(name.casefold())]

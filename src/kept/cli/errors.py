@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import click
 
 from kept.cli.output import clean
-from kept.cli.suggest import without_option
 from kept.errors import (
     ConditionNotMet,
     Damaged,
@@ -76,6 +75,8 @@ def usage_explained(ctx: click.Context) -> Iterator[None]:
         yield
     except click.UsageError as error:
         if isinstance(error, click.NoSuchOption):
+            from kept.cli.suggest import without_option
+
             error = click.UsageError(without_option(error), error.ctx)
         if not ctx.meta[_AS_JSON] or isinstance(error, click.exceptions.NoArgsIsHelpError):
             raise error from None

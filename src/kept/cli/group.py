@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kept.cli.errors import damage_reported, errors_printed, note_json, usage_explained
-from kept.cli.suggest import command_hint
+from kept.cli.layout import terminal_columns
 from kept.cli.waiting import waits_named
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ class VerbGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse what comes before the verb."""
         note_json(ctx, args)
-        columns = get_terminal_size().columns
+        columns = terminal_columns()
         if columns < _LEAST_OF_CLICK:
             ctx.terminal_width = max(columns - 2, _LEAST)  # also for the verb
         with usage_explained(ctx):
@@ -85,6 +84,8 @@ class VerbGroup(click.Group):
             name, *rest = rest[0], "--help"
         command = self.get_command(ctx, name)
         if command is None and not ctx.resilient_parsing:
+            from kept.cli.suggest import command_hint
+
             hint = command_hint(name, self.list_commands(ctx))
             raise click.UsageError(f"No such command {name!r}{hint}", ctx)
         return name, command, rest

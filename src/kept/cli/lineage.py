@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +9,7 @@ import click
 
 from kept.cli.common import json_option, opened
 from kept.cli.completion import references
-from kept.cli.layout import cut
+from kept.cli.layout import cut, terminal_columns
 from kept.cli.output import clean, local_time, print_json
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def lineage(location: str | None, ref: str, *, up: bool, down: bool, as_json: bo
     if as_json:
         print_json(found.as_json())
         return
-    width = max(shutil.get_terminal_size().columns, _LEAST_WIDTH) if sys.stdout.isatty() else 0
+    width = max(terminal_columns(), _LEAST_WIDTH) if sys.stdout.isatty() else 0
     for line in _lines(found, up=up or not down, down=down or not up):
         click.echo(cut(line, width) if width else line)
 

@@ -22,6 +22,8 @@ from kept.names import LATEST
 from kept.units import size_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kept.store.log.overview import Summary
     from kept.store.receipts import Receipt
     from kept.store.store import Store
@@ -73,14 +75,14 @@ def ls(
     location: str | None, /, name: str | None, *, with_deleted: bool, as_json: bool, **asked: Any
 ) -> None:
     """List the artifacts, or the versions of one, oldest first."""
-    from kept.cli.ls_search import Asked, list_found
-
-    search = Asked(name, **asked)
-    if search.is_search and with_deleted:
+    is_search = _is_search(name, asked)
+    if is_search and with_deleted:
         raise click.UsageError("--all lists one artifact, or all; it takes no search.")
     store = opened(location)
-    if search.is_search:
-        list_found(store, search, as_json=as_json)
+    if is_search:
+        from kept.cli.ls_search import Asked, list_found
+
+        list_found(store, Asked(name, **asked), as_json=as_json)
     elif name is None:
         _list_artifacts(store, with_removed=with_deleted, as_json=as_json)
     elif with_deleted:
@@ -95,6 +97,13 @@ def ls(
     else:
         _print_versions(store, name, _receipts(store, name))
         _print_waiting(store, name)
+
+
+def _is_search(name: str | None, asked: Mapping[str, Any]) -> bool:
+    """Return whether the user asks for more than artifacts, or the versions of one."""
+    is_glob = name is not None and any(sign in name for sign in "*?")
+    has_option = asked["where"] is not None or asked["limit"] is not None or asked["no_index"]
+    return bool(has_option or asked["sort"] or asked["columns"] or is_glob)
 
 
 def _list_all(store: Store, name: str, *, as_json: bool) -> None:

@@ -35,13 +35,6 @@ class Asked:
     columns: str | None = None
     no_index: bool = False
 
-    @property
-    def is_search(self) -> bool:
-        """Whether the user asks for more than artifacts, or the versions of one."""
-        has_option = self.limit is not None or self.no_index
-        is_glob = self.name is not None and any(sign in self.name for sign in "*?")
-        return bool(self.where is not None or self.sort or self.columns or has_option or is_glob)
-
 
 def list_found(store: Store, asked: Asked, *, as_json: bool) -> None:
     """Print the versions that fit, as a table or as JSON."""

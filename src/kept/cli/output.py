@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 import sys
 from contextlib import suppress
 from math import isfinite
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -86,7 +84,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
     cleaned = [[clean(cell) for cell in row] for row in rows]
     columns = [column._replace(title=clean(column.title)) for column in columns]
     if sys.stdout.isatty():
-        titles, *lines = layout.table_lines(columns, cleaned, get_terminal_size().columns)
+        titles, *lines = layout.table_lines(columns, cleaned, layout.terminal_columns())
         click.echo("\n".join([click.style(titles, bold=True), *lines]))
     else:
         _align([[column.title for column in columns], *cleaned], columns)
@@ -123,6 +121,8 @@ def _shortest(value: float) -> str:
     digits = repr(value)
     if len(digits) <= _MOST_OF_32_BITS or not isfinite(value):
         return digits
+    import struct
+
     with suppress(OverflowError):  # more than 32 bits can hold
         bits = struct.pack("f", value)
         if struct.unpack("f", bits)[0] == value:

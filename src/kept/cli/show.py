@@ -9,7 +9,6 @@ import click
 from kept.cli.common import files_json, json_option, opened, version_json
 from kept.cli.completion import references
 from kept.cli.output import counted, local_time, metric_text, print_json, print_pairs, value_text
-from kept.store.origin.links import Source
 from kept.store.problems import warn
 from kept.units import size_text
 
@@ -71,6 +70,10 @@ def _said_of(version: Version) -> Iterable[tuple[str, str]]:
 def _links_of(version: Version) -> Iterable[tuple[str, str]]:
     if version.parent is not None:
         yield "parent", str(version.parent)
+    if not version.uses:
+        return
+    from kept.store.origin.links import Source
+
     for link in version.uses:
         is_source = isinstance(link, Source) and link.digest
         yield "uses", f"{link} ({link.digest})" if is_source else str(link)

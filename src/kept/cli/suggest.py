@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 import click
@@ -83,6 +82,8 @@ def command_hint(word: str, verbs: Iterable[str]) -> str:
     meant = [own for own, others in _VERBS_ELSEWHERE.items() if word.lower() in others.split()]
     meant = [own for own in meant if own.split()[0] in known or own.startswith("-")]
     if not meant:  # of the two letters of a short verb, one may be wrong
+        import difflib
+
         meant = close_to(word, known) or difflib.get_close_matches(word, known, 2, 0.5)
     return _question([f"kept {each}" for each in meant[:3]]) + " All verbs: kept --help"
 

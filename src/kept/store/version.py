@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kept.store.describe.described import Described
-from kept.store.origin.origin import known_provenance, parent_of, provenance_of, uses_of
 
 if TYPE_CHECKING:
     import os
@@ -122,6 +121,8 @@ class Version(Described):
 
         It is empty if it was not captured, or if the record that holds it was lost.
         """
+        from kept.store.origin.origin import known_provenance, provenance_of
+
         known = known_provenance(self.record)
         return (
             provenance_of(self.store.log(self.name).view(), self.record) if known is None else known
@@ -130,11 +131,15 @@ class Version(Described):
     @property
     def parent(self) -> Link | None:
         """The version from which its run continued, None for a run that did not resume."""
+        from kept.store.origin.origin import parent_of
+
         return parent_of(self.record)
 
     @property
     def uses(self) -> tuple[Link | Source, ...]:
         """What it was made from, as uses= named it: versions, and sources outside of stores."""
+        from kept.store.origin.origin import uses_of
+
         return uses_of(self.record)
 
     def lineage(self, *, up: bool = True, down: bool = True) -> Lineage:

@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING
 
 from kept.errors import InvalidInput
 from kept.store.log.events import Fault
-from kept.store.origin.capture import Capture, of_process
-from kept.store.origin.links import Link, Source, link_in, links_in
-from kept.store.origin.uses import resolve, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +20,8 @@ if TYPE_CHECKING:
     from kept.store.log.events import Event
     from kept.store.log.history import VersionRecord
     from kept.store.log.log import Log, Logs, View
+    from kept.store.origin.capture import Capture
+    from kept.store.origin.links import Link, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +35,9 @@ class Origin:
     def facts(self) -> dict[str, Json]:
         """Return the keys of the event that commits the version; waits for the capture."""
         captured = self.provenance
-        provenance = captured.result() if isinstance(captured, Capture) else captured
-        facts: dict[str, Json] = {"provenance": provenance} if provenance else {}
+        if captured is not None and not isinstance(captured, dict):
+            captured = captured.result()
+        facts: dict[str, Json] = {"provenance": captured} if captured else {}
         if self.parent is not None:
             facts["parent"] = self.parent.as_json()
         if self.uses:
@@ -57,12 +57,17 @@ def origin_of(logs: Logs, uses: Iterable[Any], *, capture: bool | Origin) -> Ori
         return capture
     if not isinstance(capture, bool):
         raise InvalidInput(f"capture is True or False. Received: capture={capture!r}")
+    from kept.store.origin.capture import of_process
+    from kept.store.origin.uses import resolve, wanted
+
     links = resolve(wanted(uses), logs)
     return Origin(of_process() if capture else None, None, links)
 
 
 def origin_from(facts: dict[str, Json]) -> Origin:
     """Return the origin whose facts an entry of an outbox holds."""
+    from kept.store.origin.links import Link, link_in, links_in
+
     parent = link_in(facts["parent"]) if isinstance(facts.get("parent"), dict) else None
     provenance = facts.get("provenance")
     return Origin(
@@ -123,6 +128,8 @@ def parent_of(record: VersionRecord) -> Link | None:
     """
     stated = record.origin.get("parent")
     if isinstance(stated, dict):
+        from kept.store.origin.links import Link, link_in
+
         link = link_in(stated)
         return link if isinstance(link, Link) else None
     noted = record.metadata.get("parent")
@@ -131,6 +138,8 @@ def parent_of(record: VersionRecord) -> Link | None:
 
 def link_from_note(noted: dict[str, Json]) -> Link | None:
     """Return the link that the metadata of a resumed run notes: a reference, and a digest."""
+    from kept.store.origin.links import Link, link_in
+
     name, colon, version = str(noted.get("reference")).rpartition(":v")
     if not colon or not version.isdecimal():
         return None
@@ -140,4 +149,9 @@ def link_from_note(noted: dict[str, Json]) -> Link | None:
 
 def uses_of(record: VersionRecord) -> tuple[Link | Source, ...]:
     """Return what a version was made from."""
-    return links_in(record.origin.get("uses"))
+    stated = record.origin.get("uses")
+    if stated is None:
+        return ()
+    from kept.store.origin.links import links_in
+
+    return links_in(stated)

@@ -6,7 +6,6 @@ decides again, and `was` is the version that loses the alias.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import ConditionNotMet, InvalidInput, InvalidReference, VersionNotFound
@@ -15,7 +14,6 @@ from kept.store.log.events import certain
 from kept.store.log.history import live
 from kept.store.log.lookup import find, view_of
 from kept.store.origin.actor import actor
-from kept.store.origin.origin import provenance_of
 from kept.store.promotion.protected import refuse_protected
 from kept.store.promotion.stack import earlier_holders
 
@@ -34,8 +32,7 @@ class Moved(NamedTuple):
     skipped: tuple[int, ...] = ()  # versions that had it in between, and are deleted
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """Under which terms a version is promoted."""
 
     condition: Condition | None = None
@@ -186,6 +183,7 @@ def _check(view: View, record: VersionRecord, terms: Terms, stays: str) -> None:
         )
     if terms.condition is not None:
         from kept.store.condition.fields import values_of
+        from kept.store.origin.origin import provenance_of
 
         values = values_of(view.log.name, record, provenance_of(view, record))
         if not terms.condition.holds(values):

@@ -13,14 +13,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import AliasProtected, Damaged, InvalidName, KeyNotFound, NotFound
-from kept.names import check_alias, is_automatic, is_word
+from kept.names import BEST, check_alias, is_automatic, is_word
 from kept.parallel import mapped
 from kept.store.encoding import again_if_damaged, read_bounded, seal, unseal
 from kept.store.format_marker import EVENTS_FORMAT, raise_format
 from kept.store.log.events import check_moment
 from kept.store.origin.actor import actor
 from kept.store.problems import warn
-from kept.store.rank.best import BEST
 from kept.units import time_text
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import weakref
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from kept import names
 from kept.store.log.events import Event, Fault, Item
 from kept.store.log.history import live
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from kept.store.log.log import Log, View
 
-BEST = "best"
+BEST = names.BEST
 
 
 @dataclass(frozen=True, slots=True)
