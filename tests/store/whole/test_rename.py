@@ -8,7 +8,13 @@ import pytest
 
 import kept
 from kept.bucket.memory import MemoryBucket
-from kept.errors import AliasProtected, ArtifactNotFound, InvalidName, KeptError
+from kept.errors import (
+    AliasProtected,
+    ArtifactNotFound,
+    InvalidName,
+    KeptError,
+    VersionNotFound,
+)
 from kept.store.log.history import version_records
 from kept.store.log.log import Log
 from kept.store.receipts import Receipts
@@ -132,6 +138,24 @@ def test_both_names_go_on(store, log):
         store.rename("m", "net")
     assert [v.index for v in store.versions("m")] == [1]
     assert [v.index for v in store.versions("net")] == [0, 1]
+
+
+def test_undelete_brings_no_version_back_under_the_old_name(store, log):
+    log(store)
+    log(store)
+    store.delete("m:v0")
+    store.rename("m", "net")
+    log(store)
+    with pytest.raises(VersionNotFound, match=r"m:v1 was not deleted.*net:v1.*kept mv net m"):
+        store.undelete("m:v1")
+    assert [v.index for v in store.versions("m")] == [2]
+    store.rename("m", "net")
+    store.undelete("net:v0")
+    assert [v.index for v in store.versions("net")] == [0, 1, 2]
+    store.rename("net", "m")
+    store.delete("m:v1")
+    store.undelete("m:v1")
+    assert [v.index for v in store.versions("m")] == [0, 1, 2]
 
 
 def test_bad_names(store, log):

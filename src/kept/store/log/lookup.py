@@ -152,6 +152,18 @@ def removal_of(view: View) -> Event | None:
     return next((e for e in certain(view.facts()) if e["event"] == "remove"), None)
 
 
+def new_name_of(view: View, index: int) -> str | None:
+    """Return the artifact that has a version since a rename; None for a version that was deleted.
+
+    Raises Damaged.
+    """
+    for event in certain(view.facts()):
+        is_about = event["event"] in ("delete", "remove", "undelete", "restore")
+        if is_about and index in event.get("indexes", (event.get("index"),)):
+            return event.get("moved_to")
+    return None
+
+
 def moved_to(view: View) -> str | None:
     """Return the new name of an artifact that was renamed and has no version since; else None."""
     if next(live(view.facts()), None) is not None:

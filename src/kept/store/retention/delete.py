@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from kept.errors import Damaged, VersionGone, VersionInUse
+from kept.errors import Damaged, VersionGone, VersionInUse, VersionNotFound
 from kept.names import is_automatic
 from kept.parallel import mapped
 from kept.store.blobs.blob import blob_key
@@ -18,6 +18,7 @@ from kept.store.content.put_manifest import put_manifest
 from kept.store.content.read_manifest import read_manifest, read_with_bytes
 from kept.store.log.fence import WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, live, version_records
+from kept.store.log.lookup import new_name_of
 from kept.store.origin.actor import actor
 from kept.store.promotion.protected import check_deletable
 from kept.store.rank.follow import follow
@@ -62,21 +63,35 @@ def delete(log: Log, index: int, *, force: bool) -> None:
 
 
 def undelete(log: Log, index: int) -> None:
-    """Take the deletion of a version back; raises VersionGone."""
+    """Take the deletion of a version back; raises VersionGone.
+
+    Raises VersionNotFound if it was not deleted, but is in another artifact since a rename.
+    """
 
     def build(fence: WriteFence) -> None:
         found = (r for r in version_records(fence.view.facts()) if r.index == index)
         record = next(found, None)
         if record is None or not record.deleted:
             return
+        _check_not_moved(fence.view, index)
         check_content(log, record, fence.condemned)
         for view in log.views(fence.view):
+            _check_not_moved(view, index)
             fence.check(view)
             if log.append_after(view, {"event": "undelete", "index": index, "by": actor()}):
                 return
 
     with_write_fence(log, build)
     follow(log)
+
+
+def _check_not_moved(view: View, index: int) -> None:
+    if new := new_name_of(view, index):
+        old = view.log.name
+        raise VersionNotFound(
+            f"{old}:v{index} was not deleted: {old} was renamed to {new}, so it is {new}:v{index}. "
+            f"To take that back: kept mv {new} {old}"
+        )
 
 
 def prune(
