@@ -34,8 +34,10 @@ def alias(location: str | None, ref: str, new: str | None, *, remove: bool, as_j
         _remove(location, ref, as_json=as_json)
         return
     from kept.store.promotion.move import set_alias
+    from kept.store.rank.rule import check_unruled
 
     store, wanted = opened(location), parse_reference(ref)
+    check_unruled(store.logs, wanted.name, new)
     moved = set_alias(store.logs, wanted, check_own_alias(new))
     print_moved(store, wanted.name, new, moved, as_json=as_json)
 

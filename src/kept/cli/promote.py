@@ -44,8 +44,10 @@ def promote(  # noqa: PLR0913 - the options of the verb
     """Put an alias on a version, protected or not, and log the decision."""
     from kept.store.promotion.move import promote as move
     from kept.store.promotion.move import promotion_of
+    from kept.store.rank.rule import check_unruled
 
     store = opened(location)
     wanted, terms = promotion_of(ref, alias, condition, from_alias, message)
+    check_unruled(store.logs, wanted.name, alias)
     moved = move(store.logs, wanted, alias, terms)
     print_moved(store, wanted.name, alias, moved, as_json=as_json)

@@ -27,8 +27,10 @@ def rollback(location: str | None, ref: str, *, message: str | None, as_json: bo
     """Put an alias back on the version that had it before."""
     from kept.store.promotion.move import alias_in
     from kept.store.promotion.move import rollback as move
+    from kept.store.rank.rule import check_unruled
 
     wanted = alias_in(ref)
     store = opened(location)
+    check_unruled(store.logs, wanted.name, str(wanted.alias))
     moved = move(store.logs, wanted, message)
     print_moved(store, wanted.name, str(wanted.alias), moved, as_json=as_json)

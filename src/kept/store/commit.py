@@ -84,9 +84,10 @@ def commit(
     transfer counts the bytes; if a gc forces a second attempt, it rewinds.
 
     If the files are identical to the newest version, only the aliases move, to that version. Raises
-    InvalidInput, before any byte is stored, for the alias best by hand if a rule moves it.
+    AliasProtected, or InvalidInput for best if a rule moves it, unless a run commits.
     """
-    if not info.is_of_run:
+    if not info.is_of_run:  # before any byte is stored
+        refuse_protected(log.bucket, info.aliases, f"{log.name}:vN")
         check_unruled(log.logs, log.name, *info.aliases)
     files = tuple(sources)
     start = transfer.position if transfer else None

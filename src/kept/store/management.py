@@ -62,8 +62,10 @@ class Management:
         InvalidCondition, InvalidName, InvalidReference, NotFound or Damaged.
         """
         from kept.store.promotion.move import promote, promotion_of
+        from kept.store.rank.rule import check_unruled
 
         wanted, terms = promotion_of(reference, alias, condition, from_alias, message)
+        check_unruled(self.logs, wanted.name, alias)
         moved = promote(self.logs, wanted, alias, terms)
         return self._changed(wanted.name, moved.record)
 
@@ -78,8 +80,10 @@ class Management:
         Damaged.
         """
         from kept.store.promotion.move import alias_in, rollback
+        from kept.store.rank.rule import check_unruled
 
         wanted = alias_in(reference)
+        check_unruled(self.logs, wanted.name, str(wanted.alias))
         moved = rollback(self.logs, wanted, message)
         return self._changed(wanted.name, moved.record)
 

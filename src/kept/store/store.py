@@ -115,14 +115,13 @@ class Store(Maintenance, Management):
         docs/provenance.md. A kept.store.origin.origin.Origin states it instead, with what it uses.
 
         Raises NotFound (uses names no version), InvalidName, InvalidPath, InvalidMetadata,
-        InvalidInput (the artifact has another type) or OSError. Then there is no new version,
-        unless the disk fails during the commit.
+        InvalidInput (the artifact has another type, or best is among the aliases and a rule moves
+        it), AliasProtected or OSError. Then there is no new version, unless the disk fails.
         """
         from kept.bucket.transfer import Transfer
         from kept.store.commit import VersionInfo, commit
         from kept.store.content.find_files import find_sources
         from kept.store.origin.origin import origin_of
-        from kept.store.promotion.protected import refuse_protected
 
         check_name(name)
         check_name(type, "A type")
@@ -131,8 +130,6 @@ class Store(Maintenance, Management):
         origin = origin_of(self.logs, uses, capture=capture)
         info = VersionInfo(type, *given, origin=origin)
         self.create()
-        if not info.is_of_run:
-            refuse_protected(self.bucket, info.aliases, f"{name}:vN")  # before any byte is stored
         transfer = progress and Transfer(sum(s.size for s in sources), progress, in_parts=True)
         committed = commit(self.log(name), sources, info, transfer)
         version = self._again(Version(self, name, committed.record))
@@ -190,19 +187,23 @@ class Store(Maintenance, Management):
     def set_alias(self, reference: str, alias: str) -> Version:
         """Put an alias on a version, taking it from the version that had it.
 
-        Raises AliasProtected if only a promotion moves it, InvalidName also for epoch_<n>, and
-        what version raises.
+        Raises AliasProtected if only a promotion moves it, InvalidInput for best if a rule moves it
+        (Artifact.set_best), InvalidName also for epoch_<n>, and what version raises.
         """
         from kept.store.promotion.move import set_alias
+        from kept.store.rank.rule import check_unruled
 
         wanted = parse_reference(reference)
+        check_unruled(self.logs, wanted.name, alias)
         moved = set_alias(self.logs, wanted, check_own_alias(alias))
         return self._changed(wanted.name, moved.record)
 
     def remove_alias(self, name: str, alias: str) -> None:
-        """Remove an alias; raises VersionNotFound if no version has it, or AliasProtected."""
+        """Remove an alias; raises VersionNotFound if no version has it, and what set_alias does."""
         from kept.store.promotion.move import remove_alias
+        from kept.store.rank.rule import check_unruled
 
+        check_unruled(self.logs, name, alias)
         remove_alias(self.logs, Reference(name, alias=check_alias(alias)))
 
     def delete(self, reference: str, *, force: bool = False) -> Version:

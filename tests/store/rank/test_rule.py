@@ -107,10 +107,37 @@ def test_a_deleted_best_hands_the_alias_to_the_next(store, artifact):
     assert holder(store) == 2
     store.undelete("m:v3")
     assert holder(store) == 3
-    store.set_alias("m:v0", "best")
+    store.log("m").append({"event": "alias", "aliases": {"best": 0}})
     log(store, "x")
     artifact["v1"].log_metrics({"other": 1})
-    assert holder(store) == 3, "an alias set by hand lasts until the next metric"
+    assert holder(store) == 3, "what an older kept has moved lasts until the next metric"
+
+
+def test_nobody_moves_best_beside_a_rule(store, artifact):
+    artifact.set_best("loss")
+    head = store.log("m").view().head
+    file = kept.MemoryFile("m.bin", [b"new"])
+    for move in (
+        lambda: store.set_alias("m:v0", "best"),
+        lambda: store.remove_alias("m", "best"),
+        lambda: store.promote("m:v0", "best"),
+        lambda: store.rollback("m:best"),
+        lambda: store.log_artifact("m", file, aliases=["x", "best"]),
+    ):
+        with pytest.raises(InvalidInput, match=r"follows loss \(min\).*kept best m --clear"):
+            move()
+    assert store.log("m").view().head == head
+    assert store.set_alias("m:v0", "mine").aliases == ("mine",)
+    artifact.set_best(None)
+    assert store.set_alias("m:v0", "best").aliases == ("best", "mine")
+
+
+def test_a_run_cannot_take_best_by_its_aliases(store, artifact):
+    artifact.set_best("loss")
+    file = kept.MemoryFile("m.bin", [b"new"])
+    facts = MeasuredMetadata({"metrics": {"loss": 9}})
+    version = store.log_artifact("m", file, aliases=["a", "best"], metadata=facts)
+    assert (version.aliases, holder(store)) == (("latest", "a"), 3)
 
 
 def test_the_rule_wins_over_the_metric_of_a_run(store, artifact, monkeypatch):

@@ -8,31 +8,36 @@ from typing import TYPE_CHECKING, Any
 from kept.errors import KeptError
 from kept.messages import show_once
 from kept.store.origin.actor import actor
-from kept.store.rank.best import becomes_best, is_better
+from kept.store.rank.best import BEST, becomes_best, is_better
 from kept.store.rank.rule import Rule, records_in, rule_of
 from kept.store.rank.values import committed_value, finite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kept.store.log.events import Event
     from kept.store.log.log import Log, View
 
 
-def takes_best(
-    view: View, metadata: Mapping[str, Any], *, contends: bool, repeats: bool = False
-) -> bool:
-    """Return whether a new version with this metadata takes the alias best.
+def aliases_of(view: View, event: Event, *, contends: bool, repeats: bool = False) -> list[str]:
+    """Return the aliases that a new version takes, with best or without.
 
-    The rule of the artifact decides. Without one, the metric of the version's callback decides, if
-    the version contends. A version that repeats the newest one keeps its own values.
+    The rule of the artifact decides, also if the version comes with the alias. Without one, the
+    metric of the version's callback decides, if the version contends. A version that repeats the
+    newest one keeps its own values.
     """
-    rule = rule_of(view)
+    rule, own, metadata = rule_of(view), list(event["aliases"]), event["metadata"]
     if rule is None:
-        return contends and becomes_best(view, metadata)
-    if contends:
-        _report(view.log.name, rule, metadata)
-    if repeats:
-        return False
+        wins = contends and becomes_best(view, metadata)
+    else:
+        if contends:
+            _report(view.log.name, rule, metadata)
+        own = [alias for alias in own if alias != BEST]
+        wins = not repeats and _beats_all(view, rule, metadata)
+    return list(dict.fromkeys([*own, BEST])) if wins else own
+
+
+def _beats_all(view: View, rule: Rule, metadata: Mapping[str, Any]) -> bool:
     best = rule.best(records_in(view))
     value = finite(committed_value(metadata, rule.monitor))
     return is_better(value, None if best is None else rule.value(best), rule.mode)

@@ -11,7 +11,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from kept.errors import Damaged
+from kept.errors import Damaged, InvalidInput
 from kept.store.format_marker import EVENTS_FORMAT, check_format
 from kept.store.log.events import Fault
 from kept.store.log.history import VersionRecord, live
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kept.store.encoding import Json
     from kept.store.log.changes import Changes
     from kept.store.log.events import Item
-    from kept.store.log.log import Log, View
+    from kept.store.log.log import Log, Logs, View
 
 
 class _Value(NamedTuple):
@@ -108,6 +108,17 @@ def rule_of(view: View) -> Rule | None:
     if known is None or known.head < view.head:
         _known[view.log] = _Known(generation, view.head, rule)
     return rule
+
+
+def check_unruled(logs: Logs, name: str, *aliases: str) -> None:
+    """Raise InvalidInput if a person moves the alias best, and a rule of the artifact does, too."""
+    rule = rule_of(logs.of(name).view()) if BEST in aliases else None
+    if rule is not None:
+        raise InvalidInput(
+            f"The alias {BEST} of {name} follows {rule}, as `kept best` has set it, so nobody "
+            "moves it by hand. Use another alias, or first end the rule: "
+            f"kept best {name} --clear"
+        )
 
 
 def records_in(view: View) -> list[VersionRecord]:
