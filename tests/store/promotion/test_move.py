@@ -51,6 +51,33 @@ def test_a_promotion_moves_the_alias_and_says_why(five, monkeypatch):
 
 
 class TestCondition:
+    @pytest.mark.parametrize(
+        ("condition", "met"),
+        [
+            ("not f1 < 0.9", False),
+            ("not (f1 < 0.9 and acc > 0.1)", False),
+            ("not (f1 < 0.9 or acc > 0.1)", False),
+            ("f1 != 1", False),
+            ("f1 not in (1, 2)", False),
+            ("not loss < 0.9", False),
+            ("loss != 0.9", False),
+            ("acc = 0.2 or f1 > 0.9", True),
+            ("not (acc > 0.3 and f1 > 0.9)", True),
+            ("not f1", True),
+            ("not tags", True),
+            ("not tags = bad", True),
+            ("loss = nan", True),
+            ("not acc > 0.3", True),
+        ],
+    )
+    def test_a_missing_value_or_nan_fulfils_nothing(self, five, condition, met):
+        five.version("m:v2").log_metrics({"loss": float("nan")})
+        if met:
+            five.promote("m:v2", "prod", condition=condition)
+            return
+        with pytest.raises(ConditionNotMet, match=r"no f1|loss = 'nan'"):
+            five.promote("m:v2", "prod", condition=condition)
+
     def test_not_met_it_names_each_value_and_moves_nothing(self, five):
         five.promote("m:v1", "prod")
         with pytest.raises(ConditionNotMet) as caught:
@@ -167,7 +194,7 @@ class TestRollback:
         assert five.rollback("m:prod").index == 0
         five.promote("m:v4", "prod")
         five.delete("m:v0")
-        with pytest.raises(VersionNotFound, match="All that had it are deleted: m:v0"):
+        with pytest.raises(VersionNotFound, match="had it before are deleted: m:v0"):
             five.rollback("m:prod")
         assert holder(five) == 4
 

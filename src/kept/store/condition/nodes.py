@@ -1,4 +1,8 @@
-"""A parsed condition. A comparison with a value that a version lacks never holds."""
+"""A parsed condition. A comparison with a value that a version lacks never holds.
+
+A search takes `not` of that as true. The gate of a promotion does not: its verdict is None, unless
+the rest of the condition decides, whatever the missing value is. NaN counts as missing there.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,9 @@ from kept.store.condition.literal import Literal, Value, holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+
+NAN = "nan"  # as JSON has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,13 @@ class Comparison:
         value = values.get(self.name)
         return value is not None and holds(self.symbol, self.literals, value) != self.is_negative
 
+    def verdict(self, values: Mapping[str, Value]) -> bool | None:
+        """Return whether it holds, None if the version has no such value."""
+        value = values.get(self.name)
+        wants_nan = any(literal.text == NAN for literal in self.literals)
+        is_known = value is not None and (value != NAN or wants_nan)
+        return self.holds(values) if is_known else None
+
     def names(self) -> Iterator[str]:
         """Yield the names that it reads."""
         yield self.name
@@ -44,6 +58,10 @@ class Has:
         """Return whether it holds for the values of a version."""
         return values.get(self.name, ()) != ()
 
+    def verdict(self, values: Mapping[str, Value]) -> bool | None:
+        """Return whether it holds: a missing value is an answer here."""
+        return self.holds(values)
+
     def names(self) -> Iterator[str]:
         """Yield the names that it reads."""
         yield self.name
@@ -58,6 +76,11 @@ class Not:
     def holds(self, values: Mapping[str, Value]) -> bool:
         """Return whether it holds for the values of a version."""
         return not self.part.holds(values)
+
+    def verdict(self, values: Mapping[str, Value]) -> bool | None:
+        """Return whether it holds, None if missing values leave that open."""
+        found = self.part.verdict(values)
+        return None if found is None else not found
 
     def names(self) -> Iterator[str]:
         """Yield the names that it reads."""
@@ -75,6 +98,13 @@ class Both:
         """Return whether it holds for the values of a version."""
         found = (part.holds(values) for part in self.parts)
         return any(found) if self.any_part else all(found)
+
+    def verdict(self, values: Mapping[str, Value]) -> bool | None:
+        """Return whether it holds, None if missing values leave that open."""
+        found = {part.verdict(values) for part in self.parts}
+        if self.any_part in found:  # one part decides
+            return self.any_part
+        return None if None in found else not self.any_part
 
     def names(self) -> Iterator[str]:
         """Yield the names that it reads."""
@@ -98,6 +128,10 @@ class Condition:
     def holds(self, values: Mapping[str, Value]) -> bool:
         """Return whether it holds for the values of a version; fields.values_of returns them."""
         return self.root.holds(values)
+
+    def verdict(self, values: Mapping[str, Value]) -> bool | None:
+        """Return whether it holds whatever the missing values are, None if they leave that open."""
+        return self.root.verdict(values)
 
     @property
     def names(self) -> tuple[str, ...]:

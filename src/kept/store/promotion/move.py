@@ -165,7 +165,7 @@ def _before(view: View, alias: str, was: int | None) -> Moved:
     if not skipped and was is None:
         raise VersionNotFound(f"No version of {name} has ever had the alias {alias!r}.")
     gone = ", ".join(f"{name}:v{index}" for index in skipped)
-    had = f" All that had it are deleted: {gone}." if gone else ""
+    had = f" The versions that had it before are deleted: {gone}." if gone else ""
     raise VersionNotFound(
         f"There is no earlier version to roll {name}:{alias} back to; {alias} "
         f"{_stays(view.log, was)}.{had} To choose one: kept promote {name}:vN {alias}"
@@ -186,11 +186,14 @@ def _check(view: View, record: VersionRecord, terms: Terms, stays: str) -> None:
         from kept.store.origin.origin import provenance_of
 
         values = values_of(view.log.name, record, provenance_of(view, record))
-        if not terms.condition.holds(values):
+        verdict = terms.condition.verdict(values)
+        if not verdict:
             read = terms.condition.found(values).items()
             found = ", ".join(f"no {n}" if v is None else f"{n} = {v!r}" for n, v in read)
+            open_ = "" if verdict is False else " A value that is missing or NaN fulfils nothing."
             raise ConditionNotMet(
                 f"{reference} does not fulfil {terms.condition.text!r}, so {stays}. Found: {found}."
+                f"{open_}"
             )
 
 
