@@ -25,7 +25,6 @@ from kept.store.log.lookup import find, has_live_version, records_of, view_of, w
 from kept.store.maintenance import Maintenance
 from kept.store.management import Management
 from kept.store.metadata import MeasuredMetadata, checked
-from kept.store.origin.actor import actor
 from kept.store.problems import warn
 from kept.store.signing.keys import required_keys
 from kept.store.version import Version, after_commit
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from kept.bucket.transfer import Progress
     from kept.store.content.find_files import Storable
     from kept.store.content.manifest import Manifest
-    from kept.store.encoding import Json
     from kept.store.log.history import VersionRecord
     from kept.store.origin.links import Source
     from kept.store.origin.origin import Origin
@@ -232,10 +230,7 @@ class Store(Maintenance, Management):
         return self._again(version)
 
     def deleted(self, name: str) -> list[Version]:
-        """Return the deleted versions of an artifact, oldest first, with content or without.
-
-        Raises ArtifactNotFound.
-        """
+        """Return the deleted versions of an artifact, oldest first; raises ArtifactNotFound."""
         every = records_of(view_of(self.logs, name), deleted=True)
         return [Version(self, name, record) for record in every if record.deleted][::-1]
 
@@ -244,8 +239,11 @@ class Store(Maintenance, Management):
 
         The next prune or gc deletes expired versions, except those that Keep always keeps.
         """
+        from kept.store.origin.actor import actor
+
         version = self.version(reference)
-        self._alias(version.name, {}, index=version.index, expires=expiry(ttl))
+        event = {"event": "alias", "aliases": {}, "index": version.index, "by": actor()}
+        self.log(version.name).append(event | {"expires": expiry(ttl)})
         return self._again(version)
 
     def read_manifest(self, version: Version) -> Manifest:
@@ -275,11 +273,8 @@ class Store(Maintenance, Management):
         return self.logs.of(name)
 
     def _find(self, wanted: Reference, *, deleted: bool = False) -> Version:
-        record = find(view_of(self.logs, wanted.name), wanted, deleted=deleted)
-        return Version(self, wanted.name, record)
-
-    def _alias(self, name: str, aliases: dict[str, int | None], **more: Json) -> None:
-        self.log(name).append({"event": "alias", "aliases": aliases, "by": actor(), **more})
+        view = view_of(self.logs, wanted.name)
+        return Version(self, wanted.name, find(view, wanted, deleted=deleted))
 
     def _of(self, name: str, record: VersionRecord) -> Version:
         return Version(self, name, record)
