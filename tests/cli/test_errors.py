@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+import click
 import pytest
 
 import kept
@@ -152,6 +153,21 @@ def test_an_interruption_as_json(run, store, monkeypatch):
     monkeypatch.setattr(kept.Store, "verify", interrupted)
     error = error_of(run("verify", "--json", exit=130))
     assert (error["type"], error["exit_code"]) == ("Interrupted", 130)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_question_that_is_answered_with_no(run, store, monkeypatch, as_json):
+    def refused(*_, **__):
+        raise click.Abort
+
+    monkeypatch.setattr("kept.cli.rm.confirm", refused)
+    result = run("rm", "mnist:v2", *(["--json"] if as_json else []), exit=1)
+    assert result.stdout == ""
+    if as_json:
+        assert (error_of(result)["type"], error_of(result)["exit_code"]) == ("Aborted", 1)
+    else:
+        assert result.stderr == "Aborted!\n"
+    assert store.version("mnist:v2").index == 2
 
 
 def test_json_of_another_command_is_not_ours(run):

@@ -134,3 +134,27 @@ class TestLog:
         kept.open_store().create()
         assert run("log").stdout == "Nothing has changed yet.\n"
         assert json.loads(run("log", "--json").stdout) == []
+
+
+def test_protect_checks_all_names_first(run, store):
+    marker = store.bucket.get("kept.json")
+    run("protect", "prod", "best", exit=2)
+    assert store.protected() == []
+    assert store.bucket.get("kept.json") == marker
+    run("protect", "prod", "live")
+    run("protect", "--remove", "prod", "other", exit=3)
+    assert store.protected() == ["live", "prod"]
+    run("protect", "--remove", "prod", "live")
+    assert store.protected() == []
+
+
+def test_refusals_of_a_protected_alias_suggest_what_works(run, store):
+    run("promote", "mnist:v0", "prod")
+    run("protect", "prod")
+    deletion = run("rm", "mnist:v0", exit=1).stderr
+    assert "--force" not in deletion
+    assert "kept protect --remove prod" in deletion
+    removal = run("alias", "--remove", "mnist:prod", exit=1).stderr
+    assert "kept promote" not in removal
+    assert "kept protect --remove prod" in removal
+    assert "kept protect --remove" in run("rm", "--artifact", "mnist", exit=1).stderr

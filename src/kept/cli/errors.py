@@ -64,6 +64,10 @@ def errors_printed(ctx: click.Context) -> Iterator[None]:
         raise  # the reader has ended; click exits silently
     except (KeptError, OSError) as error:
         _exit(ctx, type(error).__name__, _message(error), exit_code(error))
+    except click.Abort:
+        if not ctx.meta[_AS_JSON]:
+            raise  # click prints that
+        _exit(ctx, "Aborted", "Aborted: the question was not answered with yes.", 1)
     except KeyboardInterrupt:
         _exit(ctx, "Interrupted", "Interrupted.", _INTERRUPTED)
 

@@ -34,15 +34,14 @@ def protect(location: str | None, aliases: tuple[str, ...], *, remove: bool, as_
     """Protect aliases, or list the protected ones."""
     if remove and not aliases:
         raise click.UsageError("Name the alias that is no longer protected.")
+    from kept.store.promotion import protected
+
     store = opened(location)
-    for alias in aliases:
-        if remove:
-            store.unprotect(alias)
-        else:
-            store.protect(alias)
     if not aliases:
         _print_list(store, as_json=as_json)
         return
+    change = protected.unprotect if remove else protected.protect
+    change(store.bucket, aliases)
     names = ", ".join(aliases)
     text = f"Protected: {names}. Only kept promote and kept rollback move a protected alias."
     text = f"No longer protected: {names}" if remove else text

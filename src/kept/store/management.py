@@ -95,16 +95,17 @@ class Management:
         an older kept refuses. It counts for writers that begin after it. A protected alias stays
         as it is. Raises InvalidName for latest, best and epoch_<n>, which kept itself moves.
         """
-        from kept.store.promotion.protected import protect
+        from kept.store.promotion.protected import check_protectable, protect
 
+        check_protectable([alias])
         self.create()
-        protect(self.bucket, alias)
+        protect(self.bucket, [alias])
 
     def unprotect(self, alias: str) -> None:
         """End the protection of an alias; raises NotFound if it is not protected."""
         from kept.store.promotion.protected import unprotect
 
-        unprotect(self.bucket, alias)
+        unprotect(self.bucket, [alias])
 
     def protected(self) -> list[str]:
         """Return the protected aliases, by name; a DamageWarning names a damaged one."""

@@ -132,6 +132,7 @@ def test_a_metric_of_the_path_that_never_comes(data, model):
         ({"every_n_epochs": 10}, "pass keep=kept.Keep(every='10 epochs'), or save_freq"),
         ({"period": 10}, "pass keep=kept.Keep(every='10 epochs'), or save_freq"),
         ({"save_last": True}, "leave it out: the newest version always stays"),
+        ({"tags": ["good"]}, "leave it out: a version gets tags later: version.update(tags=["),
         ({"save_steps": 100}, "pass save_freq=100."),
         ({"train_time_interval": object()}, "pass save_every=…."),
         ({"load_weights_on_restart": True}, "pass resume=True."),

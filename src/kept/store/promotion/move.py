@@ -103,7 +103,7 @@ def remove_alias(logs: Logs, wanted: Reference) -> Moved:
     view = view_of(logs, wanted.name)
     for now in view.log.views(view):
         record = find(now, wanted)
-        refuse_protected(logs.bucket, [alias], f"{wanted.name}:v{record.index}")
+        refuse_protected(logs.bucket, [alias], None)
         if view.log.append_after(now, _move(alias, None)):
             return Moved(record, record.index)
     raise AssertionError("views has no end")

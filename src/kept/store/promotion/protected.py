@@ -23,7 +23,7 @@ from kept.store.problems import warn
 from kept.units import time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from kept.bucket.base import Bucket
     from kept.store.encoding import Json
@@ -130,17 +130,18 @@ def protected_among(bucket: Bucket, aliases: Iterable[str]) -> list[str]:
     return [a for a, found in answers if isinstance(found, Damaged) or (found and found.protected)]
 
 
-def refuse_protected(bucket: Bucket, aliases: Iterable[str], target: str) -> None:
-    """Raise AliasProtected if one of the aliases is protected; target is a version, for messages.
+def refuse_protected(bucket: Bucket, aliases: Iterable[str], target: str | None) -> None:
+    """Raise AliasProtected if one of the aliases is protected.
 
-    Call it before anything is stored, and again before the record that moves the aliases.
+    target is the version on which it is put, for messages; None to remove it. Call it before
+    anything is stored, and again before the record that moves the aliases.
     """
     found = protected_among(bucket, aliases)
     if found:
+        move = f"To move it: kept promote {target} {found[0]}. " if target else ""
         raise AliasProtected(
             f"The alias {found[0]} is protected in {bucket.location}: only a promotion moves it, "
-            f"and nothing removes it. To move it: kept promote {target} {found[0]}. To end the "
-            f"protection: kept protect --remove {found[0]}"
+            f"and nothing removes it. {move}To end the protection: kept protect --remove {found[0]}"
         )
 
 
@@ -165,29 +166,37 @@ def withheld_text(name: str, aliases: Iterable[str], location: str) -> str:
     )
 
 
-def protect(bucket: Bucket, alias: str) -> None:
-    """Protect an alias in all artifacts; see Store.protect."""
-    check_alias(alias)
-    if not can_be_protected(alias):
-        raise InvalidName(
-            f"{alias!r} cannot be protected: kept itself moves it with each checkpoint. Protect an "
-            f"alias of your own, such as prod. Received: {alias!r}"
-        )
-    if not protected_among(bucket, [alias]) or _is_damaged(bucket, alias):
-        raise_format(bucket, EVENTS_FORMAT)  # an older kept would move the alias
-        _write(bucket, alias, protected=True)
+def check_protectable(aliases: Iterable[str]) -> None:
+    """Raise InvalidName if one of the aliases cannot be protected."""
+    for alias in aliases:
+        if not can_be_protected(check_alias(alias)):
+            raise InvalidName(
+                f"{alias!r} cannot be protected: kept itself moves it with each checkpoint. "
+                f"Protect an alias of your own, such as prod. Received: {alias!r}"
+            )
 
 
-def unprotect(bucket: Bucket, alias: str) -> None:
-    """End the protection of an alias; see Store.unprotect."""
-    check_alias(alias)
-    if not protected_among(bucket, [alias]):
-        names = ", ".join(found.alias for found in protections(bucket) if found.protected)
-        raise NotFound(
-            f"The alias {alias!r} is not protected in {bucket.location}. Protected: "
-            f"{names or 'none'}."
-        )
-    _write(bucket, alias, protected=False)
+def protect(bucket: Bucket, aliases: Sequence[str]) -> None:
+    """Protect aliases in all artifacts, or none of them; see Store.protect."""
+    check_protectable(aliases)
+    for alias in aliases:
+        if not protected_among(bucket, [alias]) or _is_damaged(bucket, alias):
+            raise_format(bucket, EVENTS_FORMAT)  # an older kept would move the alias
+            _write(bucket, alias, protected=True)
+
+
+def unprotect(bucket: Bucket, aliases: Sequence[str]) -> None:
+    """End the protection of aliases, or of none of them; see Store.unprotect."""
+    guarded = protected_among(bucket, map(check_alias, aliases))
+    for alias in aliases:
+        if alias not in guarded:
+            names = ", ".join(found.alias for found in protections(bucket) if found.protected)
+            raise NotFound(
+                f"The alias {alias!r} is not protected in {bucket.location}. Protected: "
+                f"{names or 'none'}."
+            )
+    for alias in guarded:
+        _write(bucket, alias, protected=False)
 
 
 def protected_since(bucket: Bucket, aliases: Iterable[str]) -> dict[str, datetime]:

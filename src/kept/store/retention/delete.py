@@ -50,13 +50,13 @@ def delete(log: Log, index: int, *, force: bool) -> None:
             now = next((r for r in live(view.facts()) if r.index == index), None)
             if now is None:
                 return  # another writer was faster
+            check_deletable(log.bucket, log.name, now)
             own = [alias for alias in now.aliases if not is_automatic(alias)]
             if own and not force:
                 raise VersionInUse(
                     f"{log.name}:v{index} has the aliases {', '.join(own)}. Remove them, or pass "
                     "--force (in Python: force=True)."
                 )
-            check_deletable(log.bucket, log.name, now)
             if log.append_after(view, {"event": "delete", "index": index, "by": actor()}):
                 follow(log)
                 return

@@ -103,13 +103,13 @@ def check(planned: Iterable[Removal]) -> None:
         return
     error = refused[0].error or KeptError
     named = some(f"{each.name} ({each.stays})" for each in refused)
-    advice = (
-        " To remove them with their aliases: --force (force=True). To skip them: --keep-aliased "
-        "(keep_aliased=True)."
-        if error is VersionInUse
-        else ""
-    )
-    raise error(f"Nothing is removed, because of {named}.{advice}")
+    advice = {
+        VersionInUse: " To remove them with their aliases: --force (force=True). To skip them: "
+        "--keep-aliased (keep_aliased=True).",
+        AliasProtected: " Nothing removes a version with a protected alias. To end the protection: "
+        "kept protect --remove ALIAS",
+    }
+    raise error(f"Nothing is removed, because of {named}.{advice.get(error, '')}")
 
 
 def remove_all(

@@ -45,7 +45,7 @@ _ELSEWHERE = {
         "dirpath directory dir save_dir output_dir backup_dir folder location bucket url uri"
     ),
     "name={}": "artifact artifact_name model_name registered_model_name collection",
-    "aliases={}": "alias tags tag",
+    "aliases={}": "alias",
     "metadata={}": "meta config extra",
     "background={}": (
         "save_on_background asynchronous async_save enable_async_checkpointing use_async"
@@ -57,6 +57,8 @@ _ELSEWHERE = {
     "compression='auto'": "compress",
 }
 _NOT_NEEDED = {
+    "tags": "a version gets tags later: version.update(tags=[...]), for example in on_commit=",
+    "tag": "a version gets tags later: version.update(tags=[...]), for example in on_commit=",
     "save_last": "the newest version always stays, with the alias latest",
     "load_best_model_at_end": "the best version is store['NAME:best'], so call its load_model()",
     "save_optimizer_state": "a whole model and its weights are saved with the optimizer's state",
