@@ -115,9 +115,8 @@ def check_unruled(logs: Logs, name: str, *aliases: str) -> None:
     rule = rule_of(logs.of(name).view()) if BEST in aliases else None
     if rule is not None:
         raise InvalidInput(
-            f"The alias {BEST} of {name} follows {rule}, as `kept best` has set it, so nobody "
-            "moves it by hand. Use another alias, or first end the rule: "
-            f"kept best {name} --clear"
+            f"The alias {BEST} of {name} follows {rule}, as `kept best` has set it, and cannot be "
+            f"moved by hand. Use another alias, or first end the rule: kept best {name} --clear"
         )
 
 
