@@ -148,3 +148,16 @@ def test_the_page_about_signing_runs(run, store):
     environment = os.environ | {"PATH": scripts}
     subprocess.run(["sh", "-ec", code], check=True, capture_output=True, env=environment)
     assert Path("served/given").read_text() == "content"
+
+
+def test_mv_and_cp_report_signatures_that_stay_behind(run, store, keys):
+    assert run("cp", "mnist:best", "first").stderr == ""
+    run("sign", "mnist:best", "--key", "alice.pem")
+    assert run("cp", "mnist:best", "other").stderr == (
+        "Signatures are not copied. To sign the copy: kept sign other:v0\n"
+    )
+    assert run("cp", "mnist:v0", "third").stderr == ""
+    assert run("mv", "mnist", "digits").stderr == (
+        "Signatures stay behind, because they name mnist. To sign again: kept sign digits:vN\n"
+    )
+    assert run("mv", "third", "fourth").stderr == ""

@@ -27,6 +27,8 @@ Aliases and signatures do not: kept promote and kept sign give the copy its own.
 @click.pass_obj
 def cp(location: str | None, ref: str, target: str, *, as_json: bool) -> None:
     """Copy a version to another artifact or store."""
+    from kept.store.signing.signatures import has_signatures
+
     source = opened(location)
     place, slash, name = target.rpartition("/")
     store = opened(place or "/", may_be_new=True) if slash else source
@@ -40,3 +42,6 @@ def cp(location: str | None, ref: str, target: str, *, as_json: bool) -> None:
         text = f"{where} has the content of {version.reference} already"
     shape = version_json(copy) | {"is_new": copy.is_new, "bytes_new": copy.bytes_new}
     print_result(text, shape, as_json=as_json)
+    if copy.is_new and has_signatures(source.bucket, version.name, version.index):
+        note = f"Signatures are not copied. To sign the copy: kept sign {copy.reference}"
+        click.echo(note, err=True)

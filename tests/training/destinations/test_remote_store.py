@@ -129,6 +129,32 @@ def test_best_counts_what_has_not_arrived(model, data, s3, proxy, quick):
     assert second._controller.parts.destination.best("other", Metric("loss", "min")) is None
 
 
+def test_what_waits_for_an_artifact_that_is_renamed_meanwhile(model, data, s3, proxy, quick):
+    options = {"monitor": "loss", "store": s3, "name": "m"}
+    model.fit(*data, epochs=1, verbose=0, callbacks=[kept.ModelCheckpoint("m.keras", **options)])
+    away = threading.Event()
+    proxy.fault = lambda *_: "away" if away.is_set() else None
+
+    class Network(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            away.set()
+
+    later = kept.ModelCheckpoint("m.keras", **options)
+    model.fit(*data, epochs=2, verbose=0, callbacks=[Network(), later])
+    assert len(Outbox().entries(s3)) == 2
+    later._controller.parts.destination._courier.stop(30)
+    away.clear()
+    store = kept.open_store(s3)
+    store.rename("m", "net")
+    finish(start("from kept.cli.main import main; main()", "sync"))
+    store = kept.open_store(s3)
+    assert [v.index for v in store.versions("m")] == [1, 2]  # under the name that the run knows
+    assert [v.index for v in store.versions("net")] == [0]
+    assert store.rename("m", "net") == 2
+    assert [v.index for v in store.versions("net")] == [0, 1, 2]
+    assert store.verify().problems == []
+
+
 def test_an_entry_that_is_sent_while_it_is_compared_ends_no_fit(
     model, data, s3, proxy, quick, monkeypatch
 ):

@@ -112,6 +112,19 @@ def test_a_renamed_artifact_is_reported(straight, capsys):
     assert [v.index for v in kept.open_store().versions("old")] == [0]
 
 
+def test_a_run_continues_under_the_new_name(straight, capsys):
+    interrupted(9, checkpoint())
+    kept.open_store().rename("m", "net")
+    model = make()
+    fit(model, checkpoint(name="net", resume=True))
+    assert same(model, straight)
+    assert "continuing from net:v0" in capsys.readouterr().out
+    versions = kept.open_store().versions("net")
+    assert [v.index for v in versions] == [0, 1, 2]
+    assert versions[1].parent.reference == "net:v0"
+    assert kept.open_store().versions("m") == []
+
+
 def test_a_second_fit_goes_on_from_memory():
     interrupted(9, checkpoint())
     callback, model = checkpoint(resume=True), make()

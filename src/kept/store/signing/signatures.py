@@ -132,6 +132,12 @@ def files_signature(bucket: Bucket, signature: Signature) -> bytes:
         raise Damaged(f"{key} is missing from {bucket.location}. Sign the version again.") from None
 
 
+def has_signatures(bucket: Bucket, name: str, index: int | None = None) -> bool:
+    """Return whether a version has a signature, valid or not; without index, any version."""
+    folder = f"{_ROOT}{name}/" if index is None else _folder(name, index)
+    return any(_KEY.fullmatch(key) for key in bucket.keys(folder))
+
+
 def copy_signatures(source: Bucket, target: Bucket, name: str, done: set[str]) -> None:
     """Copy the signatures of an artifact that the target lacks.
 
