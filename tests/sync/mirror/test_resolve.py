@@ -6,7 +6,7 @@ import pytest
 
 import kept
 from kept.bucket.memory import MemoryBucket
-from kept.errors import BeingCollected, Diverged, KeptError, StoreReplaced
+from kept.errors import AliasProtected, BeingCollected, Diverged, KeptError, StoreReplaced
 from kept.store.receipts import Receipts
 from kept.sync.mirror.replicate import Sync
 from kept.sync.mirror.resolve import rename_history
@@ -122,3 +122,23 @@ def test_it_waits_for_a_gc():
 def test_an_empty_store_has_not_diverged():
     winner, _ = diverged()
     assert rename_history(kept.Store(MemoryBucket()), winner, "m") is None
+
+
+def test_a_protected_alias_is_not_moved():
+    winner, loser = diverged()
+    store = kept.Store(loser)
+    store.protect("prod")
+    before = state(store)
+    with pytest.raises(
+        AliasProtected, match=r"m:prod is on v0 .* on no version in .*--remove prod"
+    ):
+        rename_history(store, winner, "m")
+    assert state(kept.Store(loser)) == before
+    assert [a.name for a in kept.Store(loser)] == ["m"]
+    winner.promote("m:v4", "prod")
+    with pytest.raises(AliasProtected, match="on v4 in"):
+        rename_history(store, winner, "m")
+    winner.promote("m:v0", "prod")
+    assert rename_history(kept.Store(loser), winner, "m") == "m-2"
+    Sync(winner, kept.Store(loser), "m").run()
+    assert kept.Store(loser).version("m:prod").index == 0

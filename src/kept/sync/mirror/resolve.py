@@ -11,11 +11,14 @@ next call continues. A writer that has read a record that is cut stops with Stor
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+import shlex
+from typing import TYPE_CHECKING, NamedTuple
 
-from kept.errors import BeingCollected, InvalidInput, StoreError
+from kept.errors import AliasProtected, BeingCollected, InvalidInput, StoreError
 from kept.names import check_name
 from kept.store.log.fence import lists
+from kept.store.log.history import live
+from kept.store.promotion.protected import protected_among
 from kept.store.receipts import Receipts, readable_receipts
 from kept.store.store import Store
 from kept.sync.mirror.replicate import Sync
@@ -31,12 +34,14 @@ def rename_history(loser: Store, winner: Store, name: str, aside: str | None = N
     Return None if the stores have not diverged. The caller then copies the winner's history.
 
     No other process may write to the artifact in the loser's store meanwhile. Raises Damaged,
-    InvalidInput (another artifact has the name), or BeingCollected (a gc runs there).
+    InvalidInput (another artifact has the name), BeingCollected (a gc runs there), or
+    AliasProtected: the loser protects an alias that the winner has on another version.
     """
-    events = _events(loser, name)
-    fork = _fork(events, _events(winner, name))
+    events, others = _events(loser, name), _events(winner, name)
+    fork = _fork(events, others)
     if fork is None:
         return None
+    _check_protected(loser, winner, name, (events, others))
     new_name = _name_for(loser, name, events, aside)
     Sync(loser, loser, name, new_name).run()
     copied = {event["write_id"] for event in _events(loser, new_name)}
@@ -67,6 +72,40 @@ def _fork(events: list[Event], others: list[Event]) -> int | None:
     if not own or all(e["write_id"] in ids for e in others if e["event"] == "version"):
         return None
     return int(own[0]["number"]) - 1
+
+
+def _check_protected(
+    loser: Store, winner: Store, name: str, both: tuple[list[Event], list[Event]]
+) -> None:
+    """Raise AliasProtected if the loser protects an alias that would be on another version then."""
+    own, other = map(_holders, both)
+    for alias in protected_among(loser.bucket, own):
+        if own[alias] != other.get(alias):
+            here, there = own[alias], other.get(alias)
+            place = f"on v{there.version}" if there else "on no version"
+            keep = shlex.join(["kept", "--store", loser.location, "protect", "--remove", alias])
+            raise AliasProtected(
+                f"{name}:{alias} is on v{here.version} in {loser.location}, which protects it, and "
+                f"{place} in {winner.location}. To continue with the history of that store, end "
+                f"the protection: {keep}. Or keep the other history (--ours, --theirs)."
+            )
+
+
+def _holders(events: list[Event]) -> dict[str, _Holder]:
+    """Return the version of each alias."""
+    ids = {e["index"]: e["write_id"] for e in events if e["event"] == "version"}
+    return {
+        alias: _Holder(record.index, ids[record.index])
+        for record in live(reversed(events))
+        for alias in record.aliases
+    }
+
+
+class _Holder(NamedTuple):
+    """A version that has an alias, the same in both stores if the write_id is."""
+
+    version: int
+    write_id: str
 
 
 def _name_for(store: Store, name: str, events: list[Event], wanted: str | None) -> str:
