@@ -11,6 +11,7 @@ import pytest
 import kept
 from kept.errors import Damaged, InvalidInput, KeptError, StoreReplaced
 from kept.watch import cursor as cursors
+from kept.watch import feed as feeds
 from kept.watch import watcher
 from kept.watch.cursor import held
 from kept.watch.events import Wanted
@@ -182,6 +183,21 @@ def test_the_pause_does_not_grow_with_what_the_target_took(store, put, noted, mo
     following.begin(from_start=True)
     following.run(2.0)
     assert pauses == [2.0]
+
+
+def test_memory_does_not_grow_with_the_log(store, put, noted, monkeypatch):
+    monkeypatch.setattr(feeds, "_REMEMBERED", 4)
+    reader = kept.open_store(store.location)
+    cursor = cursors.Cursor(cursors.store_id(reader), "*")
+    wanted = Wanted(frozenset({"commit"}))
+    following = watcher.Watcher(Feed(reader, wanted), cursor, noted, Stop())
+    following.begin(from_start=True)
+    for _ in range(40):
+        put(store)
+        following.look()
+        known = reader.log("m").known
+        assert known is None or len(known.tail) <= 32 + 4, "a page has 32"
+    assert len(noted.got) == 40
 
 
 def test_reading_changes_nothing_in_the_store(store, put, noted, look):

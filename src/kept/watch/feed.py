@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from kept.store.store import Store
     from kept.watch.events import Happening, Wanted
 
+_REMEMBERED = 256  # records of an artifact that stay in memory between two looks
+
 
 class Step(NamedTuple):
     """A record of a log, and what it reports."""
@@ -90,6 +92,8 @@ class Feed:
             moved_to = moves_to or moved_to
             end = Position(item["number"], item["write_id"], moved_to=moved_to, first=since.first)
             yield Step(end, events, moves_to)
+        if len(view.tail) > _REMEMBERED:  # pages have most of them by now
+            self._store.logs.forget(name)
 
     def confirmed(self) -> list[Receipt]:
         """Return what the mirrors have confirmed of the wanted artifacts, if that is wanted."""

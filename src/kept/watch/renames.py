@@ -140,7 +140,7 @@ class Renames:
         found = self._firsts.get(name) or (position.first if position else "")
         if not found:
             log = self._store.log(name)
-            head = log.view().head
+            head = (log.known or log.view()).head
             records = certain(log.reader.record(number) for number in range(1, head + 1))
             found = next((e["write_id"] for e in records if not is_fence(e)), "")
         if found:

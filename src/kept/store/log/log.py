@@ -70,10 +70,7 @@ class View:
             raise Damaged(refusal(self.faults))
 
     def has_version(self) -> bool:
-        """Return whether a version was ever logged; the first record may be the fence of a gc.
-
-        A log with a fault may have had one.
-        """
+        """Return whether a version was ever logged, or may be in a fault; fences of gcs are none."""
         return any(isinstance(i, Fault) or i["event"] == "version" for i in self.facts())
 
     def backwards(self) -> Iterator[Event]:
@@ -123,6 +120,10 @@ class Logs:
     def of(self, name: str) -> Log:
         """Return the log of an artifact, existing or not; raises InvalidName."""
         return self._logs.setdefault(name, Log(self, check_name(name)))
+
+    def forget(self, name: str) -> None:
+        """Free what this object knows of a log; the next look begins at its newest page."""
+        self._logs.pop(name, None)
 
     def once(self, name: str) -> Log:
         """Return the log for one look among thousands, which would not fit into memory together.
