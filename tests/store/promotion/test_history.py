@@ -247,7 +247,9 @@ def test_a_renamed_artifact_is_shown_once(store):
     put(store, b"1")
     store.rename("m", "n")
     found = [(c.artifact, c.action) for c in store.history()]
-    assert found == [("m", "move"), ("n", "version"), ("n", "version")]
+    assert found == [("n", "move"), ("n", "version"), ("n", "version")]
+    assert texts(store, "n")[0] == "moved from m"
+    assert texts(store, "m")[0] == "moved to n: v0, v1"
     put(store, b"2", name="m")
     assert [c.artifact for c in store.history() if c.action == "version"] == ["m", "n", "n"]
     assert len(list(store.history("m"))) == 4
@@ -259,4 +261,4 @@ def test_an_artifact_that_was_renamed_back_is_shown_once(store):
         store.rename(old, new)
     found = [(c.artifact, c.action) for c in store.history()]
     assert [f for f in found if f[1] == "version"] == [("m", "version")]
-    assert sorted(f[0] for f in found if f[1] == "move") == ["m", "n", "o"]
+    assert texts(store)[:2] == ["moved from o", "moved to n: v0"]

@@ -84,21 +84,26 @@ def _protections(logs: Logs) -> Iterator[Change]:
 
 
 def _changes(view: View, others: frozenset[str] = frozenset()) -> Iterator[Change]:
-    """Yield the changes of an artifact; those before it was renamed to another one are there."""
+    """Yield the changes of an artifact, without those that another one has since a rename."""
     past = _Past(view)
     position = 0
     is_back = False
     while (event := past.at(position)) is not None:
         position += 1
+        if event.get("moved_to") in others and not is_back:
+            return
+        is_back = is_back or _brings_back(event)
         if is_fence(event):
             continue
         by = event.get("by") or past.committer(event)
         moment = datetime.fromisoformat(event["time"])
         for each in worded(event, past.holders(event, position)):
             yield Change(moment, by, view.log.name, each.action, each.text, each.details)
-        is_back = is_back or event["event"] in ("restore", "undelete")
-        if event.get("moved_to") in others and not is_back:
-            return
+
+
+def _brings_back(event: Event) -> bool:
+    """Return whether versions that were moved away exist under their old name again."""
+    return event["event"] in ("restore", "undelete")
 
 
 class _Past:

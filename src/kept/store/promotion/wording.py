@@ -53,6 +53,8 @@ def _alias(event: Event, before: Holders) -> Iterator[Worded]:
         index, moment = event["index"], event["expires"]
         text = f"v{index} expires {moment}" if moment else f"v{index} no longer expires"
         yield Worded("ttl", text, {"version": index, "expires": moment})
+    if "moved_from" in event:
+        yield _moved_from(event)
     moved = event["aliases"]
     if "promotion" in event:
         yield from _promotion(event, before)
@@ -104,8 +106,16 @@ def _several(event: Event, _: Holders) -> Iterator[Worded]:
     details = {"versions": indexes} | ({"moved_to": target} if target else {})
     if target:
         yield Worded("move", f"moved to {target}: {_named(indexes)}", details)
+    elif "moved_from" in event and event["event"] == "restore":
+        yield _moved_from(event)
     else:
         yield Worded(event["event"], f"artifact {event['event']}d: {_named(indexes)}", details)
+
+
+def _moved_from(event: Event) -> Worded:
+    """Return the change that gives the artifact its name; the old name is removed after it."""
+    old = event["moved_from"]
+    return Worded("move", f"moved from {old}", {"moved_from": old})
 
 
 def _metrics(event: Event, before: Holders) -> Iterator[Worded]:
