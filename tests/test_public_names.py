@@ -42,7 +42,8 @@ DEAR_AT_START = [
 DEAR_IN_VERBS = [
     "shutil", "subprocess", "difflib", "bz2", "lzma", "rich", "keras", "numpy", "sqlite3",
     "kept.store.commit", "kept.store.origin.capture", "kept.store.origin.links",
-    "kept.store.search.index", "kept.cli.ls_search", "kept.cli.suggest",
+    "kept.store.search.index", "kept.store.artifact", "kept.store.rank.best",
+    "kept.cli.ls_search", "kept.cli.suggest",
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from kept.cli.common import json_option, opened, print_result, version_json
 from kept.cli.completion import references
 from kept.cli.moved import print_moved
 from kept.errors import InvalidReference
-from kept.names import check_own_alias, parse_reference
+from kept.names import BEST, check_own_alias, parse_reference
 
 _HELP = """Put an alias on a version, or remove one.
 
@@ -34,10 +34,12 @@ def alias(location: str | None, ref: str, new: str | None, *, remove: bool, as_j
         _remove(location, ref, as_json=as_json)
         return
     from kept.store.promotion.move import set_alias
-    from kept.store.rank.rule import check_unruled
 
     store, wanted = opened(location), parse_reference(ref)
-    check_unruled(store.logs, wanted.name, new)
+    if new == BEST:
+        from kept.store.rank.rule import check_unruled
+
+        check_unruled(store.logs, wanted.name, new)
     moved = set_alias(store.logs, wanted, check_own_alias(new))
     print_moved(store, wanted.name, new, moved, as_json=as_json)
 

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any
 
 from kept.errors import InvalidMetadata
@@ -87,6 +86,8 @@ def _plain(value: Any, where: str) -> Json:
         read = _read(value, where)
         if type(read) is not type(value):
             return _plain(read, where)
+        from numbers import Real
+
         # A longdouble or clongdouble of NumPy, for which Python has no type.
         if isinstance(value, Real) and not (math.isinf(float(value)) and value != float(value)):
             return _plain(float(value), where)

@@ -18,7 +18,6 @@ from kept.names import (
     is_word,
     parse_reference,
 )
-from kept.store.artifact import Artifact
 from kept.store.format_marker import Marker, check_format, make_store
 from kept.store.log.log import Log, Logs
 from kept.store.log.lookup import find, has_live_version, records_of, view_of, with_live_versions
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
     from kept.bucket.base import Bucket
     from kept.bucket.transfer import Progress
+    from kept.store.artifact import Artifact
     from kept.store.content.find_files import Storable
     from kept.store.content.manifest import Manifest
     from kept.store.log.history import VersionRecord
@@ -139,10 +139,14 @@ class Store(Maintenance, Management):
 
     def artifacts(self) -> list[Artifact]:
         """Return the artifacts that have a version, by name, and those that damage hides."""
+        from kept.store.artifact import Artifact
+
         return [Artifact(self, name) for name in with_live_versions(self.logs)]
 
     def artifact(self, name: str) -> Artifact:
         """Return the artifact of that name; raises ArtifactNotFound."""
+        from kept.store.artifact import Artifact
+
         view_of(self.logs, name, renamed=False)
         return Artifact(self, name)
 
