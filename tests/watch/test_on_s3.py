@@ -26,6 +26,16 @@ def test_events_arrive_from_s3(remote, put, noted, look):
     assert [h.kind for h, _ in noted.got] == ["commit", "alias", "metric"]
 
 
+def test_a_rename_on_s3(remote, put, noted, look):
+    put(remote, "a")
+    look(remote, noted)
+    remote.rename("a", "b")
+    remote.rename("b", "c")
+    put(remote, "c")
+    look(kept.open_store(remote.location), noted, kinds=["commit"])
+    assert [h.reference for h, _ in noted.got] == ["c:v1"]
+
+
 def test_an_outage_of_the_store_is_one_notice(proxy, s3, quick, put, noted, look, capsys):
     store = kept.open_store(s3)
     store.create()

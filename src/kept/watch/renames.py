@@ -15,6 +15,7 @@ moved_to, so it is an artifact of its own.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +24,7 @@ from kept.store.log.events import certain, is_fence
 from kept.watch.cursor import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from kept.store.log.events import Event
     from kept.store.store import Store
@@ -50,13 +51,15 @@ class Renames:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._firsts: dict[str, str] = {}
+        self._firsts: dict[str, str] = {}  # artifact -> write_id of its first version
+        self._called: dict[str, set[str]] = {}  # the same the other way round
+        self._learned: Sequence[str] = ()
         self.growing: dict[str, _Growing] = {}  # new names that may be those of a rename
 
     def beginning(
-        self, name: str, names: Iterable[str], known: Mapping[str, Position]
+        self, name: str, names: Sequence[str], known: Mapping[str, Position]
     ) -> Position | None:
-        """Return the position in a new artifact of its own; None if it has no version yet.
+        """Return the position in a new artifact; None if it has no version yet.
 
         Raises Waits if another of these names has to hand it over, Copying if one may have to, and
         Damaged.
@@ -64,7 +67,8 @@ class Renames:
         first = self._first(name, known)
         if not first:
             return None
-        others = [o for o in names if o != name and self._other_first(o, known) == first]
+        self._learn(names, known)
+        others = sorted(self._called[first] - {name})
         if not others:
             return Position(first=first)
         versions = {e["write_id"] for e in self._records(name) if e["event"] == "version"}
@@ -125,11 +129,15 @@ class Renames:
         """Return the records of a log as it is now, newest first."""
         return list(certain(self._store.log(name).view().items()))
 
-    def _other_first(self, name: str, known: Mapping[str, Position]) -> str:
-        try:
-            return self._first(name, known)
-        except Damaged:  # this one waits for a repair, and no other does
-            return ""
+    def _learn(self, names: Sequence[str], known: Mapping[str, Position]) -> None:
+        """Learn the first versions of artifacts, once for a list of names."""
+        if names is self._learned:
+            return
+        for name in names:
+            if name not in self._firsts:
+                with contextlib.suppress(Damaged):  # this one waits for a repair, and no other does
+                    self._first(name, known)
+        self._learned = names
 
     def _first(self, name: str, known: Mapping[str, Position]) -> str:
         """Return the write_id of an artifact's first version, which never changes; empty for none.
@@ -145,6 +153,7 @@ class Renames:
             found = next((e["write_id"] for e in records if not is_fence(e)), "")
         if found:
             self._firsts[name] = found
+            self._called.setdefault(found, set()).add(name)
             if position:
                 position.first = found
         return found

@@ -70,7 +70,7 @@ class View:
             raise Damaged(refusal(self.faults))
 
     def has_version(self) -> bool:
-        """Return whether a version was ever logged, or may be in a fault; fences of gcs are none."""
+        """Return whether a version was ever logged, or a fault may have one; fences are none."""
         return any(isinstance(i, Fault) or i["event"] == "version" for i in self.facts())
 
     def backwards(self) -> Iterator[Event]:
