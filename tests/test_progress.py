@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import re
 import time
@@ -81,6 +82,25 @@ def test_in_a_pipe_there_is_none(monkeypatch):
     monkeypatch.setattr(module, "sys", types.SimpleNamespace(stderr=pipe))
     work(0.3)
     assert pipe.getvalue() == ""
+
+
+class Full(Terminal):
+    """A stderr on a full disk."""
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_stderr_fails_no_work(monkeypatch):
+    monkeypatch.setattr(module, "_PAUSE", 0)
+    monkeypatch.setattr(module, "sys", types.SimpleNamespace(stderr=Full()))
+    monkeypatch.setenv("TERM", "xterm")
+    module._Lines("x", "bytes").update(1, 2)
+    bar = module._Bar("x", "bytes")
+    bar.show()
+    bar.update(1, 2)
+    bar._shown[0].refresh()
+    bar.end()
 
 
 def test_the_bar_ends_when_the_work_fails(stderr, monkeypatch):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import TextIO
 
 _said: set[str] = set()
 _muted = threading.local()
@@ -67,6 +68,31 @@ def _is_written(text: str) -> bool:
     except Exception:  # noqa: BLE001 - stdout is an object of any kind: a notebook's, a test's
         return False
     return True
+
+
+def harmless(stream: TextIO) -> TextIO:
+    """Return a stream, such as stderr, with writes that never fail: what it cannot take is lost.
+
+    For what is shown beside the work, because no work may fail for it.
+    """
+    return cast("TextIO", _Harmless(stream))
+
+
+class _Harmless:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # full, closed or None
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _is_interactive() -> bool:

@@ -11,6 +11,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Literal
 
+from kept.messages import harmless
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -64,8 +66,9 @@ class _Lines:
         now = time.monotonic()
         if self._unit and now - self._printed >= _PAUSE:
             self._printed = now
-            sys.stderr.write(f"{self._label}: {self._amount(done, total, now)}\n")
-            sys.stderr.flush()
+            stderr = harmless(sys.stderr)
+            stderr.write(f"{self._label}: {self._amount(done, total, now)}\n")
+            stderr.flush()
 
     def _amount(self, done: int, total: int, now: float) -> str:
         if self._unit != "bytes":
@@ -133,7 +136,7 @@ def _drawn(unit: Unit | None) -> tuple[Progress, int]:
     from rich.console import Console
     from rich.table import Column
 
-    console = Console(file=sys.stderr)
+    console = Console(file=harmless(sys.stderr))
     line = Column(no_wrap=True)  # rich would wrap the numbers
     elapsed = parts.TimeElapsedColumn(table_column=line)
     numbers: list[parts.ProgressColumn] = [elapsed]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import sys
 import threading
 import time
 
@@ -120,6 +123,13 @@ class TestWriter:
         assert not blocked.wait(0.01)
 
 
+class Full(io.StringIO):
+    """A stderr on a full disk."""
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
 class TestNotice:
     @pytest.fixture(autouse=True)
     def _at_once(self, monkeypatch):
@@ -133,6 +143,11 @@ class TestNotice:
     def test_a_line_where_there_is_no_terminal(self, blocked, capsys):
         assert not wait_with_notice(blocked, "writing", 0.05)
         assert capsys.readouterr().err == "kept: writing, 1 to go\n"
+
+    @pytest.mark.parametrize("stderr", [Full(), None])
+    def test_a_stderr_that_takes_nothing_ends_no_wait(self, blocked, monkeypatch, stderr):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        assert not wait_with_notice(blocked, "writing", 0.05)
 
     def test_a_progress_bar_on_a_terminal_needs_no_thread(
         self, blocked, terminal, capsys, monkeypatch

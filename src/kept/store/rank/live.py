@@ -105,7 +105,7 @@ class _Fold:
     def follow(self, view: View) -> bool:
         """Take the newer events of a view; return False if that needs older records.
 
-        Then the fold is of no use any more. Raises Damaged, and then it stays as it was.
+        Then discard the fold. Raises Damaged, and then it stays as it was.
         """
         new = list(itertools.islice(view.backwards(), view.head - self.head))
         self.head = view.head

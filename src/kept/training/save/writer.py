@@ -17,6 +17,8 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from kept.messages import harmless
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -161,7 +163,7 @@ def _notice(total: int, what: str) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
+    console = Console(file=harmless(sys.stderr))
     if not console.is_terminal:
         console.print(f"kept: {what}, {total} to go", highlight=False)
         yield lambda _: None
