@@ -161,6 +161,36 @@ def test_a_renamed_artifact_is_found_by_its_new_name(family):
     assert [each[0] for each in found] == ["used by digits:v0 exists", "used by digits:v1 repeated"]
 
 
+def test_a_new_run_under_the_old_name_keeps_the_lineage_of_the_old_one(store):
+    put(store, "run", b"0")
+    put(store, "run", b"1", parent="run:v0")
+    put(store, "child", b"c", uses=["run:v0", "run:v1"])
+    store.delete("run:v0")
+    store.rename("run", "run-old")
+    put(store, "run", b"2")
+    store.rename("run", "run-older")
+    put(store, "run", b"3", uses=["run-older:v2"])
+    assert shape(store["child:v0"].lineage(), "up") == [
+        ["uses run-old:v0 deleted"],
+        ["uses run-old:v1 exists", ["parent run-old:v0 repeated"]],
+    ]
+    assert shape(store["run-old:v1"].lineage(), "down") == [["used by child:v0 exists"]]
+    assert shape(store["run-older:v2"].lineage(), "down") == [["used by run:v3 exists"]]
+    assert store["run:v3"].lineage().down == []
+
+
+def test_an_artifact_that_was_renamed_to_and_fro(family):
+    family.delete("m:v0")
+    before = [shape(family.version(each).lineage(), "down") for each in ("data:v0", "m:v1")]
+    up = shape(family.version("ensemble:v0").lineage(), "up")
+    for name in ("data", "m"):
+        family.rename(name, f"{name}-2")
+        family.rename(f"{name}-2", name)
+    after = [shape(family.version(each).lineage(), "down") for each in ("data:v0", "m:v1")]
+    assert after == before
+    assert shape(family.version("ensemble:v0").lineage(), "up") == up
+
+
 def test_a_circle_ends(store):
     first = put(store, "a", b"0")
     later = put(store, "x", b"later")  # the content that b:v0 will have

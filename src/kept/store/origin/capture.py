@@ -32,12 +32,12 @@ _MOST = 4096  # characters of a text
 class Patience:
     """How long the commits of this process wait for a capture.
 
-    After one of them has waited in vain, none waits any more: a git that hangs delays a process
+    After one of them has waited in vain, no other waits: a git that hangs delays a process
     once, and not at every save.
     """
 
     def __init__(self, seconds: float = 2.0) -> None:
-        """Give each commit so many seconds."""
+        """Give each commit a number of seconds."""
         self._seconds = seconds
 
     def wait(self, thread: threading.Thread) -> None:

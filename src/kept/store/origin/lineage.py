@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from kept.store.encoding import Json
     from kept.store.log.history import VersionRecord
+    from kept.store.log.log import View
 
 _SECONDS = 20.0  # that another store has to answer
 
@@ -100,14 +101,12 @@ class _Place:
     logs: Logs | None  # None if it cannot be read
     problem: str = ""  # then: why
     records: dict[str, dict[int, VersionRecord]] = field(default_factory=dict)
-    moved: dict[str, str] = field(default_factory=dict)  # artifacts and their new names
+    moved: dict[str, dict[int, str]] = field(default_factory=dict)  # renamed versions: new name
 
     def of(self, name: str) -> dict[int, VersionRecord]:
         """Return all versions of an artifact that can be read, by index; empty if it has none."""
         if name not in self.records and self.logs is not None:
-            self.records[name], moved_to = _read(self.logs, name)
-            if moved_to:
-                self.moved[name] = moved_to
+            self.records[name], self.moved[name] = _read(self.logs, name)
         return self.records.get(name, {})
 
     def find(self, link: Link, name: str) -> tuple[str, VersionRecord] | None:
@@ -115,20 +114,25 @@ class _Place:
 
         A copied artifact can have another name, and a renamed one has: the digest decides.
         """
-        for candidate in (link.artifact, name):
+        if link.index is None:
+            return None
+        for named in (link.artifact, name):
+            candidate: str | None = named
             seen: set[str] = set()
-            while candidate not in seen:
-                seen.add(candidate)
-                record = self.of(candidate).get(-1 if link.index is None else link.index)
-                is_it = record is not None and link.digest in (None, record.digest)
-                if record is not None and is_it and candidate not in self.moved:
+            while candidate is not None:
+                record = self.of(candidate).get(link.index)
+                if record is None or link.digest not in (None, record.digest):
+                    break
+                following = self.moved[candidate].get(link.index)
+                if following is None or candidate in seen:  # renamed to and fro
                     return candidate, record
-                candidate = self.moved.get(candidate, candidate)  # noqa: PLW2901 - its next name
+                seen.add(candidate)
+                candidate = following
         return None
 
 
-def _read(logs: Logs, name: str) -> tuple[dict[int, VersionRecord], str | None]:
-    """Return the versions of an artifact, and its new name if it was renamed.
+def _read(logs: Logs, name: str) -> tuple[dict[int, VersionRecord], dict[int, str]]:
+    """Return the versions of an artifact, and the new name of each that was renamed.
 
     The log object is a new one: the logs of a large store do not stay in memory.
     """
@@ -136,13 +140,25 @@ def _read(logs: Logs, name: str) -> tuple[dict[int, VersionRecord], str | None]:
     faults: list[Fault] = []
     records = {record.index: record for record in version_records(view.facts(), faults)}
     warn(name, (fault.message for fault in faults))
-    newest = max(records, default=-1)
-    if newest < 0 or not all(record.deleted for record in records.values()):
-        return records, None
-    for item in view.facts():
-        if not isinstance(item, Fault) and "moved_to" in item:
-            return records, str(item["moved_to"])
-    return records, None
+    deleted = {index for index, record in records.items() if record.deleted}
+    return records, _renamed(view, deleted) if deleted else {}
+
+
+def _renamed(view: View, deleted: set[int]) -> dict[int, str]:
+    """Return the new names of deleted versions; the artifact can have later ones of its own."""
+    found: dict[int, str] = {}
+    first, is_back = "", False
+    for item in view.facts():  # newest first
+        if isinstance(item, Fault):
+            continue
+        if "moved_from" in item:  # the artifact has come back, so older renames do not count
+            is_back = True
+        elif "moved_to" in item and not is_back:
+            first = str(item["moved_to"])
+            found = dict.fromkeys(deleted.intersection(item["indexes"]), first) | found
+        elif item["event"] == "version" and first and item["index"] in deleted:
+            found.setdefault(item["index"], first)  # deleted before the artifact was renamed
+    return found
 
 
 class _Ancestors:
@@ -185,7 +201,7 @@ class _Ancestors:
             node.state = there.problem
             return node, None
         try:
-            found = there.find(link, own) if link.index is not None else None
+            found = there.find(link, own)
         except (KeptError, OSError) as error:
             if there is self._home:
                 raise
@@ -244,10 +260,9 @@ class _Descendants:
         names = sorted(logs.names())
         found = mapped(lambda name: _read(logs, name), names, logs.bucket.concurrency)
         linked: list[tuple[str, list[VersionRecord]]] = []  # a store can have a million versions
-        for name, (records, moved_to) in zip(names, found, strict=True):
-            if moved_to:
-                self._place.moved[name] = moved_to
-            elif having := [r for _, r in sorted(records.items()) if next(_links(r), None)]:
+        for name, (records, moved) in zip(names, found, strict=True):
+            versions = [record for index, record in sorted(records.items()) if index not in moved]
+            if having := [record for record in versions if next(_links(record), None)]:
                 linked.append((name, having))
         for name, having in linked:
             for record in having:

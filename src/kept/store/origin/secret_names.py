@@ -21,7 +21,7 @@ _WORDS = {
     "auth", "bearer", "cookie", "cookies", "cred", "creds", "dsn", "jwt", "mfa", "mnemonic", "otp",
     "pat", "pin", "psw", "pw", "pwd", "salt", "sas", "sig", "signature", "totp",
 }  # fmt: skip
-# Words that make a name secret at its end, but for the words that can be before them.
+# Words that make a name secret at its end, except after the words below.
 _LAST = {"key", "keys", "pass"}
 _VALUES = {"b64", "base64", "data", "hex", "json", "material", "pem", "string", "text", "value"}
 _BEFORE = {
