@@ -67,6 +67,7 @@ def errors_printed(ctx: click.Context) -> Iterator[None]:
     except click.Abort:
         if not ctx.meta[_AS_JSON]:
             raise  # click prints that
+        click.echo(err=True)  # after the question
         _exit(ctx, "Aborted", "Aborted: the question was not answered with yes.", 1)
     except KeyboardInterrupt:
         _exit(ctx, "Interrupted", "Interrupted.", _INTERRUPTED)
