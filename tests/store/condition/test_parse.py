@@ -1,5 +1,6 @@
 """Conditions: what they mean, and what the message says of one that cannot be parsed."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -113,6 +114,23 @@ def test_a_message_marks_the_place(text, hint, marks):
 def test_no_condition(text):
     with pytest.raises(InvalidCondition):
         parse(text)
+
+
+@pytest.mark.parametrize("word", ["3000y", "200000d", "'7 years'", "1mo"])
+def test_a_span_that_is_too_long_or_has_another_unit(word):
+    with pytest.raises(InvalidCondition, match=r"s, min, h, d or w.*less than 300 years"):
+        parse(f"created > {word}", NOW)
+
+
+@pytest.mark.parametrize(
+    ("glob", "fits"),
+    [("*a*a*a*a*b", False), ("*a*a*a*a", True), ("*?*?*?*b", False), ("*[a*", False)],
+)
+def test_a_glob_takes_little_time(glob, fits):
+    condition = parse(f"note ~ '{glob}'")
+    begun = time.thread_time()
+    assert condition.holds({"note": "a" * 10_000}) == fits
+    assert time.thread_time() - begun < 5  # backtracking takes hours
 
 
 def test_deep_conditions_are_refused():

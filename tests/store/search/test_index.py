@@ -114,7 +114,9 @@ def test_it_is_built_again(store, old, damage):
 def test_a_wrong_index_shows_no_wrong_version(store, old):
     found(store)
     with sqlite3.connect(database(store)) as connection:
-        column = connection.execute("SELECT place FROM names WHERE name = 'epoch'").fetchone()[0]
+        column = connection.execute("SELECT place FROM names WHERE name = '\"epoch\"'").fetchone()[
+            0
+        ]
         connection.execute(f"UPDATE versions SET c{column} = -5")
     assert store.search("epoch = -5") == []
     assert found(store) == ["a", "b", "c"]  # it was discarded

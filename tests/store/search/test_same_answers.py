@@ -12,7 +12,7 @@ from kept.store.search.database import Database
 from kept.store.search.query import ordered, query_of
 from kept.store.search.rows import Read, Row
 
-NAMES = ("a", "b.c", "acc@d-1", "size", "it's", "created")
+NAMES = ("a", "b.c", "acc@d-1", "size", "it's", "created", "n\0l", "\ud800'\"\\")
 TEXTS = ("x", "xy", "X", "", "0.5", "3", "true", "nan", 'say "x"', "a[x]", "é", "x\0y", "\\", "7d",
          "2026-11-30T00:00:00.000000Z", '"', "*", "x\\\"")  # fmt: skip
 NUMBERS = (0, -1, 3, 2**53 + 1, 2**63, -(2**63), 2**70, 0.5, -0.0, 1e300, 3.0, math.inf, -math.inf)
@@ -57,7 +57,11 @@ sorts = st.lists(st.builds("{}{}".format, st.sampled_from(["", "-"]), st.sampled
                  max_size=2)  # fmt: skip
 
 
-shares = [{}, {"a": "x", "b.c": 3, "new": "y"}, {"a": ("x", 3), "it's": 0.5, "size": True}]
+shares = [
+    {},
+    {"a": "x", "b.c": 3, "new": "y"},
+    {"a": ("x", 3), "it's": 0.5, "size": True, "n\0l": 3},
+]
 
 
 def row(index, found, shared=None):
@@ -85,6 +89,30 @@ def test_same_answers(monkeypatch, columns, every, where, sort, limit):
         assert index.replace([Read("m", rows)], {}) == []
         found = index.select(query, ["version"])
     assert [number for (number,) in found] == [each.record.index for each in expected]
+
+
+@pytest.mark.parametrize("columns", [500, 0])
+def test_names_that_sqlite_cannot_hold(monkeypatch, columns):
+    monkeypatch.setattr(database, "_COLUMNS", columns)
+    odd = ("n\0l", "\ud800", "\\u0000", '"', "'")
+    rows = [row(index, {name: index}) for index, name in enumerate(odd)]
+    rows += [row(len(odd), {"x": 1}, dict.fromkeys(odd, "s"))]
+    with Database(":memory:") as index:
+        index.replace([Read("m", rows)], {})
+        assert {*odd} < {*index.names()}
+        for number, name in enumerate(odd):
+            query = query_of(f"{quoted(name)} >= 0", None, None, None)
+            assert index.select(query, ["version", name]) == [(number, number)]
+            query = query_of(f"{quoted(name)} ~ s", None, None, None)
+            assert index.select(query, ["version", name]) == [(len(odd), "s")]
+
+
+def test_a_long_glob():
+    rows = [row(0, {"a": "x" * 20_000}), row(1, {"a": "[" * 19_000})]
+    with Database(":memory:") as index:
+        index.replace([Read("m", rows)], {})
+        query = query_of(f"a ~ {'[' * 18_999}?", None, None, None)
+        assert index.select(query, ["version"]) == [(1,)]
 
 
 def test_each_kind_of_value_with_each_literal():

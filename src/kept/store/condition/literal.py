@@ -6,6 +6,7 @@ A word that reads as a number or as true also equals the text that is written th
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import operator
 import re
@@ -50,9 +51,8 @@ class Literal:
 
 @functools.lru_cache(maxsize=256)
 def glob_pattern(glob: str) -> re.Pattern[str]:
-    """Return the pattern of a text with * and ?."""
-    parts = {"*": ".*", "?": "."}
-    return re.compile("".join(parts.get(c) or re.escape(c) for c in glob), re.DOTALL)
+    """Return the pattern of a text with * and ?; matching does not go back to an earlier *."""
+    return re.compile(fnmatch.translate(glob.replace("[", "[[]")))
 
 
 def holds(symbol: str, literals: tuple[Literal, ...], value: Value) -> bool:

@@ -15,6 +15,7 @@ from kept.units import parse_bytes, parse_span, time_text
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf")
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 _VERSION = re.compile(r"v(\d{1,18})")
+_SPAN_LIKE = re.compile(r"\d+(\.\d+)?\s*[A-Za-z]+(\s+ago)?")
 _AGO = re.compile(r"\s+ago")
 
 
@@ -91,6 +92,13 @@ def _moment(place: Place, now: datetime) -> str:
         moment = datetime.fromisoformat(place.word).astimezone(UTC)
     except (ValueError, OverflowError):
         moment = None
+    if moment is None and place.symbol in ORDER and _SPAN_LIKE.fullmatch(place.word):
+        raise InvalidCondition(
+            place.marked(
+                f"expected a moment after {place.name}; a span before now has the unit s, min, h, d or "
+                "w, such as 7d, and is less than 300 years. For an earlier moment, write a date"
+            )
+        )
     if moment is None or place.symbol not in ORDER:
         raise InvalidCondition(
             place.marked(

@@ -7,6 +7,7 @@ a search for `"word"` finds an element of a list.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -49,3 +50,14 @@ def json_cell(value: Value) -> bytes:
 def is_unusual(text: str) -> bool:
     """Return whether SQLite cannot hold a text as it is: it has a NUL, or half of a surrogate."""
     return _UNUSUAL.search(text) is not None
+
+
+def name_cell(name: str) -> str:
+    """Return a name as the index holds it; in ASCII, because names can be unusual texts, too."""
+    return json.dumps(name)
+
+
+@functools.lru_cache(maxsize=4096)
+def name_of(cell: str) -> str:
+    """Return the name of a cell of name_cell."""
+    return str(json.loads(cell))

@@ -14,7 +14,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from kept.digest import digest
-from kept.store.search.cells import Cell, cell_of
+from kept.store.search.cells import Cell, cell_of, name_cell, name_of
 from kept.store.search.sql import Place, Sql, offer_rest, where_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kept.store.search.query import Query
     from kept.store.search.rows import Read
 
-_VERSION = 2  # of the tables; another one is built again
+_VERSION = 3  # of the tables; another one is built again
 _COLUMNS = 500  # names with a column of their own; the values of others are in rest
 _AT_ONCE = 1000  # columns of an answer; SQLite has at most 2000
 _WAIT = 60.0  # seconds for another process that writes
@@ -151,7 +151,7 @@ class Database:
 
     def _places(self) -> dict[str, Place]:
         found = self._connection.execute("SELECT name, place, is_shared FROM names ORDER BY place")
-        return {name: Place(number, bool(is_shared)) for name, number, is_shared in found}
+        return {name_of(cell): Place(number, bool(is_shared)) for cell, number, is_shared in found}
 
     def _replace(self, read: Read, before: dict[str, Known], places: dict[str, Place]) -> bool:
         run = self._connection.execute
@@ -219,13 +219,13 @@ class Database:
         for name in names:
             if name not in places:
                 number = len(places)
-                run("INSERT INTO names VALUES (?, ?, ?)", (name, number, is_shared))
+                run("INSERT INTO names VALUES (?, ?, ?)", (name_cell(name), number, is_shared))
                 places[name] = Place(number, is_shared)
                 if number < _COLUMNS:
                     run(f"ALTER TABLE versions ADD COLUMN c{number}")
                     run(f"ALTER TABLE shared ADD COLUMN s{number}")
             elif is_shared and not places[name].is_shared:
-                run("UPDATE names SET is_shared = 1 WHERE name = ?", (name,))
+                run("UPDATE names SET is_shared = 1 WHERE name = ?", (name_cell(name),))
                 places[name] = Place(places[name].number, is_shared=True)
 
     @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kept.store.condition.literal import holds
 from kept.store.condition.nodes import Both, Comparison, Condition, Has, Node, Not
-from kept.store.search.cells import Cell, cell_of, is_unusual, json_cell, value_of
+from kept.store.search.cells import Cell, cell_of, json_cell, name_cell, name_of, value_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kept.store.condition.literal import Literal
     from kept.store.search.query import SortKey
 
+_LONGEST_GLOB = 50_000  # bytes, of SQLite
 _WILD = re.compile(r"[*?]")
 HOLDS, REST = "kept_holds", "kept_rest"
 
@@ -45,12 +46,12 @@ class Sql:
     def column(self, name: str) -> str:
         """Return the expression of a name's cell."""
         place = self.places.get(name)
-        if place is None or is_unusual(name):
+        if place is None:
             return "NULL"
         if place.number < self.columns:
             own, shared = f"c{place.number}", f"s{place.number}"
         else:
-            quoted = name.replace("'", "''")
+            quoted = name_cell(name).replace("'", "''")
             own, shared = f"{REST}(versions.rest, '{quoted}')", f"{REST}(shared.rest, '{quoted}')"
         return f"COALESCE({own}, {shared})" if place.is_shared else own
 
@@ -96,10 +97,12 @@ class Sql:
         (literal,) = node.literals
         text = cell_of(literal.text)
         if node.symbol == "~":
+            if isinstance(text, bytes):
+                return self._call(node, column)
             # SQLite reads [ as a set of characters; here it is itself.
-            return self._call(node, column) if isinstance(text, bytes) else self._with(
-                f"{column} GLOB ?", literal.text.replace("[", "[[]")
-            )  # fmt: skip
+            glob = literal.text.replace("[", "[[]")
+            is_long = len(glob.encode()) > _LONGEST_GLOB
+            return self._call(node, column) if is_long else self._with(f"{column} GLOB ?", glob)
         if literal.number is not None:
             return "0"
         if isinstance(text, bytes):
@@ -156,7 +159,7 @@ def offer_rest(connection: sqlite3.Connection) -> None:
     parsed = functools.lru_cache(maxsize=16)(json.loads)  # a row is asked for several names
 
     def cell_in(rest: str | None, name: str) -> Cell | None:
-        value = parsed(rest).get(name) if rest else None
+        value = parsed(rest).get(name_of(name)) if rest else None
         return None if value is None else cell_of(tuple(value) if type(value) is list else value)
 
     connection.create_function(REST, 2, cell_in, deterministic=True)
