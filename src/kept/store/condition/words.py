@@ -95,8 +95,8 @@ def _moment(place: Place, now: datetime) -> str:
     if moment is None and place.symbol in ORDER and _SPAN_LIKE.fullmatch(place.word):
         raise InvalidCondition(
             place.marked(
-                f"expected a moment after {place.name}; a span before now has the unit s, min, h, d or "
-                "w, such as 7d, and is less than 300 years. For an earlier moment, write a date"
+                f"expected a moment after {place.name}: a span before now has the unit s, min, h, "
+                "d or w, such as 7d, and is less than 300 years; or write a date"
             )
         )
     if moment is None or place.symbol not in ORDER:
