@@ -6,6 +6,8 @@ tried.
 
 from __future__ import annotations
 
+import contextlib
+import random
 import time
 
 import pytest
@@ -15,6 +17,8 @@ from kept.bucket.memory import MemoryBucket
 from kept.errors import AliasProtected, ArtifactNotFound, InvalidName, KeptError
 from kept.store.log.log import Log
 from tests.helpers import finish, start
+
+INTEGRATION = pytest.mark.integration
 
 
 def content(text):
@@ -217,6 +221,63 @@ def test_versions_that_came_earlier_from_elsewhere_stay(log):
     store.rename("c", "b")
     assert live(store) == {"a": [], "b": ["v0", "v1"], "c": []}
     assert store.verify().problems == []
+
+
+class Others:
+    """Other processes, which act before some of the records that a renaming appends."""
+
+    def __init__(self, seed, append):
+        self.chance, self.bucket, self.append = random.Random(seed), MemoryBucket(), append
+        self.logged, self.depth = {}, 0
+
+    def log(self, name):
+        text = f"content {len(self.logged)}"
+        logged = kept.Store(self.bucket).log_artifact(name, content(text), capture=False)
+        self.logged[logged.digest] = logged.reference
+
+    def step(self, log, view, event):
+        if self.depth < 3 and self.chance.random() < 0.25:
+            before, self.depth = self.depth, self.depth + 1
+            with contextlib.suppress(KeptError):
+                self.act()
+            self.depth = before
+        return self.append(log, view, event)
+
+    def act(self):
+        store = kept.Store(self.bucket)
+        one, other = self.chance.sample("abc", 2)
+        match self.chance.choice(["log", "log", "mv", "mv", "mv", "gc", "alias", "tag"]):
+            case "log":
+                self.log(one)
+            case "mv":
+                store.rename(one, other)
+            case "gc":
+                self.depth = 3  # it holds a lock
+                store.gc(grace=0)
+            case "alias":
+                store.set_alias(one, "q")
+            case "tag":
+                store.version(one).update(tags=["t"])
+
+
+@pytest.mark.parametrize("seeds", [range(40), pytest.param(range(40, 400), marks=INTEGRATION)])
+def test_many_rename_and_log_at_once(monkeypatch, seeds):
+    append = Log.append_after
+    for seed in seeds:
+        others = Others(seed, append)
+        for _ in range(3):
+            others.log("a")
+        monkeypatch.setattr(Log, "append_after", lambda *args, others=others: others.step(*args))
+        for _ in range(4):
+            one, other = others.chance.sample("abc", 2)
+            with contextlib.suppress(KeptError):
+                kept.Store(others.bucket).rename(one, other)
+        monkeypatch.setattr(Log, "append_after", append)
+        store = kept.Store(others.bucket)
+        found = {v.digest for name in store.logs.names() for v in store.versions(name)}
+        assert [r for d, r in others.logged.items() if d not in found] == [], seed
+        store.gc(grace=0)
+        assert store.problems() == store.verify().problems == [], seed
 
 
 MOVES = """
