@@ -19,10 +19,10 @@ _PARTS = (
 # Words that make each name secret.
 _WORDS = {
     "auth", "bearer", "cookie", "cookies", "cred", "creds", "dsn", "jwt", "mfa", "mnemonic", "otp",
-    "pat", "pin", "psw", "pw", "pwd", "salt", "sas", "sig", "signature", "totp",
+    "pat", "psw", "pw", "pwd", "salt", "sas", "sig", "signature", "totp",
 }  # fmt: skip
 # Words that make a name secret at its end, except after the words below.
-_LAST = {"key", "keys", "pass"}
+_LAST = {"key", "keys", "pass", "pin"}
 _VALUES = {"b64", "base64", "data", "hex", "json", "material", "pem", "string", "text", "value"}
 _BEFORE = {
     "key": {
@@ -39,9 +39,11 @@ _BEFORE = {
     },
 }  # fmt: skip
 _OF_MODELS = {  # words beside "token" in the names of options of language models
-    "batch", "bos", "cls", "count", "dim", "dropout", "embedding", "end", "eos", "id", "ids",
-    "image", "index", "len", "length", "level", "limit", "mask", "max", "min", "n", "num", "pad",
-    "per", "sep", "size", "special", "start", "stop", "type", "unk",
+    "batch", "bos", "budget", "class", "classification", "cls", "count", "dim", "dropout",
+    "embedding", "end", "eos", "id", "ids", "image", "index", "len", "length", "level", "limit",
+    "loss", "mask", "max", "merging", "min", "n", "num", "pad", "per", "pooling", "position",
+    "prob", "pruning", "rate", "ratio", "sep", "shift", "size", "special", "start", "stop",
+    "stride", "type", "unk", "vocab", "weight", "window",
 }  # fmt: skip
 _OF_LOGINS = {"access", "api", "auth", "github", "hf", "hub", "id", "refresh", "session", "wandb"}
 _NO_SECRET = {"PWD", "OLDPWD", "SSH_AUTH_SOCK"}  # variables of each shell
@@ -54,9 +56,9 @@ _DIGESTS = {
 @functools.lru_cache(maxsize=1024)
 def is_secret(name: str) -> bool:
     """Return whether a name is that of an option, a variable or a key with a secret value."""
-    if name in _NO_SECRET:
-        return False
     words = _words(name)
+    if name in _NO_SECRET or words[:1] == ["no"]:  # --no-auth has no value
+        return False
     joined, every = "".join(words), set(words)
     if any(part in joined for part in _PARTS) or _WORDS & every:
         return True
@@ -68,7 +70,8 @@ def is_secret(name: str) -> bool:
         words.pop()
     if not words or words[-1] not in _LAST:
         return False
-    return not _BEFORE[words[-1].removesuffix("s") if words[-1] == "keys" else words[-1]] & every
+    last = "key" if words[-1] == "keys" else words[-1]
+    return not _BEFORE.get(last, set()) & every
 
 
 def has_account(name: str) -> bool:

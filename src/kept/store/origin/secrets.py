@@ -29,7 +29,9 @@ _SCHEME = re.compile(r"(?i)bearer|basic|token|apikey|digest|negotiate")  # befor
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s'\"]+")
 _USERINFO = re.compile(r"(?<=://)[^/@\s:]{0,200}:(?!\d{1,5}(?:[/?#]|$))[^@]{0,200}@")
 _SSH_USER = re.compile(r"(?<![\w/.@:-])[^\s/:@=,;'\"]{1,64}:[^\s/@:]{1,200}@(?!sha256:)")
-_HOOK = re.compile(r"(//hooks\.[^/?#]+/|/webhooks?/)[^?#]+")  # their paths are secrets
+_HOOK = re.compile(
+    r"(https?://(?:hooks\.[^/?#]+|[^?#]*/webhooks?)/)[^?#]+"
+)  # their paths are secrets
 _PAIR = re.compile(r"([?&;])([^=&;#]+)=([^&;#]*)")
 # A name begins no second time after a hyphen in it, so that the search takes linear time.
 _NAME = r"(?<![\w.])(?<![\w.]-)[A-Za-z_][\w.-]*+"
