@@ -344,3 +344,14 @@ def test_a_list_that_stays_old_stops_no_writer(bucket, known):
     other.append(CHANGE)
     assert log.append(CHANGE)["number"] == known + 7
     assert [event["number"] for event in other.view().backwards()] == [*range(known + 7, 0, -1)]
+
+
+def test_two_that_copy_an_event_differently_do_not_take_each_others_record_for_their_own(bucket):
+    one, other = Logs(bucket).of("m"), Logs(bucket).of("m")
+    copied = CHANGE | {"write_id": "0" * 32, "time": "2026-01-01T00:00:00Z"}
+    first, second = one.view(), other.view()
+    assert one.append_after(first, copied | {"aliases": {"a": None}}) is not None
+    assert other.append_after(second, copied) is None
+    assert other.append_after(second, copied | {"aliases": {"a": None}}) is not None, "a retry"
+    other.append(CHANGE)
+    assert [event["number"] for event in Logs(bucket).of("m").view().backwards()] == [2, 1]

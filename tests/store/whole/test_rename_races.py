@@ -223,6 +223,27 @@ def test_versions_that_came_earlier_from_elsewhere_stay(log):
     assert store.verify().problems == []
 
 
+def test_two_copies_of_an_event_differ(meanwhile):
+    """Under one name a version is deleted that exists under the other; both are replayed."""
+
+    def split():
+        store = filled()
+        store.rename("a", "c")
+        store.rename("c", "a")
+        store.log_artifact("c", content("late"))  # c knows v0 to v2 as moved
+        return store
+
+    def act(other):
+        other.rename("c", "b")
+
+    for store, error in moments(meanwhile, act, store=split):
+        check_whole(store, *OURS, "late")
+        if error is None:
+            assert live(store)["b"][:3] == ["v0", "v1", "v2"]
+        else:
+            assert live(store)["a"] == ["v0", "v1", "v2"]
+
+
 class Others:
     """Other processes, which act before some of the records that a renaming appends."""
 

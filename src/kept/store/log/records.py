@@ -30,7 +30,7 @@ from kept.store.encoding import (
     seal,
     sealed,
 )
-from kept.store.log.events import Event, Fault, Item, Wrong, check_event, follows
+from kept.store.log.events import Event, Fault, Item, Wrong, check_event, follows, seal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -90,8 +90,9 @@ class Records:
 
         "Exists" is ambiguous: after a lost answer and a retry the record can be this writer's, and
         S3 also says it of races that no writer has won yet. A missing answer is ambiguous, too, and
-        so is an error of the disk. So the record is read back and its write_id compared (icechunk's
-        design note 017 and SlateDB do so).
+        so is an error of the disk. So the record is read back and compared (as icechunk and SlateDB
+        do). A write_id alone proves nothing: two programs that copy an event can state it
+        differently, for example as deleted.
         """
         number = event["number"]
         key, data = self.key(number), [seal(event)]
@@ -113,7 +114,7 @@ class Records:
             except (Unreachable, OSError) as error:
                 failed = error
             try:
-                is_own = bool(self._read(number)[0]["write_id"] == event["write_id"])
+                is_own = self._read(number)[1] == seal_of(event)
             except KeyNotFound:
                 if failed is not None:
                     raise failed from None
