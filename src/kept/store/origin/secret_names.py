@@ -47,7 +47,7 @@ _OF_MODELS = {  # words beside "token" in the names of options of language model
 }  # fmt: skip
 _OF_LOGINS = {"access", "api", "auth", "github", "hf", "hub", "id", "refresh", "session", "wandb"}
 _NO_SECRET = {"PWD", "OLDPWD", "SSH_AUTH_SOCK"}  # variables of each shell
-_ACCOUNTS = {"login", "u", "user", "username", "userpwd"}
+_ACCOUNTS = {"login", "user", "username", "userpwd"}
 _DIGESTS = {
     "checksum", "commit", "digest", "etag", "hash", "id", "md5", "rev", "revision", "sha", "uuid",
 }  # fmt: skip
@@ -76,7 +76,8 @@ def is_secret(name: str) -> bool:
 
 def has_account(name: str) -> bool:
     """Return whether the value of an option can be the name of a user and a password."""
-    return bool(_ACCOUNTS & set(_words(name)))
+    words = _words(name)
+    return words == ["u"] or not _ACCOUNTS.isdisjoint(words)
 
 
 def has_digest(name: str) -> bool:
