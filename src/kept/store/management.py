@@ -278,8 +278,8 @@ class Management:
         source is a reference in this store, or a Version of any store. Only bytes that this store
         lacks are moved: none from the same store. Metadata, metrics, tags and description come
         along, aliases and signatures do not, and the `uses` of the copy names its source. If the
-        newest version has the content already, there is no new version, as with log_artifact.
-        progress is called with the moved bytes, done and in all.
+        newest version has the content already, there is no new version, as with log_artifact,
+        and what is said of it stays. progress is called with the moved bytes, done and in all.
 
         Raises NotFound, InvalidName, InvalidReference, InvalidInput (the artifact has another
         type), NotSigned (see open_store), Damaged, or what either store raises.
