@@ -2,6 +2,7 @@ import errno
 import fcntl
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -388,6 +389,14 @@ def test_a_process_forked_while_a_lock_is_held_does_not_hold_it(bucket):
     end.set()
     worker.join(60)
     assert worker.exitcode == 0
+
+
+@pytest.mark.parametrize("put", [LocalBucket.put, LocalBucket.put_if_absent])
+def test_a_folder_that_another_process_removed_is_made_again(bucket, put):
+    put(bucket, "a/b/1", [b"x"])
+    shutil.rmtree(os.path.join(bucket.root, "a"))
+    put(bucket, "a/b/2", [b"x"])
+    assert list(bucket.keys("")) == ["a/b/2"]
 
 
 def test_works_after_a_fork(bucket):

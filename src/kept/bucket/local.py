@@ -220,6 +220,13 @@ class LocalBucket:
 
     def _create(self, key: str, parts: Parts) -> str:
         """Store a value as _store does, or raise KeyExists."""
+        try:
+            return self._create_once(key, parts)
+        except FileNotFoundError:  # folders that this object made were removed
+            self._made.clear()
+            return self._create_once(key, parts)
+
+    def _create_once(self, key: str, parts: Parts) -> str:
         path, folder = self._place(key)
         with self._temporaries.file(path, parts) as temporary:
             try:
