@@ -97,9 +97,7 @@ class _Harmless:
 
 def _is_interactive() -> bool:
     """Return whether Keras prints; a package that is not loaded has no say."""
-    keras, tf_keras = sys.modules.get("keras"), sys.modules.get("tf_keras")
-    settings = [
-        *([keras.config.is_interactive_logging_enabled()] if keras else []),
-        *([tf_keras.utils.is_interactive_logging_enabled()] if tf_keras else []),
-    ]
-    return all(settings)
+    config = getattr(sys.modules.get("keras"), "config", None)  # missing while it is imported
+    utils = getattr(sys.modules.get("tf_keras"), "utils", None)
+    asked = [each for each in (config, utils) if each is not None]
+    return all(each.is_interactive_logging_enabled() for each in asked)

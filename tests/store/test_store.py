@@ -542,3 +542,18 @@ def test_a_message_says_what_is_wrong_and_what_exists(store, file):
         store.version("m:best")
     with pytest.raises(errors.InvalidName, match=r"^A type has 1 to 128 characters"):
         store.log_artifact("m", file(b"x"), type="no type")
+
+
+def test_metadata_and_provenance_may_be_changed_by_their_reader(store, file):
+    """The log in memory stays as it is, and so do the records and pages that follow."""
+    for n in range(63):
+        version = store.log_artifact("m", file(b"%d" % n), metadata={"n": n, "deep": {"n": [n]}})
+    version.metadata["n"] = "changed"
+    version.metadata["deep"]["n"].append("changed")
+    version.provenance["host"] = "changed"
+    for n in range(63, 65):  # the first one writes a page
+        store.log_artifact("m", file(b"%d" % n))
+    fresh = kept.open_store(store.location) if store.location.startswith("/") else store
+    assert fresh.verify().ok
+    assert fresh.version("m:v62").metadata == {"n": 62, "deep": {"n": [62]}}
+    assert fresh.version("m:v62").provenance.get("host") != "changed"

@@ -47,6 +47,13 @@ def canonical(value: Json) -> bytes:
     return text.encode()
 
 
+def copied(value: Json) -> Json:
+    """Return a copy of a value; the caller may change it, and the log in memory stays as it is."""
+    if isinstance(value, dict):
+        return {key: copied(each) for key, each in value.items()}
+    return list(map(copied, value)) if isinstance(value, list) else value
+
+
 def memory_of(data: bytes) -> int:
     """Return about how many bytes of memory the parsed JSON takes, at most.
 

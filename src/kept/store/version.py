@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kept.store.describe.described import Described
+from kept.store.encoding import copied
 
 if TYPE_CHECKING:
     import os
@@ -85,10 +86,10 @@ class Version(Described):
         """The aliases on this version; "latest" comes first if it is the newest."""
         return self.record.aliases
 
-    @property
+    @cached_property
     def metadata(self) -> dict[str, Any]:
         """The metadata of the version, with what update has set since; plain JSON values."""
-        return self.record.described
+        return dict(copied(self.record.described))
 
     @property
     def size(self) -> int:
@@ -124,9 +125,9 @@ class Version(Described):
         from kept.store.origin.origin import known_provenance, provenance_of
 
         known = known_provenance(self.record)
-        return (
-            provenance_of(self.store.log(self.name).view(), self.record) if known is None else known
-        )
+        if known is None:
+            known = provenance_of(self.store.log(self.name).view(), self.record)
+        return dict(copied(known))
 
     @property
     def parent(self) -> Link | None:

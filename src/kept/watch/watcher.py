@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _VARYING = re.compile(r"0x[0-9a-f]+|(?<![\w.:])\d[\d.]*(?= ?m?s\b)")  # addresses and seconds
 _SHARE = 4  # a pause is at least this many times as long as the reading before it
+_MOST_WAITS = 6  # a call of once waits for renames as long as that many logs become steady
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0  # seconds between attempts to send an event
 
 
@@ -104,9 +105,15 @@ class Watcher:
             self._stop.wait(max(min(pause, due), 0.0))
 
     def once(self) -> None:
-        """Send what has happened so far; wait if an artifact may be in the middle of a rename."""
+        """Send what has happened so far; wait if an artifact may be in the middle of a rename.
+
+        The wait ends if the store cannot be read, or after some time: the next call continues.
+        """
         self.look()
-        while self._feed.renames.growing and not self._stop.is_set:
+        until = time.monotonic() + _MOST_WAITS * renames.STEADY
+        while self._feed.renames.growing and not (self._stop.is_set or self.counts.unread):
+            if time.monotonic() > until:
+                return
             self._stop.wait(renames.STEADY / 10)
             self.look()
 

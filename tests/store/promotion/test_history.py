@@ -262,3 +262,17 @@ def test_an_artifact_that_was_renamed_back_is_shown_once(store):
     found = [(c.artifact, c.action) for c in store.history()]
     assert [f for f in found if f[1] == "version"] == [("m", "version")]
     assert texts(store)[:2] == ["moved from o", "moved to n: v0"]
+
+
+def test_a_new_version_that_is_undeleted_brings_no_renamed_history_back(store, file):
+    for n in range(2):
+        store.log_artifact("a", file(b"%d" % n))
+    store.rename("a", "b")
+    for n in range(2, 4):
+        store.log_artifact("a", file(b"%d" % n))
+    store.delete("a:v2")
+    store.undelete("a:v2")
+    committed = [
+        (c.artifact, c.details["version"]) for c in store.history() if c.action == "version"
+    ]
+    assert sorted(committed) == [("a", 2), ("a", 3), ("b", 0), ("b", 1)]

@@ -369,3 +369,19 @@ def test_best_follows_the_rule_by_what_both_stores_have_measured():
         copy(*way)
     assert [store["m:best"].index for store in (source, target)] == [2, 2]
     assert copy(source, target).changes == copy(target, source).changes == 0
+
+
+def test_an_alias_stays_although_the_source_knows_of_the_deletion_that_it_refused():
+    source, target = pair()
+    for store in (source, target):
+        store.protect("prod")
+    source.promote("m:v1", "prod")
+    copy(source, target)
+    source.set_alias("m:v2", "named")
+    target.delete("m:v2")
+    copy(target, source)  # v2 stays in the source, because it is named there
+    source.promote("m:v2", "prod")
+    copied = copy(source, target)
+    assert target["m:prod"].index == 1
+    assert any("the alias prod was put on v2" in note for note in copied.notes)
+    assert source["m:prod"].index == 2

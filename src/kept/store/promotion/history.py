@@ -87,12 +87,12 @@ def _changes(view: View, others: frozenset[str] = frozenset()) -> Iterator[Chang
     """Yield the changes of an artifact, without those that another one has since a rename."""
     past = _Past(view)
     position = 0
-    is_back = False
+    restored: set[int] = set()  # versions
     while (event := past.at(position)) is not None:
         position += 1
-        if event.get("moved_to") in others and not is_back:
+        if event.get("moved_to") in others and restored.isdisjoint(event["indexes"]):
             return
-        is_back = is_back or _brings_back(event)
+        restored.update(_brings_back(event))
         if is_fence(event):
             continue
         by = event.get("by") or past.committer(event)
@@ -101,9 +101,11 @@ def _changes(view: View, others: frozenset[str] = frozenset()) -> Iterator[Chang
             yield Change(moment, by, view.log.name, each.action, each.text, each.details)
 
 
-def _brings_back(event: Event) -> bool:
-    """Return whether versions that were moved away exist under their old name again."""
-    return event["event"] in ("restore", "undelete")
+def _brings_back(event: Event) -> list[int]:
+    """Return the deleted versions that exist again because of an event."""
+    if event["event"] == "undelete":
+        return [event["index"]]
+    return list(event["indexes"]) if event["event"] == "restore" else []
 
 
 class _Past:

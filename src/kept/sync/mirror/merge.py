@@ -213,8 +213,11 @@ class Merge:
         return Note(fact, text)
 
     def _is_gone_there(self, index: Json) -> bool:
-        """Return whether the target has deleted a version, and the source knows nothing of that."""
-        state = self._own(("deleted", index)) if index is not None else None
+        """Return whether a version is deleted in the target; an alias would name nothing there.
+
+        The source may know of the deletion: it has not applied it, if the version exists there.
+        """
+        state = self._decides.get(("deleted", index)) if index is not None else None
         return state is not None and state.value is True
 
     def _exists(self, fact: Fact) -> bool:
