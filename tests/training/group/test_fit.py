@@ -296,6 +296,7 @@ def test_a_resumed_callback_calls_hooks_of_the_next_one(tmp_path):
     assert first[0] == 2
 
 
+@pytest.mark.any_framework
 def test_a_first_rank_that_is_at_work_is_not_missing(run, monkeypatch):
     took = threading.Event()
     submit = StoreDestination.submit

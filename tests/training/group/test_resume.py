@@ -64,7 +64,7 @@ def train(tmp_path):
             )
             return fit(epochs, [state, checkpoint]), state.batches
 
-        return on_all(groups(2, seconds=5.0), work)
+        return on_all(groups(2, seconds=30.0), work)
 
     assert train(2) == [(None, 6)] * 2
     return train
@@ -102,7 +102,7 @@ def test_without_an_error_all_continue(train):
 
 
 def test_kept_resume_on_all_ranks(train, tmp_path):
-    found = groups(2, seconds=5.0)
+    found = groups(2, seconds=30.0)
 
     def work(group, store):
         made, state = compiled(), State(ValueError("no state today") if group.rank else None)
