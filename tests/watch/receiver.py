@@ -54,7 +54,7 @@ class Receiver(Loopback):
         self.changed = threading.Condition()
 
     def wait_for(self, number: int, seconds: float = 60.0) -> None:
-        """Wait until so many requests have arrived."""
+        """Wait until a number of requests have arrived."""
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.received) >= number, seconds), (
                 f"{len(self.received)} of {number} requests"

@@ -15,7 +15,7 @@ ALIASES = ["prod", "best", "epoch_1", "old"]
 
 
 def _event(number, chance, versions):
-    """Return a random event of a log that has so many versions."""
+    """Return a random event of a log with a number of versions."""
     event = {"number": number, "time": f"t{number}", "write_id": f"{number:032x}"}
     some = [chance.randrange(versions) for _ in range(chance.randrange(3))] if versions else []
     moves = {a: chance.choice([None, *range(versions)]) for a in chance.sample(ALIASES, 2)}

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from kept.names import LATEST
 from kept.store.log.changes import UNCHANGED, Changes
 from kept.store.log.events import Fault
-from kept.store.log.history import VersionRecord, origin_in
+from kept.store.log.history import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kept.store.encoding import Json
     from kept.store.log.events import Event, Item
+    from kept.store.log.history import VersionRecord
 
 
 class State:
@@ -59,18 +60,10 @@ class State:
         names = sorted(self._aliases.get(index, ()))
         if index == self._latest() and event["number"] > self._fault:
             names.insert(0, LATEST)
-        return VersionRecord(
-            index,
-            event["type"],
-            event["manifest"],
-            event["digest"],
-            event["size"],
-            tuple(names),
-            event["metadata"],
-            event["time"],
-            index in self._deleted,
+        return version_of(event)._replace(
+            aliases=tuple(names),
+            deleted=index in self._deleted,
             changes=self._changes.get(index, UNCHANGED),
-            origin=origin_in(event),
         )
 
     def holder(self, alias: str) -> int | None:

@@ -1,4 +1,4 @@
-"""What a store tells of its changes: who, when, what, and from where."""
+"""The history of a store: who, when, what, and from where."""
 
 from __future__ import annotations
 
