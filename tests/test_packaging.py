@@ -48,6 +48,8 @@ def test_each_framework_has_an_extra_with_keras():
         "orbax",
         "pandas",
         "notify",
+        "plot",
+        "web",
         "watch",
     }
 

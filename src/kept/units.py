@@ -1,9 +1,12 @@
-"""Parses and formats spans of time and numbers of bytes: "7d", "12h", "50GB"."""
+"""Parses spans of time and numbers of bytes ("7d", "50GB"), and formats values for people."""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from math import isfinite
+from typing import Any
 
 from kept.errors import InvalidInput
 
@@ -15,6 +18,7 @@ _BYTES = {
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
 }  # fmt: skip
 _SIZE = re.compile(rf"{_NUMBER}({'|'.join(_BYTES)})\s*")
+_MOST_OF_32_BITS = 11  # characters of 0.123456789
 _LONGEST = 1e10  # seconds, 300 years: a moment that far from now still has a date
 
 
@@ -71,3 +75,39 @@ def time_text(moment: datetime) -> str:
 def expiry(ttl: str | float | timedelta | None) -> str | None:
     """Return the moment when a version with this ttl expires, counted from now."""
     return None if ttl is None else time_text(datetime.now(UTC) + parse_span(ttl, "ttl"))
+
+
+def value_text(value: Any) -> str:
+    """Return a metadata value as a person reads it."""
+    if isinstance(value, float):
+        return _shortest(value)
+    if isinstance(value, str):
+        return value
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _shortest(value: float) -> str:
+    """Return the digits of a number: of a 32-bit float, as Keras logs them, no more than it has."""
+    digits = repr(value)
+    if len(digits) <= _MOST_OF_32_BITS or not isfinite(value):
+        return digits
+    import struct
+
+    with suppress(OverflowError):  # more than 32 bits can hold
+        bits = struct.pack("f", value)
+        if struct.unpack("f", bits)[0] == value:
+            shorter = (f"{value:.{count}g}" for count in range(1, 10))
+            return next(text for text in shorter if struct.pack("f", float(text)) == bits)
+    return digits
+
+
+def metric_text(value: Any) -> str:
+    """Return the value of a metric, a float with six digits."""
+    return f"{value:.6g}" if isinstance(value, float) else value_text(value)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return 1 file, 2 files."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import kept
 from kept.cli import output
-from kept.cli.output import Column, clean, print_table, value_text
-from kept.units import size_text
+from kept.cli.output import Column, clean, print_table
+from kept.units import size_text, value_text
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import click
 
 from kept.cli.common import json_option, opened, print_result, version_json
 from kept.cli.completion import artifact_names
-from kept.cli.output import metric_text
 from kept.errors import VersionNotFound
+from kept.units import metric_text
 
 if TYPE_CHECKING:
     from kept.store.artifact import Artifact

@@ -8,9 +8,8 @@ import click
 
 from kept.cli.common import json_option, opened, print_result
 from kept.cli.completion import artifact_names
-from kept.cli.output import counted
 from kept.progress import progress
-from kept.units import size_text
+from kept.units import counted, size_text
 
 if TYPE_CHECKING:
     from kept.store.compact.compactor import Compacted

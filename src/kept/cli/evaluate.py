@@ -9,9 +9,10 @@ import click
 
 from kept.cli.common import json_option, opened
 from kept.cli.completion import references
-from kept.cli.output import Column, clean, counted, metric_text, print_json, print_table
+from kept.cli.output import Column, clean, print_json, print_table
 from kept.cli.sign import signed_by_option
 from kept.errors import ArtifactNotFound, CommandFailed, KeptError, VersionNotFound
+from kept.units import counted, metric_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

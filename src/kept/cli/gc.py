@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kept.cli.common import dry_run_option, json_option, opened
-from kept.cli.output import clean, counted, print_json, with_local_times
-from kept.units import size_text
+from kept.cli.output import clean, print_json, with_local_times
+from kept.units import counted, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,10 +10,10 @@ import click
 
 from kept.cli.common import files_json, json_option, opened, version_json
 from kept.cli.completion import references
-from kept.cli.output import clean, counted, print_json
+from kept.cli.output import clean, print_json
 from kept.cli.sign import signature_of, signed_by_option
 from kept.progress import progress
-from kept.units import size_text
+from kept.units import counted, size_text
 
 if TYPE_CHECKING:
     from kept.store.version import Version

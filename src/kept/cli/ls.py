@@ -9,17 +9,9 @@ import click
 
 from kept.cli.common import json_option, opened, version_json
 from kept.cli.completion import artifact_names
-from kept.cli.output import (
-    Column,
-    clean,
-    counted,
-    local_time,
-    metric_text,
-    print_json_list,
-    print_table,
-)
+from kept.cli.output import Column, clean, local_time, print_json_list, print_table
 from kept.names import LATEST
-from kept.units import size_text
+from kept.units import counted, metric_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kept.cli.common import version_json
-from kept.cli.output import Column, clean, local_time, metric_text, print_json_list, print_table
+from kept.cli.output import Column, clean, local_time, print_json_list, print_table
 from kept.progress import progress
-from kept.units import size_text
+from kept.units import metric_text, size_text
 
 if TYPE_CHECKING:
     from kept.store.condition.literal import Value

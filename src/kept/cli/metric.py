@@ -10,8 +10,9 @@ import click
 
 from kept.cli.common import json_option, opened, version_json
 from kept.cli.completion import references
-from kept.cli.output import Column, clean, local_time, metric_text, print_json, print_table
+from kept.cli.output import Column, clean, local_time, print_json, print_table
 from kept.errors import InvalidMetadata
+from kept.units import metric_text
 
 if TYPE_CHECKING:
     from kept.store.version import Version

@@ -6,8 +6,8 @@ import click
 
 from kept.cli.common import json_option, opened, print_result
 from kept.cli.completion import artifact_names
-from kept.cli.output import counted
 from kept.progress import progress
+from kept.units import counted
 
 
 @click.command(short_help="Rename an artifact.")

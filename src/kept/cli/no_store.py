@@ -8,9 +8,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kept.cli.output import counted
 from kept.errors import DamageWarning
 from kept.sync.outbox.outbox import Outbox
+from kept.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from contextlib import suppress
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
 Column = layout.Column
 _BATCH = 128
-_MOST_OF_32_BITS = 11  # characters of 0.123456789
 _DELETE = "\x7f"  # the one control character that JSON in ASCII does not escape
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
@@ -109,33 +106,6 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def value_text(value: Any) -> str:
-    """Return a metadata value as a person reads it."""
-    if isinstance(value, float):
-        return _shortest(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _shortest(value: float) -> str:
-    """Return the digits of a number: of a 32-bit float, as Keras logs them, no more than it has."""
-    digits = repr(value)
-    if len(digits) <= _MOST_OF_32_BITS or not isfinite(value):
-        return digits
-    import struct
-
-    with suppress(OverflowError):  # more than 32 bits can hold
-        bits = struct.pack("f", value)
-        if struct.unpack("f", bits)[0] == value:
-            shorter = (f"{value:.{count}g}" for count in range(1, 10))
-            return next(text for text in shorter if struct.pack("f", float(text)) == bits)
-    return digits
-
-
-def metric_text(value: Any) -> str:
-    """Return the value of a metric, a float with six digits."""
-    return f"{value:.6g}" if isinstance(value, float) else value_text(value)
-
-
 def local_time(moment: str) -> str:
     """Return a moment of the log in local time, to the minute."""
     from datetime import datetime
@@ -146,11 +116,6 @@ def local_time(moment: str) -> str:
 def with_local_times(text: str) -> str:
     """Return text with its moments of the log replaced by local times."""
     return _MOMENT.sub(lambda found: local_time(found[0]), text)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return 1 file, 2 files."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _align(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> None:

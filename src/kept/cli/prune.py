@@ -8,15 +8,8 @@ import click
 
 from kept.cli.common import confirm, dry_run_option, json_option, opened, yes_option
 from kept.cli.completion import artifact_names
-from kept.cli.output import (
-    Column,
-    counted,
-    metric_text,
-    print_json,
-    print_table,
-    with_local_times,
-)
-from kept.units import size_text
+from kept.cli.output import Column, print_json, print_table, with_local_times
+from kept.units import counted, metric_text, size_text
 
 if TYPE_CHECKING:
     from kept.store.retention.policy import Decision

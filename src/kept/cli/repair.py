@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kept.cli.common import confirm, json_option, yes_option
-from kept.cli.output import clean, counted, print_json
+from kept.cli.output import clean, print_json
 from kept.progress import progress
+from kept.units import counted
 
 if TYPE_CHECKING:
     from kept.store.repair.plan import Plan

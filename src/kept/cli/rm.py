@@ -17,9 +17,8 @@ from kept.cli.common import (
     yes_option,
 )
 from kept.cli.completion import references
-from kept.cli.output import counted
 from kept.names import check_selected, is_automatic
-from kept.units import size_text
+from kept.units import counted, size_text
 
 if TYPE_CHECKING:
     from kept.cli.rm_artifacts import Wanted

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from kept.cli.common import confirm
-from kept.cli.output import Column, counted, local_time, print_json, print_table, with_local_times
+from kept.cli.output import Column, local_time, print_json, print_table, with_local_times
 from kept.errors import Damaged, InvalidReference
 from kept.names import is_name
 from kept.progress import progress
 from kept.store.whole.remove import Removal, check, is_pattern, plan, remove_all
+from kept.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

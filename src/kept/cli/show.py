@@ -8,9 +8,9 @@ import click
 
 from kept.cli.common import files_json, json_option, opened, version_json
 from kept.cli.completion import references
-from kept.cli.output import counted, local_time, metric_text, print_json, print_pairs, value_text
+from kept.cli.output import local_time, print_json, print_pairs
 from kept.store.problems import warn
-from kept.units import size_text
+from kept.units import counted, metric_text, size_text, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from kept.cli.common import opened
-from kept.cli.output import clean, counted, print_json
+from kept.cli.output import clean, print_json
 from kept.errors import Diverged, RemoteError
 from kept.progress import progress
-from kept.units import size_text
+from kept.units import counted, size_text
 
 if TYPE_CHECKING:
     from kept.store.store import Store

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kept.cli.common import confirm, opened, print_result
-from kept.cli.output import counted
 from kept.errors import NotFound
+from kept.units import counted
 
 if TYPE_CHECKING:
     from kept.store.store import Store

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from kept.cli.common import opened
-from kept.cli.output import clean, counted
+from kept.cli.output import clean
 from kept.cli.sync_copy import (
     copy_artifacts,
     mirrors_of,
@@ -18,7 +18,7 @@ from kept.cli.sync_status import destination_label, is_wandb
 from kept.errors import KeptError
 from kept.progress import progress
 from kept.sync.outbox.outbox import Outbox
-from kept.units import size_text
+from kept.units import counted, size_text
 
 if TYPE_CHECKING:
     from kept.sync.outbox.entry import Entry

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from kept.cli.common import confirm
-from kept.cli.output import Column, clean, counted, local_time, print_json, print_table
+from kept.cli.output import Column, clean, local_time, print_json, print_table
 from kept.cli.sync_copy import store_if_reachable
 from kept.sync.outbox.outbox import Outbox
 from kept.sync.outbox.rejected import rejection_of
-from kept.units import size_text
+from kept.units import counted, size_text
 
 if TYPE_CHECKING:
     from kept.store.store import Store

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kept.cli.common import json_option, opened, print_result, version_json
-from kept.cli.output import counted, print_json
+from kept.cli.output import print_json
 from kept.progress import progress
+from kept.units import counted
 
 if TYPE_CHECKING:
     from kept.store.store import Store

@@ -8,10 +8,10 @@ import click
 
 from kept.cli.common import json_option, opened
 from kept.cli.completion import references
-from kept.cli.output import clean, counted, local_time, print_json
+from kept.cli.output import clean, local_time, print_json
 from kept.cli.sign import Checked, signed_by_option
 from kept.progress import progress
-from kept.units import size_text
+from kept.units import counted, size_text
 
 if TYPE_CHECKING:
     from kept.store.problems import Problem

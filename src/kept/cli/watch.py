@@ -13,9 +13,10 @@ import click
 
 from kept.cli.common import opened
 from kept.cli.completion import artifact_names
-from kept.cli.output import clean, counted
+from kept.cli.output import clean
 from kept.cli.watch_target import Choice, make_target, seconds
 from kept.names import check_name
+from kept.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,1 @@
+"""The tensors of versions and of files on disk."""
