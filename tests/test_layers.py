@@ -65,7 +65,7 @@ ROWS = {
         {"open"},
         {"orbax"},
     ],
-    "sync": [{"courier", "outbox"}, {"mirror", "wandb"}],
+    "sync": [{"courier", "outbox"}, {"live", "mirror", "wandb"}],
     "training": [
         {"group", "snapshot", "monitor", "naming", "options"},
         {"shared"},
