@@ -13,6 +13,7 @@ demo: $(VENV)/demo.done
 
 ## All tests; those of training on each framework, each in a separate process.
 test: $(VENV)/test.done
+	tests/web/install_chromium.sh
 	$(BIN)/python tests/run_all.py
 
 # The integration tests that depend on the framework.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # The verbs in the order of the help. Each has a module of its name.
 GROUPS = {
-    "Look": ("ls", "show", "best", "log", "lineage", "du"),
+    "Look": ("ls", "show", "best", "log", "lineage", "du", "ui"),
     "Store and fetch": ("put", "get", "cp", "mv"),
     "Name and describe": ("alias", "tag", "note", "metric", "evaluate"),
     "Promote": ("promote", "rollback", "protect"),

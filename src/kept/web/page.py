@@ -1,0 +1,57 @@
+"""A page as a value, and its HTML."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kept.web.filters import FILTERS
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from kept.web.links import Links
+    from kept.web.query import Query
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page shows: a template, and its values."""
+
+    template: str  # a file of templates/
+    title: str  # of the browser's tab
+    values: dict[str, Any] = field(default_factory=dict)
+    status: int = 200
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What all pages of a server or an export share."""
+
+    store: str  # its location
+    read_only: bool = False  # no buttons that change the store
+    is_live: bool = True  # the server sends events
+
+
+@functools.cache
+def environment() -> Environment:
+    """Return the templates; each value is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("kept.web"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    made.filters |= FILTERS
+    return made
+
+
+def render(page: Page, frame: Frame, links: Links, query: Query) -> str:
+    """Return the HTML of a page."""
+    template = environment().get_template(page.template)
+    own = {"title": page.title, "frame": frame, "links": links, "query": query}
+    return template.render(page.values | own)
