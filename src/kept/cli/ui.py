@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kept.cli.common import opened
+from kept.cli.common import json_option, opened, print_result
 
 
 @click.command()
@@ -32,16 +32,16 @@ from kept.cli.common import opened
 )
 @click.option("--read-only", is_flag=True, help="Offer nothing that changes the store.")
 @click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
+@json_option
 @click.pass_obj
-def ui(location: str | None, /, *, opens: bool, **place: Any) -> None:
+def ui(location: str | None, /, *, opens: bool, as_json: bool, **place: Any) -> None:
     """Look at the store in a browser. Ctrl-C ends it."""
-    from kept.web.serve import Place, serve
+    from kept.web.serve import Place, Site
 
     store = opened(location, may_be_new=True)
-
-    def ready(address: str) -> None:
-        click.echo(f"{store.location} is at {address} (Ctrl-C ends it)")
-        if opens:
-            click.launch(address)
-
-    serve(store, Place(**place), ready)
+    site = Site(store, Place(**place))
+    text = f"{store.location} is at {site.address} (Ctrl-C ends it)"
+    print_result(text, {"store": store.location, "address": site.address}, as_json=as_json)
+    if opens:
+        click.launch(site.address)
+    site.run()

@@ -10,8 +10,6 @@ from urllib.parse import urlencode
 from kept.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kept.store.store import Store
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -27,33 +25,39 @@ class Place(NamedTuple):
     read_only: bool = False
 
 
-def serve(store: Store, place: Place, ready: Callable[[str], None]) -> None:
-    """Serve the page of a store until Ctrl-C; ready takes its address when it answers.
+class Site:
+    """The page of a store at an address, which is taken from the start and answers while it runs.
 
     Raises InvalidInput without the extra web, or if the port is not free.
     """
-    try:
+
+    def __init__(self, store: Store, place: Place) -> None:
+        try:
+            from kept.web.app import LOOPBACK, make_app
+        except ModuleNotFoundError as error:
+            raise InvalidInput(
+                f"kept ui needs the package {error.name}, which is not installed: "
+                "pip install 'kept[web]'"
+            ) from error
+        is_local = place.host in _LOCAL
+        token = place.token if is_local or place.token else secrets.token_urlsafe(24)
+        hosts = LOOPBACK if is_local else ("*",)
+        self._app = make_app(store, token=token, read_only=place.read_only, hosts=hosts)
+        self._listener = _listen(place)
+        port = self._listener.getsockname()[1]
+        name = f"[{place.host}]" if ":" in place.host else place.host
+        query = f"?{urlencode({'token': token})}" if token else ""
+        self.address = f"http://{name}:{port}/{query}"
+
+    def run(self) -> None:
+        """Answer until Ctrl-C."""
         import uvicorn
 
-        from kept.web.app import LOOPBACK, make_app
-    except ModuleNotFoundError as error:
-        raise InvalidInput(
-            f"kept ui needs the package {error.name}, which is not installed: "
-            "pip install 'kept[web]'"
-        ) from error
-    is_local = place.host in _LOCAL
-    token = place.token if is_local or place.token else secrets.token_urlsafe(24)
-    hosts = LOOPBACK if is_local else ("*",)
-    app = make_app(store, token=token, read_only=place.read_only, hosts=hosts)
-    listener = _listen(place)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=1
-    )
-    with listener:
-        port = listener.getsockname()[1]
-        name = f"[{place.host}]" if ":" in place.host else place.host
-        ready(f"http://{name}:{port}/" + (f"?{urlencode({'token': token})}" if token else ""))
-        uvicorn.Server(config).run(sockets=[listener])
+        config = uvicorn.Config(
+            self._app, log_level="warning", access_log=False, timeout_graceful_shutdown=1
+        )
+        with self._listener:
+            uvicorn.Server(config).run(sockets=[self._listener])
 
 
 def _listen(place: Place) -> socket.socket:
