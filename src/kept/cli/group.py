@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 # The verbs in the order of the help. Each has a module of its name.
 GROUPS = {
     "Look": ("ls", "show", "best", "log", "lineage", "du", "ui"),
-    "Store and fetch": ("put", "get", "cp", "mv"),
+    "Store and fetch": ("put", "get", "cp", "mv", "import", "export"),
     "Name and describe": ("alias", "tag", "note", "metric", "evaluate"),
     "Promote": ("promote", "rollback", "protect"),
     "Delete": ("rm", "undelete", "prune", "ttl", "gc", "compact"),
@@ -48,7 +49,8 @@ class VerbGroup(click.Group):
         """Return a verb, which takes --store as well, or None if it does not exist."""
         if cmd_name not in self._verbs:
             return None
-        command: click.Command = getattr(import_module(f"kept.cli.{cmd_name}"), cmd_name)
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name  # import_.py
+        command: click.Command = getattr(import_module(f"kept.cli.{name}"), name)
         if _STORE not in command.params:
             command.params.append(_STORE)
         return command

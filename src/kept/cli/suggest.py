@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 _VERBS_ELSEWHERE = {
     "ls": "list artifacts versions dir search find query",
     "show": "info inspect describe cat stat view metadata files",
-    "get": "download fetch pull checkout load export open",
+    "get": "download fetch pull checkout load open",
     "put": "add upload push save commit store import create register publish",
+    "import": "ingest migrate take",
+    "export": "convert onnx saved_model",
     "log": "history reflog audit events changes",
     "lineage": "tree graph ancestors provenance parents",
     "alias": "name ref label link",
