@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 SMALL = 4 * 1024
 BLOCK = 4 * 1024 * 1024
 LARGEST = 16 * 1024 * 1024
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-_ZIP = b"PK\x03\x04"
+HDF5 = b"\x89HDF\r\n\x1a\n"
+ZIP = b"PK\x03\x04"
 _ZIP_LOCAL_HEADER = 30  # bytes before the name; its last four are the lengths of name and extra
 
 Range = tuple[int, int]  # first byte, first byte after
@@ -45,6 +45,20 @@ class Tensor(NamedTuple):
     name: str = ""  # the same in every version of a file; "" if it is no tensor
     width: int = 1  # bytes of an element, or of each number in it
     is_big_endian: bool = False
+
+
+class Member(NamedTuple):
+    """A member of a zip file, and the place of its bytes."""
+
+    name: str
+    start: int
+    size: int  # of the bytes in the file
+    is_plain: bool  # not compressed
+
+    @property
+    def stop(self) -> int:
+        """The first byte after it."""
+        return self.start + self.size
 
 
 class MappedFile(MemoryFile):
@@ -93,45 +107,50 @@ def _split(start: int, stop: int, most: int) -> Iterator[Range]:
 
 def _tensors(source: FileSource, start: int, size: int) -> Iterator[Tensor]:
     """Yield the places of tensors, or of whole zip members, in the file that begins at start."""
-    head = bytes(source.read(start, start + min(len(_HDF5), size)))
-    if head == _HDF5:
+    head = bytes(source.read(start, start + min(len(HDF5), size)))
+    if head == HDF5:
         yield from _datasets(source, start, size)
-    elif head.startswith(_ZIP) and start == 0:
-        for member, member_start, member_size in _members(source):
-            inner = list(_tensors(source, member_start, member_size))
-            yield from (found._replace(name=f"{member}:{found.name}") for found in inner)
+    elif head.startswith(ZIP) and start == 0:
+        for member in members(source):
+            if not member.is_plain:
+                continue
+            inner = list(_tensors(source, member.start, member.size))
+            yield from (found._replace(name=f"{member.name}:{found.name}") for found in inner)
             if not inner:
-                yield Tensor(member_start, member_start + member_size)
+                yield Tensor(member.start, member.stop)
 
 
-def _members(source: FileSource) -> Iterator[tuple[str, int, int]]:
-    """Yield name, start and size of every uncompressed zip member's bytes."""
-    with zipfile.ZipFile(cast("IO[bytes]", _Window(source, 0, source.size))) as archive:
+def members(source: FileSource) -> Iterator[Member]:
+    """Yield the members of a zip file; raises BadZipFile or OSError."""
+    with zipfile.ZipFile(cast("IO[bytes]", Window(source, 0, source.size))) as archive:
         for info in archive.infolist():
             start = info.header_offset
             header = bytes(source.read(start, start + _ZIP_LOCAL_HEADER))
             name = int.from_bytes(header[26:28], "little")
             extra = int.from_bytes(header[28:30], "little")
-            if info.compress_type == zipfile.ZIP_STORED:
-                yield info.filename, start + _ZIP_LOCAL_HEADER + name + extra, info.file_size
+            is_plain = info.compress_type == zipfile.ZIP_STORED
+            size = info.file_size if is_plain else info.compress_size
+            yield Member(
+                info.filename, start + _ZIP_LOCAL_HEADER + name + extra, size, is_plain=is_plain
+            )
 
 
 def _datasets(source: FileSource, start: int, size: int) -> Iterator[Tensor]:
     import h5py
 
-    with closing(h5py.File(_Window(source, start, size), "r")) as root:
+    with closing(h5py.File(Window(source, start, size), "r")) as root:
         names: list[bytes] = []
         h5py.h5o.visit(root.id, names.append)
         for name in names:
             found = h5py.h5o.open(root.id, name)
             if isinstance(found, h5py.h5d.DatasetID):
                 text, kind = name.decode(errors="replace"), _kind(found)
-                for part, (offset, length) in enumerate(_stored(found)):
+                for part, (offset, length) in enumerate(stored_ranges(found)):
                     begin = start + offset
                     yield Tensor(begin, begin + length, f"{text}:{part}" if part else text, *kind)
 
 
-def _stored(dataset: h5py.h5d.DatasetID) -> Iterator[tuple[int, int]]:
+def stored_ranges(dataset: h5py.h5d.DatasetID) -> Iterator[tuple[int, int]]:
     """Yield (offset, length) of a dataset's bytes in its file."""
     offset = dataset.get_offset()
     if offset is not None:
@@ -163,7 +182,7 @@ def _kind(dataset: h5py.h5d.DatasetID) -> tuple[int, bool]:
     return width, is_float_or_integer and kind.get_order() == h5py.h5t.ORDER_BE
 
 
-class _Window(Positioned):
+class Window(Positioned):
     """A range of a file as a file object for h5py and zipfile, which read metadata only."""
 
     def __init__(self, source: FileSource, start: int, size: int) -> None:

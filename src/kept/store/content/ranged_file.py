@@ -27,13 +27,14 @@ class RangedFile(Positioned):
     thread at a time may use it.
     """
 
-    def __init__(self, bucket: Bucket, file: File) -> None:
+    def __init__(self, bucket: Bucket, file: File, reader: ChunkReader | None = None) -> None:
+        """Read with a reader of chunks that others may share, or with an own one."""
         self.name = file.path
         self._size = file.size
         self._chunks = file.chunks
         self._ends = list(itertools.accumulate(chunk.size for chunk in file.chunks))
         self._begins = [0, *self._ends[:-1]]
-        self._bucket, self._reader = bucket, ChunkReader(bucket)
+        self._bucket, self._reader = bucket, reader or ChunkReader(bucket)
         self._held: OrderedDict[int, memoryview] = OrderedDict()  # the one used last is last
         self.bytes_read = 0  # of chunks
         # Chunks that read answers with zeros, and those that it has answered so.
@@ -56,15 +57,16 @@ class RangedFile(Positioned):
         """Yield the bytes from start up to stop, chunk by chunk; raises Damaged."""
         return self._read(start, stop, frozenset())
 
-    def hide_values(self) -> None:
-        """Let read return zeros in place of large chunks, which are not fetched.
+    def hide_values(self, least: int = _LARGE) -> None:
+        """Let read return zeros in place of chunks of `least` bytes or more, which are not fetched.
 
         HDF5 reads some bytes more than its metadata have, and so the first ones of a tensor. A
         caller then calls are_values, because only values may be hidden.
         """
         self._hidden = frozenset(
-            index for index, chunk in enumerate(self._chunks) if chunk.size >= _LARGE
+            index for index, chunk in enumerate(self._chunks) if chunk.size >= least
         )
+        self._asked = set()
 
     def are_values(self, ranges: Iterable[tuple[int, int]]) -> bool:
         """Hide the chunks in these ranges only; return whether read has hidden no others."""
