@@ -10,6 +10,7 @@ import os
 import re
 import struct
 import zipfile
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from kept.store.content.chunking import HDF5, ZIP, members
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 ENDINGS = (".keras", ".h5", ".hdf5", ".npz", ".safetensors")
 UNREADABLE = (
     *(OSError, RuntimeError, ValueError, LookupError, OverflowError, TypeError),
-    *(zipfile.BadZipFile, struct.error, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, AttributeError, EOFError, SyntaxError),
 )
 WEIGHTS = "model.weights.h5"  # in a .keras file
 _STATE = re.compile(r"kept-state(\.rank-\d+)?\.npz")
@@ -162,5 +163,8 @@ def _of_safetensors(path: str, source: FileSource, head: bytes) -> Iterator[Stor
             path, text, name.full, name.layer, shape, _SAFE[entry["dtype"]], ((start, stop),),
             is_plain=True,
         )  # fmt: skip
-        if found.size * width_of(found.dtype) == stop - start and stop <= source.size:
+        if (
+            found.size * width_of(found.dtype) == stop - start
+            and begin <= start <= stop <= source.size
+        ):
             yield found
