@@ -34,6 +34,7 @@
     ├── AliasProtected                 the alias is moved by a promotion only
     ├── ConditionNotMet                the version stays unpromoted
     ├── CommandFailed                  the command of an evaluation failed
+    ├── ExportFailed                   Keras could not load or export a model
     ├── UploadFailed                   W&B did not confirm a checkpoint, which stays in the outbox
     │   ├── Refused                    retrying will not help; later ones are sent
     │   └── RunEnded                   the run has ended, so it takes no more
@@ -198,6 +199,10 @@ class ConditionNotMet(KeptError):
 
 class CommandFailed(KeptError):
     """The command of an evaluation failed, or printed no metrics; nothing is logged."""
+
+
+class ExportFailed(KeptError):
+    """Keras could not load or export the model; the cause is chained."""
 
 
 class UploadFailed(KeptError):

@@ -52,11 +52,10 @@ def import_(
     name: str | None,
     *,
     dry_run: bool,
-    yes: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Import checkpoints of other programs, each as a version, once.
+    r"""Import checkpoints of other programs, each as a version, once.
 
     SOURCE is a folder of files of ModelCheckpoint, wandb:ENTITY/PROJECT/ARTIFACT, mlflow:RUN_ID, or
     the folder of a run of MLflow. NAME is the artifact; by default, that of the source.
@@ -70,7 +69,7 @@ def import_(
     from kept.exchange.importing.run import import_plan, monitored
     from kept.exchange.importing.sources import plan_of
 
-    mode = options.pop("mode")
+    mode, yes = options.pop("mode"), options.pop("yes")
     store = opened(location, may_be_new=True)
     with progress("Reading the source"):
         plan = plan_of(source, name, Options(**options))
@@ -91,7 +90,7 @@ def import_(
         for result in import_plan(store, plan, best):
             done.append(result)
             moved(len(done), len(plan.items))
-    _report(plan, done, as_json=as_json)
+    _report(done, as_json=as_json)
 
 
 def _new(store: Store, plan: Plan) -> list[Item]:
@@ -161,7 +160,7 @@ def _remarks(plan: Plan, new: list[Item], best: Monitored | None) -> list[str]:
     return [*lines, *plan.notes]
 
 
-def _report(plan: Plan, done: list[Result], *, as_json: bool) -> None:
+def _report(done: list[Result], *, as_json: bool) -> None:
     """Print what was imported; raises KeptError if something was not."""
     from kept.exchange.importing.run import problems
 

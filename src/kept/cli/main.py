@@ -30,7 +30,7 @@ _VERBS = (
     "ls", "show", "log", "lineage", "get", "put", "alias", "promote", "rollback", "protect", "rm",
     "undelete", "prune", "ttl", "gc", "verify", "repair", "sign", "compact", "du", "sync", "watch",
     "completion", "mv", "cp",
-    "tag", "note", "metric", "best", "evaluate", "ui", "import",
+    "tag", "note", "metric", "best", "evaluate", "ui", "import", "export",
 )  # fmt: skip
 _FEW_COLLECTIONS = 1_000_000
 

@@ -22,7 +22,7 @@ _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 WANDB, MLFLOW = "wandb:", "mlflow:"
 
 
-def import_checkpoints(
+def import_checkpoints(  # noqa: PLR0913 - public: what names say, and what is best
     source: str | os.PathLike[str],
     name: str | None = None,
     store: Store | str | os.PathLike[str] | None = None,

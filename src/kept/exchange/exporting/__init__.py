@@ -1,0 +1,1 @@
+"""Versions go out in formats of other programs."""
