@@ -1,4 +1,7 @@
-"""What the pages have read of a store: the versions of each artifact, until its log changes."""
+"""What the pages have read of a store: rows of all artifacts, and the versions of some.
+
+Both are kept in memory until the log of the artifact changes.
+"""
 
 from __future__ import annotations
 
@@ -6,44 +9,46 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
-from kept.store.log.history import version_records
 from kept.store.log.lookup import view_of
 from kept.store.search.stamps import is_current, stamp_before, stamp_of
+from kept.sync.live import live_runs
+from kept.web.facts.store.standings import Standings
+from kept.web.versions import Versions, followed, read_versions
 
 if TYPE_CHECKING:
-    from kept.store.log.events import Fault
-    from kept.store.log.history import VersionRecord
+    from kept.store.log.log import View
     from kept.store.store import Store
+    from kept.sync.live import LiveRun
+    from kept.web.facts.store.standings import Table
 
-_MOST = 200_000  # records in memory
-
-
-class Versions(NamedTuple):
-    """The versions of an artifact, as its log states them."""
-
-    records: list[VersionRecord]  # newest first, deleted ones too
-    faults: list[str]  # what cannot be read
-
-    @property
-    def live(self) -> list[VersionRecord]:
-        """The versions that are not deleted, newest first."""
-        return [record for record in self.records if not record.deleted]
+_MOST = 50_000  # records in memory, about 3 KB each
+_MOST_ARTIFACTS = 256
 
 
 class _Held(NamedTuple):
     versions: Versions
     stamp: str | None
-    head: int
+    generation: int  # of the log
 
 
 class Reader:
     """Reads a store for pages; many threads may use it at once."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, patience: float | None = None) -> None:
+        """Take the store; patience is how long table waits, None for as long as it takes."""
         self.store = store
+        self._standings = Standings(store.logs, patience)
         self._held: OrderedDict[str, _Held] = OrderedDict()  # the one used last is last
         self._count = 0
         self._lock = threading.Lock()
+
+    def table(self) -> Table:
+        """Return the rows of all artifacts, as far as they are known in time."""
+        return self._standings.table()
+
+    def runs(self) -> list[LiveRun]:
+        """Return the trainings that run now and log to this store."""
+        return live_runs(self.store.location)
 
     def versions(self, name: str) -> Versions:
         """Return the versions of an artifact; raises ArtifactNotFound."""
@@ -52,17 +57,27 @@ class Reader:
             held = self._held.get(name)
             if held:
                 self._held.move_to_end(name)
-        if held and is_current(logs, name, held.stamp, held.head):
+        if held and is_current(logs, name, held.stamp, held.versions.head):
             return held.versions
         stamp = stamp_before(logs, name)
         view = view_of(logs, name)
-        faults: list[Fault] = []
-        records = list(version_records(view.facts(), faults))
-        versions = Versions(records, [fault.message for fault in faults])
+        versions = self._follow(held, view) or read_versions(view)
         if stamp is None and logs.bucket.is_remote:
             stamp = stamp_of(logs, name, view.head)
-        self._hold(name, _Held(versions, stamp, view.head))
+        self._hold(name, _Held(versions, stamp, view.log.generation))
         return versions
+
+    def _follow(self, held: _Held | None, view: View) -> Versions | None:
+        """Return the versions of a log that has grown since it was held; None if it must be read.
+
+        A folder whose time of change is known, and another, may have been repaired.
+        """
+        if held is None or held.generation != view.log.generation:
+            return None
+        is_same = view.head == held.versions.head
+        if is_same and held.stamp is not None and not self.store.bucket.is_remote:
+            return None
+        return followed(held.versions, view)
 
     def _hold(self, name: str, held: _Held) -> None:
         with self._lock:
@@ -71,6 +86,9 @@ class Reader:
                 before.versions.records if before else ()
             )
             self._held[name] = held
-            while self._count > _MOST and len(self._held) > 1:
-                _, oldest = self._held.popitem(last=False)
+            while len(self._held) > 1 and (
+                self._count > _MOST or len(self._held) > _MOST_ARTIFACTS
+            ):
+                gone, oldest = self._held.popitem(last=False)
                 self._count -= len(oldest.versions.records)
+                self.store.logs.forget(gone)

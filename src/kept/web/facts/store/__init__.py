@@ -1,0 +1,1 @@
+"""What the first page shows: each artifact in a row, the search, and what waits elsewhere."""
