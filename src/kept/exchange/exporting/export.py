@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import tempfile
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -13,12 +15,13 @@ from kept.exchange.exporting.weights import can_take, write_weights
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from kept.exchange.exporting.formats import Format
     from kept.store.version import Version
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # in messages of Keras
 _LONGEST = 500  # characters of an exporter's message
 
 
@@ -139,18 +142,22 @@ def _call_once(model: Any) -> None:
     """
     import keras
 
-    if getattr(model, "inputs", None):
-        shaped = keras.tree.map_structure(_zeros, model.input)
-        model(shaped, training=False)
+    inputs = [_zeros(t.shape, t.dtype) for t in getattr(model, "inputs", None) or ()]
+    shape = (model.get_build_config() or {}).get("input_shape")  # of a class of the user
+    if not inputs and isinstance(shape, (list, tuple)):
+        with contextlib.suppress(ValueError, TypeError):  # of several inputs
+            inputs = [_zeros(shape, keras.config.floatx())]
+    if inputs:
+        model(inputs[0] if len(inputs) == 1 else inputs, training=False)
 
 
-def _zeros(tensor: Any) -> Any:
+def _zeros(shape: Sequence[int | None], dtype: str) -> Any:
     import keras
 
-    return keras.ops.zeros([size or 1 for size in tensor.shape], tensor.dtype)
+    return keras.ops.zeros([size or 1 for size in shape], dtype)
 
 
 def _failed(version: Version, done: str, error: Exception) -> ExportFailed:
-    text = " ".join(str(error).split())
+    text = " ".join(_COLOUR.sub("", str(error)).split())
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     return ExportFailed(f"{version.reference} cannot be {done}: {type(error).__name__}: {text}")
