@@ -14,12 +14,12 @@ Spec = dict[str, Any]
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Ubuntu, sans-serif"
 LONGEST = 40  # characters of a name in a chart
+_LONGEST_TITLE = 80
 # Okabe and Ito's colours, which people with any colour vision can distinguish.
 _ON_LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#5B5B5B")
 _ON_DARK = ("#56B4E9", "#E69F00", "#2BC08F", "#CC79A7", "#F0E442", "#6FA8FF", "#BBBBBB")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 3], [4, 2, 1, 2], [3, 5])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "wedge")
-_KEYS_OF_TOOLTIPS = ("title", "image", "__proto__")  # have a meaning of their own in a browser
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,7 @@ def framed(look: Look, description: str, **parts: Any) -> Spec:
 
 def titled(text: str, notes: Sequence[str] = ()) -> Spec:
     """Return a title, with notes below it."""
+    text = label(text, _LONGEST_TITLE)
     return {"text": text, "subtitle": list(notes)} if notes else {"text": text}
 
 
@@ -100,8 +101,8 @@ def label(text: str, longest: int = LONGEST) -> str:
 
 
 def labels(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
-    """Return the label of each name, no two the same, and none that a tooltip treats specially."""
-    used = {*_KEYS_OF_TOOLTIPS, *taken}
+    """Return the label of each name, no two the same, and none that is taken."""
+    used = set(taken)
     found: dict[str, str] = {}
     for name in dict.fromkeys(names):
         text = shown = label(name)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from kept.charts.curves import Style, curves, hover
 from kept.charts.look import USUAL, Look, Spec, framed, label, labels, titled
-from kept.charts.marks import Flags, Place, Span, best_layers
-from kept.charts.scales import scales
+from kept.charts.parts.curves import Style, curves, hover
+from kept.charts.parts.marks import Flags, Place, Span, best_layers
+from kept.charts.parts.scales import scales
 from kept.charts.series import BY_EPOCH, Axes, Series, all_series, drawable, is_number, x_of
 from kept.units import counted, metric_text
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _MOST_TIPS = 20  # metrics in a tooltip
 _SIZES = ((25, 60), (80, 30), (250, 14))  # up to N points, of this size in square pixels
-_ALWAYS = ("version", "epoch", "time", "artifact")
+# The lines of a tooltip that are no metric, and keys that have a meaning of their own there.
+_TAKEN = ("version", "epoch", "time", "artifact", "title", "image", "__proto__")
 
 
 def metric_chart(
@@ -33,9 +34,9 @@ def metric_chart(
     every = all_series(points, metrics, axes)
     tips = _Tips(points) if look.is_interactive else None
     rows = [row for number, each in enumerate(every) for row in _rows(number, each, axes, tips)]
-    places = _places(every, axes)
+    places = places_of(every, axes)
     title = ", ".join(labels(metrics).values())
-    notes = _notes(every, axes, points)
+    notes = notes_of(every, axes, points)
     flags = Flags.of(places, look)
     hollow = any(point.would_go for point in points)
     names = [series.name for series in every]
@@ -82,7 +83,7 @@ class _Tips:
         self._metrics = list(metrics)[:_MOST_TIPS]
         facts = dict.fromkeys(f for point in points for f in point.facts)
         self._facts = [fact for fact in facts if fact not in metrics]
-        self._labels = labels([*self._metrics, *self._facts], _ALWAYS)
+        self._labels = labels([*self._metrics, *self._facts], _TAKEN)
 
     def of(self, point: Point) -> dict[str, str]:
         """Return the lines of a version."""
@@ -111,7 +112,7 @@ def _rows(number: int, series: Series, axes: Axes, tips: _Tips | None) -> Iterat
         }
 
 
-def _places(every: list[Series], axes: Axes) -> list[Place]:
+def places_of(every: list[Series], axes: Axes) -> list[Place]:
     """Return the best versions and those with flags, with their places in the chart, 0 to 1."""
     xs = [x_of(point, axes.by) or 0.0 for series in every for point in series.points]
     values = [drawable(p.values[s.metric], axes) for s in every for p in s.points]
@@ -135,7 +136,7 @@ def _height(value: float, axes: Axes) -> float:
     return math.log(value) if axes.log else value
 
 
-def _notes(every: list[Series], axes: Axes, points: Sequence[Point]) -> list[str]:
+def notes_of(every: list[Series], axes: Axes, points: Sequence[Point]) -> list[str]:
     """Return what a reader must know of points that are missing, or look different."""
     found, drawn = sum(s.found for s in every), sum(len(s.points) for s in every)
     hidden, without = sum(s.hidden for s in every), sum(s.without_x for s in every)

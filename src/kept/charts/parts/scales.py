@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from kept.charts.look import Spec, log_ticks
-from kept.charts.marks import Span
+from kept.charts.parts.marks import Span
 from kept.charts.series import Axes, Series, drawable, x_of
 
 _FEW = 20  # versions or epochs of an axis with a tick at each

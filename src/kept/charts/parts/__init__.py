@@ -1,0 +1,1 @@
+"""The parts of a chart of metrics: lines and points, marks, axes."""
