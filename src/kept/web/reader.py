@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kept.store.log.lookup import view_of
 from kept.store.search.stamps import is_current, stamp_before, stamp_of
 from kept.sync.live import live_runs
+from kept.web.facts.memo import Memo
 from kept.web.facts.store.standings import Standings
 from kept.web.versions import Versions, followed, read_versions
 
@@ -37,6 +38,7 @@ class Reader:
     def __init__(self, store: Store, patience: float | None = None) -> None:
         """Take the store; patience is how long table waits, None for as long as it takes."""
         self.store = store
+        self.memo = Memo()  # what takes long, and never changes
         self._standings = Standings(store.logs, patience)
         self._held: OrderedDict[str, _Held] = OrderedDict()  # the one used last is last
         self._count = 0

@@ -7,6 +7,7 @@ cannot make one.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import tempfile
@@ -136,6 +137,20 @@ def has_signatures(bucket: Bucket, name: str, index: int | None = None) -> bool:
     """Return whether a version has a signature, valid or not; without index, any version."""
     folder = f"{_ROOT}{name}/" if index is None else _folder(name, index)
     return any(_KEY.fullmatch(key) for key in bucket.keys(folder))
+
+
+def claimed_signatures(log: Log, index: int) -> list[Signature]:
+    """Return the stored signatures of a version that can be read, without a check of any key.
+
+    They are claims: a person who can write to the store can put any text there.
+    """
+    found = []
+    for key in itertools.islice(_listed(log.bucket, _folder(log.name, index)), _MOST):
+        match = _KEY.fullmatch(key)
+        assert match is not None
+        with contextlib.suppress(Damaged, KeyNotFound):
+            found.append(read_signature(_read(log.bucket, key, match[1], LIMIT), key))
+    return found
 
 
 def copy_signatures(source: Bucket, target: Bucket, name: str, done: set[str]) -> None:

@@ -1,0 +1,100 @@
+"""The files of a version, how many of their bytes are new, and the lines that bring them back."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, NamedTuple
+
+from kept.errors import KeptError
+from kept.store.content.read_manifest import read_manifest
+
+if TYPE_CHECKING:
+    from kept.bucket.base import Bucket
+    from kept.store.content.manifest import File, Manifest
+    from kept.store.log.history import VersionRecord
+
+MOST = 200  # files on a page
+_WHOLE = (".keras", ".h5", ".hdf5")
+_WEIGHTS = ".weights.h5"
+
+
+class FileRow(NamedTuple):
+    """A file, and how many of its bytes the version before lacks."""
+
+    path: str
+    size: int
+    digest: str | None  # None if the file has several chunks, whose digests kept has instead
+    chunks: int
+    new: int | None  # None if the version before has no manifest
+
+
+class Content(NamedTuple):
+    """The files of a version."""
+
+    files: list[FileRow]
+    chunks: int
+    new: int | None  # bytes that the version before lacks; each chunk counts once
+    shared: int | None
+    is_first: bool  # there is no version before
+
+
+class Lines(NamedTuple):
+    """What to type to get a version."""
+
+    python: str
+    command: str
+    resume: str | None  # None if the version is no model
+
+
+def manifest_of(bucket: Bucket, record: VersionRecord) -> Manifest | str:
+    """Return the manifest of a version, or why it cannot be read."""
+    try:
+        return read_manifest(bucket, record)
+    except (KeptError, OSError) as error:
+        return str(error)
+
+
+def content_of(manifest: Manifest, before: Manifest | None, *, is_first: bool) -> Content:
+    """Return the files of a version, beside the manifest of the version before."""
+    known = {chunk.digest for chunk in before.file_chunks()} if before else set()
+    is_known = is_first or before is not None
+    files = [_row(file, known if is_known else None) for file in manifest.files]
+    unique = {chunk.digest: chunk.size for chunk in manifest.file_chunks()}
+    new = sum(size for digest, size in unique.items() if digest not in known)
+    chunks = sum(row.chunks for row in files)
+    if not is_known:
+        return Content(files, chunks, None, None, is_first)
+    return Content(files, chunks, new, manifest.size - new, is_first)
+
+
+def lines_for(location: str, name: str, record: VersionRecord, paths: list[str]) -> Lines:
+    """Return the lines for Python, a shell and a training."""
+    reference = f"{name}:v{record.index}"
+    version = f"kept.open_store({location!r})[{reference!r}]"
+    weights = [path for path in paths if path.lower().endswith(_WEIGHTS)]
+    whole = [p for p in paths if p.lower().endswith(_WHOLE) and p not in weights]
+    if len(whole) == 1:
+        python = f"model = {version}.load_model()"
+    elif len(weights) == 1 and not whole:
+        python = f"{version}.load_weights(model)"
+    else:
+        python = f"{version}.download({f'{name}-v{record.index}'!r})"
+    command = f"kept get {reference} --store {shlex.quote(location)}"
+    resume = None
+    if record.type == "model" and len(whole or weights) == 1:
+        [path] = whole or weights
+        file = path.rpartition("/")[2]
+        resume = (
+            f"kept.ModelCheckpoint({file!r}, name={f'{name}-from-v{record.index}'!r}, "
+            f"resume={reference!r}, store={location!r})"
+        )
+    return Lines(python, command, resume)
+
+
+def _row(file: File, known: set[str] | None) -> FileRow:
+    new = None
+    if known is not None:
+        unique = {chunk.digest: chunk.size for chunk in file.chunks}
+        new = sum(size for digest, size in unique.items() if digest not in known)
+    digest = file.chunks[0].digest if len(file.chunks) == 1 else None
+    return FileRow(file.path, file.size, digest, len(file.chunks), new)
