@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kept.errors import KeptError
+    from kept.exchange.exporting.export import export_model
+    from kept.exchange.importing.sources import import_checkpoints
     from kept.store.artifact import Artifact
     from kept.store.content.file_source import MemoryFile
     from kept.store.open import open_store
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
         "Version",
         "WandbModelCheckpoint",
         "__version__",
+        "export_model",
+        "import_checkpoints",
         "log_orbax",
         "open_store",
         "resume",
@@ -61,6 +65,8 @@ _HOME = {
     "Store": "kept.store.store",
     "Version": "kept.store.version",
     "WandbModelCheckpoint": "kept.training.callbacks.wandb_model_checkpoint",
+    "export_model": "kept.exchange.exporting.export",
+    "import_checkpoints": "kept.exchange.importing.sources",
     "log_orbax": "kept.store.orbax.log_orbax",
     "open_store": "kept.store.open",
     "resume": "kept.training.callbacks.resume",

@@ -34,6 +34,7 @@
     ├── AliasProtected                 the alias is moved by a promotion only
     ├── ConditionNotMet                the version stays unpromoted
     ├── CommandFailed                  the command of an evaluation failed
+    ├── ImportFailed                   a checkpoint of another program could not be fetched
     ├── ExportFailed                   Keras could not load or export a model
     ├── UploadFailed                   W&B did not confirm a checkpoint, which stays in the outbox
     │   ├── Refused                    retrying will not help; later ones are sent
@@ -199,6 +200,10 @@ class ConditionNotMet(KeptError):
 
 class CommandFailed(KeptError):
     """The command of an evaluation failed, or printed no metrics; nothing is logged."""
+
+
+class ImportFailed(KeptError):
+    """A checkpoint of another program could not be fetched, or is not usable."""
 
 
 class ExportFailed(KeptError):

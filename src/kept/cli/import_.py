@@ -10,7 +10,7 @@ import click
 from kept.cli.common import confirm, json_option, opened, print_result, version_json, yes_option
 from kept.cli.completion import artifact_names
 from kept.cli.output import Column, clean, local_time, print_table
-from kept.errors import KeptError
+from kept.errors import ImportFailed
 from kept.progress import progress
 from kept.units import counted, metric_text, size_text
 
@@ -161,7 +161,7 @@ def _remarks(plan: Plan, new: list[Item], best: Monitored | None) -> list[str]:
 
 
 def _report(done: list[Result], *, as_json: bool) -> None:
-    """Print what was imported; raises KeptError if something was not."""
+    """Print what was imported; raises ImportFailed if something was not."""
     from kept.exchange.importing.run import problems
 
     new = [result.version for result in done if result.version is not None]
@@ -179,7 +179,7 @@ def _report(done: list[Result], *, as_json: bool) -> None:
         click.echo(f"Not imported: {clean(line)}", err=True)
     if failed:
         what = "; ".join(failed[:_SOME]) if as_json else "the lines above say why"
-        raise KeptError(f"{counted(len(failed), 'checkpoint')} not imported: {what}")
+        raise ImportFailed(f"{counted(len(failed), 'checkpoint')} not imported: {what}")
 
 
 def _planned_json(item: Item) -> dict[str, Any]:

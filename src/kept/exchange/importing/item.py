@@ -66,3 +66,4 @@ class Plan:
     left_out: Sequence[str] = ()  # other files beside them
     notes: Sequence[str] = ()  # what a person should know before the import
     type: str = "model"
+    has_best: bool = False  # whether the aliases of the checkpoints say which is the best

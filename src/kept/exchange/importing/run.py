@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.errors import ArtifactNotFound, InvalidInput, KeptError, StoreError
 from kept.exchange.importing.item import ORIGIN, SAVED_AT
-from kept.names import LATEST, check_alias, is_word
+from kept.names import BEST, LATEST, check_alias, is_word
 from kept.store.log.lookup import records_of, view_of
 from kept.store.metadata import MeasuredMetadata
 from kept.store.rank.mode import check_mode, mode_of
@@ -44,15 +44,25 @@ class Known:
     def __init__(self, store: Store, name: str) -> None:
         """Read the log of the artifact; raises Damaged."""
         self._versions: dict[str, list[Version]] = {}
-        self._store, self._name = store, name
+        self._name = name
+        self.type: str | None = None
         with contextlib.suppress(ArtifactNotFound):
             for record in records_of(view_of(store.logs, name), deleted=True):
                 self._add(Version(store, name, record))
 
     def _add(self, version: Version) -> None:
+        self.type = self.type or version.record.type
         origin = version.record.metadata.get(ORIGIN)
         if isinstance(origin, dict):
             self._versions.setdefault(_key(origin), []).append(version)
+
+    def check_type(self, wanted: str) -> None:
+        """Raise InvalidInput if the artifact exists and has another type."""
+        if self.type not in (None, wanted):
+            raise InvalidInput(
+                f"{self._name} has the type {self.type!r}, and these checkpoints have {wanted!r}; "
+                f"an artifact keeps its type. Name another artifact. Received: {self._name!r}"
+            )
 
     def has_noted(self, item: Item) -> bool:
         """Return whether a version has the origin of a checkpoint; reads no content."""
@@ -88,6 +98,8 @@ def monitored(plan: Plan, monitor: str | None, mode: str | None) -> Monitored | 
     if monitor is None:
         if mode is not None:
             raise InvalidInput(f"mode needs a monitor. Received: mode={mode!r}")
+        if plan.has_best:
+            return None
         [only, *more] = names or [""]
         found = None if more else mode_of(only)
         return Monitored(only, found) if found else None
@@ -107,6 +119,7 @@ def import_plan(store: Store, plan: Plan, best: Monitored | None) -> Iterator[Re
     what was imported before it stays.
     """
     known = Known(store, plan.name)
+    known.check_type(plan.type)
     for item in plan.items:
         try:
             if known.has(item):
@@ -134,7 +147,7 @@ def _imported(store: Store, plan: Plan, item: Item, best: Monitored | None) -> R
                 plan.name,
                 list(paths),
                 type=plan.type,
-                aliases=_aliases(item.facts),
+                aliases=_aliases(item.facts, best),
                 metadata=metadata,
                 capture=False,
             )
@@ -159,12 +172,12 @@ def _metadata(
     return MeasuredMetadata(found, started, contends=contends)
 
 
-def _aliases(facts: Facts) -> list[str]:
-    """Return the aliases, without those that kept does not allow."""
+def _aliases(facts: Facts, best: Monitored | None) -> list[str]:
+    """Return the aliases, without those that kept does not allow, or that a metric decides."""
     own = [] if facts.epoch is None else [f"epoch_{facts.epoch}"]
     if facts.epoch is None and facts.step is not None:
         own = [f"step_{facts.step}"]
-    return [*own, *(alias for alias in facts.aliases if is_allowed(alias))]
+    return [*own, *(a for a in facts.aliases if is_allowed(a) and (a != BEST or best is None))]
 
 
 def is_allowed(alias: str) -> bool:
