@@ -10,13 +10,16 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.responses import HTMLResponse, JSONResponse
+from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from kept.errors import InvalidInput, KeptError, NotFound
-from kept.web.links import ASSETS, Links
-from kept.web.page import Frame, Page, render
+from kept.errors import KeptError
+from kept.web.actions.notes import Notes
+from kept.web.actions.routes import Actions
+from kept.web.answer import failed, page_response
+from kept.web.links import ASSETS
+from kept.web.page import Frame, Page
 from kept.web.pages.store import store_page
 from kept.web.query import Query
 from kept.web.reader import Reader
@@ -49,9 +52,10 @@ def make_app(
     answer = functools.partial(_route, reader, frame)
     routes = [
         answer("/", store_page),
+        *Actions(store, frame).routes(),
         Mount(f"/{ASSETS}", StaticFiles(packages=[("kept.web", "static")])),
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)),
@@ -59,39 +63,21 @@ def make_app(
             Middleware(GZipMiddleware, compresslevel=5),
         ],
         exception_handlers={
-            KeptError: functools.partial(_failed, frame),
-            OSError: functools.partial(_failed, frame),
-            HTTPException: functools.partial(_failed, frame),
+            KeptError: functools.partial(failed, frame),
+            OSError: functools.partial(failed, frame),
+            HTTPException: functools.partial(failed, frame),
         },
     )
+    app.state.notes = Notes()
+    return app
 
 
 def _route(reader: Reader, frame: Frame, path: str, view: View) -> Route:
     def respond(request: Request) -> Response:
         query = Query.parse(request.url.query)
         found = view(reader, query, **request.path_params)
-        return JSONResponse(found) if isinstance(found, dict) else _response(found, frame, request)
+        return (
+            JSONResponse(found) if isinstance(found, dict) else page_response(found, frame, request)
+        )
 
     return Route(path, respond)
-
-
-def _response(page: Page, frame: Frame, request: Request) -> Response:
-    depth = request.url.path.count("/") - 1
-    html = render(page, frame, Links(depth), Query.parse(request.url.query))
-    return HTMLResponse(html, page.status)
-
-
-def _failed(frame: Frame, request: Request, error: Exception) -> Response:
-    """Return a page that says what failed; the address keeps what was typed."""
-    status = _status(error)
-    text = str(error.detail) if isinstance(error, HTTPException) else str(error)
-    page = Page("error.html", "Error", {"error": text, "status": status}, status)
-    return _response(page, frame, request)
-
-
-def _status(error: Exception) -> int:
-    if isinstance(error, HTTPException):
-        return error.status_code
-    if isinstance(error, NotFound):
-        return 404
-    return 400 if isinstance(error, InvalidInput) else 500

@@ -7,9 +7,13 @@ folder of a web server, and from a disk.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from kept.web.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ASSETS = "static"
 
@@ -47,6 +51,10 @@ class Links:
         """Return the address of another path below the first page, such as "actions/delete"."""
         text = f"?{urlencode(parameters, doseq=True)}" if parameters else ""
         return f"{self._root}{path}{text}"
+
+    def action(self, verb: str, pairs: Sequence[tuple[str, str]]) -> str:
+        """Return the address of an action; to() is for parameters that are written in code."""
+        return f"{self._root}actions/{verb}{Query(pairs)}"
 
     def asset(self, file: str) -> str:
         """Return the address of a style sheet or script."""

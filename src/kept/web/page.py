@@ -11,6 +11,7 @@ from kept.web.filters import FILTERS
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from kept.web.actions.plan import Done
     from kept.web.links import Links
     from kept.web.query import Query
 
@@ -50,8 +51,8 @@ def environment() -> Environment:
     return made
 
 
-def render(page: Page, frame: Frame, links: Links, query: Query) -> str:
-    """Return the HTML of a page."""
+def render(page: Page, frame: Frame, links: Links, query: Query, note: Done | None = None) -> str:
+    """Return the HTML of a page; note is what an action has done just now."""
     template = environment().get_template(page.template)
-    own = {"title": page.title, "frame": frame, "links": links, "query": query}
+    own = {"title": page.title, "frame": frame, "links": links, "query": query, "note": note}
     return template.render(page.values | own)

@@ -19,9 +19,9 @@ class Query:
         self._pairs = tuple(pairs)
 
     @classmethod
-    def parse(cls, text: str) -> Query:
-        """Return the query of an address, "a=1&b=2"; parameters after the first 200 are dropped."""
-        return cls(parse_qsl(text, keep_blank_values=True, errors="replace")[:_MOST])
+    def parse(cls, text: str, most: int = _MOST) -> Query:
+        """Return the query of an address, "a=1&b=2", with at most that many parameters."""
+        return cls(parse_qsl(text, keep_blank_values=True, errors="replace")[:most])
 
     def get(self, name: str, default: str = "") -> str:
         """Return the first value of a parameter."""

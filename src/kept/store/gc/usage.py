@@ -13,7 +13,7 @@ from kept.store.content.manifest import manifest_key
 from kept.store.content.read_manifest import read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Set
 
     from kept.bucket.base import Bucket
     from kept.store.blobs.header import Head
@@ -76,6 +76,30 @@ def usage(
     for key in wanted:
         found.frees[key] = sum(size for item, size in needs[key].items() if users[item] == 1)
     return found
+
+
+def freed_by(
+    bucket: Bucket,
+    artifacts: Iterable[tuple[str, list[VersionRecord]]],
+    chosen: Set[tuple[str, int]],
+) -> int:
+    """Return the bytes that only the chosen versions need, by name and number.
+
+    Pass all artifacts of the store: a gc frees these bytes after the versions are deleted.
+    """
+    records = {(owner, r.index): r for owner, versions in artifacts for r in versions
+               if not r.deleted}  # fmt: skip
+    read = mapped(lambda r: _manifest(bucket, r), records.values(), bucket.concurrency)
+    manifests = {key: m for key, m in zip(records, read, strict=True) if m is not None}
+    blobs = _Blobs(bucket, manifests.values())
+    sizes: dict[str, int] = {}
+    for key in chosen & manifests.keys():
+        sizes |= _needs(manifests[key], records[key], blobs)
+    for key, manifest in manifests.items():
+        if key not in chosen:
+            for item in _needs(manifest, records[key], blobs):
+                sizes.pop(item, None)
+    return sum(sizes.values())
 
 
 class _Blobs:

@@ -118,7 +118,7 @@ def promote(logs: Logs, wanted: Reference, alias: str, terms: Terms) -> Moved:
     for now in view.log.views(view):
         record = find(now, wanted)
         was = holder_of(now, alias)
-        _check(now, record, terms, f"{alias} {_stays(now.log, was)}")
+        check_terms(now, record, terms, f"{alias} {_stays(now.log, was)}")
         promotion = {"action": "promote", "was": was} | terms.as_json()
         if view.log.append_after(now, _move(alias, record.index) | {"promotion": promotion}):
             return Moved(record, was)
@@ -135,7 +135,7 @@ def rollback(logs: Logs, wanted: Reference, message: str | None) -> Moved:
     view = view_of(logs, wanted.name)
     for now in view.log.views(view):
         was = holder_of(now, alias)
-        moved = _before(now, alias, was)
+        moved = move_back(now, alias, was)
         promotion = {"action": "rollback", "was": was} | Terms(message=message).as_json()
         if view.log.append_after(now, _move(alias, moved.record.index) | {"promotion": promotion}):
             return moved
@@ -152,7 +152,7 @@ def _move(alias: str, index: int | None) -> Event:
     return {"event": "alias", "aliases": {alias: index}, "by": actor()}
 
 
-def _before(view: View, alias: str, was: int | None) -> Moved:
+def move_back(view: View, alias: str, was: int | None) -> Moved:
     """Return the move that a rollback makes; raises VersionNotFound or Damaged."""
     events = list(certain(view.facts()))
     existing = {record.index: record for record in live(events)}
@@ -172,7 +172,7 @@ def _before(view: View, alias: str, was: int | None) -> Moved:
     )
 
 
-def _check(view: View, record: VersionRecord, terms: Terms, stays: str) -> None:
+def check_terms(view: View, record: VersionRecord, terms: Terms, stays: str) -> None:
     """Raise ConditionNotMet unless a version fulfils the terms."""
     reference = f"{view.log.name}:v{record.index}"
     if terms.from_alias is not None and terms.from_alias not in record.aliases:

@@ -1,0 +1,24 @@
+"""All verbs of the page, by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kept.web.actions.aliases import Promote, RemoveAlias, Rollback, SetAlias
+from kept.web.actions.artifacts import Copy, Remove, Rename, Restore
+from kept.web.actions.rules import Best, Protect, Unprotect
+from kept.web.actions.texts import AddNote, Describe, Metric, Tag
+from kept.web.actions.upkeep import Gc, Prune, Verify
+from kept.web.actions.versions import Delete, Ttl, Undelete
+
+if TYPE_CHECKING:
+    from kept.web.actions.plan import Verb
+
+VERBS: dict[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Delete(), Undelete(), Ttl(), SetAlias(), RemoveAlias(), Promote(), Rollback(), Protect(),
+        Unprotect(), Best(), Tag(), AddNote(), Describe(), Metric(), Remove(), Restore(), Rename(),
+        Copy(), Prune(), Gc(), Verify(),
+    )
+}  # fmt: skip
