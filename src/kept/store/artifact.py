@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from kept.errors import Damaged, InvalidReference, VersionNotFound
 from kept.names import LATEST, parse_reference
+from kept.store.display.displayed import DisplayedArtifact
 from kept.store.log.lookup import records_of, view_of
 from kept.store.version import Version
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Artifact:
+class Artifact(DisplayedArtifact):
     """A named series of versions.
 
     `artifact["v3"]`, `artifact["best"]` and `artifact[3]` are versions of it; `artifact[-1]` is the

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kept.names import check_name
+from kept.store.display.displayed import DisplayedStore
 from kept.units import parse_span
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from kept.store.whole.restore import Restored
 
 
-class Management:
+class Management(DisplayedStore):
     """The part of a Store that ranks, promotes, searches, renames and removes."""
 
     bucket: Bucket
