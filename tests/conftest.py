@@ -18,9 +18,10 @@ os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 os.environ["WANDB_BASE_URL"] = "http://127.0.0.1:9"
 os.environ["WANDB_ERROR_REPORTING"] = "false"
 
-# No test uses the caches of the user who runs it.
+# No test uses the caches of the user who runs it, or shows that user a live run.
 _cache = tempfile.TemporaryDirectory(prefix="kept-test-cache-")
 os.environ["XDG_CACHE_HOME"] = _cache.name
+os.environ["XDG_STATE_HOME"] = f"{_cache.name}/state"
 
 # Fake, and looked for in everything that is written or shown.
 KEY_ID, SECRET = "AKIAFAKEFAKEFAKE1234", "fake/Secret+fakeSecretfakeSecretfakeSec0"

@@ -73,7 +73,7 @@ ROWS = {
         {"data"},
         {"resume"},
         {"request"},
-        {"destinations"},
+        {"destinations", "health"},
         {"save"},
         {"upkeep"},
         {"decide"},

@@ -18,6 +18,7 @@ from kept.store.content.packing import Packer
 from kept.store.content.put_manifest import put_manifest
 from kept.store.content.read_manifest import read_manifest
 from kept.store.format_marker import PARTS_FORMAT, raise_format
+from kept.store.health.state import is_unhealthy
 from kept.store.log.fence import CommitConflict, WriteFence, with_write_fence
 from kept.store.log.history import VersionRecord, version_of, version_records
 from kept.store.metadata import MeasuredMetadata
@@ -175,6 +176,11 @@ class _Newest(NamedTuple):
     any: VersionRecord | None  # deleted or not: numbers are never used again
     live: VersionRecord | None
 
+    @property
+    def is_unhealthy(self) -> bool:
+        """Whether the newest version that is not deleted must not become the best one."""
+        return self.live is not None and is_unhealthy(self.live.described)
+
 
 def _newest(view: View) -> _Newest:
     newest: VersionRecord | None = None
@@ -206,7 +212,8 @@ def _log_version(
         fence.check(view)
         newest = _newest(view)
         repeats = newest.live is not None and _is_repeated(newest.live, event, before)
-        version = event | {"aliases": aliases_of(view, event, contends=contends, repeats=repeats)}
+        may_win = contends and not (repeats and newest.is_unhealthy)
+        version = event | {"aliases": aliases_of(view, event, contends=may_win, repeats=repeats)}
         if newest.live is not None and repeats:
             repetition = _repetition(newest.live.index, version)
             if log.newest(view) if repetition is None else log.append_after(view, repetition):

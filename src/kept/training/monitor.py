@@ -13,6 +13,7 @@ import numpy as np
 from kept.errors import NotFound
 from kept.names import Reference
 from kept.store.encoding import canonical
+from kept.store.health.state import is_unhealthy
 from kept.store.log.lookup import find, view_of
 from kept.store.metadata import check_metadata
 from kept.store.rank.best import BEST, is_better, score_of
@@ -48,8 +49,11 @@ class Metric:
         return math.isfinite(self.value) and bool(self.op(self.value, best))
 
     def best_in(self, metadata: Mapping[str, Any]) -> float | None:
-        """Return the value in a version's metadata, or None if another metric decided it."""
-        score = score_of(metadata)
+        """Return the value in a version's metadata.
+
+        None if another metric decided it, or if the version is unhealthy.
+        """
+        score = None if is_unhealthy(metadata) else score_of(metadata)
         if score is None or (score.monitor, score.mode) != (self.name, self.mode):
             return None
         return score.value

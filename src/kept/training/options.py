@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     from kept.sync.mirror.mirrors import Where
 
 COMPRESSIONS = ("none", "auto", "max")
+# What the options take that are one of a few words.
+_WORDS = {
+    "on_busy": ("wait", "skip"),
+    "compression": COMPRESSIONS,
+    "on_error": ("raise", "warn"),
+    "on_health": ("warn", "stop", "off"),
+}
 
 
 class CheckpointOptions(TypedDict, total=False):
@@ -52,6 +59,7 @@ class CheckpointOptions(TypedDict, total=False):
     compression: str
     scrub: bool | str | float
     on_error: str
+    on_health: str
     group: Any
     group_seconds: float
     aliases: Sequence[str]
@@ -88,6 +96,7 @@ class Options:
     compression: str = "none"
     scrub: bool | str | float = False
     on_error: str = "raise"
+    on_health: str = "warn"
     group: Any = None
     group_seconds: float = 300.0
     aliases: Sequence[str] = ()
@@ -100,10 +109,12 @@ class Options:
         """Raise InvalidInput for options that cannot work."""
         if self.name is not None:
             check_name(self.name)
-        if self.on_busy not in ("wait", "skip"):
-            raise InvalidCheckpoint(
-                f"on_busy is 'wait' or 'skip'. Received: on_busy={self.on_busy!r}"
-            )
+        for name, words in _WORDS.items():
+            if (given := getattr(self, name)) not in words:
+                *most, last = map(repr, words)
+                raise InvalidCheckpoint(
+                    f"{name} is {', '.join(most)} or {last}. Received: {name}={given!r}"
+                )
         if self.keep is not None and not isinstance(self.keep, Keep):
             raise InvalidCheckpoint(
                 f"keep is a kept.Keep, such as kept.Keep(last=3). Received: keep={self.keep!r}"
@@ -113,15 +124,6 @@ class Options:
             raise InvalidCheckpoint(
                 "keep_local is True, False, a number of files, or a kept.Keep such as "
                 f"kept.Keep(last=3). Received: keep_local={self.keep_local!r}"
-            )
-        if self.compression not in COMPRESSIONS:
-            raise InvalidCheckpoint(
-                "compression is 'none', 'auto' or 'max'. "
-                f"Received: compression={self.compression!r}"
-            )
-        if self.on_error not in ("raise", "warn"):
-            raise InvalidCheckpoint(
-                f"on_error is 'raise' or 'warn'. Received: on_error={self.on_error!r}"
             )
         if self.gc is not None:
             parse_span(self.gc, "gc")

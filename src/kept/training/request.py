@@ -40,6 +40,7 @@ class SaveRequest:
     contends: bool = False  # whether its metric may make the version the artifact's best one
     state: State | None = None  # of the run, for resuming
     publish: bool = True  # whether the file appears at path
+    best_only: bool = False  # whether the file at path is that of the best checkpoint alone
     history_step: int | None = None  # of the run of W&B
     origin: Origin = UNKNOWN
     shared: SharedSave | None = None  # with the other processes of the run

@@ -12,6 +12,7 @@ import pytest
 from kept.bucket.memory import MemoryBucket
 from kept.store.store import Store
 from kept.training.destinations.store import StoreDestination
+from kept.training.options import Options
 from kept.training.request import SaveRequest
 from kept.training.save.disk_full import is_full
 from kept.training.save.write_checkpoint import CheckpointWriter
@@ -68,7 +69,7 @@ def test_the_writer_makes_room_or_gives_advice(trained, tmp_path, frees):
     destination.begin("m")
     ranks, held = Ranks(3, FullOnce(destination.store.bucket)), snapshots(trained, 3)
     path, space = str(tmp_path / "m.keras"), Space(frees=frees)
-    writer = CheckpointWriter(destination, template(path), space, keep_local=True)
+    writer = CheckpointWriter(destination, template(path), space, Options())
     shared = ranks.begin(held)._save
     request = SaveRequest(
         trained, "m", path, path, (), {}, "Epoch 1", time.perf_counter(), publish=False

@@ -3,7 +3,8 @@
 The rule: a new version takes the alias if the metric in its metadata (`monitor`, `mode`, `value`)
 beats that of the version that has the alias. If no version has it, or one with another metric, the
 new version competes with all versions of its own metric. The writer applies the rule to the log
-after which it puts the record, so it does not matter which process writes.
+after which it puts the record, so it does not matter which process writes. An unhealthy version
+neither takes the alias nor competes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kept import names
+from kept.store.health.state import is_unhealthy
 from kept.store.log.events import Event, Fault, Item
 from kept.store.log.history import live
 
@@ -93,7 +95,7 @@ def _to_beat(view: View, score: Score) -> Score | None:
             return holder.score
     best: Score | None = None
     for record in live(view.facts(), faults=[]):
-        found = score_of(record.metadata)
+        found = None if is_unhealthy(record.described) else score_of(record.metadata)
         if found is not None and score.is_same_metric(found) and found.beats(best):
             best = found
     return best

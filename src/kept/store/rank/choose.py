@@ -11,7 +11,7 @@ from kept.store.origin.actor import actor
 from kept.store.rank.best import BEST
 from kept.store.rank.mode import check_mode
 from kept.store.rank.rule import Rule, records_in, rule_of
-from kept.store.rank.values import metric_names
+from kept.store.rank.values import metric_names, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +57,8 @@ def _none_is_best(view: View, rule: Rule | None, records: Sequence[VersionRecord
     known = f"Its metrics: {some(sorted(names))}" if names else "It has no metrics"
     if rule is None:
         return f"{view.log.name} has no alias {BEST!r}. {known}. Pass monitor, such as 'test_acc'"
+    if any(value_of(record, rule.monitor) is not None for record in records):
+        return f"Each version of {view.log.name} with a finite {rule.monitor!r} is unhealthy"
     close = suggestion(rule.monitor, names)
     return f"No version of {view.log.name} has a finite {rule.monitor!r}. {known}{close}"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kept.errors import KeptError
 from kept.messages import show_once
+from kept.store.health.state import is_unhealthy
 from kept.store.origin.actor import actor
 from kept.store.rank.best import BEST, becomes_best, is_better
 from kept.store.rank.rule import Rule, records_in, rule_of
@@ -24,11 +25,11 @@ def aliases_of(view: View, event: Event, *, contends: bool, repeats: bool = Fals
 
     The rule of the artifact decides, also if the version comes with the alias. Without one, the
     metric of the version's callback decides, if the version contends. A version that repeats the
-    newest one keeps its own values.
+    newest one keeps its own values. An unhealthy version never wins.
     """
     rule, own, metadata = rule_of(view), list(event["aliases"]), event["metadata"]
     if rule is None:
-        wins = contends and becomes_best(view, metadata)
+        wins = contends and not is_unhealthy(metadata) and becomes_best(view, metadata)
     else:
         if contends:
             _report(view.log.name, rule, metadata)
@@ -38,6 +39,8 @@ def aliases_of(view: View, event: Event, *, contends: bool, repeats: bool = Fals
 
 
 def _beats_all(view: View, rule: Rule, metadata: Mapping[str, Any]) -> bool:
+    if is_unhealthy(metadata):
+        return False
     best = rule.best(records_in(view))
     value = finite(committed_value(metadata, rule.monitor))
     return is_better(value, None if best is None else rule.value(best), rule.mode)

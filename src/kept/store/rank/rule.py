@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import Damaged, InvalidInput
 from kept.store.format_marker import EVENTS_FORMAT, check_format
+from kept.store.health.state import is_unhealthy
 from kept.store.log.events import Fault
 from kept.store.log.history import VersionRecord, live
 from kept.store.rank.best import BEST, is_better
@@ -48,12 +49,13 @@ class Rule:
         return f"{self.monitor} ({self.mode})"
 
     def value(self, record: VersionRecord) -> float | None:
-        """Return the finite value of the metric in a version, None if it has none."""
+        """Return the finite value of the metric in a version; None without, or if unhealthy."""
         known = self._values.get(record.index)
         if known is None or not (
             known.changes is record.changes and known.metadata is record.metadata
         ):
-            value = value_of(record, self.monitor)
+            is_left_out = is_unhealthy(record.described)
+            value = None if is_left_out else value_of(record, self.monitor)
             known = self._values[record.index] = _Value(record.changes, record.metadata, value)
         return known.value
 

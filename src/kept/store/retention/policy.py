@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from kept.names import is_automatic
+from kept.store.health.state import is_unhealthy
 from kept.store.rank.values import measured
 
 if TYPE_CHECKING:
@@ -95,7 +96,12 @@ def _protected(versions: Sequence[VersionRecord], mirrored: Mirrored | None) -> 
 
 
 def is_good(record: VersionRecord) -> bool:
-    """Return whether no metric of a version is NaN or infinite; one without metrics is good."""
+    """Return whether a version is not unhealthy, and no metric of it is NaN or infinite.
+
+    One without metrics is good.
+    """
+    if is_unhealthy(record.described):
+        return False
     metrics = record.metadata.get("metrics")
     values = [*metrics.values()] if isinstance(metrics, dict) else []
     return all(_is_finite(value) for value in [record.metadata.get("value"), *values])
@@ -165,6 +171,8 @@ def _unmeasured(versions: Sequence[VersionRecord], monitor: str) -> Sequence[Ver
 def _value(record: VersionRecord) -> float | None:
     value = record.metadata.get("value")
     if record.metadata.get("mode") not in ("min", "max") or isinstance(value, bool):
+        return None
+    if is_unhealthy(record.described):
         return None
     if isinstance(value, int):  # of any size: isfinite cannot convert a large one to a float
         return value

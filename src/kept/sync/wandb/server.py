@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import UploadFailed
+from kept.store.health.state import is_unhealthy
 from kept.store.rank.best import BEST, score_of
 from kept.sync.wandb import sdk
 
@@ -122,7 +123,7 @@ def _give_back(place: Place, entry: Entry, score: Score) -> None:
     if mine is None or BEST not in mine.aliases:
         return
     for version in newest:
-        other = score_of(version.metadata)
+        other = None if is_unhealthy(version.metadata) else score_of(version.metadata)
         if other is not None and other.is_same_metric(score) and other.beats(score):
             mine, score = version, other
     if BEST not in mine.aliases:

@@ -51,6 +51,7 @@ _ELSEWHERE = {
         "save_on_background asynchronous async_save enable_async_checkpointing use_async"
     ),
     "keep_local={}": "delete_checkpoint delete_local",
+    "on_health='stop'": "terminate_on_nan stop_on_nan check_finite detect_nan nan_guard",
     "grace_seconds=30": "save_before_preemption save_on_exception",
     "on_commit={}": "on_save after_save post_save callback hook",
     "mirror={}": "mirrors backup copy_to",
@@ -113,6 +114,9 @@ OPTIONS_DOC = """\
             share of them. A damaged blob is set aside, so that the next save stores it again.
         on_error: "raise" ends the training if a checkpoint cannot be saved, for example on a full
             disk. "warn" continues, and tries the next one. Versions committed before are safe.
+        on_health: "warn" prints once that a version is unhealthy: NaN, an infinity, an exploded or
+            vanished layer, or half of a layer's units dead. Such a version never becomes best.
+            "stop" also ends the training. "off" measures nothing. docs/health.md has the rules.
         on_busy: What to do while both snapshots are being written: "wait", or "skip" the
             checkpoint (the attribute skipped counts them).
         group: The processes that train this model together. None finds those of jax.distributed,

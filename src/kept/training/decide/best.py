@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kept.store.health.state import is_unhealthy
 from kept.training.request import Improvement
 
 if TYPE_CHECKING:
@@ -64,12 +65,16 @@ class BestTracker:
         return True
 
     def settle(self, result: SaveResult) -> None:
-        """Confirm the value that a request proposed, or take it back if nothing was committed."""
+        """Confirm the value that a request proposed.
+
+        It is taken back if nothing was committed, or if the version is unhealthy: a later value
+        then becomes the best one.
+        """
         improvement = result.request.improvement
         place = next((n for n, one in enumerate(self._proposed) if one is improvement), None)
         if improvement is None or place is None:  # the best was set meanwhile
             return
-        if result.committed:
+        if result.committed and not is_unhealthy(result.request.metadata):
             self._confirmed = improvement.value
             # Older proposals that are still open never got a result: their hook was interrupted.
             del self._proposed[: place + 1]

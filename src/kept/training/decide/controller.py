@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidCheckpoint
 from kept.messages import show, show_once
+from kept.training.data.live_progress import LiveProgress
 from kept.training.decide.best import BestTracker
 from kept.training.decide.continue_best import continue_best
 from kept.training.decide.disk_forecast import DiskForecast
-from kept.training.decide.leading import begun, check_can_share, lead, spans_processes
+from kept.training.decide.leading import begun, lead, share, stop
 from kept.training.decide.metric_mode import check_names, find_mode, monitored, saves_unmeasured
 from kept.training.decide.moment import Moment
 from kept.training.decide.preemption import Preemption, leave
@@ -64,6 +65,7 @@ class Controller:
         self._has_begun = False
         self._lead: Lead = Alone()
         self._is_due = False  # whether save_freq has asked for a save since the last open hook
+        self._live = LiveProgress(owner)
 
     # --- hooks of the fit -------------------------------------------------------------------------
 
@@ -89,7 +91,8 @@ class Controller:
         self.best.begin_series((name, *places))
         self._mode, self._is_due = None, False
         resume, store = self._resume, destination.store
-        self._lead.begun(begun(name, store, is_shared=self._share(), resumes=bool(resume)))
+        is_shared = share(self._owner.model, self.parts, self._lead.group, self.saver)
+        self._lead.begun(begun(name, store, is_shared=is_shared, resumes=bool(resume)))
         if resume and store is not None:
             key = f"{self._lead.fit}/resume"
             self.parts.resuming.prepare(store, name, resume, self._lead.group, key=key)
@@ -97,20 +100,13 @@ class Controller:
         self._schedule.begin_fit()
         self.parts.upkeep.begin()
         self._forecast.begin()
-
-    def _share(self) -> bool:
-        """Find out whether the weights lie across processes; raises InvalidCheckpoint."""
-        model, group = self._owner.model, self._lead.group
-        is_shared = spans_processes(model, self.parts.adapter.framework)
-        if is_shared:
-            check_can_share(model, self.parts, group)
-        self.saver.share(group if is_shared else None)
-        return is_shared
+        self._live.begin(store, name, self.parts.adapter.framework)
 
     def epoch_begin(self, epoch: int) -> None:
         """Note the epoch, for saves after batches."""
         self._ready(-1)
         self._schedule.begin_epoch(epoch)
+        self._live.epoch(epoch)
         self._forecast.check(epoch)
         self.parts.resuming.epoch_begin(epoch)
 
@@ -129,6 +125,7 @@ class Controller:
     def _batch_done(self, moment: Moment, batch: int) -> None:
         self._first_batch_done(moment.logs)
         self._is_due |= self._schedule.end_batch(batch)
+        self._live.batch(moment.epoch, batch, moment.logs)
         if not self._lead.is_open(batch):
             return
         is_due, self._is_due = self._is_due, False
@@ -146,6 +143,7 @@ class Controller:
             self._ready()
             self.parts.resuming.epoch_end()
             self._forecast.epoch_over()
+            self._live.epoch_end(epoch, logs)
             self._first_batch_done(logs)
             moment = Moment(epoch, None, logs)
             if self._schedule.end_epoch():
@@ -156,6 +154,7 @@ class Controller:
     def train_end(self) -> None:
         """Wait until every checkpoint is durable, and a while for mirrors that answer."""
         self._has_begun = False
+        self._live.end()
         self.name.end()
         if self.parts.resuming.end():  # else a later fit of the script resumes
             self._resume = False  # this fit ended normally, so the next one continues it
@@ -208,8 +207,8 @@ class Controller:
     def _ready(self, batch: int | None = None) -> None:
         if not self._has_begun:
             self._begin()
-        if self._lead.is_open(batch):
-            self._saves.report()
+        if self._lead.is_open(batch) and self._saves.report():
+            stop(self._owner.model, self._lead)
         self._follow_filepath()
 
     def _is_preempted(self) -> bool:
@@ -251,6 +250,7 @@ class Controller:
         self._saves.show(save_begins(moment, metric, improvement, path))
         request = self._request(moment, metric, path)
         contends = metric.is_better_than(self.best.initial)
+        request = replace(request, best_only=self._owner.save_best_only)
         self._save(replace(request, improvement=improvement, contends=contends), moment)
 
     def _save_for_resuming(self, moment: Moment) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kept.store.store import Store
     from kept.training.decide.parts import Parts
     from kept.training.group.base import Group
+    from kept.training.save.saver import Saver
 
 
 def lead(group: Group | None, owner: Any, parts: Parts) -> Lead:
@@ -44,6 +45,24 @@ def spans_processes(model: Any, framework: str) -> bool:
         return False
     shards = importlib.import_module("kept.training.snapshot.shards")  # imports JAX
     return bool(shards.is_sharded(model.variables))
+
+
+def share(model: Any, parts: Parts, group: Group | None, saver: Saver) -> bool:
+    """Find out whether the weights lie across processes, and save them so if they do.
+
+    Raises InvalidCheckpoint if they cannot be saved so.
+    """
+    is_shared = spans_processes(model, parts.adapter.framework)
+    if is_shared:
+        check_can_share(model, parts, group)
+    saver.share(group if is_shared else None)
+    return is_shared
+
+
+def stop(model: Any, lead: Lead) -> None:
+    """End the training of all ranks after the batch or epoch of this hook."""
+    model.stop_training = True
+    lead.stop()
 
 
 def other_order(group: Group) -> str | None:

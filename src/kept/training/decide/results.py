@@ -10,8 +10,9 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from kept.messages import print_text
+from kept.messages import print_text, show
 from kept.training.decide.report import save_ended
+from kept.training.health.report import HealthReport
 from kept.training.save.failure_policy import FailurePolicy
 from kept.training.save.saver import Saver
 from kept.training.save.write_checkpoint import CheckpointWriter
@@ -29,13 +30,12 @@ class Saves:
 
     def __init__(self, owner: Any, parts: Parts, best: BestTracker) -> None:
         self._owner, self._parts = owner, parts
-        checkpoints = CheckpointWriter(
-            parts.destination, parts.path, parts.upkeep, keep_local=parts.options.leaves_files
-        )
+        checkpoints = CheckpointWriter(parts.destination, parts.path, parts.upkeep, parts.options)
         framework, background = parts.adapter.framework, parts.saves_snapshots
         self.saver = Saver(checkpoints, framework, self, background=background)
         self.failures = FailurePolicy(self.saver.writer, parts.options.on_error)
-        self.results = SaveResults(best)
+        self.health = HealthReport(parts.options.on_health)
+        self.results = SaveResults(best, self.health)
 
     def begin(self) -> None:
         """Settle and report what the fit before left."""
@@ -63,12 +63,18 @@ class Saves:
         with self.failures.applied():
             self.saver.finish()
 
-    def report(self) -> None:
-        """Raise what failed in the background; show the messages that wait."""
+    def report(self) -> bool:
+        """Raise what failed in the background; show the messages that wait.
+
+        Returns whether the fit must end because of an unhealthy version.
+        """
         self.results.settle()
         self.failures.report()
         for message in self.results.messages():
             self.show(message)
+        for message in self.health.messages():
+            show(message)
+        return self.health.take_stop()
 
     def show(self, text: str) -> None:
         """Print a message, unless the callback is silent."""
@@ -94,8 +100,8 @@ class Saves:
 class SaveResults:
     """Takes results on any thread; the training thread settles them in its next hook."""
 
-    def __init__(self, best: BestTracker) -> None:
-        self._best = best
+    def __init__(self, best: BestTracker, health: HealthReport) -> None:
+        self._best, self._health = best, health
         self._open: deque[SaveResult] = deque()  # not settled yet
         self._messages: deque[str] = deque()
         self._settling = threading.Lock()
@@ -119,6 +125,7 @@ class SaveResults:
 
     def _settle(self, result: SaveResult) -> None:
         self._best.settle(result)
+        self._health.settle(result)
         self.dropped += result.dropped
         self.newest_name = result.name or self.newest_name
         if message := save_ended(result):

@@ -15,7 +15,7 @@ from kept.training.decide.leading import other_order, spans_processes
 from kept.training.decide.preemption import Preemption
 from kept.training.destinations.store import open_given
 from kept.training.follow.piece_saver import PieceSaver
-from kept.training.group.announce import BEGIN_OF_FIT, END_OF_FIT, Place
+from kept.training.group.announce import BEGIN_OF_FIT, END_OF_FIT, Place, Stop
 from kept.training.group.facts import check_equal, facts, next_fit
 from kept.training.group.other_rank import OtherRank
 from kept.training.group.read_together import read_together
@@ -155,6 +155,9 @@ class Follower:
         if self._preemption.is_due:
             self._first.signal()
         for step in self._first.steps(place):
+            if isinstance(step, Stop):
+                self._owner.model.stop_training = True
+                continue
             if step.copies and self._pieces is not None:
                 self._pieces.save(self._owner.model, step.save)
             elif not step.copies:

@@ -106,6 +106,10 @@ class Step(NamedTuple):
     copies: bool = False
 
 
+class Stop(NamedTuple):
+    """The end of the training, after the batch or epoch of this hook."""
+
+
 def check_all(group: Group, channel: str, problem: str | None) -> None:
     """Exchange what each rank cannot do; all ranks raise the same GroupError if one cannot."""
     problems = group.channel(channel).gather(problem, "whether all ranks see the store")

@@ -48,6 +48,9 @@ class Lead(Protocol):
     def save(self, *, with_state: bool) -> SharedSave | None:
         """Announce a save; with_state asks the other ranks for the states of their runs."""
 
+    def stop(self) -> None:
+        """Announce that the training ends after the batch or epoch of this hook."""
+
     def batches_until_save(self, count: float) -> None:
         """Take how many batches the next save by save_freq is away."""
 
@@ -69,6 +72,9 @@ class Alone:
         return contextlib.nullcontext()
 
     def save(self, *, with_state: bool) -> None:
+        pass
+
+    def stop(self) -> None:
         pass
 
     def batches_until_save(self, count: float) -> None:
@@ -144,6 +150,10 @@ class FirstRank:
     def copies(self, number: int) -> None:
         """Announce that the pieces of a save are copied now."""
         self._send({"copy": number})
+
+    def stop(self) -> None:
+        """See Lead."""
+        self._send({"stop": True})
 
     def batches_until_save(self, count: float) -> None:
         """See Lead."""

@@ -14,6 +14,7 @@ from kept.training.group.announce import (
     Place,
     SharedSave,
     Step,
+    Stop,
     check_all,
     signal_key,
 )
@@ -38,7 +39,7 @@ class OtherRank:
         """Return whether the first rank announces something in a hook."""
         return self._openings.is_open(batch)
 
-    def steps(self, place: Place) -> Iterator[Step]:
+    def steps(self, place: Place) -> Iterator[Step | Stop]:
         """Yield what the first rank does in an open hook, in order.
 
         At the end of a hook in which the first rank leaves or ends, it raises what that one raised:
@@ -64,6 +65,8 @@ class OtherRank:
             elif "copy" in message:
                 save = SharedSave(self.group, self._fit, int(message["copy"]))
                 yield Step(save, copies=True)
+            elif "stop" in message:
+                yield Stop()
             elif "waits" not in message:
                 _end_as(message)
 

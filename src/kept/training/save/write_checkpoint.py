@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from kept.errors import SaveFailed
 from kept.messages import show
 from kept.store.metadata import MeasuredMetadata
+from kept.training.health.probe import HealthProbe
 from kept.training.keras_api.save_file import (
     MODEL_CHANGED,
     STATE_CHANGED,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from kept.store.content.file_source import MemoryFile
     from kept.store.store import Store
     from kept.training.destinations.base import Destination, Submitted
+    from kept.training.options import Options
     from kept.training.request import SaveRequest
     from kept.training.save.path_template import PathTemplate
     from kept.training.shared.ranges import HeldRanges
@@ -96,11 +98,16 @@ class CheckpointWriter:
     """Writes checkpoints to one destination."""
 
     def __init__(
-        self, destination: Destination, path: PathTemplate, space: DiskSpace, *, keep_local: bool
+        self,
+        destination: Destination,
+        path: PathTemplate,
+        space: DiskSpace,
+        options: Options,
     ) -> None:
-        """Take where checkpoints go; without keep_local a file stays only if the commit fails."""
+        """Take where checkpoints go; without local files one stays only if the commit fails."""
         self._destination, self._path = destination, path
-        self._space, self._keep_local = space, keep_local
+        self._space, self._keep_local = space, options.leaves_files
+        self._health = HealthProbe() if options.on_health != "off" else None
         # Variables that Keras saves although no list of the model has them: later snapshots
         # include them.
         self.extra_variables: list[Variable] = []
@@ -118,6 +125,9 @@ class CheckpointWriter:
         retention has deleted and tries once more.
         """
         metadata = _measured(request, snapshot)
+        if self._health is not None:
+            request = self._health.measured(request, snapshot)
+            metadata = replace(metadata, values=request.metadata, contends=request.contends)
         try:
             if snapshot is not None and snapshot.is_sharded:
                 return self._write_shared(_Save(request, snapshot, metadata, waiting))

@@ -56,6 +56,9 @@ class Framework(Protocol):
     def memory(self, buffer: HostBuffer) -> memoryview:
         """Return the buffer's memory, read-only."""
 
+    def joined(self, buffers: list[HostBuffer]) -> np.ndarray[Any, Any]:
+        """Return the bytes of buffers of one type, one after the other in new memory."""
+
     def array(self, buffer: HostBuffer) -> np.ndarray[Any, Any] | None:
         """Return the buffer as an array without a copy, None if NumPy lacks its type."""
 
@@ -81,6 +84,9 @@ class _InNumPy:
 
     def memory(self, buffer: HostBuffer) -> memoryview:
         return memoryview(buffer.reshape(-1).view(np.uint8)).toreadonly()
+
+    def joined(self, buffers: list[HostBuffer]) -> np.ndarray[Any, Any]:
+        return np.concatenate(buffers, axis=None).view(np.uint8)
 
     def array(self, buffer: HostBuffer) -> np.ndarray[Any, Any] | None:
         array: np.ndarray[Any, Any] = buffer.view(np.ndarray)
@@ -211,6 +217,11 @@ class _Torch:
 
     def memory(self, buffer: HostBuffer) -> memoryview:
         return _bytes(buffer).data.toreadonly()
+
+    def joined(self, buffers: list[HostBuffer]) -> np.ndarray[Any, Any]:
+        import torch
+
+        return _bytes(torch.cat([buffer.reshape(-1) for buffer in buffers]))
 
     def array(self, buffer: HostBuffer) -> np.ndarray[Any, Any] | None:
         try:

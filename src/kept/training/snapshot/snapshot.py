@@ -9,13 +9,13 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kept.training.snapshot.frameworks import framework
 from kept.training.snapshot.python_part import PythonPart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    import numpy as np
 
     from kept.training.snapshot.frameworks import HostBuffer, Variable
 
@@ -81,6 +81,19 @@ class Snapshot:
     def value(self, variable: Variable) -> HostBuffer | None:
         """Return the copy of a variable, None if it is not in the snapshot."""
         return _value_in(self._values, variable)
+
+    def held(self) -> tuple[list[weakref.ref[Variable]], list[HostBuffer]]:
+        """Return weak references to the variables, and their copies in the same order."""
+        values = self._values.values()
+        return [reference for reference, _ in values], [buffer for _, buffer in values]
+
+    def bytes_of(self, buffer: HostBuffer) -> np.ndarray[Any, Any]:
+        """Return the bytes of a copy, read-only."""
+        return np.frombuffer(self._framework.memory(buffer), np.uint8)
+
+    def joined(self, buffers: list[HostBuffer]) -> np.ndarray[Any, Any]:
+        """Return the bytes of copies of one type, one after the other in new memory."""
+        return self._framework.joined(buffers)
 
     def memory(self, variable: Variable) -> memoryview | None:
         """Return the bytes of a variable's copy, None if it is not in the snapshot."""
