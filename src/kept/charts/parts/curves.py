@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Style(NamedTuple):
-    """How the series of a chart are told apart, by colour and by shape."""
+    """How the series of a chart differ, by colour and by shape."""
 
     names: list[str]
     size: int  # of a point; 0 if there are too many to draw

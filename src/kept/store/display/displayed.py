@@ -15,11 +15,13 @@ class DisplayedStore:
     logs: Logs
 
     def _repr_html_(self) -> str:
-        from kept.store.display.markup import displayed
+        from kept.store.display.markup import Display
         from kept.store.display.tables import store_parts
 
-        location = self.logs.bucket.location
-        return displayed(location, lambda: store_parts(self.logs))
+        display = Display(self.logs.bucket.location)
+        with display as parts:
+            parts.extend(store_parts(self.logs))
+        return str(display)
 
 
 class DisplayedArtifact:
@@ -29,10 +31,13 @@ class DisplayedArtifact:
     name: str
 
     def _repr_html_(self) -> str:
-        from kept.store.display.markup import displayed
+        from kept.store.display.markup import Display
         from kept.store.display.tables import artifact_parts
 
-        return displayed(self.name, lambda: artifact_parts(self.store.logs, self.name))
+        display = Display(self.name)
+        with display as parts:
+            parts.extend(artifact_parts(self.store.logs, self.name))
+        return str(display)
 
 
 class DisplayedVersion:
@@ -43,8 +48,33 @@ class DisplayedVersion:
     record: VersionRecord
 
     def _repr_html_(self) -> str:
-        from kept.store.display.markup import displayed
+        from kept.store.display.markup import Display
         from kept.store.display.tables import version_parts
 
-        reference = f"{self.name}:v{self.record.index}"
-        return displayed(reference, lambda: version_parts(self.store.logs, self.name, self.record))
+        display = Display(f"{self.name}:v{self.record.index}")
+        with display as parts:
+            parts.extend(version_parts(self.store.logs, self.name, self.record))
+        return str(display)
+
+
+class DisplayedRun:
+    """A callback that a notebook displays with what it saves, where, and its last checkpoints."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def name(self) -> str | None: ...
+        @property
+        def versions(self) -> Any: ...
+
+    def _repr_html_(self) -> str:
+        from kept.store.display.markup import Display, heading
+        from kept.store.display.tables import run_facts, run_parts
+
+        title = f"kept.{type(self).__name__}"
+        display = Display(title)
+        with display as parts:
+            parts.append(heading(title, self.name or ""))
+            records = [version.record for version in reversed(self.versions)]
+            parts.extend(run_parts(run_facts(self), records))
+        return str(display)

@@ -7,16 +7,15 @@ alignments are attributes and inline styles, because notebooks remove <style> fr
 from __future__ import annotations
 
 import warnings
-from contextlib import contextmanager
 from datetime import datetime
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kept.charts.look import label
 from kept.errors import KeptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
 _LONGEST = 120  # characters of a text in a cell
 _CELL = (
@@ -85,29 +84,33 @@ def code(lines: Iterable[str]) -> Html:
     )
 
 
-def whole(parts: Iterable[Html]) -> str:
-    """Return the parts as what a notebook displays."""
-    return f'<div style="font-size:13px;overflow-x:auto">{"".join(parts)}</div>'
+class Display:
+    """Collects the parts of a display; an error of the store becomes a message.
 
+    Warnings of damage become lines of the display, too.
+    """
 
-def displayed(what: str, make: Callable[[], list[Html]]) -> str:
-    """Return what make has made; an error of the store becomes a message, and so do warnings."""
-    with _said() as messages:
-        try:
-            parts = make()
-        except (KeptError, OSError) as error:
-            parts = [heading(what), note(f"Cannot be shown: {error}")]
-    return whole([*parts, *(note(f"Warning: {message}") for message in messages)])
+    def __init__(self, what: str) -> None:
+        """Take the name of what is displayed."""
+        self.parts: list[Html] = []
+        self._what = what
+        self._warnings: Any = warnings.catch_warnings(record=True)
 
-
-@contextmanager
-def _said() -> Iterator[list[str]]:
-    """Collect warnings of damage, which a display shows in itself."""
-    messages: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
+    def __enter__(self) -> list[Html]:
+        self._caught = self._warnings.__enter__()
         warnings.simplefilter("always")
-        yield messages
-        messages += dict.fromkeys(str(each.message) for each in caught)
+        return self.parts
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        self._warnings.__exit__(None, None, None)
+        if isinstance(error, (KeptError, OSError)):
+            self.parts = [heading(self._what), note(f"Cannot be shown: {error}")]
+        messages = dict.fromkeys(str(each.message) for each in self._caught)
+        self.parts += [note(f"Warning: {message}") for message in messages]
+        return error is None or isinstance(error, (KeptError, OSError))
+
+    def __str__(self) -> str:
+        return f'<div style="font-size:13px;overflow-x:auto">{"".join(self.parts)}</div>'
 
 
 def local_time(moment: str) -> str:

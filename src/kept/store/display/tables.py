@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 from kept.charts.look import NEUTRAL, Look
 from kept.charts.metrics import axis_groups, metric_chart
@@ -21,7 +22,7 @@ from kept.store.display.measured import (
 from kept.store.health.state import health_of
 from kept.store.log.lookup import moved_to, records_of, view_of
 from kept.store.log.overview import summaries
-from kept.units import counted, metric_text, size_text, value_text
+from kept.units import counted, metric_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _MOST_ARTIFACTS = 50
 _MOST_READ = 10  # logs of a store in object storage, for their curves
 _MOST_VERSIONS = 20
+_MOST_OF_RUN = 5  # checkpoints of a callback
 _MOST_FILES = 20
 _MOST_METRICS = 4  # columns
 _WIDTH, _HEIGHT = 640, 220
@@ -211,13 +213,30 @@ def lines_to_copy(location: str, name: str, index: int) -> list[str]:
     ]
 
 
+def run_facts(callback: Any) -> list[tuple[str, Cell]]:
+    """Return what a callback saves and where, by its attributes, as Keras's callbacks name them."""
+    every = getattr(callback, "save_freq", "epoch")
+    what = "the weights" if getattr(callback, "save_weights_only", False) else "the model"
+    when = "after each epoch" if every == "epoch" else f"after every {every} batches"
+    best = ", if it is better" if getattr(callback, "save_best_only", False) else ""
+    store = getattr(callback, "store", None)
+    facts: list[tuple[str, Cell]] = [("saves", f"{what} {when}{best}")]
+    known = {name: getattr(callback, name, None) for name in ("filepath", "directory", "monitor")}
+    facts += [(name, value) for name, value in known.items() if isinstance(value, str)]
+    value = getattr(callback, "best", None)
+    if isinstance(value, (int, float)) and math.isfinite(value):
+        facts.append(("best value", metric_text(float(value))))
+    return [*facts, ("store", "none: W&B" if store is None else store.location)]
+
+
 def run_parts(
-    facts: Sequence[tuple[str, str]], newest_first: Sequence[VersionRecord]
+    facts: Sequence[tuple[str, Cell]], newest_first: Sequence[VersionRecord]
 ) -> list[Html]:
-    """Return what a callback saves and where, and its last checkpoints."""
-    shown = [(name, value_text(value)) for name, value in facts]
-    parts = [pairs(shown)]
+    """Return what a callback saves and where, and its last checkpoints, the best one too."""
     if not newest_first:
-        return [*parts, note("No checkpoint was committed so far.")]
+        return [pairs(facts), note("No checkpoint was committed so far.")]
+    shown = list(newest_first[:_MOST_OF_RUN])
+    shown += [each for each in newest_first[_MOST_OF_RUN:] if BEST in each.aliases]
     names = metric_names(newest_first, None)[:_MOST_METRICS]
-    return [*parts, versions_table(newest_first[:5], names)]
+    said = note(f"The last of {counted(len(newest_first), 'checkpoint')}:")
+    return [pairs(facts), said, versions_table(shown, names)]

@@ -14,6 +14,7 @@ import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from kept.store.display.displayed import DisplayedRun
 from kept.training.data.running_fit import KeepsNoModel
 from kept.training.decide.controller import Controller
 from kept.training.decide.parts import Parts
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 _OF_A_FIT = ("_weak_model", "model", "params", "validation_data")
 
 
-class CheckpointHooks(KeepsNoModel):
+class CheckpointHooks(KeepsNoModel, DisplayedRun):
     """Passes the hooks of a fit on to a Controller."""
 
     options_type: type[Options] = Options

@@ -13,6 +13,7 @@ import keras
 
 from kept.errors import InvalidCheckpoint
 from kept.messages import show_once
+from kept.store.display.displayed import DisplayedRun
 from kept.training.callbacks.orbax_engine import Engine
 from kept.training.callbacks.orbax_versions import OrbaxSaves, OrbaxVersions
 from kept.training.callbacks.signature import unknown_argument
@@ -52,7 +53,7 @@ class OrbaxOptions(TypedDict, total=False):
     on_commit: Callable[[Version], Mapping[str, Any] | None] | None
 
 
-class OrbaxCheckpoint(_BASE):  # type: ignore[misc]  # Keras is untyped
+class OrbaxCheckpoint(DisplayedRun, _BASE):  # type: ignore[misc]  # Keras is untyped
     """Keras's OrbaxCheckpoint that makes each finished step a version of an artifact.
 
     Orbax saves into directory as with Keras's callback: in the background, and in all processes of
