@@ -75,7 +75,7 @@ def layers_of(
         every = sorted(tensors.every, key=lambda each: _ROLES.index(each.role))
         digests = {each: {p.digest for p in tensors.pieces(each)} for each in every}
     except (KeptError, OSError) as error:
-        return Layers([], 0, 0, 0, 0, 1, 1, None, False, str(error))
+        return Layers([], 0, 0, 0, 0, 1, 1, None, is_cut=False, problem=str(error))
     since, oldest = _since(bucket, earlier, digests)
     pages = max(-(-len(every) // MOST), 1)
     page = min(max(page, 1), pages)
@@ -91,7 +91,7 @@ def layers_of(
         page,
         pages,
         oldest,
-        bool(earlier) and oldest != earlier[-1].index,
+        is_cut=bool(earlier) and oldest != earlier[-1].index,
     )
 
 
