@@ -27,6 +27,23 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Download:
+    """A file that a page offers, such as a table or a picture."""
+
+    name: str
+    type: str  # of its content, as HTTP names it
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """Another address, relative to the first page, that has the answer."""
+
+    path: str  # "compare/"
+    query: Query
+
+
+@dataclass(frozen=True)
 class Frame:
     """What all pages of a server or an export share."""
 

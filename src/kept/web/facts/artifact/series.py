@@ -1,0 +1,135 @@
+"""What is known of the versions of an artifact, for its page: metrics, best, totals.
+
+It is made once for each state of the log. A page of 10,000 versions then costs what its rows cost.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter, OrderedDict
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from kept.names import BEST, is_automatic
+from kept.store.gc.needs import Needs
+from kept.store.rank.best import score_of
+from kept.store.rank.rule import Rule
+from kept.store.search.rows import rows_of
+from kept.web.facts.artifact.metrics import metrics_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kept.store.log.history import VersionRecord
+    from kept.store.search.rows import Row
+    from kept.web.facts.versions import Versions
+    from kept.web.reader import Reader
+
+_MOST = 64  # artifacts in memory
+_MOST_COUNTED = 500  # versions whose manifests are read for the first screen
+
+
+class Best(NamedTuple):
+    """The version with the alias best, and why it has it."""
+
+    record: VersionRecord
+    monitor: str | None
+    mode: str | None
+    value: float | None
+    by_rule: bool  # `kept best` has set it; else the callbacks decide
+
+
+class Series:
+    """The versions of an artifact in one state of its log."""
+
+    def __init__(self, reader: Reader, name: str, versions: Versions, needs: Needs) -> None:
+        self.name, self.versions, self.needs = name, versions, needs
+        self.sizes: dict[str, Mapping[str, int]] = {}  # of chunks, by manifest: for a budget
+        self.live = versions.live  # newest first
+        self.is_remote = reader.store.bucket.is_remote
+        self._metrics: dict[int, dict[str, float]] = {}
+        self.rule = Rule(*versions.rule) if versions.rule else None
+        self.moved_to = None if self.live else versions.moved_to
+
+    def metrics(self, record: VersionRecord) -> Mapping[str, float]:
+        """Return the metrics of a version, NaN and infinities too."""
+        found = self._metrics.get(record.index)
+        if found is None:
+            found = self._metrics[record.index] = metrics_of(record)
+        return found
+
+    @cached_property
+    def metric_names(self) -> list[str]:
+        """The names of all metrics: that of best first, then the most frequent ones."""
+        counts = Counter(name for record in self.live for name in self.metrics(record))
+        first = self.monitor
+        return sorted(counts, key=lambda name: (name != first, -counts[name], name))
+
+    @cached_property
+    def best(self) -> Best | None:
+        """The version with the alias best; None if no version has it."""
+        record = next((each for each in self.live if BEST in each.aliases), None)
+        if record is None:
+            return None
+        if self.rule:
+            rule = self.rule
+            return Best(record, rule.monitor, rule.mode, rule.value(record), by_rule=True)
+        score = score_of(record.metadata)
+        if score is None:
+            return Best(record, None, None, None, by_rule=False)
+        return Best(record, score.monitor, score.mode, score.value, by_rule=False)
+
+    @cached_property
+    def monitor(self) -> str | None:
+        """The metric by which a version is the best; else the one that callbacks monitor."""
+        if self.rule:
+            return self.rule.monitor
+        if self.best and self.best.monitor:
+            return self.best.monitor
+        scores = (score_of(record.metadata) for record in self.live)
+        return next((score.monitor for score in scores if score), None)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The versions with all values that a condition can name."""
+        return rows_of(self.name, self.versions.records)
+
+    @cached_property
+    def logical(self) -> int:
+        """The bytes of all versions."""
+        return sum(record.size for record in self.live)
+
+    @cached_property
+    def stored(self) -> int | None:
+        """The bytes that the versions need in the store; None if counting them takes too long."""
+        if self.is_remote or len(self.live) > _MOST_COUNTED:
+            return None
+        return sum({k: size for record in self.live for k, size in self.needs.of(record).items()}
+                   .values())  # fmt: skip
+
+    @cached_property
+    def aliases(self) -> list[tuple[str, VersionRecord]]:
+        """The aliases that people have put, newest version first."""
+        return [(a, record) for record in self.live for a in record.aliases if is_own(a)]
+
+
+def is_own(alias: str) -> bool:
+    """Return whether a person has put an alias: it is not latest, best or epoch_<n>."""
+    return alias != BEST and not is_automatic(alias)
+
+
+_known: weakref.WeakKeyDictionary[Reader, OrderedDict[str, Series]] = weakref.WeakKeyDictionary()
+
+
+def series_of(reader: Reader, name: str) -> Series:
+    """Return what is known of an artifact's versions; raises ArtifactNotFound."""
+    versions = reader.versions(name)
+    held = _known.setdefault(reader, OrderedDict())
+    before = held.get(name)
+    if before is not None and before.versions.records is versions.records:
+        return before
+    needs = before.needs if before else Needs(reader.store.bucket)
+    made = held[name] = Series(reader, name, versions, needs)
+    while len(held) > _MOST:
+        held.popitem(last=False)
+    return made
