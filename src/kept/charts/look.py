@@ -149,3 +149,14 @@ def _config(theme: Theme) -> Spec:
         },
         "text": {"color": theme.text, "fontSize": 11},
     }  # fmt: skip
+
+
+def stacked(specs: Sequence[Spec]) -> Spec:
+    """Return several charts as one, below each other; only fixed widths work in it."""
+    if len(specs) == 1:
+        return specs[0]
+    shared = ("$schema", "background", "config", "usermeta")
+    own = [{k: v for k, v in s.items() if k not in (*shared, "autosize", "padding")} for s in specs]
+    apart = dict.fromkeys(("color", "shape", "strokeDash"), "independent")
+    kept = {key: specs[0][key] for key in shared}
+    return {**kept, "vconcat": own, "resolve": {"scale": apart, "legend": apart}}

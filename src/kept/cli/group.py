@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # The verbs in the order of the help. Each has a module of its name.
 GROUPS = {
-    "Look": ("ls", "show", "best", "log", "lineage", "du", "ui"),
+    "Look": ("ls", "show", "diff", "best", "plot", "log", "lineage", "du", "ui"),
     "Store and fetch": ("put", "get", "cp", "mv", "import", "export"),
     "Name and describe": ("alias", "tag", "note", "metric", "evaluate"),
     "Promote": ("promote", "rollback", "protect"),

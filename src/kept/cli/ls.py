@@ -61,13 +61,17 @@ Names       metrics (test_acc, test_acc@DATASET), metadata (epoch, optimizer.lr)
     is_flag=True,
     help="Show removed artifacts, or the deleted versions of NAME, too.",
 )
+@click.option("--plot", is_flag=True, help="Draw the metric of NAME below its versions.")
 @json_option
 @click.pass_obj
 def ls(
     location: str | None, /, name: str | None, *, with_deleted: bool, as_json: bool, **asked: Any
 ) -> None:
     """List the artifacts, or the versions of one, oldest first."""
+    with_chart = asked.pop("plot")
     is_search = _is_search(name, asked)
+    if with_chart and (name is None or is_search or as_json):
+        raise click.UsageError("--plot draws one artifact: kept ls NAME --plot. See kept plot.")
     if is_search and with_deleted:
         raise click.UsageError("--all lists one artifact, or all; it takes no search.")
     store = opened(location)
@@ -89,6 +93,10 @@ def ls(
     else:
         _print_versions(store, name, _receipts(store, name))
         _print_waiting(store, name)
+    if with_chart:
+        from kept.cli.plot import chart_of
+
+        click.echo(f"\n{chart_of(store, str(name))}")
 
 
 def _is_search(name: str | None, asked: Mapping[str, Any]) -> bool:
