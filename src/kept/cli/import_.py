@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,7 @@ def import_(
     from kept.exchange.importing.sources import plan_of
 
     mode, yes = options.pop("mode"), options.pop("yes")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # kept has its own
     store = opened(location, may_be_new=True)
     with progress("Reading the source"):
         plan = plan_of(source, name, Options(**options))
@@ -115,7 +117,7 @@ def _print_plan(plan: Plan, new: list[Item], best: Monitored | None, *, all_rows
         *([Column("epoch", right=True)] if any(i.facts.epoch is not None for i in new) else []),
         *([Column("step", right=True)] if any(i.facts.step is not None for i in new) else []),
         *(Column(name, right=True) for name in metrics),
-        Column("size", right=True),
+        *([Column("size", right=True)] if any(i.facts.size is not None for i in new) else []),
         Column("saved"),
         *([Column("aliases")] if any(i.facts.aliases for i in new) else []),
         *([Column("note", wraps=True)] if any(i.facts.note for i in new) else []),
@@ -146,8 +148,9 @@ def _row(item: Item, metrics: list[str], titles: list[str]) -> list[str]:
 
 
 def _remarks(plan: Plan, new: list[Item], best: Monitored | None) -> list[str]:
-    size = sum(item.facts.size or 0 for item in new)
-    text = f"{counted(len(new), 'checkpoint')}, {size_text(size)}, as versions of {plan.name}"
+    sizes = [item.facts.size for item in new]
+    size = "" if None in sizes else f", {size_text(sum(filter(None, sizes)))}"
+    text = f"{counted(len(new), 'checkpoint')}{size}, as versions of {plan.name}"
     lines = [text]
     if known := len(plan.items) - len(new):
         lines.append(f"{counted(known, 'checkpoint')} imported before")

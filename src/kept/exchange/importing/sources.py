@@ -79,9 +79,10 @@ def plan_of(source: str | os.PathLike[str], name: str | None, options: Options) 
         return plan_wandb(text.removeprefix(WANDB), name)
     if text.startswith(MLFLOW) or _is_mlflow_run(text):
         _check_no_names(options)
-        from kept.exchange.importing.from_mlflow import plan_mlflow
+        from kept.exchange.importing.mlflow.plan import plan_for, run_at
 
-        return plan_mlflow(text.removeprefix(MLFLOW), name)
+        run = run_at(text.removeprefix(MLFLOW))
+        return plan_for(run, name or name_from(run.run.name or run.run.id))
     return plan_folder(text, name or name_from(os.path.basename(os.path.abspath(text))), options)
 
 

@@ -1,0 +1,1 @@
+"""The models of a run of MLflow: read from its files, or through its client."""
