@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kept.store.describe.described import Described
+from kept.store.diff.comparable import Comparable
 from kept.store.display.displayed import DisplayedVersion
 from kept.store.encoding import copied
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Version(Described, DisplayedVersion):
+class Version(Described, Comparable, DisplayedVersion):
     """One immutable commit of an artifact, as the log states it when you look it up.
 
     log_artifact also sets what its commit did: is_new is False if the newest version had the same

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from kept.store.content.chunking import HDF5, ZIP, members
 from kept.store.tensors.hdf5 import Place, read_content
-from kept.store.tensors.kinds import name_of, width_of
+from kept.store.tensors.kinds import name_of
 from kept.store.tensors.names import Name, dotted_name, keras_names, legacy_names
 from kept.store.tensors.tensor import StoredTensor
 
@@ -163,8 +163,5 @@ def _of_safetensors(path: str, source: FileSource, head: bytes) -> Iterator[Stor
             path, text, name.full, name.layer, shape, _SAFE[entry["dtype"]], ((start, stop),),
             is_plain=True,
         )  # fmt: skip
-        if (
-            found.size * width_of(found.dtype) == stop - start
-            and begin <= start <= stop <= source.size
-        ):
+        if found.nbytes == stop - start and begin <= start <= stop <= source.size:
             yield found

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kept.store.tensors.tensor import StoredTensor
 
 _MOST_HEADER = 16 * 1024
+_MOST_SMALL = 64 * 2**20  # bytes
 
 
 @contextlib.contextmanager
@@ -26,6 +27,13 @@ def opened_member(source: FileSource, name: str) -> Iterator[IO[bytes]]:
     window = cast("IO[bytes]", Window(source, 0, source.size))
     with zipfile.ZipFile(window) as archive, archive.open(name) as stream:
         yield stream
+
+
+def read_small_member(source: FileSource, name: str) -> bytes:
+    """Return a member of a zip file; empty if it is missing, or too large for a text."""
+    with zipfile.ZipFile(cast("IO[bytes]", Window(source, 0, source.size))) as archive:
+        found = next((info for info in archive.infolist() if info.filename == name), None)
+        return archive.read(found) if found and found.file_size <= _MOST_SMALL else b""
 
 
 def read_member(

@@ -151,8 +151,8 @@ class DiskSource:
         return True
 
     def again(self) -> DiskSource:
-        """Return the file itself: it is read at positions, from any thread."""
-        return self
+        """Return the same file for another thread; it is read at positions."""
+        return DiskSource(self.path, self._file)
 
 
 class ChunkIndex:

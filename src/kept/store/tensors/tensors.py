@@ -10,7 +10,7 @@ from kept.errors import InvalidInput
 from kept.store.tensors.find import UNREADABLE, find_tensors, hdf5_place, may_have_tensors
 from kept.store.tensors.hdf5 import read_attributes, read_rows
 from kept.store.tensors.kinds import decoded, width_of
-from kept.store.tensors.packed import read_member
+from kept.store.tensors.packed import read_member, read_small_member
 from kept.store.tensors.sources import ChunkIndex, VersionSource, disk_sources
 
 if TYPE_CHECKING:
@@ -122,6 +122,12 @@ class Tensors:
         with _named(source, path):
             place = hdf5_place(source)
             return read_attributes(source, place, *names) if place else {}
+
+    def member(self, path: str, name: str) -> bytes:
+        """Return a member of a zip file; empty if it is missing or very large; raises Damaged."""
+        source = self._sources[path]
+        with _named(source, name):
+            return read_small_member(source, name)
 
     def again(self) -> Tensors:
         """Return the same files for another thread; only this one closes them."""

@@ -1,0 +1,257 @@
+"""What differs between two versions, or between a version and files on the disk."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from kept.store.tensors.tensor import StoredTensor
+
+Kind = Literal["changed", "added", "removed", "reshaped", "renamed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How the elements of a tensor differ. Norms are of the elements that are finite in both."""
+
+    compared: int  # elements that were read; the others are equal
+    finite: int  # elements that are finite in both
+    changed: int  # elements whose values differ; NaN equals NaN
+    change: float  # the norm of the difference
+    norm_before: float
+    norm_after: float
+    dot: float  # the scalar product of both
+    nans: tuple[int, int]  # before and after
+    infinities: tuple[int, int]
+
+    @property
+    def relative(self) -> float | None:
+        """The norm of the change, relative to the norm before; infinite for a change from zero.
+
+        None if no element is finite in both.
+        """
+        if not self.finite:
+            return None
+        if not self.change:
+            return 0.0
+        return self.change / self.norm_before if self.norm_before else math.inf
+
+    @property
+    def cosine(self) -> float | None:
+        """The cosine of the angle between both; None if one of them is zero."""
+        if not self.norm_before or not self.norm_after:
+            return None
+        found = self.dot / self.norm_before / self.norm_after
+        return max(-1.0, min(1.0, found)) if math.isfinite(found) else None
+
+    @property
+    def became_wrong(self) -> bool:
+        """Whether NaN or infinities have been added."""
+        return sum(self.non_finite(1)) > sum(self.non_finite(0))
+
+    def non_finite(self, side: int) -> tuple[int, int]:
+        """Return the numbers of NaN and of infinities, before (0) or after (1)."""
+        return self.nans[side], self.infinities[side]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorChange:
+    """A tensor that differs. before or after is None if it was added or removed."""
+
+    kind: Kind
+    before: StoredTensor | None
+    after: StoredTensor | None
+    figures: Figures | None = None  # None unless the values were compared
+
+    @property
+    def tensor(self) -> StoredTensor:
+        """The tensor as it is now; as it was, if it was removed."""
+        found = self.after or self.before
+        assert found is not None, "one of them is known"
+        return found
+
+    @property
+    def name(self) -> str:
+        """The name of the tensor, such as "dense/kernel"."""
+        return self.tensor.name
+
+    @property
+    def layer(self) -> str:
+        """The layer that it belongs to."""
+        return self.tensor.layer
+
+    @property
+    def relative(self) -> float | None:
+        """The norm of the change, relative to the norm before; None if no value is known."""
+        return self.figures.relative if self.figures else None
+
+    @property
+    def share(self) -> float | None:
+        """The share of the elements that have changed."""
+        if self.figures is None:
+            return None
+        return self.figures.changed / self.tensor.size if self.tensor.size else 0.0
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether only a part was read: relative is then at most this, and cosine at least."""
+        return self.figures is not None and self.figures.compared < self.tensor.size
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; a number that is not finite becomes a text."""
+        found: dict[str, Any] = {
+            "name": self.name,
+            "layer": self.layer,
+            "kind": self.kind,
+            "role": self.tensor.role,
+            "file": self.tensor.file,
+            "before": _described(self.before),
+            "after": _described(self.after),
+        }
+        if self.figures is None:
+            return found
+        values = self.figures
+        return found | {
+            "relative": number(values.relative),
+            "cosine": number(values.cosine),
+            "share": self.share,
+            "changed": values.changed,
+            "finite": values.finite,
+            "compared": values.compared,
+            "change": number(values.change),
+            "norms": [number(values.norm_before), number(values.norm_after)],
+            "nans": list(values.nans),
+            "infinities": list(values.infinities),
+            "is_bound": self.is_bound,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LayerChange:
+    """The tensors of a layer that differ, together. relative is over those that were compared."""
+
+    layer: str
+    tensors: int
+    changed: int  # elements
+    size: int  # elements of the tensors that differ
+    relative: float | None  # None if no value was compared
+    non_finite: tuple[int, int]  # NaN and infinities, before and after
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self) | {"relative": number(self.relative)}
+
+
+@dataclass(frozen=True, slots=True)
+class ValueChange:
+    """A value of the metadata, the metrics or the configuration that differs."""
+
+    key: str
+    kind: Literal["changed", "added", "removed"]
+    before: Any = None
+    after: Any = None
+
+    @property
+    def difference(self) -> float | None:
+        """The value after minus the one before, if both are numbers."""
+        if self.kind == "changed" and _is_number(self.before) and _is_number(self.after):
+            return float(self.after) - float(self.before)
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; those of a missing side are left out."""
+        found: dict[str, Any] = {"key": self.key, "kind": self.kind}
+        found |= {"before": number(self.before)} if self.kind != "added" else {}
+        found |= {"after": number(self.after)} if self.kind != "removed" else {}
+        difference = self.difference
+        return found if difference is None else found | {"difference": number(difference)}
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """A file that differs."""
+
+    path: str  # after; before, if it was removed
+    kind: Literal["changed", "added", "removed", "renamed"]
+    path_before: str | None
+    size_before: int | None
+    size_after: int | None
+    bytes_new: int  # of its chunks that the other side lacks
+    has_tensors: bool  # so `tensors` says what differs inside it
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What differs between two versions, largest change first.
+
+    `tensors` has the weights and `optimizer` all other state. An equal tensor is in neither. A
+    version on the disk has no metadata, so `metadata`, `metrics` and `aliases` are empty then.
+    """
+
+    before: str
+    after: str
+    tensors: tuple[TensorChange, ...] = ()
+    optimizer: tuple[TensorChange, ...] = ()
+    layers: tuple[LayerChange, ...] = ()
+    metrics: tuple[ValueChange, ...] = ()
+    metadata: tuple[ValueChange, ...] = ()
+    config: tuple[ValueChange, ...] = ()
+    files: tuple[FileChange, ...] = ()
+    aliases: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    unchanged: int = 0  # tensors
+    bytes_read: int = 0
+    bytes_total: int = field(default=0)  # of both sides
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything differs, except aliases."""
+        parts = ("tensors", "optimizer", "metrics", "metadata", "config", "files")
+        return any(getattr(self, part) for part in parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what json can write."""
+        found: dict[str, Any] = {"differs": self.differs}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name == "aliases":
+                found["aliases"] = {"before": list(value[0]), "after": list(value[1])}
+            elif isinstance(value, tuple):
+                found[each.name] = [change.to_json() for change in value]
+            else:
+                found[each.name] = value
+        return found
+
+    def __str__(self) -> str:
+        from kept.store.diff.wording import text_of
+
+        return text_of(self)
+
+
+def number(value: Any) -> Any:
+    """Return a value as JSON can hold it: a number that is not finite becomes a text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _described(tensor: StoredTensor | None) -> dict[str, Any] | None:
+    if tensor is None:
+        return None
+    return {
+        "name": tensor.name,
+        "path": tensor.path,
+        "file": tensor.file,
+        "shape": list(tensor.shape),
+        "dtype": tensor.dtype,
+        "nbytes": tensor.nbytes,
+    }
