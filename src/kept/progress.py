@@ -1,6 +1,7 @@
 """Shows a progress bar for long work: on stderr, on a terminal, and only after a second.
 
-If stderr is no terminal, it prints a plain line from time to time.
+In a notebook it displays a bar, and removes it at the end. If stderr is neither, it prints a plain
+line from time to time.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import contextlib
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Literal
+from importlib import import_module
+from sys import modules
+from typing import TYPE_CHECKING, Any, Literal
 
 from kept.messages import harmless
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 Unit = Literal["bytes", "versions", "blobs", "artifacts", "records"]
 _PATIENCE = 1.0  # seconds; a bar that only flashes up would disturb
 _PAUSE = 30.0  # seconds between lines
+_REDRAWN = 0.3  # seconds between two states of a bar in a notebook
 _LABEL = 32  # columns, on a terminal of 80
 _BAR = 8  # columns of the bar itself, with the spaces around it
 _ALL, _FEW = 68, 50  # columns of a terminal that shows all numbers, or all except the speed
@@ -34,6 +38,13 @@ def progress(label: str, unit: Unit | None = None) -> Iterator[Callable[[int, in
     Without a unit the bar only shows that the work continues. For bytes it also shows the speed and
     the time left.
     """
+    if _is_notebook():
+        shown = _Notebook(label, unit)
+        try:
+            yield shown.update
+        finally:
+            shown.end()
+        return
     if not sys.stderr.isatty():
         yield _Lines(label, unit).update
         return
@@ -67,15 +78,60 @@ class _Lines:
         if self._unit and now - self._printed >= _PAUSE:
             self._printed = now
             stderr = harmless(sys.stderr)
-            stderr.write(f"{self._label}: {self._amount(done, total, now)}\n")
+            stderr.write(f"{self._label}: {self.amount(done, total, now)}\n")
             stderr.flush()
 
-    def _amount(self, done: int, total: int, now: float) -> str:
+    def amount(self, done: int, total: int, now: float) -> str:
+        """Return how much is done, and for bytes the speed and the time left."""
         if self._unit != "bytes":
             return f"{done} of {total} {self._unit}"
         speed = done / (now - self._began)
         left = f", {_time_left((total - done) / speed)} left" if done else ""
         return f"{done / 1e6:.1f} of {total / 1e6:.1f} MB, {speed / 1e6:.1f} MB/s{left}"
+
+
+class _Notebook:
+    """A bar of HTML that its own display replaces, and that is empty at the end.
+
+    It needs IPython alone, which runs the cell. The bars of rich and tqdm need ipywidgets as well,
+    and without it they print a warning into the cell.
+    """
+
+    def __init__(self, label: str, unit: Unit | None) -> None:
+        self._label, self._lines = label, _Lines(label, unit)
+        self._has_unit = unit is not None
+        self._shown_at = time.monotonic() + _PATIENCE - _REDRAWN
+        self._handle: Any = None
+
+    def update(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._shown_at < _REDRAWN:
+            return
+        from html import escape
+
+        self._shown_at = now
+        amount = self._lines.amount(done, total, now) if self._has_unit else ""
+        part = f' value="{done}" max="{total}"' if self._has_unit and total else ""
+        self._show(f"{escape(self._label)} <progress{part}></progress> {escape(amount)}")
+
+    def end(self) -> None:
+        if self._handle is not None:
+            self._show("")
+
+    def _show(self, html: str) -> None:
+        with contextlib.suppress(Exception):  # no work fails for what is shown beside it
+            ipython: Any = import_module("IPython.display")
+            if self._handle is None:
+                self._handle = ipython.display(ipython.HTML(html), display_id=True)
+            else:
+                self._handle.update(ipython.HTML(html))
+
+
+def _is_notebook() -> bool:
+    """Return whether a cell of a notebook runs this; nothing is imported for it."""
+    module = modules.get("IPython")
+    shell = module.get_ipython() if module and hasattr(module, "get_ipython") else None
+    return getattr(shell, "kernel", None) is not None
 
 
 class _Bar:
