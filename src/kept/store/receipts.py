@@ -120,10 +120,11 @@ def receipts(bucket: Bucket) -> Iterator[Receipt]:
 
     A DamageWarning names one that cannot be read; it is yielded as one that confirms nothing.
     """
-    return _readable(bucket, _keys(bucket))
+    return receipts_at(bucket, _keys(bucket))
 
 
-def _readable(bucket: Bucket, keys: Iterable[str]) -> Iterator[Receipt]:
+def receipts_at(bucket: Bucket, keys: Iterable[str]) -> Iterator[Receipt]:
+    """Yield the receipts with these keys; see receipts for a damaged one."""
     for key in keys:
         try:
             yield _parsed(bucket, key)[0]
@@ -295,4 +296,4 @@ def mirrored_up_to(bucket: Bucket, name: str) -> int | None:
 def receipts_of(bucket: Bucket, name: str) -> list[Receipt]:
     """Return the receipts of an artifact; see receipts for a damaged one."""
     ends = f"/{name}.json"
-    return list(_readable(bucket, (key for key in _keys(bucket) if key.endswith(ends))))
+    return list(receipts_at(bucket, (key for key in _keys(bucket) if key.endswith(ends))))

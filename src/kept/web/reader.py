@@ -6,18 +6,23 @@ Both are kept in memory until the log of the artifact changes.
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from kept.errors import KeptError
 from kept.store.log.lookup import view_of
 from kept.store.search.stamps import is_current, stamp_before, stamp_of
 from kept.sync.live import live_runs
 from kept.web.facts.memo import Memo
-from kept.web.facts.store.standings import Standings
-from kept.web.versions import Versions, followed, read_versions
+from kept.web.facts.store.receipts import MirrorReceipts
+from kept.web.facts.store.standings import SECONDS, Standings
+from kept.web.facts.versions import Versions, followed, read_versions
 
 if TYPE_CHECKING:
     from kept.store.log.log import View
+    from kept.store.receipts import Receipt
     from kept.store.store import Store
     from kept.sync.live import LiveRun
     from kept.web.facts.store.standings import Table
@@ -40,6 +45,9 @@ class Reader:
         self.store = store
         self.memo = Memo()  # what takes long, and never changes
         self._standings = Standings(store.logs, patience)
+        self._receipts = MirrorReceipts(store.bucket)
+        self._protected: tuple[str, ...] = ()
+        self._protected_until = 0.0
         self._held: OrderedDict[str, _Held] = OrderedDict()  # the one used last is last
         self._count = 0
         self._lock = threading.Lock()
@@ -47,6 +55,24 @@ class Reader:
     def table(self) -> Table:
         """Return the rows of all artifacts, as far as they are known in time."""
         return self._standings.table()
+
+    def protected(self) -> tuple[str, ...]:
+        """Return the protected aliases; in object storage, as they were up to 10 seconds ago."""
+        now = time.monotonic()
+        if not self.store.bucket.is_remote or now >= self._protected_until:
+            self._protected = tuple(self.store.protected())
+            self._protected_until = now + SECONDS
+        return self._protected
+
+    def receipts(self) -> list[Receipt]:
+        """Return what mirrors have confirmed."""
+        return self._receipts.all()
+
+    def warm(self) -> None:
+        """Read what the first page needs; a server calls it at its start."""
+        with suppress(KeptError, OSError):
+            self.table()
+            self.receipts()
 
     def runs(self) -> list[LiveRun]:
         """Return the trainings that run now and log to this store."""

@@ -57,6 +57,12 @@ document.addEventListener("change", (event) => {
   }
 });
 
+// An address has no empty fields of a search.
+document.addEventListener("formdata", (event) => {
+  if (!event.target.matches("[role=search]")) return;
+  for (const [name, value] of [...event.formData]) if (!value) event.formData.delete(name);
+});
+
 // The theme ----------------------------------------------------------------------------------
 $("#theme")?.addEventListener("click", () => {
   const root = document.documentElement;

@@ -21,7 +21,7 @@ from kept.workspace import cache_folder
 if TYPE_CHECKING:
     from kept.store.log.log import Logs
 
-_FORM = 1  # of the file; another one is not read
+_FORM = 2  # of the file; another one is not read
 _LEAST = 50  # artifacts; the logs of fewer are read at once
 
 

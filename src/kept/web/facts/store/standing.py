@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kept.store.log.history import VersionRecord
-    from kept.web.versions import Versions
+    from kept.web.facts.versions import Versions
 
 _USUAL = ("val_loss", "loss")  # the metric of an artifact without a monitor
 _MOST_DAMAGE = 3  # faults of an artifact
@@ -46,6 +46,7 @@ class Standing(NamedTuple):
     finding: str = ""
     moved_to: str | None = None
     damage: Sequence[str] = ()
+    head: int = 0  # the number of the last record of the log
 
     @property
     def is_removed(self) -> bool:
@@ -88,6 +89,7 @@ def standing_of(name: str, versions: Versions) -> Standing | None:
         finding="; ".join(health.findings) if health else "",
         moved_to=None if live else versions.moved_to,
         damage=versions.faults[:_MOST_DAMAGE],
+        head=versions.head,
     )
 
 

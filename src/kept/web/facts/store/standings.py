@@ -21,7 +21,7 @@ from kept.store.log.log import Log
 from kept.store.search.stamps import is_current, stamp_before, stamp_of
 from kept.web.facts.store.saved import Held, Saved
 from kept.web.facts.store.standing import Standing, standing_of
-from kept.web.versions import read_versions
+from kept.web.facts.versions import read_versions
 
 if TYPE_CHECKING:
     from kept.store.log.log import Logs

@@ -1,0 +1,141 @@
+"""Looks at a store while pages are open, and notifies them of what has changed.
+
+One task serves all open pages. It compares the rows of all artifacts with those of its last look.
+In a folder a look costs two calls of the file system for each artifact, about once a second. In
+object storage it costs a limited number of requests, once in 10 seconds; see standings.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio.to_thread
+
+from kept.errors import KeptError
+from kept.web.facts.store.standings import SECONDS
+from kept.web.facts.store.waiting import waiting
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kept.sync.live import LiveRun
+    from kept.web.facts.store.standing import Standing
+    from kept.web.facts.store.waiting import Waiting
+    from kept.web.reader import Reader
+
+_SHARE = 20  # a look takes at most one part in 20 of the time
+_MOST_NAMES = 200  # of an event; more of them mean all artifacts
+_log = logging.getLogger(__name__)
+
+
+class Seen(NamedTuple):
+    """What a look has found."""
+
+    standings: dict[str, Standing]
+    unread: int
+    runs: list[LiveRun]
+    waiting: list[Waiting]
+
+    def changed_since(self, before: Seen) -> tuple[set[str], bool]:
+        """Return the artifacts that have changed, and whether the runs have."""
+        names = {
+            name
+            for name in self.standings.keys() | before.standings.keys()
+            if self.standings.get(name) != before.standings.get(name)
+        }
+        names |= {run.artifact for run in self.runs} ^ {run.artifact for run in before.runs}
+        if self.waiting != before.waiting or bool(self.unread) != bool(before.unread):
+            names.add("")  # concerns the first page only
+        return names, self.runs != before.runs
+
+
+class _Listener:
+    """What an open page has not been sent yet; its size is limited."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.has_runs = False
+        self.wakes = asyncio.Event()
+
+    def add(self, names: set[str], *, has_runs: bool) -> None:
+        """Add changes to what the page gets next."""
+        self.names |= names
+        if len(self.names) > _MOST_NAMES:
+            self.names = {"*"}
+        self.has_runs |= has_runs
+        if names or has_runs:
+            self.wakes.set()
+
+    async def next(self) -> list[dict[str, str]]:
+        """Wait for changes; return them as events."""
+        await self.wakes.wait()
+        self.wakes.clear()
+        names, has_runs = sorted(self.names), self.has_runs
+        self.names, self.has_runs = set(), False
+        events = [{"event": "runs", "data": "{}"}] if has_runs else []
+        if names:
+            events.append({"event": "change", "data": json.dumps({"artifacts": names})})
+        return events
+
+
+class Watcher:
+    """The watcher of a server; it works only while pages are open."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._seconds = SECONDS if reader.store.bucket.is_remote else 1.0
+        self._listeners: set[_Listener] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def pages(self) -> int:
+        """How many pages are open."""
+        return len(self._listeners)
+
+    async def events(self) -> AsyncIterator[dict[str, str]]:
+        """Yield the events for one page, as long as it is open.
+
+        The first one makes the page catch up with what has changed since it was made.
+        """
+        listener = _Listener()
+        self._listeners.add(listener)
+        if self._task is None:
+            self._task = asyncio.create_task(self._watch())
+        try:
+            yield {"event": "hello", "data": "{}"}
+            while True:
+                for event in await listener.next():
+                    yield event
+        finally:
+            self._listeners.discard(listener)
+            if not self._listeners and self._task is not None:
+                self._task.cancel()
+                self._task = None
+
+    async def _watch(self) -> None:
+        before: Seen | None = None
+        while True:
+            begun = time.monotonic()
+            try:
+                seen = await anyio.to_thread.run_sync(self._look, abandon_on_cancel=True)
+            except (KeptError, OSError) as error:  # the pages say what they find themselves
+                _log.debug("the store cannot be read: %s", error)
+                self._notify({"*"} if before else set(), has_runs=False)
+                before = None
+            else:
+                names, has_runs = seen.changed_since(before) if before else (set(), False)
+                self._notify(names, has_runs=has_runs)
+                before = seen
+            await asyncio.sleep(max(self._seconds, _SHARE * (time.monotonic() - begun)))
+
+    def _notify(self, names: set[str], *, has_runs: bool) -> None:
+        for listener in self._listeners:
+            listener.add(names, has_runs=has_runs)
+
+    def _look(self) -> Seen:
+        table = self._reader.table()
+        return Seen(table.standings, table.unread, self._reader.runs(), waiting(self._reader))
