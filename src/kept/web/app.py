@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -22,8 +23,9 @@ from kept.web.answer import failed, page_response
 from kept.web.facts.store.standings import PATIENCE
 from kept.web.links import ASSETS
 from kept.web.live.routes import live_routes, warmed
-from kept.web.page import Download, Frame, Page, Redirect
+from kept.web.page import Download, Frame, Page, Redirect, Stream
 from kept.web.pages import artifact, version
+from kept.web.pages.compare import compare_page
 from kept.web.pages.store import store_page
 from kept.web.query import Query
 from kept.web.reader import Reader
@@ -38,8 +40,9 @@ if TYPE_CHECKING:
 
     # A function of pages/: it takes the reader, the query, and the parts of the path by their
     # names. It returns a page, a file, another address, or data, which are sent as JSON.
-    View = Callable[..., Page | Download | Redirect | dict[str, Any]]
+    View = Callable[..., Page | Download | Stream | Redirect | dict[str, Any]]
 
+_BYTES = "application/octet-stream"  # no browser shows it
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -55,6 +58,7 @@ def make_app(
     answer = functools.partial(_route, reader, frame)
     routes = [
         answer("/", store_page),
+        answer("/compare/", compare_page),
         *(answer(f"/artifacts/{{name}}/{end}", view) for end, view in artifact.VIEWS.items()),
         *(answer(f"/artifacts/{{name}}/{end}", view) for end, view in version.VIEWS.items()),
         Route(f"/{ASSETS}/vega-{{version}}", _charts_script),
@@ -91,15 +95,26 @@ def _route(reader: Reader, frame: Frame, path: str, view: View) -> Route:
     return Route(path, respond)
 
 
-def _other(found: Download | Redirect | dict[str, Any], request: Request) -> Response:
+def _other(found: Download | Stream | Redirect | dict[str, Any], request: Request) -> Response:
     """Return data, a file or the way to another address as an answer."""
     if isinstance(found, Download):
         name = f'attachment; filename="{found.name}"'
         return Response(found.content, media_type=found.type, headers={"Content-Disposition": name})
+    if isinstance(found, Stream):
+        return StreamingResponse(found.parts, media_type=_BYTES, headers=_stream_headers(found))
     if isinstance(found, Redirect):
         root = "../" * (request.url.path.count("/") - 1) or "./"
         return RedirectResponse(f"{root}{found.path}{found.query}", 303)
     return JSONResponse(found)
+
+
+def _stream_headers(found: Stream) -> dict[str, str]:
+    """Return the headers of a file; it is not compressed, so that a browser knows its size."""
+    return {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(found.name, safe='')}",
+        "Content-Length": str(found.size),
+        "Content-Encoding": "identity",
+    }
 
 
 def _charts_script(request: Request) -> Response:

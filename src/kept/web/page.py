@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from kept.web.filters import FILTERS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jinja2 import Environment
 
     from kept.web.actions.plan import Done
@@ -33,6 +35,15 @@ class Download:
     name: str
     type: str  # of its content, as HTTP names it
     content: bytes
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A file of a version, which can be larger than the memory."""
+
+    name: str
+    size: int
+    parts: Iterator[bytes]
 
 
 @dataclass(frozen=True)

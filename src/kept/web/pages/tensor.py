@@ -22,6 +22,6 @@ def tensor_page(reader: Reader, query: Query, name: str, index: int) -> Page:
     if found is None:
         found = tensor_facts(reader.store.bucket, record, before, where)
         reader.memo.put(key, found)
-    top = max((max(bar.count, bar.before or 0) for bar in found.bars), default=1)
+    top = max((max(bar.amount, bar.before or 0) for bar in found.bars), default=1)
     values = {"name": name, "record": record, "before": before, "found": found, "top": top or 1}
     return Page("tensor.html", f"{found.tensor.name} in {name}:v{index}", values)

@@ -14,11 +14,15 @@ from kept.web.facts.version.layers import Layers, layers_of
 from kept.web.facts.version.metadata import flat, searched
 from kept.web.facts.version.metrics import metric_history, metrics_of
 from kept.web.page import Page
+from kept.web.pages.file import version_file
 from kept.web.pages.tensor import tensor_page
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kept.store.log.history import VersionRecord
     from kept.store.promotion.history import Change
+    from kept.web.page import Stream
     from kept.web.query import Query
     from kept.web.reader import Reader
 
@@ -132,8 +136,9 @@ def _earlier(reader: Reader, facts: VersionFacts) -> list[VersionRecord]:
     return [record for record in live if record.index < facts.record.index]
 
 
-VIEWS = {  # by the ends of their addresses, below the one of the artifact
+VIEWS: dict[str, Callable[..., Page | Stream | dict[str, Any]]] = {  # by the ends of their addresses, below the one of the artifact
     "v{index:int}/": version_page,
     "v{index:int}/metadata.json": metadata_json,
     "v{index:int}/tensor/": tensor_page,
+    "v{index:int}/file/": version_file,
 }

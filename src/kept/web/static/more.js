@@ -14,7 +14,7 @@ async function fill(place, address) {
     place.append(problem(`The server of this page does not answer: ${error.message}`));
   }
   place.removeAttribute("aria-busy");
-  document.dispatchEvent(new CustomEvent("kept-more", { detail: place }));
+  document.dispatchEvent(new CustomEvent("kept-update")); // charts among it are drawn
 }
 
 function problem(text) {

@@ -98,8 +98,6 @@ def version_facts(reader: Reader, name: str, index: int) -> VersionFacts:
     versions = reader.versions(name)
     record, before = around(reader, name, index)
     live = versions.live
-    bucket = store.bucket
-    marked = frozenset(protected_among(bucket, record.aliases))
     return VersionFacts(
         name,
         record,
@@ -108,11 +106,27 @@ def version_facts(reader: Reader, name: str, index: int) -> VersionFacts:
         next((each for each in reversed(live) if each.index > index), None),
         next((each for each in live if BEST in each.aliases), None),
         live[0] if live else None,
-        [Alias(alias, _kind(alias, marked)) for alias in record.aliases],
+        aliases_of(reader, record),
         claimed_signatures(store.log(name), index),
-        _provenance(versions.records, record),
+        provenance_of(reader, name, record),
         _ending(reader, name, index) if record.deleted else None,
     )
+
+
+def aliases_of(reader: Reader, record: VersionRecord) -> list[Alias]:
+    """Return the aliases of a version, with what marks them."""
+    marked = frozenset(protected_among(reader.store.bucket, record.aliases))
+    return [Alias(alias, _kind(alias, marked)) for alias in record.aliases]
+
+
+def provenance_of(reader: Reader, name: str, record: VersionRecord) -> dict[str, Json]:
+    """Return the provenance of a version; the record of another version may hold it."""
+    stated = record.origin.get("provenance", {})
+    if isinstance(stated, int):
+        records = reader.versions(name).records
+        holder = next((each for each in records if each.index == stated), None)
+        stated = holder.origin.get("provenance") if holder else None
+    return stated if isinstance(stated, dict) else {}
 
 
 def around(reader: Reader, name: str, index: int) -> tuple[VersionRecord, VersionRecord | None]:
@@ -162,12 +176,3 @@ def _kind(alias: str, marked: frozenset[str]) -> str:
     if alias in (BEST, LATEST):
         return alias
     return "protected" if alias in marked else "automatic" if is_automatic(alias) else ""
-
-
-def _provenance(records: list[VersionRecord], record: VersionRecord) -> dict[str, Json]:
-    """Return the provenance of a version; the record of another version may hold it."""
-    stated = record.origin.get("provenance", {})
-    if isinstance(stated, int):
-        holder = next((each for each in records if each.index == stated), None)
-        stated = holder.origin.get("provenance") if holder else None
-    return stated if isinstance(stated, dict) else {}

@@ -23,7 +23,7 @@ class Relative(NamedTuple):
 
     node: Lineage
     name: str | None  # the artifact, if the page of it can be linked
-    index: int | None
+    number: int | None  # of the version
     level: int  # 1 for a direct relative
 
 

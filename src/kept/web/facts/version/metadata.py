@@ -27,7 +27,7 @@ class Values(NamedTuple):
     """A page of values."""
 
     rows: list[Value]
-    count: int  # of all that fit the search
+    found: int  # of all that fit the search
     page: int  # from 1
     pages: int
 
@@ -38,11 +38,12 @@ def flat(value: Mapping[str, Json]) -> list[Value]:
     No recursion, because a user can store 1,000 levels.
     """
     found: list[Value] = []
-    waiting: list[Value] = [Value(key, each) for key, each in reversed(value.items())]
+    waiting: list[Value] = [Value(key, each) for key, each in reversed(list(value.items()))]
     while waiting and len(found) < _MOST_READ:
         path, each = waiting.pop()
         if isinstance(each, dict) and each:
-            waiting += [Value(f"{path}.{key}", inner) for key, inner in reversed(each.items())]
+            inner = [Value(f"{path}.{key}", one) for key, one in each.items()]
+            waiting += reversed(inner)
         else:
             found.append(Value(path, each))
     return found

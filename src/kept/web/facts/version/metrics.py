@@ -8,7 +8,7 @@ from kept.store.rank.mode import mode_of
 from kept.store.rank.values import finite, measured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from kept.store.log.changes import Logged
     from kept.store.log.history import VersionRecord
@@ -35,6 +35,8 @@ def metrics_of(record: VersionRecord, before: VersionRecord | None) -> list[Metr
     found = []
     for name in dict.fromkeys(known):
         value = measured(record, name)
+        if repeats_data_set(name, later):
+            continue
         if not isinstance(value, (int, float, str)) or isinstance(value, bool):
             continue
         change = _change(record, before, name)
@@ -57,6 +59,11 @@ def metric_history(record: VersionRecord) -> Iterator[Logged]:
     for name, value in saved_metrics(record).items():
         if isinstance(value, (int, float, str)) and not isinstance(value, bool):
             yield Logged(name, value, None, None, record.created_at, None)
+
+
+def repeats_data_set(name: str, values: Iterable[str]) -> bool:
+    """Return whether a metric was also logged as name@set, so that its plain name repeats that."""
+    return "@" not in name and any(each.startswith(f"{name}@") for each in values)
 
 
 def mode_in(record: VersionRecord, name: str) -> str | None:

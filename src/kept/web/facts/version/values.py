@@ -29,7 +29,7 @@ class Bar(NamedTuple):
 
     low: float
     high: float
-    count: int
+    amount: int
     before: int | None  # in the version before; None if it has no such tensor
 
 
