@@ -11,6 +11,7 @@ from kept.cli.common import json_option, opened, version_json
 from kept.cli.completion import artifact_names
 from kept.cli.output import Column, clean, local_time, print_json_list, print_table
 from kept.names import LATEST
+from kept.store.health.state import health_of
 from kept.units import counted, metric_text, size_text
 
 if TYPE_CHECKING:
@@ -223,24 +224,30 @@ def _print_versions(store: Store, name: str, mirrors: list[Receipt]) -> None:
         return
     monitors = {v.metadata["monitor"] for v in versions if _monitored(v.metadata)}
     title = str(*monitors) if len(monitors) == 1 else "value"
+    has_marks = any(health_of(v.record).is_marked for v in versions)
     columns = [
         Column("version"),
         Column("aliases"),
         *([Column(title, right=True)] if monitors else []),
+        *([Column("health")] if has_marks else []),
         Column("size", right=True),
         Column("created"),
         Column("digest", extra=True),
         *([Column("where")] if mirrors else []),
     ]
-    rows = [_version_row(v, monitors) + ([_where(v, mirrors)] if mirrors else []) for v in versions]
+    rows = [
+        _version_row(v, monitors, has_marks=has_marks) + ([_where(v, mirrors)] if mirrors else [])
+        for v in versions
+    ]
     print_table(columns, rows)
 
 
-def _version_row(version: Version, monitors: set[str]) -> list[str]:
+def _version_row(version: Version, monitors: set[str], *, has_marks: bool) -> list[str]:
     return [
         version.version,
         ", ".join(version.aliases),
         *([_value(version.metadata, monitors)] if monitors else []),
+        *([health_of(version.record).state or ""] if has_marks else []),
         size_text(version.size),
         local_time(version.record.created_at),
         version.digest[:_SHORT_DIGEST],

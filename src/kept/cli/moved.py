@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kept.cli.common import print_result, version_json
+from kept.names import BEST
+from kept.store.health.state import health_of
 
 if TYPE_CHECKING:
     from kept.store.promotion.move import Moved
@@ -20,6 +22,8 @@ def print_moved(store: Store, name: str, alias: str, moved: Moved, *, as_json: b
     if was is not None:
         text += ", as before" if was == version.reference else f" (was {was})"
     lines = [text]
+    if alias == BEST and health_of(version.record).is_unhealthy:
+        lines.append(f"{version.reference} is unhealthy; to see why: kept show {version.reference}")
     if skipped:
         lines.append(f"Passed over, because deleted: {', '.join(skipped)}")
     shape = version_json(version) | {"alias": alias, "was": was}

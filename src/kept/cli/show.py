@@ -9,6 +9,7 @@ import click
 from kept.cli.common import files_json, json_option, opened, version_json
 from kept.cli.completion import references
 from kept.cli.output import local_time, print_json, print_pairs
+from kept.store.health.state import FINDINGS, STATE, health_of
 from kept.store.problems import warn
 from kept.units import counted, metric_text, size_text, value_text
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kept.store.version import Version
+
+
+_IN_FACTS = (STATE, FINDINGS)  # metadata that are shown as the health
 
 
 @click.command()
@@ -42,6 +46,7 @@ def _print_version(version: Version) -> None:
         ("created", local_time(version.record.created_at)),
         ("size", f"{size_text(version.size)} in {counted(len(files), 'file')}"),
         ("digest", version.digest),
+        *_health_of(version),
         *_said_of(version),
         *_links_of(version),
     ]
@@ -52,10 +57,20 @@ def _print_version(version: Version) -> None:
             "metrics, logged later", [(name, metric_text(value)) for name, value in metrics]
         )
     if version.metadata:
-        print_pairs("metadata", list(_flat(version.metadata)))
+        rest = {key: value for key, value in version.metadata.items() if key not in _IN_FACTS}
+        print_pairs("metadata", list(_flat(rest)))
     if provenance := version.provenance:
         print_pairs("provenance", list(_provenance(provenance)))
     print_pairs("files", [(file.path, size_text(file.size)) for file in files])
+
+
+def _health_of(version: Version) -> Iterable[tuple[str, str]]:
+    """Yield the health, and what was found; nothing for a version that is no model of a run."""
+    found = health_of(version.record)
+    if found.state is not None or "framework" in version.metadata:
+        yield "health", str(found)
+    for text in found.findings:
+        yield "", text
 
 
 def _said_of(version: Version) -> Iterable[tuple[str, str]]:
