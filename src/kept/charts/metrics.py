@@ -147,7 +147,7 @@ def notes_of(every: list[Series], axes: Axes, points: Sequence[Point]) -> list[s
             f"{drawn:,} of {found:,} points are shown, with all lowest and highest values."
         )
     if hidden:
-        cause = "zero, negative, NaN or infinite" if axes.log else "NaN or infinite"
+        cause = "zero, negative, NaN or too large" if axes.log else "NaN or too large"
         notes.append(f"{counted(hidden, 'value')} not shown: {cause}.")
     if without:
         notes.append(f"{counted(without, 'version')} not shown: no {axes.by} is known.")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 By = Literal["version", "epoch", "time"]
 _MOST = 600  # points of all series together
 _LEAST = 80  # of one series
+_HUGE, _TINY = 1e300, 1e-300  # beyond these, the differences of two numbers cannot be computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,11 @@ def x_of(point: Point, by: By) -> float | None:
 
 
 def drawable(value: float, axes: Axes) -> float:
-    """Return a value, or NaN if the axis cannot show it."""
-    return math.nan if not math.isfinite(value) or (axes.log and value <= 0) else value
+    """Return a value as the axis can show it; NaN if it cannot."""
+    if abs(value) < _TINY:
+        value = 0.0
+    is_out = not abs(value) <= _HUGE or (axes.log and value <= 0)
+    return math.nan if is_out else value
 
 
 def is_number(value: float | None) -> bool:

@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from kept.charts.look import label
+from kept.charts.parts.marks import Span
 from kept.charts.sample import sampled
 from kept.units import metric_text
 
@@ -34,11 +35,10 @@ def sparkline(
     first, last = values[places[0]], values[places[-1]]
     said = f"{label(name)}: " if name else ""
     title = escape(f"{said}{metric_text(first)} to {metric_text(last)}, {len(values)} versions")
-    low = min(values[place] for place in places)
-    scale = (height - 2 * _EDGE) / ((max(values[place] for place in places) - low) or math.inf)
-    step = (width - 2 * _EDGE) / max(len(values) - 1, 1)
+    span = Span.of([values[place] for place in places])
+    tall, step = height - 2 * _EDGE, (width - 2 * _EDGE) / max(len(values) - 1, 1)
     at = {
-        p: f"{_EDGE + p * step:.1f},{height - _EDGE - (values[p] - low) * scale:.1f}"
+        p: f"{_EDGE + p * step:.1f},{height - _EDGE - span.share(values[p]) * tall:.1f}"
         for p in places
     }
     dots = "".join(_dot(at[place]) for place in always or places[-1:])

@@ -37,7 +37,10 @@ class Span(NamedTuple):
 
     def share(self, value: float) -> float:
         """Return where a value lies, from 0 to 1."""
-        return (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
+        if self.high <= self.low:
+            return 0.5
+        low, high = self.low / 2, self.high / 2  # the difference of two large numbers is infinite
+        return (value / 2 - low) / (high - low) if high > low else 0.5
 
 
 class Place(NamedTuple):
