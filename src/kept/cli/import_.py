@@ -13,6 +13,7 @@ from kept.cli.completion import artifact_names
 from kept.cli.output import Column, clean, local_time, print_table
 from kept.errors import ImportFailed
 from kept.progress import progress
+from kept.store.promotion.protected import withheld_text
 from kept.units import counted, metric_text, size_text
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def import_(
         for result in import_plan(store, plan, best):
             done.append(result)
             moved(len(done), len(plan.items))
-    _report(done, as_json=as_json)
+    _report(store, plan, done, as_json=as_json)
 
 
 def _new(store: Store, plan: Plan) -> list[Item]:
@@ -163,9 +164,9 @@ def _remarks(plan: Plan, new: list[Item], best: Monitored | None) -> list[str]:
     return [*lines, *plan.notes]
 
 
-def _report(done: list[Result], *, as_json: bool) -> None:
+def _report(store: Store, plan: Plan, done: list[Result], *, as_json: bool) -> None:
     """Print what was imported; raises ImportFailed if something was not."""
-    from kept.exchange.importing.run import problems
+    from kept.exchange.importing.run import problems, withheld_by
 
     new = [result.version for result in done if result.version is not None]
     failed = problems(done)
@@ -178,6 +179,8 @@ def _report(done: list[Result], *, as_json: bool) -> None:
     if known:
         text += f"; {known} imported before"
     print_result(text, [version_json(version) for version in new], as_json=as_json)
+    if withheld := withheld_by(new):
+        click.echo(f"Note: {clean(withheld_text(plan.name, withheld, store.location))}", err=True)
     for line in failed if not as_json else ():
         click.echo(f"Not imported: {clean(line)}", err=True)
     if failed:

@@ -105,11 +105,13 @@ def plan_folder(folder: str, name: str, options: Options) -> Plan:
 
 def _below(folder: str, pattern: str) -> str:
     """Return a run's filepath without the folders that lead to this folder."""
-    parts, place = pattern.split("/"), os.path.abspath(folder).split(os.sep)
+    parts = pattern.split("/")
+    place = list(filter(None, os.path.abspath(folder).split(os.sep)))
     for cut in range(len(parts) - 1, 0, -1):
-        if [p for p in parts[:cut] if p not in ("", ".")] == place[len(place) - cut :]:
+        head = [part for part in parts[:cut] if part not in ("", ".")]
+        if place[len(place) - len(head) :] == head:
             return "/".join(parts[cut:])
-    return pattern.removeprefix("./")
+    return pattern
 
 
 def _found(folder: str, pattern: Pattern | None) -> tuple[dict[str, Named], list[str]]:

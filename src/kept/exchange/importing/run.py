@@ -197,3 +197,8 @@ def _reason(error: KeptError | OSError) -> str:
 def problems(results: Sequence[Result]) -> list[str]:
     """Return a line for each checkpoint that was not imported."""
     return [f"{r.item.facts.label}: {r.problem}" for r in results if r.problem is not None]
+
+
+def withheld_by(versions: Sequence[Version]) -> list[str]:
+    """Return the protected aliases that the new versions did not get."""
+    return sorted({alias for version in versions for alias in version.withheld})

@@ -7,11 +7,12 @@ import re
 import warnings
 from typing import TYPE_CHECKING
 
-from kept.errors import InvalidInput
+from kept.errors import InvalidInput, InvalidPath
 from kept.exchange.importing.folder import Options, plan_folder
-from kept.exchange.importing.run import import_plan, monitored, problems
+from kept.exchange.importing.run import import_plan, monitored, problems, withheld_by
 from kept.names import check_name
 from kept.store.open import open_store
+from kept.store.promotion.protected import withheld_text
 from kept.store.store import Store
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from kept.store.version import Version
 
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
+_FACTS = 2**16  # bytes of a file of MLflow
 WANDB, MLFLOW = "wandb:", "mlflow:"
 
 
@@ -62,7 +64,10 @@ def import_checkpoints(  # noqa: PLR0913 - public: what names say, and what is b
     results = list(import_plan(target, plan, best))
     for line in problems(results):
         warnings.warn(f"Not imported: {line}", stacklevel=2)
-    return [result.version for result in results if result.version is not None]
+    new = [result.version for result in results if result.version is not None]
+    if withheld := withheld_by(new):
+        warnings.warn(withheld_text(plan.name, withheld, target.location), stacklevel=2)
+    return new
 
 
 def plan_of(source: str | os.PathLike[str], name: str | None, options: Options) -> Plan:
@@ -92,9 +97,23 @@ def name_from(text: str) -> str:
 
 
 def _is_mlflow_run(folder: str) -> bool:
-    """Return whether a folder is that of one run in the files of MLflow."""
-    parts = ("meta.yaml", "artifacts", "metrics", "params")
-    return all(os.path.exists(os.path.join(folder, part)) for part in parts)
+    """Return whether a folder is that of a run in the files of MLflow.
+
+    Raises InvalidPath for the folder of an experiment, which has several runs.
+    """
+    facts = os.path.join(folder, "meta.yaml")
+    if not os.path.isfile(facts):
+        return False
+    with open(facts, encoding="utf-8", errors="replace") as file:
+        text = file.read(_FACTS)
+    if "run_id:" in text:
+        return True
+    if "experiment_id:" in text:
+        raise InvalidPath(
+            "This folder is an experiment of MLflow. Name the folder of one of its runs, "
+            f"such as {os.path.join(folder, 'RUN_ID')}. Received: {folder}"
+        )
+    return False
 
 
 def _check_no_names(options: Options) -> None:

@@ -39,9 +39,13 @@ class Logged:
     handle: Any  # of the SDK
 
     def download(self, folder: str) -> None:
-        """Fetch the files into a folder; raises ImportFailed."""
+        """Fetch the files into a folder, and check them; raises ImportFailed.
+
+        The SDK compares no checksum while it downloads.
+        """
         with _failures(f"{self.path}:{self.version}"):
             self.handle.download(root=folder, skip_cache=True)
+            self.handle.verify(root=folder)
 
 
 def history(path: str) -> list[Logged]:
@@ -91,6 +95,11 @@ def _failures(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # the SDK also raises the errors of its libraries
         text = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, ValueError) and _NOT_FOUND.search(text):
+        if isinstance(error, (ValueError, _comm_error())) and _NOT_FOUND.search(text):
             raise NotFound(f"W&B has no artifact {what}: {text}") from error
         raise ImportFailed(f"W&B did not send {what}: {text}") from error
+
+
+def _comm_error() -> type[Exception]:
+    kind: type[Exception] = sdk.package().errors.CommError
+    return kind
