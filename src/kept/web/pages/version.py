@@ -136,7 +136,8 @@ def _earlier(reader: Reader, facts: VersionFacts) -> list[VersionRecord]:
     return [record for record in live if record.index < facts.record.index]
 
 
-VIEWS: dict[str, Callable[..., Page | Stream | dict[str, Any]]] = {  # by the ends of their addresses, below the one of the artifact
+# By the ends of their addresses, below the one of the artifact.
+VIEWS: dict[str, Callable[..., Page | Stream | dict[str, Any]]] = {
     "v{index:int}/": version_page,
     "v{index:int}/metadata.json": metadata_json,
     "v{index:int}/tensor/": tensor_page,

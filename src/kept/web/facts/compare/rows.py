@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 MOST = 150  # rows of a table
 MISSING = object()
-_ELSEWHERE = ("metrics", STATE, FINDINGS, NORM)  # metadata that the page shows in other places
+_ADDRESS = ".shared_object_id"  # Keras writes an address of the memory: another one in each process
+_ELSEWHERE = {"metrics", STATE, FINDINGS, NORM}  # metadata that the page shows in other places
 _MEASURED = frozenset(  # of a save; they nearly always differ, so they come last
     ("epoch", "batch", "step", "value", "bytes_new", "snapshot_bytes", "stall_seconds",
      "write_seconds")
@@ -96,6 +97,8 @@ def config_rows(configs: Sequence[dict[str, Json]]) -> Rows:
     found = [{c.key: c for c in differences(first, other)} for other in others]
     rows = []
     for key in dict.fromkeys(key for each in found for key in each):
+        if key.endswith(_ADDRESS):
+            continue
         known = next(each[key] for each in found if key in each)
         before = MISSING if known.kind == "added" else known.before
         cells = [Cell(before, differs=False)]
@@ -110,14 +113,13 @@ def config_rows(configs: Sequence[dict[str, Json]]) -> Rows:
 
 def _said(record: VersionRecord) -> dict[str, Json]:
     said = record.described
-    found = {key: said[key] for key in sorted(said, key=_MEASURED.__contains__)}
-    for key in _ELSEWHERE:
-        found.pop(key, None)
-    if record.changes.tags:
-        found["tags"] = list(record.changes.tags)
+    keys = sorted((key for key in said if key not in _ELSEWHERE), key=_MEASURED.__contains__)
+    found: dict[str, Json] = {}
     if record.changes.description is not None:
         found["description"] = record.changes.description
-    return found
+    if record.changes.tags:
+        found["tags"] = list(record.changes.tags)
+    return found | {key: said[key] for key in keys}
 
 
 def _value_rows(values: list[dict[str, Json]], *, everything: bool) -> Rows:
