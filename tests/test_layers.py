@@ -48,7 +48,7 @@ ROWS = {
         {"open"},
     ],
     "store": [
-        {"encoding", "problems"},
+        {"encoding", "problems", "markup"},
         {"metadata", "format_marker", "receipts", "log"},
         {"health"},
         {"rank", "condition", "origin"},
