@@ -2,14 +2,14 @@
 
 A request that changes something must come from a page of this server. Browsers say so in
 Sec-Fetch-Site, or in Origin (https://web.dev/articles/fetch-metadata). The name of the server is
-checked, so no other site can reach the page by a name that it lets point to this machine.
+checked, so no other site can reach the page by a name that it lets point to this machine. A server
+for other machines has a token instead: another site's request comes without the cookie.
 """
 
 from __future__ import annotations
 
 import hmac
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -28,12 +28,13 @@ _POLICY = (
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
+    # Not no-referrer: with it, browsers send "Origin: null" for forms. Over http they send no
+    # Sec-Fetch-Site to other machines, so nothing would say that the form is of this page.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_OPENER = {"Cross-Origin-Opener-Policy": "same-origin"}
 _SAFE = ("GET", "HEAD", "OPTIONS")
-_COOKIE = "kept-token"
 
 
 class Guard:
@@ -48,15 +49,19 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        request = Request(scope)
+        # Over http from another machine, browsers ignore it, and complain in the console.
+        sent = _HEADERS | _OPENER if _is_trustworthy(request) else _HEADERS
+
         async def send_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in sent.items():
                     headers[name] = value
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        refusal = self._refusal(Request(scope))
+        refusal = self._refusal(request)
         await (refusal or self._app)(scope, receive, send_headers)
 
     def _refusal(self, request: Request) -> Response | None:
@@ -72,7 +77,7 @@ class Guard:
 
     def _is_known(self, request: Request) -> bool:
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
-        return any(map(self._is_token, (request.cookies.get(_COOKIE, ""), bearer)))
+        return any(map(self._is_token, (request.cookies.get(_cookie(request), ""), bearer)))
 
     def _is_token(self, text: str) -> bool:
         return hmac.compare_digest(text.encode(), str(self._token).encode())
@@ -82,9 +87,20 @@ class Guard:
         query = Query.parse(request.url.query)
         if request.method in _SAFE and self._is_token(query.get("token")):
             answer = RedirectResponse(f"{request.url.path}{query.but(token=None)}", 303)
-            answer.set_cookie(_COOKIE, str(self._token), httponly=True, samesite="strict")
+            answer.set_cookie(_cookie(request), str(self._token), httponly=True, samesite="strict")
             return answer
         return PlainTextResponse("Open the address with ?token=… that kept ui has printed.", 401)
+
+
+def _is_trustworthy(request: Request) -> bool:
+    host = request.headers.get("host", "")
+    return request.url.scheme == "https" or host.startswith(("localhost", "127.0.0.1", "[::1]"))
+
+
+def _cookie(request: Request) -> str:
+    """Return the name of the cookie: browsers share cookies among all ports of a machine."""
+    port = request.headers.get("host", "").rpartition(":")[2]
+    return f"kept-token-{port if port.isdecimal() else 80}"
 
 
 def _is_own(request: Request) -> bool:
@@ -93,4 +109,5 @@ def _is_own(request: Request) -> bool:
     if site is not None:
         return site == "same-origin"
     origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+    host = request.headers.get("host")
+    return bool(host) and origin in (f"http://{host}", f"https://{host}")

@@ -24,7 +24,7 @@ _MOST_READ_REMOTE = 500
 
 
 def chosen(store: Store, form: Query, *, deleted: bool = False) -> list[Version]:
-    """Return the versions, each once; raises NotFound or InvalidInput.
+    """Return the versions by name and number, each once; raises NotFound or InvalidInput.
 
     With deleted, also those that are deleted.
     """
@@ -40,7 +40,7 @@ def chosen(store: Store, form: Query, *, deleted: bool = False) -> list[Version]
                 found[name, record.index] = store._of(name, record)  # noqa: SLF001 - a friend
     if not found:
         raise InvalidInput("No version is chosen. Select versions in the table of an artifact.")
-    return list(found.values())
+    return [found[key] for key in sorted(found)]
 
 
 def one(store: Store, form: Query) -> Version:

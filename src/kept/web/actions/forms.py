@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 
@@ -32,7 +31,8 @@ async def read_form(request: Request) -> Query:
         body += part
         if len(body) > _MOST_BYTES:
             raise HTTPException(413, f"The form has more than {_MOST_BYTES:,} bytes.")
-    return parse(body.decode("ascii", "replace"))
+    # Browsers send a line's end as two characters.
+    return parse(body.decode("ascii", "replace").replace("%0D%0A", "%0A"))
 
 
 def parse(text: str) -> Query:
@@ -52,8 +52,8 @@ def back_of(request: Request, form: Query) -> str | None:
     """Return where the person came from: the parameter back, or else the page before."""
     if "back" in form:
         return checked_back(form.get("back"))
-    found = urlsplit(request.headers.get("referer", ""))
-    if not found.netloc or found.netloc != request.headers.get("host"):
-        return None
-    query = f"?{found.query}" if found.query else ""
-    return checked_back(found.path.removeprefix("/") + query)
+    host = request.headers.get("host", "")
+    scheme, _, rest = request.headers.get("referer", "").partition("://")
+    netloc, _, place = rest.partition("/")
+    is_own = scheme in ("http", "https") and host != "" and netloc == host
+    return checked_back(place) if is_own else None
