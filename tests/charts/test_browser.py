@@ -20,7 +20,9 @@ from kept.charts.rows import Bin, Cell, Point, Stored
 from kept.charts.storage import storage_bars
 from tests.charts.conftest import HOSTILE
 
-POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'"
+)
 PAGE = """<!doctype html><html lang=en><title>t</title><link rel=stylesheet href=page.css>
 <script src=vega.js></script><script src=page.js></script>"""
 SCRIPT = """

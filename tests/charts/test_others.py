@@ -11,7 +11,7 @@ import pytest
 from kept.charts import render
 from kept.charts.heat_map import heat_map
 from kept.charts.histogram import histogram
-from kept.charts.look import DARK, Look, label, labels, log_ticks, stacked
+from kept.charts.look import DARK, Look, even_ticks, label, labels, log_ticks, stacked
 from kept.charts.metrics import metric_chart
 from kept.charts.rows import Bin, Cell, Stored
 from kept.charts.sparkline import sparkline
@@ -155,3 +155,23 @@ def test_ticks_of_a_log_scale_are_round(span, expected):
     assert set(found) <= set(expected)
     assert len(found) >= min(len(expected), 4)
     assert len(log_ticks(1e-300, 1e300)) <= 8
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.1036, 1.1, [0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0, 9, [0.0, 2.0, 4.0, 6.0, 8.0]),
+        (-3, 4, [-2.0, 0.0, 2.0, 4.0]),
+        (5, 5, [5]),
+    ],
+)
+def test_even_ticks_are_round(low, high, expected):
+    assert even_ticks(low, high, 6) == expected
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1e300), (1e-300, 2e-300), (1e16, 1e16 + 4)])
+def test_even_ticks_are_few_and_inside(low, high):
+    found = even_ticks(low, high, 6)
+    assert 1 <= len(found) <= 6
+    assert all(low <= tick <= high for tick in found)

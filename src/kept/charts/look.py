@@ -126,6 +126,19 @@ def log_ticks(low: float, high: float) -> list[float]:
     return found[:: math.ceil(len(found) / 8)]
 
 
+def even_ticks(low: float, high: float, most: int) -> list[float]:
+    """Return up to `most` multiples of 1, 2 or 5 times a power of ten, from low to high."""
+    if not high > low:
+        return [low]
+    power = math.floor(math.log10((high - low) / most))
+    for size in (1, 2, 5, 10, 20):
+        step = size * 10.0**power
+        first, last = math.ceil(low / step), math.floor(high / step)
+        if last - first < most:
+            return [float(f"{n * step:.12g}") for n in range(first, last + 1)]
+    return [low, high]
+
+
 def _config(theme: Theme) -> Spec:
     return {
         "font": FONT,

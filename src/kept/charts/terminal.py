@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from kept.charts.look import log_ticks
+from kept.charts.look import even_ticks, log_ticks
 from kept.charts.metrics import notes_of, places_of
 from kept.charts.parts.marks import Span
 from kept.charts.series import BY_EPOCH, Axes, Series, all_series, drawable, x_of
@@ -34,6 +34,7 @@ _IN_ASCII = str.maketrans(
 _COLOURS = [39, 214, 36, 175, 227, 117, 250]  # of 256, near those of Okabe and Ito
 _ACCENT = 202
 _LEAST = 30  # columns
+_MOST_TICKS = 6  # of the values
 _ROOMY = 3  # columns for each point that is drawn
 
 
@@ -129,8 +130,7 @@ def _height(value: float, axes: Axes) -> float:
 def _y_ruler(ruler: Any, span: Span, axes: Axes, rows: int) -> None:
     ticks = log_ticks(*span) if axes.log else []
     if len(ticks) < 2:
-        step = (span.high - span.low) / 4
-        ticks = [span.low + n * step for n in range(5)] if step else [span.low]
+        ticks = even_ticks(*span, _MOST_TICKS)
     low, high = _height(span.low, axes), _height(span.high, axes)
     room = (high - low) * 0.08 or abs(low) / 2 or 1
     ruler.lim(low - room, high + room)
@@ -145,9 +145,10 @@ def _y_ruler(ruler: Any, span: Span, axes: Axes, rows: int) -> None:
 def _x_ruler(ruler: Any, every: list[Series], axes: Axes, width: int) -> None:
     xs = sorted({x_of(point, axes.by) or 0.0 for series in every for point in series.points})
     most = max(width // (16 if axes.by == "time" else 9), 2)
-    step = max((len(xs) - 1) / (most - 1), 1)
-    places = sorted({round(n * step) for n in range(most) if round(n * step) < len(xs)})
-    ticks = [xs[place] for place in places]
+    if axes.by == "time":
+        ticks = [xs[0] + n * (xs[-1] - xs[0]) / (most - 1) for n in range(most)]
+    else:
+        ticks = [tick for tick in even_ticks(xs[0], xs[-1], most) if tick.is_integer()]
     ruler.ticks(ticks, [_tick(tick, axes) for tick in ticks])
     room = (xs[-1] - xs[0]) * 0.02 or 1
     ruler.lim(xs[0] - room, xs[-1] + room)
