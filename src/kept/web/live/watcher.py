@@ -64,7 +64,7 @@ class _Listener:
     def add(self, names: set[str], *, has_runs: bool) -> None:
         """Add changes to what the page gets next."""
         self.names |= names
-        if len(self.names) > _MOST_NAMES:
+        if len(self.names) > _MOST_NAMES or "*" in self.names:
             self.names = {"*"}
         self.has_runs |= has_runs
         if names or has_runs:
@@ -85,11 +85,14 @@ class _Listener:
 class Watcher:
     """The watcher of a server; it works only while pages are open."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, seconds: float | None = None) -> None:
+        """Take the reader; seconds is the least time between looks, None for the usual one."""
         self._reader = reader
-        self._seconds = SECONDS if reader.store.bucket.is_remote else 1.0
+        usual = SECONDS if reader.store.bucket.is_remote else 1.0
+        self._seconds = usual if seconds is None else seconds
         self._listeners: set[_Listener] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._has_looked = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None  # None if no page is open
 
     @property
     def pages(self) -> int:
@@ -103,36 +106,42 @@ class Watcher:
         """
         listener = _Listener()
         self._listeners.add(listener)
-        if self._task is None:
-            self._task = asyncio.create_task(self._watch())
+        if self.task is None:
+            self._has_looked.clear()
+            self.task = asyncio.create_task(self._watch())
         try:
+            await self._has_looked.wait()  # what changes from now on is in an event
             yield {"event": "hello", "data": "{}"}
             while True:
                 for event in await listener.next():
                     yield event
         finally:
             self._listeners.discard(listener)
-            if not self._listeners and self._task is not None:
-                self._task.cancel()
-                self._task = None
+            if not self._listeners and self.task is not None:
+                self.task.cancel()
+                self.task = None
 
     async def _watch(self) -> None:
         before: Seen | None = None
+        has_failed = False
         while True:
             begun = time.monotonic()
             try:
                 seen = await anyio.to_thread.run_sync(self._look, abandon_on_cancel=True)
             except (KeptError, OSError) as error:  # the pages say what they find themselves
                 _log.debug("the store cannot be read: %s", error)
-                self._notify({"*"} if before else set(), has_runs=False)
-                before = None
+                if not has_failed:
+                    self.notify({"*"}, has_runs=False)
+                has_failed = True
             else:
                 names, has_runs = seen.changed_since(before) if before else (set(), False)
-                self._notify(names, has_runs=has_runs)
-                before = seen
+                self.notify({"*"} if has_failed else names, has_runs=has_runs)
+                before, has_failed = seen, False
+            self._has_looked.set()
             await asyncio.sleep(max(self._seconds, _SHARE * (time.monotonic() - begun)))
 
-    def _notify(self, names: set[str], *, has_runs: bool) -> None:
+    def notify(self, names: set[str], *, has_runs: bool) -> None:
+        """Send all open pages that these artifacts have changed, and whether the runs have."""
         for listener in self._listeners:
             listener.add(names, has_runs=has_runs)
 

@@ -75,8 +75,8 @@
     const names = (root) => parts(root).map((part) => part.dataset.part).join("\n");
     const changed = names(document) === names(page)
       ? parts(page).map((to) => [document.querySelector(`[data-part="${CSS.escape(to.dataset.part)}"]`), to])
-      : [[document.getElementById("main"), page.getElementById("main")],
-         [document.getElementById("running"), page.getElementById("running")]];
+      : [[document.getElementById("main"), page.getElementById("main")]];
+    changed.push([document.getElementById("running"), page.getElementById("running")]);
     const done = changed.filter(([from, to]) => from && to && put(from, to));
     document.title = page.title;
     if (done.length) {
@@ -96,9 +96,13 @@
   }
 
   function put(from, to) {
-    const focused = document.activeElement, html = from.innerHTML;
+    const focused = document.activeElement, html = from.innerHTML, chosen = getSelection();
+    const ends = [chosen.anchorNode, chosen.anchorOffset, chosen.focusNode, chosen.focusOffset];
     morph(from, to);
     if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
+    if (ends[0]?.isConnected && ends[2]?.isConnected && chosen.anchorNode !== ends[0]) {
+      chosen.setBaseAndExtent(...ends); // a row that has moved loses it
+    }
     return from.innerHTML !== html;
   }
 
