@@ -12,7 +12,7 @@ from kept.web.facts.version.facts import VersionFacts, history_of, version_facts
 from kept.web.facts.version.family import Family, family_of
 from kept.web.facts.version.layers import Layers, layers_of
 from kept.web.facts.version.metadata import flat, searched
-from kept.web.facts.version.metrics import metric_history, metrics_of
+from kept.web.facts.version.metrics import MOST, metric_history, metrics_of
 from kept.web.page import Page
 from kept.web.pages.file import version_file
 from kept.web.pages.tensor import tensor_page
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PARTS = ("layers", "lineage", "history")  # parts that are made only if with= names them
 _KEY_METRICS = 6
-_FILES = 100  # on a page
+_FILES = 50  # on a page
 
 
 def version_page(reader: Reader, query: Query, name: str, index: int) -> Page:
@@ -41,12 +41,14 @@ def version_page(reader: Reader, query: Query, name: str, index: int) -> Page:
     bucket, record = reader.store.bucket, facts.record
     manifest = manifest_of(bucket, record)
     metrics = metrics_of(record, facts.before)
+    logged = list(metric_history(record))
     values: dict[str, Any] = {
         "facts": facts,
         "record": record,
         "metrics": metrics,
         "key_metrics": metrics[:_KEY_METRICS],
-        "metric_history": list(metric_history(record)),
+        "metric_history": logged[:MOST],
+        "more_metrics": max(len(logged) - MOST, 0),
         "metadata": searched(record.described, query.get("find"), query.number("page", 1)),
         "times": _times(record),
         **_provenance(facts),

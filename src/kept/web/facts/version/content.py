@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from kept.store.content.manifest import File, Manifest
     from kept.store.log.history import VersionRecord
 
-MOST = 200  # files on a page
 _WHOLE = (".keras", ".h5", ".hdf5")
 _WEIGHTS = ".weights.h5"
 

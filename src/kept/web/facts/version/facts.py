@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kept.store.signing.statement import Signature
     from kept.web.reader import Reader
 
-MOST = 200  # changes on a page
+MOST = 100  # changes on a page
 _MOST_READ = 20_000  # changes of the artifact
 _ENDINGS = ("delete", "remove", "move")
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from kept.store.encoding import Json
 
-MOST = 200  # rows of a table
+MOST = 100  # rows of a table
 _LONGEST = 100_000  # characters of a text that a search looks at
 _MOST_READ = 10_000  # values
 

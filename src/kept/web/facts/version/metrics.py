@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kept.store.log.changes import Logged
     from kept.store.log.history import VersionRecord
 
-MOST = 200  # rows
+MOST = 100  # rows
 
 
 class Metric(NamedTuple):
