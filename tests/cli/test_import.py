@@ -28,6 +28,17 @@ def test_a_folder_becomes_versions(run, folder):
     versions = kept.open_store()["run"].versions()
     assert [v.metadata["epoch"] for v in versions] == [0, 1, 9]
     assert versions[1].aliases == ("best", "epoch_1")
+    titles, first, *_ = run("ls", "run").stdout.splitlines()
+    assert titles.split() == [
+        "version",
+        "aliases",
+        "val_loss",
+        "size",
+        "created",
+        "digest",
+        "saved",
+    ]
+    assert "2023-11-1" in first
     shown = run("show", "run:best").stdout
     assert "saved_at" in shown
     assert "imported_from.file" in shown

@@ -225,6 +225,7 @@ def _print_versions(store: Store, name: str, mirrors: list[Receipt]) -> None:
     monitors = {v.metadata["monitor"] for v in versions if _monitored(v.metadata)}
     title = str(*monitors) if len(monitors) == 1 else "value"
     has_marks = any(health_of(v.record).is_marked for v in versions)
+    saved = list(map(_saved, versions))
     columns = [
         Column("version"),
         Column("aliases"),
@@ -233,11 +234,14 @@ def _print_versions(store: Store, name: str, mirrors: list[Receipt]) -> None:
         Column("size", right=True),
         Column("created"),
         Column("digest", extra=True),
+        *([Column("saved")] if any(saved) else []),
         *([Column("where")] if mirrors else []),
     ]
     rows = [
-        _version_row(v, monitors, has_marks=has_marks) + ([_where(v, mirrors)] if mirrors else [])
-        for v in versions
+        _version_row(v, monitors, has_marks=has_marks)
+        + ([time] if any(saved) else [])
+        + ([_where(v, mirrors)] if mirrors else [])
+        for v, time in zip(versions, saved, strict=True)
     ]
     print_table(columns, rows)
 
@@ -252,6 +256,15 @@ def _version_row(version: Version, monitors: set[str], *, has_marks: bool) -> li
         local_time(version.record.created_at),
         version.digest[:_SHORT_DIGEST],
     ]
+
+
+def _saved(version: Version) -> str:
+    """Return when an imported version was saved; created says when it was imported."""
+    moment = version.metadata.get("saved_at")
+    try:
+        return local_time(moment) if isinstance(moment, str) else ""
+    except ValueError:  # metadata can hold anything
+        return ""
 
 
 def _monitored(metadata: dict[str, Any]) -> bool:
