@@ -45,8 +45,7 @@ document.addEventListener("click", async (event) => {
   if (!button) return;
   await navigator.clipboard.writeText(button.dataset.copy);
   button.classList.add("done");
-  button.textContent = "✓";
-  setTimeout(() => { button.classList.remove("done"); button.textContent = "⧉"; }, 1500);
+  setTimeout(() => button.classList.remove("done"), 1500);
 });
 
 // Selected rows ------------------------------------------------------------------------------
@@ -87,7 +86,7 @@ function ago(time) {
 }
 
 setInterval(() => {
-  for (const time of $$("time[datetime]")) {
+  for (const time of $$("time[datetime]:not([data-clock])")) {
     const text = time.dateTime && ago(time.dateTime);
     if (text && text !== time.textContent) time.textContent = text;
   }
