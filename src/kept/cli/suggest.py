@@ -16,7 +16,7 @@ _VERBS_ELSEWHERE = {
     "ls": "list artifacts versions dir search find query",
     "show": "info inspect describe cat stat view metadata files",
     "get": "download fetch pull checkout load open",
-    "put": "add upload push save commit store import create register publish",
+    "put": "add upload push save commit store create register publish",
     "import": "ingest migrate take",
     "export": "convert onnx saved_model",
     "log": "history reflog audit events changes",
