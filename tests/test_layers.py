@@ -48,7 +48,7 @@ ROWS = {
         {"open"},
     ],
     "store": [
-        {"encoding", "problems", "markup"},
+        {"encoding", "problems"},
         {"metadata", "format_marker", "receipts", "log"},
         {"health"},
         {"rank", "condition", "origin"},

@@ -9,9 +9,9 @@ import pytest
 
 from kept.charts.look import CSS, DARK, LIGHT, SHAPES, Look
 from kept.charts.metrics import axis_groups, metric_chart
+from kept.charts.parts.sample import sampled
 from kept.charts.render import svg
 from kept.charts.rows import Point
-from kept.charts.sample import sampled
 from kept.charts.series import Axes
 from tests.charts.conftest import HOSTILE
 

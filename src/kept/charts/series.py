@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kept.charts.look import labels
-from kept.charts.sample import sampled
+from kept.charts.parts.sample import sampled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kept.charts.look import label
 from kept.charts.parts.marks import Span
-from kept.charts.sample import sampled
+from kept.charts.parts.sample import sampled
 from kept.units import metric_text
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ class DisplayedStore:
     logs: Logs
 
     def _repr_html_(self) -> str:
+        from kept.charts.markup import Display
         from kept.store.display.tables import store_parts
-        from kept.store.markup import Display
 
         display = Display(self.logs.bucket.location)
         with display as parts:
@@ -31,8 +31,8 @@ class DisplayedArtifact:
     name: str
 
     def _repr_html_(self) -> str:
+        from kept.charts.markup import Display
         from kept.store.display.tables import artifact_parts
-        from kept.store.markup import Display
 
         display = Display(self.name)
         with display as parts:
@@ -48,8 +48,8 @@ class DisplayedVersion:
     record: VersionRecord
 
     def _repr_html_(self) -> str:
+        from kept.charts.markup import Display
         from kept.store.display.tables import version_parts
-        from kept.store.markup import Display
 
         display = Display(f"{self.name}:v{self.record.index}")
         with display as parts:
@@ -68,8 +68,8 @@ class DisplayedRun:
         def versions(self) -> Any: ...
 
     def _repr_html_(self) -> str:
+        from kept.charts.markup import Display, heading
         from kept.store.display.tables import run_facts, run_parts
-        from kept.store.markup import Display, heading
 
         title = f"kept.{type(self).__name__}"
         display = Display(title)

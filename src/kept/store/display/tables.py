@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from kept.charts.look import NEUTRAL, Look
+from kept.charts.markup import Html, code, heading, local_time, note, pairs, table
 from kept.charts.metrics import axis_groups, metric_chart
 from kept.charts.render import can_draw, svg
 from kept.charts.sparkline import sparkline
@@ -21,16 +22,15 @@ from kept.store.display.measured import (
 from kept.store.health.state import health_of
 from kept.store.log.lookup import moved_to, records_of, view_of
 from kept.store.log.overview import summaries
-from kept.store.markup import Html, code, heading, local_time, note, pairs, table
 from kept.units import counted, metric_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from kept.charts.markup import Cell
     from kept.store.log.history import VersionRecord
     from kept.store.log.log import Logs
     from kept.store.log.overview import Summary
-    from kept.store.markup import Cell
 
 _MOST_ARTIFACTS = 50
 _MOST_READ = 10  # logs of a store in object storage, for their curves
