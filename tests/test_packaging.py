@@ -47,6 +47,7 @@ def test_each_framework_has_an_extra_with_keras():
         "sign",
         "orbax",
         "pandas",
+        "mlflow",
         "notify",
         "plot",
         "web",

