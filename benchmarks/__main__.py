@@ -13,9 +13,19 @@ from typing import Any
 
 from benchmarks import report
 
-BENCHMARKS = ("idle", "training", "wandb_stall", "away", "layers", "frozen", "space", "coded")
+BENCHMARKS = (
+    "idle",
+    "training",
+    "wandb_stall",
+    "away",
+    "layers",
+    "frozen",
+    "space",
+    "coded",
+    "health",
+)
 COMMAND = "command"
-NO_FRAMEWORK = (COMMAND, "restore_s3", "many_artifacts", "search")
+NO_FRAMEWORK = (COMMAND, "restore_s3", "many_artifacts", "search", "diff")
 
 
 def main() -> int:

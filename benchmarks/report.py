@@ -29,6 +29,7 @@ TITLES = {
     "layers": "Many small layers",
     "frozen": "A frozen base of 50 MB and a small head",
     "space": "Bytes on the disk, twenty versions of a real training",
+    "health": "Health, measured while a version is written",
     "coded": "Restoring what is stored in less room, and storing it so beside a training",
     "restore_s3": "Restoring from object storage, on an S3 server of the same machine",
     "many_artifacts": "Thousands of artifacts, against listing their files",

@@ -502,3 +502,17 @@ def test_5939_7186_a_script_of_today_runs_with_the_import_changed(wandb_server, 
         assert len(folders) == 3
     else:
         assert "It must end in .keras here, such as 'model-{epoch:02d}-" in done.stdout
+
+
+@pytest.mark.parametrize("has_store", [False, True])
+def test_an_unhealthy_version_is_not_best(run, wandb_server, model, has_store):
+    class Breaks(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            kernel = self.model.layers[0].kernel
+            kernel.assign(kernel * (float("nan") if epoch == 1 else 1.0))
+
+    store = {"store": "store", "name": name(run)} if has_store else {}
+    play([Breaks(), kept.WandbModelCheckpoint("m.keras", **store)], losses(0.5, 0.1), model=model)
+    good, bad = wandb_server.versions(name(run))
+    assert (metadata(good)["health"], metadata(bad)["health"]) == ("ok", "unhealthy")
+    assert own_aliases([good, bad]) == [{"epoch_0", "best"}, {"epoch_1"}]

@@ -347,3 +347,28 @@ def test_ranks_in_another_order_than_those_of_jax_are_refused(monkeypatch):
     monkeypatch.setattr("jax.process_count", lambda: 2)
     assert other_order(first) is None
     assert "it is process 0 of 2 of jax.distributed" in other_order(other)
+
+
+class _Diverges(keras.callbacks.Callback):
+    """Puts NaN into the weights in the second epoch, and counts the batches."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            kernel = self.model.layers[0].kernel
+            kernel.assign(np.full(kernel.shape, np.nan, "float32"))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches += 1
+
+
+def test_an_unhealthy_version_ends_the_fit_on_all_ranks_at_one_batch(run):
+    counters = [_Diverges(), _Diverges()]
+    each = [{"callbacks": [counter], "epochs": 400} for counter in counters]
+    (first, error), (_, problem) = run(*each, on_health="stop")
+    assert (error, problem) == (None, None)
+    assert counters[0].batches == counters[1].batches < 1200
+    assert first.versions[1].metadata["health"] == "unhealthy"

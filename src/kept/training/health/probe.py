@@ -22,7 +22,7 @@ from kept.training.health.tensors import Tensor, live_tensors, tensors_of
 
 if TYPE_CHECKING:
     import weakref
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from kept.store.encoding import Json
     from kept.training.request import SaveRequest
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 _SMALL = 4096  # values; smaller tensors are joined
+_AT_ONCE = (
+    120_000  # bytes that are joined: they stay in the cache, and the system gives no new memory
+)
 
 
 class HealthProbe:
@@ -104,7 +107,7 @@ class _Plan:
         kernels = {one.name: one.units for one in tensors if one.units}
         self._layers = Layers(tuple(names), tuple(counts), kernels)
         self._is_weight = np.array([one.is_weight for one in tensors], bool)
-        self._small = [_joined(tensors, dtype) for dtype in _small_types(tensors)]
+        self._small = [_joined(tensors, numbers) for numbers in _together(tensors)]
         self._large = [n for n, one in enumerate(tensors) if one.size > _SMALL]
 
     def is_of(self, references: Sequence[weakref.ref[Variable]]) -> bool:
@@ -183,12 +186,22 @@ class _Part:
     wrong: list[tuple[str, int, measure.Figures]] = field(default_factory=list)
 
 
-def _small_types(tensors: Sequence[Tensor]) -> list[str]:
-    return sorted({one.dtype for one in tensors if one.size <= _SMALL})
+def _together(tensors: Sequence[Tensor]) -> Iterator[list[int]]:
+    """Yield the numbers of small tensors of one type that are joined."""
+    found: dict[str, tuple[list[int], int]] = {}
+    for n, one in enumerate(tensors):
+        if one.size <= _SMALL:
+            size = one.size * measure.width_of(one.dtype)
+            numbers, total = found.get(one.dtype, ([], 0))
+            if total + size > _AT_ONCE:
+                yield numbers
+                numbers, total = [], 0
+            numbers.append(n)
+            found[one.dtype] = numbers, total + size
+    yield from (numbers for numbers, _ in found.values())
 
 
-def _joined(tensors: Sequence[Tensor], dtype: str) -> _Small:
-    numbers = [n for n, t in enumerate(tensors) if t.dtype == dtype and t.size <= _SMALL]
+def _joined(tensors: Sequence[Tensor], numbers: list[int]) -> _Small:
     sizes = np.array([tensors[n].size for n in numbers], np.int64)
     starts = np.cumsum(sizes) - sizes
     units = np.array([tensors[n].units for n in numbers], np.int64)
@@ -196,4 +209,5 @@ def _joined(tensors: Sequence[Tensor], dtype: str) -> _Small:
     ends = np.cumsum(units)
     within = np.arange(int(units.sum())) - np.repeat(ends - units, units)
     first_rows = np.repeat(starts, units) + within
+    dtype = tensors[numbers[0]].dtype
     return _Small(dtype, np.array(numbers), sizes, starts, first_rows, kernel_of)

@@ -221,7 +221,11 @@ class _Torch:
     def joined(self, buffers: list[HostBuffer]) -> np.ndarray[Any, Any]:
         import torch
 
-        return _bytes(torch.cat([buffer.reshape(-1) for buffer in buffers]))
+        try:  # a third of the time that torch takes
+            arrays = [buffer.numpy() for buffer in buffers]
+        except TypeError:  # bfloat16
+            return _bytes(torch.cat([buffer.reshape(-1) for buffer in buffers]))
+        return np.concatenate(arrays, axis=None).view(np.uint8)
 
     def array(self, buffer: HostBuffer) -> np.ndarray[Any, Any] | None:
         try:
