@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import secrets
 import socket
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode
 
 from kept.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kept.store.store import Store
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _NEXT_PORTS = 20
+
+
+@contextmanager
+def needed() -> Iterator[None]:
+    """Raise InvalidInput, which names the extra, if a package that is imported is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InvalidInput(
+            f"kept ui needs the package {error.name}, which is not installed: "
+            "pip install 'kept[web]'"
+        ) from error
 
 
 class Place(NamedTuple):
@@ -32,13 +47,8 @@ class Site:
     """
 
     def __init__(self, store: Store, place: Place) -> None:
-        try:
+        with needed():
             from kept.web.app import LOOPBACK, make_app
-        except ModuleNotFoundError as error:
-            raise InvalidInput(
-                f"kept ui needs the package {error.name}, which is not installed: "
-                "pip install 'kept[web]'"
-            ) from error
         is_local = place.host in _LOCAL
         token = place.token if is_local or place.token else secrets.token_urlsafe(24)
         hosts = LOOPBACK if is_local else ("*",)
