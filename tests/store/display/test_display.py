@@ -212,3 +212,17 @@ def test_displaying_is_not_loaded_before_it_is_used(name):
 
     code = "import sys, kept; getattr(kept, sys.argv[1]); print('kept.charts.look' in sys.modules)"
     assert finish(start(code, name)) == ["False"]
+
+
+def test_the_chart_has_the_metric_on_training_and_validation_data(store):
+    fill(store, 3, loss=0.5)
+    assert {"val_loss, loss", "epoch"} <= set(shown(store["digits"]))
+
+
+def test_versions_without_an_epoch_have_a_chart_over_versions(store):
+    for n in range(2):
+        file = kept.MemoryFile("f", [b"%d" % n])
+        store.log_artifact("m", file, capture=False).log_metrics({"test_acc": n / 2})
+    texts = shown(store["m"])
+    assert texts.count("test_acc") >= 2
+    assert "epoch" not in texts

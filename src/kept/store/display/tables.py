@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from kept.charts.look import NEUTRAL, Look
 from kept.charts.markup import Html, code, heading, local_time, note, pairs, table
-from kept.charts.metrics import axis_groups, metric_chart
+from kept.charts.metrics import metric_chart
 from kept.charts.render import can_draw, svg
+from kept.charts.series import Axes
 from kept.charts.sparkline import sparkline
 from kept.names import BEST
 from kept.store.content.read_manifest import read_manifest
@@ -114,13 +115,16 @@ def artifact_parts(logs: Logs, name: str) -> list[Html]:
 
 
 def chart(newest_first: Sequence[VersionRecord], monitor: str | None, names: Sequence[str]) -> Html:
-    """Return the chart of the monitored metric, or the first one, and what shares its axis."""
+    """Return the chart of the first metric, and of its value on the other data."""
     if not can_draw():
         return note("For a chart here: pip install 'kept[plot]'")
     points = points_of(newest_first, monitor)
-    [metrics, *_] = axis_groups(points, names[:_MOST_METRICS])
+    first = names[0]
+    beside = first.removeprefix("val_") if first.startswith("val_") else f"val_{first}"
+    metrics = [first, beside] if beside in names else [first]
     look = Look(NEUTRAL, _WIDTH, _HEIGHT)
-    return Html(svg(metric_chart(points, metrics[:2], look=look)))
+    axes = Axes("epoch" if any(point.epoch is not None for point in points) else "version")
+    return Html(svg(metric_chart(points, metrics, axes, look)))
 
 
 def versions_table(newest_first: Sequence[VersionRecord], metrics: Sequence[str]) -> Html:
