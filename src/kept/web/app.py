@@ -26,6 +26,7 @@ from kept.web.live.routes import live_routes, warmed
 from kept.web.page import Download, Frame, Page, Redirect, Stream
 from kept.web.pages import artifact, version
 from kept.web.pages.compare import compare_page
+from kept.web.pages.log import log_page
 from kept.web.pages.store import store_page
 from kept.web.query import Query
 from kept.web.reader import Reader
@@ -58,6 +59,7 @@ def make_app(
     answer = functools.partial(_route, reader, frame)
     routes = [
         answer("/", store_page),
+        answer("/log/", log_page),
         answer("/compare/", compare_page),
         *(answer(f"/artifacts/{{name}}/{end}", view) for end, view in artifact.VIEWS.items()),
         *(answer(f"/artifacts/{{name}}/{end}", view) for end, view in version.VIEWS.items()),

@@ -34,6 +34,11 @@ def exact(moment: datetime | str | None) -> str:
     return f"{_as_datetime(moment).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
+def clock(moment: datetime | str) -> str:
+    """Return the time of the day in local time, where the day is known."""
+    return f"{_as_datetime(moment).astimezone():%H:%M:%S}"
+
+
 def iso(moment: datetime | str | None) -> str:
     """Return a moment for the attribute datetime, from which the browser keeps texts current."""
     return "" if moment is None else _as_datetime(moment).astimezone(UTC).isoformat()
@@ -67,6 +72,6 @@ def _as_datetime(moment: datetime | str) -> datetime:
 
 
 FILTERS = {
-    "ago": ago, "exact": exact, "iso": iso, "size": size_text, "number": number, "cut": cut,
-    "short": short, "counted": counted, "script_json": script_json,
+    "ago": ago, "exact": exact, "clock": clock, "iso": iso, "size": size_text, "number": number,
+    "cut": cut, "short": short, "counted": counted, "script_json": script_json,
 }  # fmt: skip

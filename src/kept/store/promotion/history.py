@@ -59,11 +59,21 @@ def history(logs: Logs, name: str | None = None) -> Iterator[Change]:
     return _of_all(logs)
 
 
+def changes_of(view: View, others: frozenset[str] = frozenset()) -> Iterator[Change]:
+    """Yield the changes of an artifact, except those that one of the others has since a rename."""
+    return _changes(view, others)
+
+
+def protection_changes(logs: Logs) -> list[Change]:
+    """Return the last change of each protection, the newest first."""
+    return sorted(_protections(logs), key=_time, reverse=True)
+
+
 def _of_all(logs: Logs) -> Iterator[Change]:
     def look(name: str) -> View:
         return logs.of(name).view()
 
-    own = sorted(_protections(logs), key=_time, reverse=True)
+    own = protection_changes(logs)
     names = list(logs.names())
     views = mapped(look, names, logs.bucket.concurrency)
     each = (_changes(view, frozenset(names)) for view in views)

@@ -1,0 +1,74 @@
+"""The changes of all artifacts, newest first. A log is opened only when its turn comes.
+
+The rows of the first page say when each artifact changed last. So a page of the log reads the logs
+of those artifacts only that have changes on it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from kept.store.log.log import Log
+from kept.store.promotion.history import changes_of, protection_changes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kept.store.log.log import Logs
+    from kept.store.promotion.history import Change
+    from kept.web.facts.store.standing import Standing
+
+
+def merged(
+    logs: Logs, standings: dict[str, Standing], before: datetime | None = None
+) -> Iterator[Change]:
+    """Yield the changes of all artifacts and of the store, newest first; of one time, by artifact.
+
+    With before, only older ones; a log that has changed since is read from its end, too.
+    """
+    others = frozenset(standings)
+    # Negative times: the heap gives the smallest one. The number decides between equal ones.
+    queue: list[tuple[float, str, int, Change | None]] = [
+        (_last(row, before), name, 0, None) for name, row in standings.items()
+    ]
+    heapq.heapify(queue)
+    open_logs: dict[str, Iterator[Change]] = {}
+    own = iter(protection_changes(logs))
+    open_logs[""] = own
+    _push(queue, "", own, before)
+    while queue:
+        _, name, _, change = heapq.heappop(queue)
+        if change is None:
+            view = (logs.of(name) if logs.bucket.is_remote else Log(logs, name)).view()
+            open_logs[name] = changes_of(view, others)
+        else:
+            yield change
+        _push(queue, name, open_logs[name], before)
+
+
+def of_one(logs: Logs, name: str, before: datetime | None = None) -> Iterator[Change]:
+    """Yield the changes of one artifact, newest first."""
+    view = (logs.of(name) if logs.bucket.is_remote else Log(logs, name)).view()
+    return (c for c in changes_of(view) if before is None or c.time < before)
+
+
+def _last(row: Standing, before: datetime | None) -> float:
+    """Return when a log can have its next change, as a negative number."""
+    if row.updated is None:
+        return 0.0 if before is None else -before.timestamp()
+    moment = datetime.fromisoformat(row.updated)
+    return -(min(moment, before) if before else moment).timestamp()
+
+
+def _push(
+    queue: list[tuple[float, str, int, Change | None]],
+    name: str,
+    changes: Iterator[Change],
+    before: datetime | None,
+) -> None:
+    for change in changes:
+        if before is None or change.time < before:
+            heapq.heappush(queue, (-change.time.timestamp(), name, 1, change))
+            return
