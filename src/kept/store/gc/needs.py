@@ -42,9 +42,14 @@ class Needs:
             self._count += len(found)
         return found
 
-    def freed(self, doomed: Iterable[VersionRecord], kept: Iterable[VersionRecord]) -> int:
-        """Return the bytes that only the doomed versions need, and none of the kept ones."""
-        stays = {key for record in kept for key in self.of(record)}
+    def freed(
+        self,
+        doomed: Iterable[VersionRecord],
+        kept: Iterable[VersionRecord],
+        elsewhere: Iterable[str] = (),
+    ) -> int:
+        """Return the bytes that the doomed versions need, without keys of kept ones and others."""
+        stays = {*elsewhere, *(key for record in kept for key in self.of(record))}
         gone = {key: size for record in doomed for key, size in self.of(record).items()}
         return sum(size for key, size in gone.items() if key not in stays)
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kept.charts import render
 from kept.errors import InvalidInput
 from kept.names import parse_reference
-from kept.store.receipts import mirrored_up_to
 from kept.web import vega
 from kept.web.facts.artifact.chart import MetricCharts, storage_chart, times_chart
 from kept.web.facts.artifact.choice import choice_of, metric_boxes
-from kept.web.facts.artifact.series import series_of
+from kept.web.facts.artifact.series import mirrored_up_to, series_of
 from kept.web.facts.artifact.sheet import sheet
 from kept.web.facts.artifact.storage import stored_rows
 from kept.web.facts.artifact.table import sort_key, table_of
@@ -45,7 +44,7 @@ def artifact_page(reader: Reader, query: Query, name: str) -> Page:
     """Return the page of an artifact."""
     shown = _shown(reader, query, name)
     series, choice = shown.series, shown.choice
-    mirrored = mirrored_up_to(reader.store.bucket, name)
+    mirrored = mirrored_up_to(reader, name)
     table = table_of(series, choice, query.number("page", 1, least=1), mirrored)
     boxes, more = metric_boxes(series, choice.metrics)
     values = {
@@ -58,7 +57,7 @@ def artifact_page(reader: Reader, query: Query, name: str) -> Page:
         "whatif": shown.whatif,
         "charts": MetricCharts(series, choice, shown.whatif.doomed),
         "extra_charts": _extra_charts(table, choice),
-        "protected": frozenset(reader.store.protected()),
+        "protected": frozenset(reader.protected()),
         "deleted": len(series.versions.records) - len(series.live),
         "vega": vega.file_name(),
     }
@@ -85,7 +84,7 @@ def artifact_png(reader: Reader, query: Query, name: str) -> Download:
 def artifact_sheet(reader: Reader, query: Query, name: str) -> Download:
     """Return the versions that fit as CSV."""
     shown = _shown(reader, query, name)
-    mirrored = mirrored_up_to(reader.store.bucket, name)
+    mirrored = mirrored_up_to(reader, name)
     text = sheet(shown.series, shown.choice, mirrored)
     return Download(f"{name}.csv", "text/csv; charset=utf-8", text.encode())
 
@@ -126,7 +125,7 @@ def selected_versions(reader: Reader, query: Query, name: str) -> Redirect:
 
 def _shown(reader: Reader, query: Query, name: str) -> Shown:
     series = series_of(reader, name)
-    whatif = whatif_of(series, reader.store.bucket, query)
+    whatif = whatif_of(reader, series, query)
     return Shown(series, choice_of(series, query), whatif)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from kept.charts.look import CSS, LIGHT, Look
+from kept.charts.look import CSS, LIGHT, Look, stacked
 from kept.charts.metrics import axis_groups, metric_chart
 from kept.charts.rows import Point
 from kept.charts.series import Axes
@@ -53,7 +53,7 @@ class MetricCharts:
     @cached_property
     def figure(self) -> Spec:
         """All charts below each other as one, with fixed colours, for a file."""
-        return below_each_other(self._specs(Look(LIGHT, width=840)))
+        return stacked(self._specs(Look(LIGHT, width=840)))
 
     @cached_property
     def summary(self) -> str:
@@ -112,18 +112,6 @@ def times_chart(records: Iterable[VersionRecord], axes: Axes) -> Spec | None:
     shown = [name for name in names.values() if any(name in p.values for p in points)]
     look = Look(CSS, width=None, height=_LOW, is_interactive=True)
     return metric_chart(points, shown, Axes(axes.by, log=True), look)
-
-
-def below_each_other(specs: Sequence[Spec]) -> Spec:
-    """Return several charts as one."""
-    if len(specs) == 1:
-        return specs[0]
-    common = ("$schema", "config", "background", "padding")
-    own = [
-        {k: v for k, v in each.items() if k not in (*common, "autosize", "usermeta")}
-        for each in specs
-    ]
-    return {**{key: specs[0][key] for key in common}, "vconcat": own}
 
 
 def _curve(name: str, found: list[tuple[float, VersionRecord]]) -> str:

@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from kept.errors import KeptError
 from kept.names import BEST, is_automatic
 from kept.store.gc.needs import Needs
 from kept.store.rank.best import score_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _MOST = 64  # artifacts in memory
 _MOST_COUNTED = 500  # versions whose manifests are read for the first screen
+MOST_READ = 2000  # versions whose manifests are read to count what a deletion frees
 
 
 class Best(NamedTuple):
@@ -118,18 +120,44 @@ def is_own(alias: str) -> bool:
     return alias != BEST and not is_automatic(alias)
 
 
-_known: weakref.WeakKeyDictionary[Reader, OrderedDict[str, Series]] = weakref.WeakKeyDictionary()
+class _Held:
+    """What is known of a store."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.needs = Needs(reader.store.bucket)
+        self.series: OrderedDict[str, Series] = OrderedDict()
+
+
+_known: weakref.WeakKeyDictionary[Reader, _Held] = weakref.WeakKeyDictionary()
 
 
 def series_of(reader: Reader, name: str) -> Series:
     """Return what is known of an artifact's versions; raises ArtifactNotFound."""
     versions = reader.versions(name)
-    held = _known.setdefault(reader, OrderedDict())
-    before = held.get(name)
+    held = _known.get(reader) or _known.setdefault(reader, _Held(reader))
+    before = held.series.get(name)
     if before is not None and before.versions.records is versions.records:
         return before
-    needs = before.needs if before else Needs(reader.store.bucket)
-    made = held[name] = Series(reader, name, versions, needs)
-    while len(held) > _MOST:
-        held.popitem(last=False)
+    made = held.series[name] = Series(reader, name, versions, held.needs)
+    while len(held.series) > _MOST:
+        held.series.popitem(last=False)
     return made
+
+
+def needed_elsewhere(reader: Reader, series: Series) -> set[str] | None:
+    """Return the keys that other artifacts need; None if reading that takes too long."""
+    table = reader.table()
+    others = [s for s in table.standings.values() if s.versions and s.name != series.name]
+    if table.unread or len(others) > _MOST or sum(s.versions for s in others) > MOST_READ:
+        return None
+    try:
+        records = [record for s in others for record in reader.versions(s.name).live]
+    except KeptError:  # an artifact that was removed meanwhile, or damage
+        return None
+    return {key for record in records for key in series.needs.of(record)}
+
+
+def mirrored_up_to(reader: Reader, name: str) -> int | None:
+    """Return the newest version that each mirror has confirmed, -1 for none; None without one."""
+    found = (receipt.version for receipt in reader.receipts() if receipt.artifact == name)
+    return min(found, default=None)

@@ -11,22 +11,22 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.errors import InvalidInput, KeptError
-from kept.store.receipts import mirrored_up_to
 from kept.store.retention.delete import ChunkSizes
 from kept.store.retention.keep import Keep
 from kept.store.retention.policy import Mirrored, decide
 from kept.units import counted, size_text
 from kept.web.facts.artifact.metrics import measured_number
+from kept.web.facts.artifact.series import MOST_READ, mirrored_up_to, needed_elsewhere
 
 if TYPE_CHECKING:
-    from kept.bucket.base import Bucket
+    from kept.store.log.history import VersionRecord
     from kept.store.retention.policy import Decision
     from kept.web.facts.artifact.series import Series
     from kept.web.query import Query
+    from kept.web.reader import Reader
 
 RULES = ("last", "best", "monitor", "mode", "every", "within", "bytes")  # as Keep has them
 _COUNTS = ("last", "best")
-_MOST_COUNTED = 2000  # versions whose manifests are read for the bytes that come back
 
 
 class Freed(NamedTuple):
@@ -83,27 +83,20 @@ class WhatIf:
         return {name: value for name, value in self.typed.items() if value}
 
 
-def whatif_of(series: Series, bucket: Bucket, query: Query) -> WhatIf:
+def whatif_of(reader: Reader, series: Series, query: Query) -> WhatIf:
     """Return what the rules of a query would do; bad ones become an error that says why."""
     typed = {name: query.get(name).strip() for name in RULES}
     try:
         keep = _keep_of(typed)
         if keep is None:
             return WhatIf(typed)
-        decisions = _decide(series, bucket, keep)
+        decisions = _decide(reader, series, keep)
     except KeptError as error:
         return WhatIf(typed, error=str(error))
     gone = [decision.record for decision in decisions if not decision.keep]
     kept = [decision.record for decision in decisions if decision.keep]
     reasons = {d.record.index: ", ".join(d.reasons) for d in decisions if not d.keep}
-    if not gone:
-        freed = _NONE
-    elif series.is_remote or len(decisions) > _MOST_COUNTED:
-        noted = (measured_number(r, "bytes_new") for r in gone)
-        freed = Freed(int(sum(size for size in noted if size)), is_exact=False)
-    else:
-        freed = Freed(series.needs.freed(gone, kept), is_exact=True)
-    return WhatIf(typed, "", reasons, len(kept), freed)
+    return WhatIf(typed, "", reasons, len(kept), _freed(reader, series, gone, kept))
 
 
 def _keep_of(typed: dict[str, str]) -> Keep | None:
@@ -125,10 +118,23 @@ def _count(name: str, text: str) -> int:
     return int(text)
 
 
-def _decide(series: Series, bucket: Bucket, keep: Keep) -> list[Decision]:
-    confirmed = mirrored_up_to(bucket, series.name)
+def _freed(
+    reader: Reader, series: Series, gone: list[VersionRecord], kept: list[VersionRecord]
+) -> Freed:
+    if not gone:
+        return _NONE
+    if not series.is_remote and len(gone) + len(kept) <= MOST_READ:
+        elsewhere = needed_elsewhere(reader, series)
+        size = series.needs.freed(gone, kept, elsewhere or ())
+        return Freed(size, is_exact=elsewhere is not None)
+    noted = (measured_number(record, "bytes_new") for record in gone)
+    return Freed(int(sum(size for size in noted if size)), is_exact=False)
+
+
+def _decide(reader: Reader, series: Series, keep: Keep) -> list[Decision]:
+    confirmed = mirrored_up_to(reader, series.name)
     mirrored = None if confirmed is None else Mirrored(confirmed)
-    sizes = ChunkSizes(bucket, series.sizes)
+    sizes = ChunkSizes(reader.store.bucket, series.sizes)
     decisions = decide(series.live[::-1], keep, datetime.now(UTC), mirrored, sizes)
     series.sizes.update(sizes.used)
     return decisions
