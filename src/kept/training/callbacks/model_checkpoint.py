@@ -27,10 +27,11 @@ class ModelCheckpoint(CheckpointHooks, keras.callbacks.ModelCheckpoint):  # type
     Each checkpoint is committed as a version of an artifact. Its aliases are epoch_<n> or
     epoch_<n>_batch_<b>, counted from 0 as W&B counts, and best (by the monitored metric; a NaN is
     never best). Its metadata are epoch, batch, step, monitor, mode, value, metrics, format,
-    framework, keras_version, stall_seconds, write_seconds, bytes_new and snapshot_bytes. The file
-    at filepath appears complete or not at all. If saves come faster than the writer thread can
-    write them, every version is committed, but a file that the next save replaces at once may be
-    missing at filepath: never the first or the last one, and never two in a row.
+    framework, keras_version, stall_seconds, write_seconds, bytes_new, snapshot_bytes and health
+    (docs/health.md). The file at filepath appears complete or not at all. If saves come faster than
+    the writer thread can write them, every version is committed, but a file that the next save
+    replaces at once may be missing at filepath: never the first or the last one, and never two in a
+    row.
 
     The training thread only copies the state into reused memory. That memory has the size of the
     weights and the optimizer state, and twice that size once saves take more than half of the time
