@@ -48,7 +48,7 @@ def test_two_versions_show_differences_only(fitted, serve, page):
     expect(page.get_by_role("heading", level=1)).to_have_text("Compare versions of digits")
     metrics = page.get_by_role("region", name="Table of metrics")
     loss = metrics.get_by_role("row", name=re.compile("^loss"))
-    expect(loss).to_contain_text("★ best")
+    expect(loss).to_contain_text("★ best value")
     expect(loss).to_contain_text("≠")
     metadata = page.get_by_role("region", name="Table of metadata")
     expect(metadata).to_contain_text("epoch")
@@ -107,6 +107,7 @@ def test_the_largest_change_comes_first_and_new_nan_before_all(tmp_path):
     assert names.index("large") < names.index("small")
     assert "still" not in names
     assert "1 NaN" in found
+    assert "New NaN or infinities" in found
     assert "+ added" in found
 
 

@@ -42,6 +42,7 @@ class Step:
     unchanged: int  # tensors
     hidden: int  # changed tensors that are not listed
     bytes_read: int
+    wrong: list[str]  # layers with new NaN or infinities
     problem: str = ""
 
     @property
@@ -56,6 +57,7 @@ class Heat(NamedTuple):
     layer: str
     changes: list[float | None]  # None if it did not change, or was not compared
     levels: list[int]  # 0 for no change, 1 to 5 by the size of the change
+    wrong: list[bool]  # whether NaN or infinities appeared in a step
 
 
 class Cost(NamedTuple):
@@ -94,15 +96,23 @@ def steps(reader: Reader, entries: Sequence[Entry]) -> list[Step]:
 
 
 def heat_of(found: Sequence[Step]) -> list[Heat]:
-    """Return the layers that changed in any step, the largest change first."""
+    """Return the layers that changed: those with new NaN first, then the largest change."""
     names = dict.fromkeys(layer for step in found for layer in step.layers)
     rows = [(name, [step.layers.get(name) for step in found]) for name in names]
-    rows.sort(key=lambda row: -max(change or 0.0 for change in row[1]))
+    wrong = {name for step in found for name in step.wrong}
+    rows.sort(key=lambda row: (row[0] not in wrong, -max(change or 0.0 for change in row[1])))
     every = [change for _, changes in rows for change in changes if change]
     scale = [math.log10(change) for change in every if math.isfinite(change)]
     low, high = min(scale, default=0.0), max(scale, default=0.0)
-    return [Heat(name, changes, [_level(change, low, high) for change in changes])
-            for name, changes in rows[:MOST]]  # fmt: skip
+    return [
+        Heat(
+            name,
+            changes,
+            [_level(change, low, high) for change in changes],
+            [name in step.wrong for step in found],
+        )
+        for name, changes in rows[:MOST]
+    ]
 
 
 def configs_of(reader: Reader, entries: Sequence[Entry]) -> list[dict[str, Json]] | str:
@@ -139,7 +149,7 @@ def _step(reader: Reader, one: Entry, other: Entry) -> Step:
     try:
         found = diff(*(side_of(Version(reader.store, e.name, e.record)) for e in (one, other)))
     except (KeptError, OSError) as error:
-        return Step(one.reference, other.reference, [], [], [], {}, 0, 0, 0, str(error))
+        return Step(one.reference, other.reference, [], [], [], {}, 0, 0, 0, [], str(error))
     step = _short(found, one, other)
     reader.memo.put(key, step)
     return step
@@ -149,7 +159,7 @@ def _named(step: Step, one: Entry, other: Entry) -> Step:
     """Return a step of other versions with the same content, under these names."""
     return Step(
         one.reference, other.reference, step.weights, step.others, step.files, step.layers,
-        step.unchanged, step.hidden, step.bytes_read,
+        step.unchanged, step.hidden, step.bytes_read, step.wrong,
     )  # fmt: skip
 
 
@@ -167,6 +177,7 @@ def _short(found: Diff, one: Entry, other: Entry) -> Step:
         found.unchanged,
         hidden,
         found.bytes_read,
+        [e.layer for e in found.layers if e.non_finite[1] > e.non_finite[0]],
     )
 
 
