@@ -103,7 +103,9 @@ def test_layers_appear_when_they_come_into_view(fitted, serve, page):
     expect(page.locator("#layers")).to_contain_text("178 parameters")
     page.get_by_role("link", name="kernel").first.click()
     opened = page.locator("tr.opened")
-    expect(opened.get_by_role("img")).to_have_attribute("aria-label", re.compile("128 finite values"))
+    expect(opened.get_by_role("img")).to_have_attribute(
+        "aria-label", re.compile("128 finite values")
+    )
     expect(opened).to_contain_text("standard deviation")
     assert violations(page) == []
     page.get_by_role("link", name="kernel").first.click()
