@@ -28,8 +28,8 @@ With --json, an error is one line of JSON, the last one on stderr:
 # Each has a module of its name, which is imported when the user calls it. group.py has their order.
 _VERBS = (
     "ls", "show", "log", "lineage", "get", "put", "alias", "promote", "rollback", "protect", "rm",
-    "undelete", "prune", "ttl", "gc", "verify", "repair", "sign", "compact", "du", "plot", "sync", "watch",
-    "completion", "mv", "cp",
+    "undelete", "prune", "ttl", "gc", "verify", "repair", "sign", "compact", "du", "plot", "sync",
+    "watch", "completion", "mv", "cp",
     "tag", "note", "metric", "best", "evaluate", "ui", "import", "export", "diff",
 )  # fmt: skip
 _FEW_COLLECTIONS = 1_000_000
