@@ -108,6 +108,15 @@ def test_versions_that_would_go_are_hollow(curve):
     assert [mark["fill"] for mark in marks] == [LIGHT.surface]
 
 
+def test_of_many_versions_those_that_would_stay_have_dots(curve):
+    points = [dataclasses.replace(p, would_go=p.index not in (17, 5_000)) for p in curve(10_000)]
+    spec = metric_chart(points, ["val_loss"])
+    assert {row["x"] for row in rows(spec) if "g" not in row} == {17, 5_000}
+    assert notes(spec)[1] == "Dots: 2 versions that would stay, of 10,000."
+    assert [layer["mark"]["type"] for layer in spec["layer"]].count("point") == 2  # one is the star
+    assert "<svg" in svg(spec)
+
+
 def test_the_best_version_is_named_with_its_value(curve):
     assert texts(metric_chart(curve(3), ["val_loss"])) == {"best v2 0.1013 (epoch 2)"}
     spec = metric_chart(curve(3), ["val_accuracy"])

@@ -50,6 +50,14 @@ def test_points_of_versions_that_would_go_are_hollow(curve):
     assert "Hollow: 5 versions that would go." in shown
 
 
+def test_of_many_versions_those_that_would_stay_have_dots(curve):
+    points = [dataclasses.replace(p, would_go=p.index not in (200, 700)) for p in curve(1_000)]
+    shown = draw(points, ["val_loss"])
+    assert shown.count("●") == 3  # one is in the legend
+    assert "○" not in shown
+    assert "Dots: 2 versions that would stay, of 1,000." in shown
+
+
 def test_no_two_ticks_lie_in_one_line():
     points = [Point(n, {"a": 0.101 + n / 20}) for n in range(20)]
     shown = draw(points, ["a"], Axes("version", log=True), Terminal(60, 10))

@@ -154,6 +154,7 @@ def _config(theme: Theme) -> Spec:
             "domain": False, "tickColor": theme.grid, "labelOverlap": True, "labelSeparation": 8,
             "titlePadding": 8,
         },
+        "axisY": {"labelSeparation": 1},
         "axisX": {"grid": False, "domain": True, "domainColor": theme.grid},
         "legend": {
             "labelColor": theme.text, "titleColor": theme.muted, "labelFontSize": 11,

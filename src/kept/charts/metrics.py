@@ -28,19 +28,20 @@ def metric_chart(
 ) -> Spec:
     """Return the chart of some metrics of versions, in the order of the versions.
 
-    Points that would go are hollow. A metric without a value that can be shown has no line; the
-    notes below the title say what is missing and how many points of many are shown.
+    Points that would go are hollow; of many points, only those that would stay are drawn. A metric
+    without a value that can be shown has no line; the notes below the title say what is missing and
+    how many points of many are shown.
     """
     every = all_series(points, metrics, axes)
     tips = _Tips(points) if look.is_interactive else None
     rows = [row for number, each in enumerate(every) for row in _rows(number, each, axes, tips)]
     places = places_of(every, axes)
     title = ", ".join(labels(metrics).values())
-    notes = notes_of(every, axes, points)
+    size = next((size for most, size in _SIZES if len(rows) <= most), 0)
+    notes = notes_of(every, axes, points, has_points=size > 0)
     flags = Flags.of(places, look)
     hollow = any(point.would_go for point in points)
     names = [series.name for series in every]
-    size = next((size for most, size in _SIZES if len(rows) <= most), 0)
     style = Style(names, size, flags.height + 2, look.theme)
     layers = [*flags.layers(look), *curves(style, hollow=hollow)]
     layers += best_layers(places, look)
@@ -136,7 +137,9 @@ def _height(value: float, axes: Axes) -> float:
     return math.log(value) if axes.log else value
 
 
-def notes_of(every: list[Series], axes: Axes, points: Sequence[Point]) -> list[str]:
+def notes_of(
+    every: list[Series], axes: Axes, points: Sequence[Point], *, has_points: bool
+) -> list[str]:
     """Return what a reader must know of points that are missing, or look different."""
     found, drawn = sum(s.found for s in every), sum(len(s.points) for s in every)
     hidden, without = sum(s.hidden for s in every), sum(s.without_x for s in every)
@@ -152,7 +155,9 @@ def notes_of(every: list[Series], axes: Axes, points: Sequence[Point]) -> list[s
     if without:
         notes.append(f"{counted(without, 'version')} not shown: no {axes.by} is known.")
     if would_go:
-        notes.append(f"Hollow: {counted(would_go, 'version')} that would go.")
+        stay = f"{counted(len(points) - would_go, 'version')} that would stay, of {len(points):,}"
+        hollow = f"Hollow: {counted(would_go, 'version')} that would go."
+        notes.append(hollow if has_points else f"Dots: {stay}.")
     if not found:
         notes.append("No value to show.")
     return notes

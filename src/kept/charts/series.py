@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 By = Literal["version", "epoch", "time"]
 _MOST = 600  # points of all series together
 _LEAST = 80  # of one series
+_MOST_DOTS = 100  # versions that would stay, of which each is shown
 _HUGE, _TINY = 1e300, 1e-300  # beyond these, the differences of two numbers cannot be computed
 
 
@@ -66,6 +67,8 @@ def _series(points: list[Point], metric: str, name: str, rule: tuple[Axes, int])
     values = [drawable(point.values[metric], axes) for point in placed]
     found = [place for place, value in enumerate(values) if math.isfinite(value)]
     marked = [p for p in found if placed[p].is_best or placed[p].flags]
+    stay = [p for p in found if not placed[p].would_go]
+    marked += stay if len(stay) <= _MOST_DOTS else []
     chosen = sampled(values, most, marked) if len(found) > most else range(len(placed))
     shown = [placed[place] for place in chosen]
     hidden, without_x = len(placed) - len(found), len(having) - len(placed)

@@ -63,7 +63,8 @@ def draw(
     lines = [line.rstrip() for line in figure.splitlines()]
     if not terminal.has_colour:
         lines = [_ESCAPE.sub("", line).rstrip() for line in lines]
-    head = [_legend(every, terminal), *notes_of(every, axes, points)]
+    has_points = all(_has_room(series, terminal) for series in every)
+    head = [_legend(every, terminal), *notes_of(every, axes, points, has_points=has_points)]
     best = [place for place in places_of(every, axes) if place.point.is_best]
     head += [f"{_STAR} {place.text}" for place in best]
     text = "\n".join([*head, *lines])
@@ -113,14 +114,19 @@ def _draw_series(plotext: Any, number: int, series: Series, how: tuple[Axes, Ter
         figure.draw(signal.lines(active=lines))
 
     add(shown, "." if terminal.is_ascii else "braille", colour, lines=True)
-    if len(shown) * _ROOMY <= terminal.width:
-        for signs, hollow in ((_HOLLOW, True), (_POINTS, False)):
-            of_kind = [point for point in shown if point.would_go is hollow]
-            if of_kind:
-                add(of_kind, signs[number % len(signs)], colour)
+    is_roomy = _has_room(series, terminal)
+    for signs, hollow in ((_HOLLOW, True), (_POINTS, False)):
+        of_kind = [point for point in shown if point.would_go is hollow]
+        if of_kind and (is_roomy or (not hollow and len(of_kind) < len(shown))):
+            add(of_kind, signs[number % len(signs)], colour)
     best = [p for p in shown if p.is_best and p.monitor in (None, series.metric)]
     if best:
         add(best, _STAR, _ACCENT)
+
+
+def _has_room(series: Series, terminal: Terminal) -> bool:
+    """Return whether each version can have a point of its own."""
+    return len(series.points) * _ROOMY <= terminal.width
 
 
 def _height(value: float, axes: Axes) -> float:

@@ -37,14 +37,13 @@ def curves(style: Style, *, hollow: bool) -> list[Spec]:
         return layers
     if style.size:
         encoding["shape"] = style.by(SHAPES, has_legend=True)
-    mark = {"type": "point", "opacity": 1}
-    filled = {**mark, "filled": True, "size": style.size or 40}
-    open_ = {**mark, "filled": False, "fill": style.theme.surface, "strokeWidth": 1.5,
-             "size": style.size or 9}  # fmt: skip
-    if hollow:
-        shown = {"mark": open_, "encoding": dict(encoding), "transform": [{"filter": "datum.g"}]}
-        layers.append(shown)
-    kept = {"mark": filled, "encoding": dict(encoding), "transform": [{"filter": "!datum.g"}]}
+    mark = {"type": "point", "opacity": 1, "size": style.size or 40}
+    if hollow and style.size:
+        open_ = {**mark, "filled": False, "fill": style.theme.surface, "strokeWidth": 1.5}
+        would_go = [{"filter": "datum.g"}]
+        layers.append({"mark": open_, "encoding": dict(encoding), "transform": would_go})
+    stay = [{"filter": "!datum.g"}]
+    kept = {"mark": {**mark, "filled": True}, "encoding": dict(encoding), "transform": stay}
     return [*layers, kept]
 
 
