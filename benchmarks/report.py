@@ -34,6 +34,7 @@ TITLES = {
     "restore_s3": "Restoring from object storage, on an S3 server of the same machine",
     "many_artifacts": "Thousands of artifacts, against listing their files",
     "search": "Searching thousands of artifacts, against listing their files",
+    "diff": "A diff of two versions, against loading both files and comparing them",
     "command": 'A fresh process, against a bare `python -c "import json"`',
 }
 HOW_TO_READ = """\

@@ -27,7 +27,6 @@ kept diff m:v3 s3://team/store/m:v3     a version of another store
 The weights and the optimizer are compared tensor by tensor. Only chunks whose digests differ are
 read, so a relative change with ≤ is an upper bound: a part of the tensor is equal and was not read.
 """
-_RIGHT = ("relative", "cosine", "changed", "difference", "new bytes")
 _WRAPS = ("before", "after", "note")
 
 
@@ -92,4 +91,6 @@ def _print(found: Diff, limit: int | None) -> None:
 
 
 def _column(title: str) -> Any:
-    return Column(title, right=title in _RIGHT, wraps=title in _WRAPS)
+    from kept.store.diff.wording import RIGHT
+
+    return Column(title, right=title in RIGHT, wraps=title in _WRAPS)

@@ -93,6 +93,10 @@ class RangedFile(Positioned):
             else:
                 yield self._chunk(index)[inside]
 
+    def release(self) -> None:
+        """Free the memory of the chunks that it holds."""
+        self._held.clear()
+
     def check(self, share: int = 0, shares: int = 1) -> None:
         """Raise Damaged if blobs are missing or too short; it reads no content.
 

@@ -12,15 +12,15 @@ from kept.store.diff.compare import Task, compare, task_of
 from kept.store.diff.config import config_of
 from kept.store.diff.files import contents, file_changes
 from kept.store.diff.match import group_of, is_renamed, paired_files, paired_tensors
-from kept.store.diff.result import Diff, Figures, LayerChange, TensorChange
+from kept.store.diff.result import Figures, LayerChange, TensorChange
+from kept.store.diff.shown import ShownDiff
 from kept.store.diff.values import differences, metadata_of, metrics_of
-from kept.store.tensors.find import is_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kept.store.diff.match import Pair
-    from kept.store.diff.result import ValueChange
+    from kept.store.diff.result import Diff, ValueChange
     from kept.store.diff.sides import Side
     from kept.store.tensors.tensor import StoredTensor
 
@@ -53,9 +53,9 @@ def diff(before: Side, after: Side, *, exact: bool = False) -> Diff:
         result = _described(before, after)
         return replace(
             result,
-            tensors=_largest_first(c for c in found if c.tensor.role == "weights"),
-            optimizer=_largest_first(c for c in found if c.tensor.role != "weights"),
-            layers=_layers([c for c in found if c.tensor.role == "weights"]),
+            tensors=_largest_first(c for c in found if not c.tensor.is_optimizer),
+            optimizer=_largest_first(c for c in found if c.tensor.is_optimizer),
+            layers=_layers([c for c in found if not c.tensor.is_optimizer]),
             config=config,
             files=tuple(file_changes(before, after, _files(groups))),
             unchanged=unchanged,
@@ -69,15 +69,11 @@ _Group = tuple[list["StoredTensor"], list["StoredTensor"]]
 
 def _paired_groups(before: Side, after: Side) -> Iterator[_Group]:
     """Yield the tensors of one model on both sides; one of them may be empty."""
-    sides = [_groups(before), _groups(after)]
-    for wanted in (False, True):
-        ours, theirs = ([g for g in side if is_state(g) == wanted] for side in sides)
-        pairs = list(paired_files(ours, theirs, by_rest=True))
-        yield from ((sides[0][one], sides[1][other]) for one, other in pairs)
-        left = {one for one, _ in pairs}
-        right = {other for _, other in pairs}
-        yield from ((sides[0][one], []) for one in ours if one not in left)
-        yield from (([], sides[1][other]) for other in theirs if other not in right)
+    ours, theirs = _groups(before), _groups(after)
+    for one, other in list(paired_files(ours, theirs, by_rest=True)):
+        yield ours.pop(one), theirs.pop(other)
+    yield from ((tensors, []) for tensors in ours.values())
+    yield from (([], tensors) for tensors in theirs.values())
 
 
 def _groups(side: Side) -> dict[str, list[StoredTensor]]:
@@ -85,6 +81,8 @@ def _groups(side: Side) -> dict[str, list[StoredTensor]]:
     paths = side.tensors.sources
     names: dict[str, str] = {}
     for tensor in side.tensors:
+        if tensor.role == "state":  # random keys and counters, whose norms say nothing
+            continue
         if tensor.file not in names:
             names[tensor.file] = group_of(tensor.file, paths)
         found[names[tensor.file]].append(tensor)
@@ -212,7 +210,7 @@ def _files(groups: list[_Group]) -> list[tuple[str, str]]:
 
 def _config(before: Side, after: Side, groups: list[_Group]) -> Iterator[ValueChange]:
     """Yield what differs in the configurations of the models that both sides have."""
-    models = [pair for pair in _files(groups) if not is_state(pair[0])]
+    models = _files(groups)
     for one, other in models:
         if contents(before, one) == contents(after, other):
             continue
@@ -224,7 +222,7 @@ def _config(before: Side, after: Side, groups: list[_Group]) -> Iterator[ValueCh
 def _described(before: Side, after: Side) -> Diff:
     """Return what the records say; files on the disk have none."""
     one, other = before.record, after.record
-    found = Diff(before.label, after.label)
+    found = ShownDiff(before.label, after.label)
     if one is None or other is None:
         return found
     return replace(

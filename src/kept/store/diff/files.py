@@ -21,7 +21,9 @@ def contents(side: Side, path: str) -> list[tuple[str, int]]:
 def file_changes(before: Side, after: Side, known: list[tuple[str, str]]) -> Iterator[FileChange]:
     """Yield the files that differ; known are those that hold the same model."""
     ours, theirs = before.tensors.sources, after.tensors.sources
-    have_tensors = {tensor.file for side in (before, after) for tensor in side.tensors}
+    have_tensors = {
+        tensor.file for side in (before, after) for tensor in side.tensors if tensor.role != "state"
+    }
     left, right = {one for one, _ in known}, {other for _, other in known}
     rest = paired_files((p for p in ours if p not in left), (p for p in theirs if p not in right))
     pairs = [*known, *rest]

@@ -66,7 +66,8 @@ def paired_tensors(before: list[StoredTensor], after: list[StoredTensor]) -> lis
     left, right = dict.fromkeys(before), dict.fromkeys(after)
     found: list[Pair] = []
     for key in steps:
-        ours, theirs = _unique(left, key), _unique(right, key)
+        ours = _unique(left, map(key, left))
+        theirs = _unique(right, map(key, right))
         for name in ours.keys() & theirs.keys():
             found.append(Pair(ours[name], theirs[name]))
             del left[ours[name]], right[theirs[name]]
@@ -88,25 +89,28 @@ def _renumbered(left: dict[StoredTensor, None], right: dict[StoredTensor, None])
 def is_renamed(pair: Pair) -> bool:
     """Return whether the author gave a tensor another name; a number of Keras is no name."""
     one, other = pair
-    if one is None or other is None or one.name == other.name:
+    if one is None or other is None or one.name == other.name or one.is_optimizer:
         return False
     return not (has_counted_name(one) and has_counted_name(other))
 
 
 def has_counted_name(tensor: StoredTensor) -> bool:
-    """Return whether Keras made the name of a layer from its class and a number."""
+    """Return whether Keras made the name of a layer, from its class and a number."""
+    if tensor.is_optimizer:
+        return tensor.name.rpartition("/")[2].isdigit()
     layer = tensor.layer.rpartition("/")[2]
     group = tensor.path.removesuffix("/vars" + tensor.path.rpartition("/vars")[2])
     return _COUNTED.sub("", layer) == _COUNTED.sub("", group.rpartition("/")[2])
 
 
 def _unique(
-    tensors: Iterable[StoredTensor], key: Callable[[StoredTensor], Hashable]
+    tensors: Iterable[StoredTensor], keys: Iterable[Hashable]
 ) -> dict[Hashable, StoredTensor]:
+    """Return the tensors by their keys, without those that share one."""
     found: dict[Hashable, list[StoredTensor]] = defaultdict(list)
-    for tensor in tensors:
-        found[key(tensor)].append(tensor)
-    return {name: each[0] for name, each in found.items() if len(each) == 1}
+    for tensor, key in zip(tensors, keys, strict=True):
+        found[key].append(tensor)
+    return {key: each[0] for key, each in found.items() if len(each) == 1}
 
 
 def _place(tensor: StoredTensor) -> Hashable:

@@ -190,8 +190,8 @@ class FileChange:
 class Diff:
     """What differs between two versions, largest change first.
 
-    `tensors` has the weights and `optimizer` all other state. An equal tensor is in neither. A
-    version on the disk has no metadata, so `metadata`, `metrics` and `aliases` are empty then.
+    `tensors` has the weights, and `optimizer` the state of the optimizer; both only what differs.
+    Files on the disk have no metadata, so `metadata`, `metrics` and `aliases` are empty then.
     """
 
     before: str
@@ -226,11 +226,6 @@ class Diff:
             else:
                 found[each.name] = value
         return found
-
-    def __str__(self) -> str:
-        from kept.store.diff.wording import text_of
-
-        return text_of(self)
 
 
 def number(value: Any) -> Any:

@@ -20,8 +20,6 @@ from kept.store.tensors.find import may_have_tensors
 from kept.store.tensors.tensors import tensors_at, tensors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from kept.store.content.manifest import Chunk
     from kept.store.log.history import VersionRecord
     from kept.store.tensors.tensors import Tensors
@@ -164,11 +162,6 @@ def any_side(other: Any, store: Any) -> Side:
         "A version is compared with a kept.Version, a reference such as 'name:v3', or a path. "
         f"Received: {other!r}"
     )
-
-
-def groups_of(side: Side) -> Iterator[str]:
-    """Yield the paths of the files that have tensors."""
-    yield from dict.fromkeys(tensor.file for tensor in side.tensors)
 
 
 def _elsewhere(location: str, store: Any, text: str) -> Any:

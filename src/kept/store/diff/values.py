@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from kept.store.log.history import VersionRecord
 
+# Metadata about the moment of the save, in which two saves of the same state differ.
+MEASURED = ("stall_seconds", "write_seconds", "bytes_new", "snapshot_bytes")
 _MISSING = object()
 _DEEPEST = 100  # levels; a configuration of Keras has about ten for each nested model
 
@@ -33,13 +35,14 @@ def differences(before: Any, after: Any, key: str = "", depth: int = 0) -> Itera
 def metrics_of(record: VersionRecord) -> dict[str, Any]:
     """Return the metrics of the save, and those that were logged later, which count."""
     saved = record.described.get("metrics")
-    later = {name: _number(value) for name, value in record.changes.metrics.items()}
-    return (saved if isinstance(saved, dict) else {}) | later
+    found = (saved if isinstance(saved, dict) else {}) | record.changes.metrics
+    return {name: _number(value) for name, value in found.items()}
 
 
 def metadata_of(record: VersionRecord) -> dict[str, Any]:
-    """Return the metadata without metrics, with tags and description."""
-    found = {key: value for key, value in record.described.items() if key != "metrics"}
+    """Return the metadata without metrics and what a save has measured; with tags and more."""
+    left_out = ("metrics", *MEASURED)
+    found = {key: value for key, value in record.described.items() if key not in left_out}
     changes = record.changes
     said = {"tags": list(changes.tags), "description": changes.description}
     return found | {key: value for key, value in said.items() if value}
@@ -93,5 +96,6 @@ def _is_same(before: Any, after: Any) -> bool:
     )
 
 
-def _number(value: float | str) -> float:
-    return float(value) if isinstance(value, str) else value
+def _number(value: Any) -> Any:
+    """Return a metric as a number: a text stands for NaN or an infinity."""
+    return float(value) if value in ("nan", "inf", "-inf") else value

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from kept.store.tensors.tensor import StoredTensor
 
 FEW = 20  # rows of a section, unless the reader asks for more
+RIGHT = ("relative", "cosine", "changed", "difference", "new bytes")  # columns of numbers
+_ALMOST = 0.999999
 _LONGEST = 60  # characters of a value
 _COLUMNS = ("relative", "cosine", "changed", "shape", "note")
 
@@ -30,7 +32,7 @@ class Section(NamedTuple):
 
 def sections(diff: Diff, limit: int | None = FEW) -> Iterator[Section]:
     """Yield the parts of a diff that are not empty, each with up to `limit` rows."""
-    for title, changes in (("weights", diff.tensors), ("optimizer and state", diff.optimizer)):
+    for title, changes in (("weights", diff.tensors), ("optimizer", diff.optimizer)):
         if changes:
             rows = [_tensor_row(change) for change in changes[:limit]]
             yield Section(title, (title, *_COLUMNS), rows, len(changes) - len(rows))
@@ -74,6 +76,21 @@ def text_of(diff: Diff, limit: int | None = FEW) -> str:
     return "\n".join(lines)
 
 
+def html_of(diff: Diff, limit: int | None = FEW) -> str:
+    """Return all of a diff as a notebook displays it."""
+    from kept.charts.markup import Display, heading, note, table
+
+    display = Display(f"{diff.before} → {diff.after}")
+    with display as parts:
+        parts += [heading(f"{diff.before} → {diff.after}"), note(summary(diff))]
+        for title, columns, rows, left_out in sections(diff, limit):
+            numbers = range(1, 4) if "relative" in columns else ()
+            parts.append(table(columns, rows, numbers))
+            if left_out:
+                parts.append(note(f"{left_out:,} more of {title}: kept diff --all"))
+    return str(display)
+
+
 def relative_text(value: float | None, *, is_bound: bool = False) -> str:
     """Return 0.0123 as 1.23 %, and a change from zero in words."""
     if value is None:
@@ -85,12 +102,12 @@ def relative_text(value: float | None, *, is_bound: bool = False) -> str:
 
 
 def cosine_text(value: float | None, *, is_bound: bool = False) -> str:
-    """Return a cosine with the digits that say how far it is from 1."""
+    """Return a cosine; what is not 1 never looks like it."""
     if value is None:
         return ""
-    gap = 1 - value
-    digits = 4 if gap <= 0 or gap > 1e-3 else min(12, 2 - math.floor(math.log10(gap)))
-    text = f"{value:.{digits}f}"
+    text = f"{value:.6f}" if value > 0.999 else f"{value:.4f}"
+    if value < 1 and float(text) == 1:
+        return f"> {_ALMOST}"
     return f"≥ {text}" if is_bound else text
 
 

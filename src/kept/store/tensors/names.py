@@ -103,6 +103,8 @@ def _keras_name(group: str, number: str, count: int, names: Mapping[str, str]) -
         known = parts == ["optimizer"] and position < len(_OPTIMIZER)
         return Name("/".join(parts), _OPTIMIZER[position] if known else number, "optimizer")
     layer = "/".join(_layer_parts(parts, names))
+    if parts and parts[0] == "metrics":  # counters of tf_keras
+        return Name(layer, number, "state")
     weights = _weights_of(parts, names, count)
     is_known = number.isdigit() and int(number) < len(weights)
     return Name(layer, weights[int(number)] if is_known else number)
@@ -138,6 +140,7 @@ def _legacy_name(path: str) -> Name:
         return Name("/".join(["optimizer", *parts[1:-1]]), parts[-1], "optimizer")
     if parts[0] == "model_weights":
         parts = parts[1:]
-    if len(parts) > 2 and parts[0] == parts[1]:  # layer/layer/kernel
-        parts = parts[1:]
+    layer, inner = parts[0], parts[1:]
+    if layer in inner[:-1]:  # dense/dense/kernel, or dense/sequential/dense/kernel
+        parts = inner[inner.index(layer) :]
     return Name("/".join(parts[:-1]), parts[-1])

@@ -37,16 +37,11 @@ class PartReader(ChunkReader):
         self._store = bucket
         self._asked: dict[str, int] = {}  # how often for a part of a pack
         self._raw: dict[str, bool] = {}  # whether a pack is stored as it is
-        self.failed: KeptError | None = None
 
     def read(self, chunk: Chunk) -> memoryview:
         """Return a chunk's bytes; raises Damaged."""
-        try:
-            found = None if chunk.blob == chunk.digest else self._part(chunk)
-            return super().read(chunk) if found is None else found
-        except KeptError as error:
-            self.failed = error  # h5py may replace it by an error of its own
-            raise
+        found = None if chunk.blob == chunk.digest else self._part(chunk)
+        return super().read(chunk) if found is None else found
 
     def _part(self, chunk: Chunk) -> memoryview | None:
         count = self._asked[chunk.blob] = self._asked.get(chunk.blob, 0) + 1
@@ -70,12 +65,13 @@ class PartReader(ChunkReader):
 class VersionSource:
     """A file of a version; only the requested chunks are read, each is checked."""
 
-    def __init__(self, bucket: Bucket, file: File) -> None:
+    def __init__(self, bucket: Bucket, file: File, reader: PartReader) -> None:
+        """Take the reader that all files of a version share, because they share packs."""
         self.path, self.chunks, self.is_remote = file.path, file.chunks, bucket.is_remote
         self._bucket, self._described = bucket, file
-        self._reader = PartReader(bucket)
-        self._file = RangedFile(bucket, file, self._reader)
+        self._file = RangedFile(bucket, file, reader)
         self._is_hiding = False
+        self.failed: KeptError | None = None  # a reader of HDF5 may replace it by its own error
 
     @property
     def size(self) -> int:
@@ -87,13 +83,15 @@ class VersionSource:
         """The bytes of the chunks that were read."""
         return self._file.bytes_read
 
-    @property
-    def failed(self) -> KeptError | None:
-        """What a reader of HDF5 or zip was prevented by, if it was."""
-        return self._reader.failed
-
     def read(self, start: int, stop: int) -> Buffer:
         """Return a range of the bytes; raises Damaged."""
+        try:
+            return self._read(start, stop)
+        except KeptError as error:
+            self.failed = error
+            raise
+
+    def _read(self, start: int, stop: int) -> Buffer:
         if self._is_hiding:
             self._file.seek(start)
             return self._file.read(max(stop - start, 0))
@@ -112,9 +110,13 @@ class VersionSource:
         """Return whether all hidden chunks that were asked for lie in these ranges."""
         return self._file.are_values(ranges)
 
-    def again(self) -> VersionSource:
-        """Return the same file for another thread."""
-        return VersionSource(self._bucket, self._described)
+    def release(self) -> None:
+        """Free the memory of the chunks that it holds."""
+        self._file.release()
+
+    def again(self, reader: PartReader) -> VersionSource:
+        """Return the same file for another thread, which has another reader."""
+        return VersionSource(self._bucket, self._described, reader)
 
 
 class DiskSource:
@@ -150,7 +152,10 @@ class DiskSource:
         """Return True: nothing is hidden."""
         return True
 
-    def again(self) -> DiskSource:
+    def release(self) -> None:
+        """Do nothing: it holds no chunks."""
+
+    def again(self, _: PartReader | None) -> DiskSource:
         """Return the same file for another thread; it is read at positions."""
         return DiskSource(self.path, self._file)
 

@@ -10,8 +10,9 @@ from kept.errors import InvalidInput
 from kept.store.tensors.find import UNREADABLE, find_tensors, hdf5_place, may_have_tensors
 from kept.store.tensors.hdf5 import read_attributes, read_rows
 from kept.store.tensors.kinds import decoded, width_of
+from kept.store.tensors.optimizer_names import MOST, STATE, with_optimizer_names
 from kept.store.tensors.packed import read_member, read_small_member
-from kept.store.tensors.sources import ChunkIndex, VersionSource, disk_sources
+from kept.store.tensors.sources import ChunkIndex, PartReader, VersionSource, disk_sources
 
 if TYPE_CHECKING:
     import os
@@ -40,10 +41,14 @@ class Tensors:
         self,
         sources: list[VersionSource] | list[DiskSource],
         closing: contextlib.ExitStack | None = None,
+        bucket: Bucket | None = None,
     ) -> None:
+        """Take the bucket of a version, or what closes the files on the disk."""
         self._sources = {source.path: source for source in sources}
         self._index: dict[str, ChunkIndex] = {}
         self._closing = closing or contextlib.ExitStack()
+        self._bucket = bucket
+        self._last: VersionSource | DiskSource | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -74,8 +79,23 @@ class Tensors:
     @cached_property
     def every(self) -> tuple[StoredTensor, ...]:
         """All tensors, file by file, in the order of their bytes; raises Damaged."""
-        sources = (s for s in self._sources.values() if may_have_tensors(s.path))
-        return tuple(tensor for source in sources for tensor in _tensors_in(source))
+        paths = filter(may_have_tensors, self._sources)
+        return tuple(tensor for path in paths for tensor in self._named_in(self._at(path)))
+
+    def _at(self, path: str) -> VersionSource | DiskSource:
+        """Return a file; one file at a time keeps chunks in memory."""
+        source = self._sources[path]
+        if self._last is not source and self._last is not None:
+            self._last.release()
+        self._last = source
+        return source
+
+    def _named_in(self, source: VersionSource | DiskSource) -> list[StoredTensor]:
+        found = _tensors_in(source)
+        state = self._sources.get(f"{source.path.rpartition('/')[0]}/{STATE}".lstrip("/"))
+        if state is None or state.size > MOST or not any(t.is_optimizer for t in found):
+            return found
+        return with_optimizer_names(found, bytes(state.read(0, state.size)))
 
     def pieces(self, tensor: StoredTensor) -> tuple[Piece, ...]:
         """Return the parts of chunks that hold a tensor's bytes."""
@@ -95,7 +115,7 @@ class Tensors:
         start and stop are numbers of elements; only a plain tensor can be read in part. bfloat16
         and float8 are float32 here. Raises Damaged.
         """
-        source, stop = self._sources[tensor.file], tensor.size if stop is None else stop
+        source, stop = self._at(tensor.file), tensor.size if stop is None else stop
         with _named(source, tensor.path):
             if tensor.is_plain:
                 width, begin = width_of(tensor.dtype), tensor.ranges[0][0]
@@ -118,25 +138,28 @@ class Tensors:
 
     def attributes(self, path: str, *names: str) -> dict[str, str]:
         """Return those of the named attributes of an HDF5 file that are texts; raises Damaged."""
-        source = self._sources[path]
+        source = self._at(path)
         with _named(source, path):
             place = hdf5_place(source)
             return read_attributes(source, place, *names) if place else {}
 
     def member(self, path: str, name: str) -> bytes:
         """Return a member of a zip file; empty if it is missing or very large; raises Damaged."""
-        source = self._sources[path]
+        source = self._at(path)
         with _named(source, name):
             return read_small_member(source, name)
 
     def again(self) -> Tensors:
         """Return the same files for another thread; only this one closes them."""
-        return Tensors([source.again() for source in self._sources.values()])  # type: ignore[arg-type]
+        reader = PartReader(self._bucket) if self._bucket else None
+        sources: Any = [source.again(reader) for source in self._sources.values()]  # type: ignore[arg-type]
+        return Tensors(sources, bucket=self._bucket)
 
 
 def tensors_of(bucket: Bucket, manifest: Manifest) -> Tensors:
     """Return the tensors of a version; nothing is read yet."""
-    return Tensors([VersionSource(bucket, file) for file in manifest.files])
+    reader = PartReader(bucket)
+    return Tensors([VersionSource(bucket, file, reader) for file in manifest.files], bucket=bucket)
 
 
 def tensors_at(path: str | os.PathLike[str]) -> Tensors:
@@ -156,6 +179,7 @@ def tensors_at(path: str | os.PathLike[str]) -> Tensors:
 
 def _tensors_in(source: VersionSource | DiskSource) -> list[StoredTensor]:
     """Return the tensors of a file; none for a file that is damaged or of another format."""
+    source.failed = None
     for least in _HIDDEN:
         source.hides(least)
         try:
@@ -174,6 +198,7 @@ def _tensors_in(source: VersionSource | DiskSource) -> list[StoredTensor]:
 @contextlib.contextmanager
 def _named(source: VersionSource | DiskSource, what: str) -> Iterator[None]:
     """Raise Damaged for chunks that are damaged, and InvalidInput for other damage of a file."""
+    source.failed = None
     try:
         yield
     except UNREADABLE as error:
