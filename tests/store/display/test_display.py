@@ -11,6 +11,7 @@ import kept
 from kept.bucket.memory import MemoryBucket
 from kept.errors import Unreachable
 from kept.store.display.measured import epoch_of, metrics_of, monitor_of, points_of
+from tests.helpers import arrays, keras
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\u202e"
 VOID = {"img", "br", "path", "circle", "polyline"}
@@ -148,6 +149,19 @@ def test_unhealthy_versions_are_marked(store):
     store.log_artifact("m", kept.MemoryFile("f", [b"x"]), metadata=found, capture=False)
     assert "unhealthy: dense: 12 of 640 values are NaN" in shown(store["m"])
     assert "unhealthy; dense: 12 of 640 values are NaN" in shown(store["m:v0"])
+
+
+def test_a_diff_is_tables_with_the_largest_change_first(store):
+    for epoch in range(2):
+        data = keras(arrays(epoch, dense=4000, other=400))
+        metadata = {"epoch": epoch, EVIL: EVIL}
+        file = kept.MemoryFile("m.keras", [data])
+        store.log_artifact("m", file, metadata=metadata, capture=False)
+    texts = shown(store["m:v0"].diff(store["m:v1"]))
+    assert texts[0] == "m:v0 → m:v1"
+    assert "relative" in texts
+    assert any("dense" in text for text in texts)
+    assert texts[texts.index("epoch") :][:4] == ["epoch", "0", "1", "+1"]
 
 
 def test_damage_is_a_message_and_no_traceback(tmp_path):
