@@ -9,9 +9,9 @@ import pytest
 import kept
 from kept.errors import NotFound
 from kept.store.origin.actor import actor
-from kept.web.actions.verbs import VERBS
-from kept.web.actions.versions import Delete
 from kept.web.query import Query
+from kept.web.verbs.all_verbs import VERBS
+from kept.web.verbs.versions import Delete
 from tests.web.conftest import NARROW, make_series, violations
 from tests.web.test_frame import answer
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from kept.web.actions.plan import Done
     from kept.web.links import Links
     from kept.web.query import Query
+    from kept.web.verbs.plan import Done
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from kept.errors import KeptError, NotFound
 
 if TYPE_CHECKING:
     from kept.store.store import Store
-    from kept.web.actions.plan import Plan
-    from kept.web.actions.upkeep import Gc, Verify
+    from kept.web.verbs.plan import Plan
+    from kept.web.verbs.upkeep import Gc, Verify
 
 _MOST = 50  # jobs that are remembered
 _MOST_AT_ONCE = 4

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from kept.web.actions.plan import Done
+    from kept.web.verbs.plan import Done
 
 _MOST = 100
 _COOKIE = "kept-note"

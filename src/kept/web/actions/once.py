@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
 _MOST = 200
 
 
-class _Entry:
+class Answer:
+    """The answer to a form: an address, None until the form is carried out."""
+
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.answer: str | None = None
+        self.address: str | None = None
 
 
 class Once:
-    """Remembers the answers of the last forms that were carried out."""
+    """Remembers the answers to the last forms."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._lock = threading.Lock()
 
-    def run(self, key: str, act: Callable[[], str]) -> str:
-        """Return what act returns; while it runs and afterwards, the same key waits for that.
-
-        If act raises, the next call with the key runs it again.
-        """
+    @contextlib.contextmanager
+    def answer(self, key: str) -> Iterator[Answer]:
+        """Yield the answer to a form; the same form waits until the first one has its answer."""
         with self._lock:
-            entry = self._entries.setdefault(key, _Entry())
-            self._entries.move_to_end(key)
-            while len(self._entries) > _MOST:
-                self._entries.popitem(last=False)
-        with entry.lock:
-            if entry.answer is None:
-                entry.answer = act()
-            return entry.answer
+            found = self._answers.setdefault(key, Answer())
+            self._answers.move_to_end(key)
+            while len(self._answers) > _MOST:
+                self._answers.popitem(last=False)
+        with found.lock:
+            yield found

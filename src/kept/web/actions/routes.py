@@ -16,11 +16,11 @@ from kept.web.actions.forms import back_of, parse, read_form
 from kept.web.actions.jobs import Jobs
 from kept.web.actions.notes import send_note
 from kept.web.actions.once import Once
-from kept.web.actions.plan import Plan, Shown, Verb
-from kept.web.actions.upkeep import Gc, Verify
-from kept.web.actions.verbs import VERBS
 from kept.web.answer import page_response, status_of
 from kept.web.page import Page
+from kept.web.verbs.all_verbs import VERBS
+from kept.web.verbs.plan import Plan, Shown, Verb
+from kept.web.verbs.upkeep import Gc, Verify
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -66,7 +66,8 @@ class Actions:
         """Carry a form out, or show why not, with what was typed."""
         key = digest(f"{verb.name}{form}".encode())
         try:
-            where = self._once.run(key, lambda: self._carry_out(request, verb, form))
+            with self._once.answer(key) as answer:
+                where = answer.address = answer.address or self._carry_out(request, verb, form)
         except _ChangedError as changed:
             plan, error = changed.plan, changed.error
             shown = _shown(self._store, verb, form, plan, error, is_changed=error is None)

@@ -10,9 +10,9 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from kept import __version__
-from kept.errors import InvalidInput
+from kept.errors import InvalidInput, KeptError
 from kept.web import vega
-from kept.web.export.pages import contents, made
+from kept.web.export.pages import contents
 from kept.web.links import ASSETS, Links
 from kept.web.page import Frame, Page, render
 from kept.web.query import Query
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kept.bucket.transfer import Progress
     from kept.store.store import Store
     from kept.web.export.pages import Contents, File
+    from kept.web.page import Download
 
 _MARK = "kept-export.json"  # the folder is an export, so a further one may replace it
 
@@ -56,7 +57,7 @@ def export(
     with workspace(parent) as room:
         made_in = os.path.join(room, "export")
         os.mkdir(made_in)
-        writer = _Writer(made_in, store, contents(Reader(store), names))
+        writer = _Writer(made_in, Reader(store), names)
         writer.write_all(progress)
         _check_free(target, store.location)
         if os.path.isdir(target):
@@ -87,9 +88,10 @@ def _check_free(target: str, location: str) -> None:
 class _Writer:
     """Writes the files of one export."""
 
-    def __init__(self, root: str, store: Store, found: Contents) -> None:
-        self._root, self.contents = root, found
-        self._frame = Frame(store.location, read_only=True, is_live=False)
+    def __init__(self, root: str, reader: Reader, names: Sequence[str]) -> None:
+        self._root, self._reader = root, reader
+        self.contents: Contents = contents(reader, names)
+        self._frame = Frame(reader.store.location, read_only=True, is_live=False)
         self.pages = self.bytes = 0
 
     def write_all(self, progress: Progress | None) -> None:
@@ -112,15 +114,22 @@ class _Writer:
         self._write("", _MARK, json.dumps(mark, indent=1).encode())
 
     def _write_file(self, file: File) -> None:
-        found = made(file)
+        found = self._made(file, 1)
         if not isinstance(found, Page):
             self._write(file.folder, file.name, found.content)
             return
         self._write_page(file.folder, file.name, found)
-        if file.pages is None or file.again is None or found.template == "error.html":
-            return
         for number in range(2, file.pages(found) + 1):
-            self._write_page(file.folder, f"index-{number}.html", file.again(number))
+            page = self._made(file, number)
+            if isinstance(page, Page):
+                self._write_page(file.folder, f"index-{number}.html", page)
+
+    def _made(self, file: File, number: int) -> Page | Download:
+        """Return a content; what cannot be read becomes a page that says so."""
+        try:
+            return file.make(self._reader, number)
+        except KeptError as error:
+            return Page("error.html", "Error", {"error": str(error), "status": 500})
 
     def _write_page(self, folder: str, name: str, page: Page) -> None:
         links = Links(

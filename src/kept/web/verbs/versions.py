@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from kept.errors import KeptError, VersionNotFound
 from kept.store.promotion.protected import check_deletable
 from kept.units import counted, expiry, size_text
-from kept.web.actions.chosen import as_pairs, chosen, freed, named, one, own_aliases, place, row
-from kept.web.actions.plan import Done, Field, Plan, Undo, Verb
 from kept.web.filters import exact
+from kept.web.verbs.chosen import as_pairs, chosen, freed, named, one, own_aliases, place, row
+from kept.web.verbs.plan import Done, Field, Plan, Undo, Verb
 
 if TYPE_CHECKING:
     from kept.store.store import Store

@@ -11,9 +11,9 @@ from kept.store.promotion.protected import protected_among
 from kept.store.whole.remove import check
 from kept.store.whole.rules import own_aliases
 from kept.units import counted, size_text
-from kept.web.actions.chosen import freed, one
-from kept.web.actions.plan import Done, Field, Plan, Undo, Verb
-from kept.web.actions.versions import frees, when_freed
+from kept.web.verbs.chosen import freed, one
+from kept.web.verbs.plan import Done, Field, Plan, Undo, Verb
+from kept.web.verbs.versions import frees, when_freed
 
 if TYPE_CHECKING:
     from kept.store.store import Store

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from kept.errors import InvalidInput
 from kept.store.retention.keep import Keep
 from kept.units import counted, parse_span, size_text
-from kept.web.actions.chosen import as_pairs, freed, one, place, row
-from kept.web.actions.plan import Done, Field, Plan, Row, Undo, Verb
-from kept.web.actions.versions import frees, when_freed
+from kept.web.verbs.chosen import as_pairs, freed, one, place, row
+from kept.web.verbs.plan import Done, Field, Plan, Row, Undo, Verb
+from kept.web.verbs.versions import frees, when_freed
 
 if TYPE_CHECKING:
     from kept.bucket.transfer import Progress

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from kept.store.store import Store
     from kept.store.version import Version
-    from kept.web.actions.plan import Row
     from kept.web.query import Query
+    from kept.web.verbs.plan import Row
 
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 _MOST_READ = 5000  # manifests, to count the bytes that a deletion frees
@@ -106,7 +106,7 @@ def place(version: Version) -> str:
 
 def row(version: Version, text: str) -> Row:
     """Return a row of the plan."""
-    from kept.web.actions.plan import Row
+    from kept.web.verbs.plan import Row
 
     return Row(version.reference, text, version.name, version.index)
 
@@ -114,7 +114,7 @@ def row(version: Version, text: str) -> Row:
 def freed(store: Store, versions: Iterable[Version]) -> str | None:
     """Return how many bytes a gc frees after these versions are deleted, as text.
 
-    None for a store of so many versions that counting would take long.
+    None for a store with too many versions to count them at once.
     """
     from kept.store.gc.usage import freed_by
 

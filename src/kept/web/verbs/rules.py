@@ -10,7 +10,7 @@ from kept.names import check_alias
 from kept.store.log.lookup import view_of
 from kept.store.promotion.move import holder_of
 from kept.store.promotion.protected import check_protectable
-from kept.web.actions.plan import Done, Field, Plan, Undo, Verb
+from kept.web.verbs.plan import Done, Field, Plan, Undo, Verb
 
 if TYPE_CHECKING:
     from kept.store.store import Store

@@ -9,8 +9,8 @@ from kept.errors import InvalidInput
 from kept.store.describe.log_metrics import metrics_event
 from kept.store.describe.update import Update
 from kept.units import metric_text
-from kept.web.actions.chosen import one, place
-from kept.web.actions.plan import Done, Field, Plan, Undo, Verb
+from kept.web.verbs.chosen import one, place
+from kept.web.verbs.plan import Done, Field, Plan, Undo, Verb
 
 if TYPE_CHECKING:
     from kept.store.store import Store

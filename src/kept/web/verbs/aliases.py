@@ -11,8 +11,8 @@ from kept.store.log.lookup import find, view_of
 from kept.store.promotion.move import check_terms, holder_of, move_back, promotion_of
 from kept.store.promotion.protected import refuse_protected
 from kept.store.rank.rule import check_unruled
-from kept.web.actions.chosen import one, place
-from kept.web.actions.plan import Done, Field, Plan, Undo, Verb
+from kept.web.verbs.chosen import one, place
+from kept.web.verbs.plan import Done, Field, Plan, Undo, Verb
 
 if TYPE_CHECKING:
     from kept.store.store import Store

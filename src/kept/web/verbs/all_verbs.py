@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kept.web.actions.aliases import Promote, RemoveAlias, Rollback, SetAlias
-from kept.web.actions.artifacts import Copy, Remove, Rename, Restore
-from kept.web.actions.rules import Best, Protect, Unprotect
-from kept.web.actions.texts import AddNote, Describe, Metric, Tag
-from kept.web.actions.upkeep import Gc, Prune, Verify
-from kept.web.actions.versions import Delete, Ttl, Undelete
+from kept.web.verbs.aliases import Promote, RemoveAlias, Rollback, SetAlias
+from kept.web.verbs.artifacts import Copy, Remove, Rename, Restore
+from kept.web.verbs.rules import Best, Protect, Unprotect
+from kept.web.verbs.texts import AddNote, Describe, Metric, Tag
+from kept.web.verbs.upkeep import Gc, Prune, Verify
+from kept.web.verbs.versions import Delete, Ttl, Undelete
 
 if TYPE_CHECKING:
-    from kept.web.actions.plan import Verb
+    from kept.web.verbs.plan import Verb
 
 VERBS: dict[str, Verb] = {
     verb.name: verb
