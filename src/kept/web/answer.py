@@ -22,7 +22,8 @@ def page_response(page: Page, frame: Frame, request: Request) -> Response:
     """Return a page as HTML, with the note that an action has left for it."""
     depth = request.url.path.count("/") - 1
     note = request.app.state.notes.take(request)
-    page = replace(page, values={"runs": request.app.state.reader.runs()} | page.values)
+    if "runs" not in page.values:
+        page = replace(page, values={"runs": request.app.state.reader.runs()} | page.values)
     html = render(page, frame, Links(depth), Query.parse(request.url.query), note)
     return HTMLResponse(html, page.status)
 

@@ -58,3 +58,9 @@ def warmed(reader: Reader) -> Lifespan[Starlette]:
 
 async def _warm(reader: Reader) -> None:
     await anyio.to_thread.run_sync(reader.warm, abandon_on_cancel=True)
+    await anyio.to_thread.run_sync(_compile, abandon_on_cancel=True)
+
+
+def _compile() -> None:
+    for name in environment().list_templates():
+        environment().get_template(name)

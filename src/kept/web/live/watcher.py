@@ -147,4 +147,5 @@ class Watcher:
 
     def _look(self) -> Seen:
         table = self._reader.table()
-        return Seen(table.standings, table.unread, self._reader.runs(), waiting(self._reader))
+        waits = waiting(self._reader, table.standings)
+        return Seen(table.standings, table.unread, self._reader.runs(), waits)

@@ -23,6 +23,6 @@ def log_page(reader: Reader, query: Query) -> Page:
         "kinds": list(KINDS),
         "people": people,
         "is_filtered": bool(name or person or query.get("kind")),
-        "is_first": "before" not in query,
+        "is_first": "until" not in query,
     }
     return Page("log.html", f"Log of {name}" if name else "Log", values)

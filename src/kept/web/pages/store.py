@@ -41,7 +41,7 @@ def store_page(reader: Reader, query: Query) -> Page:
     rows = ordered(chosen(search.rows, query, live), query.get("sort", NEWEST_FIRST))
     shown, number, pages = page_of(rows, query.number("page", 1, least=1))
     existing = [row for row in every if not row.is_removed]
-    waits = waiting(reader)
+    waits = waiting(reader, table.standings)
     values = {
         "rows": [_row(row) for row in shown],
         "found": len(rows),

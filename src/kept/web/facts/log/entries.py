@@ -57,30 +57,34 @@ class LogPart(NamedTuple):
     """A page of the log."""
 
     days: list[Day]
-    older: str | None  # the time before which the next page begins; None if nothing is older
+    older: Query | None  # of the next page; None if nothing is older
     looked_back_to: datetime | None  # if the filter has found less than a page so far
     people: list[str]  # who made changes, as far as they were read
 
 
 def part_of(reader: Reader, query: Query, *, with_undo: bool) -> LogPart:
-    """Return the changes that an address asks for; changes of one time stay on one page.
+    """Return the changes that an address asks for; raises ArtifactNotFound.
 
-    Raises ArtifactNotFound.
+    The address of the next page has the time of the last change, and how many changes of that time
+    were before: thousands can have the same one.
     """
+    until, skip = _moment(query.get("until")), query.number("skip", 0)
     shown: list[Change] = []
     people: set[str] = set()
-    last: Change | None = None
-    older = looked_back = None
-    for read, change in enumerate(_changes(reader, query)):
-        is_boundary = last is not None and change.time < last.time
-        if is_boundary and last is not None and (len(shown) >= PAGE or read >= _MOST_READ):
-            older = last.time.isoformat()
-            looked_back = last.time if len(shown) < PAGE else None
+    last, same = until, 0  # how many changes of the last time were passed
+    older: Query | None = None
+    for read, change in enumerate(_changes(reader, query, until)):
+        if len(shown) >= PAGE or read - skip >= _MOST_READ:
+            older = query.but(until=last.isoformat() if last else None, skip=same)
             break
-        last = change
+        same = same + 1 if change.time == last else 1
+        last = change.time
+        if change.time == until and same <= skip:
+            continue
         people |= {change.by} if change.by else set()
         if _fits(change, query):
             shown.append(change)
+    looked_back = last if older and len(shown) < PAGE else None
     entries = [_entry(reader, change, with_undo=with_undo) for change in shown]
     days = itertools.groupby(entries, key=lambda entry: f"{entry.time.astimezone():%Y-%m-%d}")
     return LogPart(
@@ -88,12 +92,12 @@ def part_of(reader: Reader, query: Query, *, with_undo: bool) -> LogPart:
     )
 
 
-def _changes(reader: Reader, query: Query) -> Iterator[Change]:
-    logs, before = reader.store.logs, _moment(query.get("before"))
+def _changes(reader: Reader, query: Query, until: datetime | None) -> Iterator[Change]:
+    logs = reader.store.logs
     if name := query.get("name"):
         reader.versions(name)  # raises ArtifactNotFound
-        return of_one(logs, name, before)
-    return merged(logs, reader.table().standings, before)
+        return of_one(logs, name, until)
+    return merged(logs, reader.table().standings, until)
 
 
 def _moment(text: str) -> datetime | None:

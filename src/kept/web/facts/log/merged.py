@@ -22,22 +22,23 @@ if TYPE_CHECKING:
 
 
 def merged(
-    logs: Logs, standings: dict[str, Standing], before: datetime | None = None
+    logs: Logs, standings: dict[str, Standing], until: datetime | None = None
 ) -> Iterator[Change]:
     """Yield the changes of all artifacts and of the store, newest first; of one time, by artifact.
 
-    With before, only older ones; a log that has changed since is read from its end, too.
+    With until, only those of that time and older; a log that has changed since is read from its
+    end, too.
     """
     others = frozenset(standings)
     # Negative times: the heap gives the smallest one. The number decides between equal ones.
     queue: list[tuple[float, str, int, Change | None]] = [
-        (_last(row, before), name, 0, None) for name, row in standings.items()
+        (_last(row, until), name, 0, None) for name, row in standings.items()
     ]
     heapq.heapify(queue)
     open_logs: dict[str, Iterator[Change]] = {}
     own = iter(protection_changes(logs))
     open_logs[""] = own
-    _push(queue, "", own, before)
+    _push(queue, "", own, until)
     while queue:
         _, name, _, change = heapq.heappop(queue)
         if change is None:
@@ -45,30 +46,30 @@ def merged(
             open_logs[name] = changes_of(view, others)
         else:
             yield change
-        _push(queue, name, open_logs[name], before)
+        _push(queue, name, open_logs[name], until)
 
 
-def of_one(logs: Logs, name: str, before: datetime | None = None) -> Iterator[Change]:
+def of_one(logs: Logs, name: str, until: datetime | None = None) -> Iterator[Change]:
     """Yield the changes of one artifact, newest first."""
     view = (logs.of(name) if logs.bucket.is_remote else Log(logs, name)).view()
-    return (c for c in changes_of(view) if before is None or c.time < before)
+    return (c for c in changes_of(view) if until is None or c.time <= until)
 
 
-def _last(row: Standing, before: datetime | None) -> float:
+def _last(row: Standing, until: datetime | None) -> float:
     """Return when a log can have its next change, as a negative number."""
     if row.updated is None:
-        return 0.0 if before is None else -before.timestamp()
+        return 0.0 if until is None else -until.timestamp()
     moment = datetime.fromisoformat(row.updated)
-    return -(min(moment, before) if before else moment).timestamp()
+    return -(min(moment, until) if until else moment).timestamp()
 
 
 def _push(
     queue: list[tuple[float, str, int, Change | None]],
     name: str,
     changes: Iterator[Change],
-    before: datetime | None,
+    until: datetime | None,
 ) -> None:
     for change in changes:
-        if before is None or change.time < before:
+        if until is None or change.time <= until:
             heapq.heappush(queue, (-change.time.timestamp(), name, 1, change))
             return

@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import KeptError
+from kept.names import is_name
 from kept.parallel import mapped
 from kept.store.log.log import Log
 from kept.store.search.stamps import is_current, stamp_before, stamp_of
@@ -80,7 +81,7 @@ class Standings:
         is_remote = self._logs.bucket.is_remote
         is_due = not is_remote or time.monotonic() - self._looked >= SECONDS
         if is_due:
-            self._names = list(self._logs.names())
+            self._names = self._listed()
             self._looked = time.monotonic()
         names = self._names
         stale = self._stale_far(names, held, is_due=is_due) if is_remote else [
@@ -94,6 +95,12 @@ class Standings:
                 self._is_reading = True
                 threading.Thread(target=self._read_all, name="kept-page", daemon=True).start()
         return names
+
+    def _listed(self) -> list[str]:
+        """Return the artifacts; in a folder also empty folders, which saves a look into each."""
+        if self._logs.bucket.is_remote:
+            return list(self._logs.names())
+        return [name for name in self._logs.bucket.names("artifacts/") if is_name(name)]
 
     def _is_current(self, name: str, held: Held | None) -> bool:
         return held is not None and is_current(self._logs, name, held.stamp, held.head)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from kept.store.receipts import Receipt
     from kept.sync.outbox.entry import Entry
+    from kept.web.facts.store.standing import Standing
     from kept.web.reader import Reader
 
 MOST = 50  # rows; the others are counted
@@ -32,9 +33,9 @@ class Waiting(NamedTuple):
     reason: str | None = None  # why the destination has rejected one
 
 
-def waiting(reader: Reader) -> list[Waiting]:
+def waiting(reader: Reader, standings: dict[str, Standing]) -> list[Waiting]:
     """Return what waits, the oldest first; a mirror's rows come from its receipts."""
-    found = [*_in_outbox(Outbox()), *_for_mirrors(reader)]
+    found = [*_in_outbox(Outbox()), *_for_mirrors(reader, standings)]
     return sorted(found, key=lambda each: (each.since, each.place, each.artifact))
 
 
@@ -63,8 +64,7 @@ def _reason(entry: Entry) -> str | None:
     return rejection.reason if rejection else None
 
 
-def _for_mirrors(reader: Reader) -> Iterator[Waiting]:
-    standings = reader.table().standings
+def _for_mirrors(reader: Reader, standings: dict[str, Standing]) -> Iterator[Waiting]:
     lacking = [
         receipt
         for receipt in reader.receipts()
