@@ -5,6 +5,8 @@ import math
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
+from playwright.sync_api import expect
+
 import kept
 from kept.web.facts.artifact.chart import MetricCharts
 from kept.web.facts.artifact.choice import choice_of
@@ -180,3 +182,15 @@ def test_late_metrics_begin_where_they_were_measured(store):
     store.version("digits:v11").log_metrics({"late": 2.0})
     [spec] = charts(store, query="m=late").specs
     assert [row["n"] for row in spec["data"]["values"]] == [10, 11]
+
+
+def test_a_new_version_appears_in_the_open_page(store, serve, page):
+    open_chart(serve, page, store)
+    page.get_by_label("Select v3", exact=True).check()
+    content = kept.MemoryFile("model.bin", [b"new"])
+    metadata = {"epoch": 13, "monitor": "val_loss", "mode": "min", "value": 0.01,
+                "metrics": {"val_loss": 0.01, "accuracy": 0.99}}  # fmt: skip
+    store.log_artifact("digits", content, metadata=metadata, aliases=["fresh"], capture=False)
+    expect(page.locator("tbody tr")).to_have_count(13, timeout=20_000)
+    expect(page.locator(".drawn").first).to_contain_text("fresh", timeout=20_000)
+    assert page.get_by_label("Select v3", exact=True).is_checked()

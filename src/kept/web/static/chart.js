@@ -20,7 +20,7 @@
     if (!Number.isInteger(number) || event.pointerType === "touch") return;
     const box = document.querySelector(`tr[data-version="${number}"] input[type=checkbox]`);
     if (event.shiftKey) box?.click();
-    else location.href = element.dataset.open.replace("{n}", number);
+    else if (element.dataset.open) location.href = element.dataset.open.replace("{n}", number);
   }
 
   async function draw(element, specs) {
@@ -38,7 +38,7 @@
       const place = room.children[number];
       const { view } = await window.vegaEmbed(place, spec, OPTIONS);
       await view.resize().runAsync(); // now the room that labels take is known
-      if (element.dataset.open) view.addEventListener("click", (e, item) => open(element, e, item));
+      view.addEventListener("click", (event, item) => open(element, event, item));
       views.push(view);
     }
     if (turn !== state.turn) { // a newer one has begun meanwhile

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kept.charts.rows import Stored
     from kept.store.log.history import VersionRecord
     from kept.web.facts.artifact.choice import Choice
-    from kept.web.facts.artifact.series import Series
+    from kept.web.facts.artifact.series import Extremes, Series
 
 Spec = dict[str, Any]
 
@@ -59,7 +59,7 @@ class MetricCharts:
     def summary(self) -> str:
         """What the chart shows, in words."""
         metrics, by = self.choice.metrics, self.choice.by
-        parts = [_curve(name, self._finite(name)) for name in metrics]
+        parts = [_curve(name, self.series.extremes(name)) for name in metrics]
         count = counted(len(self.series.live), "version")
         return f"{', '.join(metrics)} of {count} by {by}. " + " ".join(parts)
 
@@ -88,10 +88,6 @@ class MetricCharts:
             record.index in self.doomed,
         )
 
-    def _finite(self, metric: str) -> list[tuple[float, VersionRecord]]:
-        found = ((self.series.metrics(record).get(metric), record) for record in self.series.live)
-        return [(v, r) for v, r in found if v is not None and abs(v) < float("inf")]
-
 
 def storage_chart(rows: Sequence[Stored]) -> Spec:
     """Return the bars of what versions take, oldest first, for a browser."""
@@ -114,17 +110,9 @@ def times_chart(records: Iterable[VersionRecord], axes: Axes) -> Spec | None:
     return metric_chart(points, shown, Axes(axes.by, log=True), look)
 
 
-def _curve(name: str, found: list[tuple[float, VersionRecord]]) -> str:
-    if not found:
+def _curve(name: str, found: Extremes | None) -> str:
+    if found is None:
         return f"{name} has no value that can be shown."
-    (newest, at), (lowest, low), (highest, high) = found[0], min(found, key=_value), max(
-        found, key=_value
-    )  # fmt: skip
-    return (
-        f"{name}: newest {metric_text(newest)} (v{at.index}), lowest {metric_text(lowest)} "
-        f"(v{low.index}), highest {metric_text(highest)} (v{high.index})."
-    )
-
-
-def _value(pair: tuple[float, VersionRecord]) -> float:
-    return pair[0]
+    places = zip(("newest", "lowest", "highest"), found, strict=True)
+    texts = [f"{place} {metric_text(value)} (v{index})" for place, (value, index) in places]
+    return f"{name}: {', '.join(texts)}."

@@ -21,7 +21,7 @@ def metrics_of(record: VersionRecord) -> dict[str, float]:
         found |= metrics
     if record.changes.logged:
         found |= record.changes.metrics
-    numbers = {name: number_of(value) for name, value in found.items() if len(name) <= _LONGEST}
+    numbers = {name: number_of(value) for name, value in found.items() if 0 < len(name) <= _LONGEST}
     return {name: number for name, number in numbers.items() if number is not None}
 
 

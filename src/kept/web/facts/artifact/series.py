@@ -5,6 +5,7 @@ It is made once for each state of the log. A page of 10,000 versions then costs 
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import Counter, OrderedDict
 from functools import cached_property
@@ -41,6 +42,14 @@ class Best(NamedTuple):
     by_rule: bool  # `kept best` has set it; else the callbacks decide
 
 
+class Extremes(NamedTuple):
+    """Values of a metric, each with the number of its version."""
+
+    newest: tuple[float, int]
+    lowest: tuple[float, int]
+    highest: tuple[float, int]
+
+
 class Series:
     """The versions of an artifact in one state of its log."""
 
@@ -50,6 +59,7 @@ class Series:
         self.live = versions.live  # newest first
         self.is_remote = reader.store.bucket.is_remote
         self._metrics: dict[int, dict[str, float]] = {}
+        self._extremes: dict[str, Extremes | None] = {}
         self.rule = Rule(*versions.rule) if versions.rule else None
         self.moved_to = None if self.live else versions.moved_to
 
@@ -66,6 +76,15 @@ class Series:
         counts = Counter(name for record in self.live for name in self.metrics(record))
         first = self.monitor
         return sorted(counts, key=lambda name: (name != first, -counts[name], name))
+
+    def extremes(self, metric: str) -> Extremes | None:
+        """Return the newest, the lowest and the highest finite value of a metric."""
+        if metric not in self._extremes:
+            values = ((self.metrics(record).get(metric), record.index) for record in self.live)
+            found = [(v, index) for v, index in values if v is not None and math.isfinite(v)]
+            known = Extremes(found[0], min(found), max(found)) if found else None
+            self._extremes[metric] = known
+        return self._extremes[metric]
 
     @cached_property
     def best(self) -> Best | None:
