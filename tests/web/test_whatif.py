@@ -4,6 +4,7 @@ import json
 from urllib.parse import parse_qs, quote, urlsplit
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
 
 import kept
@@ -63,6 +64,21 @@ def test_bytes_that_kept_versions_share_do_not_come_back(store):
     for index in found.doomed:
         store.delete(f"twin:v{index}", force=True)
     assert found.freed.size == store.gc(grace=0, dry_run=True).bytes
+
+
+def test_bases_of_compacted_versions_count(tmp_path):
+    made = kept.open_store(tmp_path / "store")
+    random = np.random.default_rng(0)
+    weights = random.random(200_000).astype("f4")
+    for _ in range(6):
+        weights = weights + random.normal(0, 1e-4, weights.shape).astype("f4")
+        made.log_artifact("m", kept.MemoryFile("w.bin", [weights.tobytes()]), capture=False)
+    made.compact("m")
+    found = whatif(made, "last=2", "m")
+    assert len(found.doomed) == 4
+    for index in found.doomed:
+        made.delete(f"m:v{index}")
+    assert found.freed.size == made.gc(grace=0, dry_run=True).bytes
 
 
 def test_versions_that_a_mirror_lacks_stay(store):
