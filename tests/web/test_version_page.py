@@ -141,6 +141,20 @@ def test_lineage_and_history_reach_across_artifacts(fitted, serve, page):
     expect(page.get_by_role("heading", level=1)).to_have_text("digits v1")
 
 
+def test_a_page_that_is_open_shows_what_others_do(own, serve, page):
+    open_version(page, serve(own.location), "digits", 2)
+    page.get_by_role("link", name="Layers", exact=True).click()
+    layers = page.get_by_role("region", name="Table of layers")
+    expect(layers).to_contain_text("encoder")
+    own["digits:v2"].log_metrics({"test_acc": 0.875}, dataset="night")
+    expect(page.get_by_label("Key metrics")).to_contain_text("0.875", timeout=20_000)
+    expect(layers).to_contain_text("encoder")
+    own.delete("digits:v2", force=True)
+    expect(page.locator(".note.bad")).to_contain_text("Deleted", timeout=20_000)
+    expect(page.get_by_label("How to get it")).to_have_count(0)
+    expect(layers).to_contain_text("encoder")
+
+
 def test_a_deleted_version_says_so_and_can_be_undeleted(fitted, serve, page):
     open_version(page, serve(fitted.location), "digits", 0)
     note = page.locator(".note.bad")

@@ -9,34 +9,39 @@ async function fill(place, address) {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const found = page.getElementById(place.id);
     if (found) place.replaceChildren(...found.childNodes);
-    else place.append(problem(page.querySelector(".message")?.textContent ?? answer.statusText));
+    else fail(place, page.querySelector(".message")?.textContent ?? answer.statusText);
   } catch (error) {
-    place.append(problem(`The server of this page does not answer: ${error.message}`));
+    fail(place, `The server of this page does not answer: ${error.message}`);
   }
   place.removeAttribute("aria-busy");
   document.dispatchEvent(new CustomEvent("kept-update")); // charts among it are drawn
 }
 
-function problem(text) {
+// Says what failed, beside the link, which still works.
+function fail(place, text) {
+  place.querySelector(".later")?.classList.remove("later");
   const shown = document.createElement("p");
-  shown.className = "message bad";
+  shown.className = "note bad";
   shown.setAttribute("role", "alert");
   shown.textContent = text;
-  return shown;
+  place.append(shown);
 }
 
 const seen = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) {
     if (!isIntersecting) continue;
     seen.unobserve(target);
-    const link = target.querySelector("a.button");
+    const link = target.querySelector(".later a");
     if (link) fill(target, link.href);
   }
 }, { rootMargin: "300px" });
 
-for (const place of document.querySelectorAll("[data-more]")) {
-  if (place.dataset.more) seen.observe(place);
+// A live page can be replaced as a whole: then its parts are asked for again.
+function watch() {
+  for (const place of document.querySelectorAll("[data-more]:has(.later)")) seen.observe(place);
 }
+watch();
+document.addEventListener("kept-update", watch);
 
 // A tensor of the tree opens in a row below it.
 document.addEventListener("click", (event) => {
