@@ -176,3 +176,23 @@ def test_what_cannot_work_is_told_before_training(proxy, s3):
     proxy.fault = lambda *_: "expired"
     with pytest.raises(AccessDenied, match="expired"):
         kept.ModelCheckpoint("m.keras", store=s3, name="m")
+
+
+def test_health_decides_about_best_in_object_storage_and_the_run_is_live(model, data, s3):
+    from kept.sync.live import live_runs
+
+    seen = []
+
+    class Breaks(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            seen.extend(live_runs(s3))
+            kernel = self.model.layers[0].kernel
+            kernel.assign(kernel * (float("nan") if epoch == 1 else 1.0))
+
+    checkpoint = kept.ModelCheckpoint("m.keras", monitor="loss", store=s3, name="m")
+    model.fit(*data, epochs=2, verbose=0, callbacks=[checkpoint, Breaks()])
+    store = kept.open_store(s3)
+    assert [v.metadata["health"] for v in store.versions("m")] == ["ok", "unhealthy"]
+    assert store["m:best"].index == 0
+    assert {run.artifact for run in seen} == {"m"}
+    assert live_runs(s3) == []
