@@ -140,6 +140,13 @@ def test_a_damaged_file_is_named_and_skipped(folder, store, damage):
         assert kept.import_checkpoints(folder, store=store) == []
 
 
+def test_a_file_that_cannot_be_read_is_named(folder, store):
+    (folder / "weights.03-0.33.keras").unlink()
+    (folder / "weights.03-0.33.keras").symlink_to("nothing")
+    with pytest.warns(UserWarning, match=r"weights\.03-0\.33\.keras: .*does not exist"):
+        assert len(kept.import_checkpoints(folder, store=store)) == 10
+
+
 def test_hdf5_without_weights_is_no_checkpoint(store, tmp_path):
     import h5py
 
@@ -197,12 +204,14 @@ def test_a_saved_model_and_a_tensorflow_checkpoint_are_one_version_each(store, t
     place = tmp_path / "mixed"
     (place / "epoch_1/variables").mkdir(parents=True)
     (place / "epoch_1/saved_model.pb").write_bytes(b"graph")
+    (place / "epoch_1/keras_metadata.pb").write_bytes(b"of Keras 2")
     (place / "epoch_1/variables/variables.index").write_bytes(b"index")
     for name in ("cp-0002.ckpt.index", "cp-0002.ckpt.data-00000-of-00001", "checkpoint"):
         (place / name).write_bytes(name.encode())
     saved, tensorflow = kept.import_checkpoints(place, store=store)
-    assert [f.path for f in saved.files] == ["saved_model.pb", "variables/variables.index"]
-    assert saved.metadata["format"] == "saved_model"
+    names = ["keras_metadata.pb", "saved_model.pb", "variables/variables.index"]
+    assert [f.path for f in saved.files] == names
+    assert (saved.metadata["format"], saved.metadata["keras_version"]) == ("saved_model", "2")
     names = ["cp-0002.ckpt.data-00000-of-00001", "cp-0002.ckpt.index"]
     assert [f.path for f in tensorflow.files] == names
     assert (tensorflow.metadata["format"], tensorflow.metadata["epoch"]) == ("tf_checkpoint", 1)

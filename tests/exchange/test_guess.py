@@ -32,6 +32,9 @@ FORMS = [
     (["w.01-0.5", "w.02--0.25"], (2, None, {}, [-0.25])),
     (["m_epoch_1_loss_3.2e-05", "m_epoch_2_loss_1e-05"], (2, None, {"loss": 1e-05}, [])),
     (["global_step_50", "global_step_100"], (None, 100, {}, [])),
+    (["model07", "model08"], (8, None, {}, [])),
+    (["vgg16_a", "vgg16_b"], (None, None, {}, [])),
+    (["vgg16_m01", "vgg16_m02"], (2, None, {}, [])),
     (["best_model", "final_model_v2"], (None, None, {}, [])),
 ]  # fmt: skip
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kept.store.version import Version
 
 _SAVED_MODEL = "saved_model.pb"
+_OF_KERAS_2 = "keras_metadata.pb"  # only Keras 2 writes it into a SavedModel
 _INDEX = ".index"  # of a TensorFlow checkpoint
 _DATA = re.compile(r"\.data-\d{5}-of-\d{5}$")
 _STATE = "checkpoint"  # names the newest TensorFlow checkpoint in a folder
@@ -69,7 +70,8 @@ class FileItem(Item):
     def read_metadata(self) -> dict[str, Any]:
         """Return the format, and the version of Keras that the file names."""
         if os.path.isdir(self.path):
-            return {"format": "saved_model"}
+            of_keras_2 = os.path.isfile(os.path.join(self.path, _OF_KERAS_2))
+            return {"format": "saved_model"} | ({"keras_version": "2"} if of_keras_2 else {})
         if not os.path.isfile(self.path):
             return {"format": "tf_checkpoint"}
         return facts_of(self.path) if self._is_known else {}
@@ -175,8 +177,11 @@ def _stem(path: str) -> str:
 def _item(folder: str, path: str, named: Named, first: int) -> FileItem:
     full = os.path.join(folder, path)
     files = [found for found in files_of(full).values() if os.path.basename(found) != _STATE]
-    found = [os.stat(file) for file in files]
-    size, newest = sum(f.st_size for f in found), max((f.st_mtime_ns for f in found), default=0)
+    size = newest = 0
+    for file in files:
+        with contextlib.suppress(OSError):  # a link to nothing: named when its turn comes
+            found = os.stat(file)
+            size, newest = size + found.st_size, max(newest, found.st_mtime_ns)
     epoch = None if named.epoch is None else named.epoch - first
     if epoch is not None and epoch < 0:
         raise InvalidInput(

@@ -46,6 +46,7 @@ class Named:
     metrics: dict[str, float] = field(default_factory=dict)
     unnamed: list[float] = field(default_factory=list)  # decimals without a name
     candidates: list[int] = field(default_factory=list)  # whole numbers, perhaps the epoch
+    in_words: list[int] = field(default_factory=list)  # the same, as in model07 and vgg16
 
 
 class Pattern:
@@ -113,11 +114,17 @@ def guess(stems: Iterable[str]) -> dict[str, Named]:
 
 
 def _choose_epochs(alike: list[Named]) -> None:
-    """Take a whole number without a name as the epoch: the first that is not the same in all."""
-    if not all(named.epoch is None and named.candidates for named in alike):
+    """Take a whole number without a name as the epoch: the first that is not the same in all.
+
+    One in a word is taken only if it is not the same in all, and if no other number can be it.
+    """
+    if any(named.epoch is not None for named in alike):
         return
     columns = list(zip(*(named.candidates for named in alike), strict=False))
-    varying = [column for column in columns if len(set(column)) > 1]
+    in_words = [] if columns else list(zip(*(named.in_words for named in alike), strict=False))
+    varying = [column for column in columns or in_words if len(set(column)) > 1]
+    if not columns and not varying:
+        return
     for named, epoch in zip(alike, (varying or columns)[0], strict=True):
         if named.step is None or varying:
             named.epoch = epoch
@@ -131,6 +138,8 @@ def _read(stem: str) -> Named:
         word = re.split(r"[-=. ]", gap.rstrip("-_=. "))[-1].lstrip("_")
         role = _role(word)
         if is_glued and role is None and not gap.endswith("="):
+            if text.isdigit() and int(text) < _LARGEST:
+                named.in_words.append(int(text))
             continue  # part of a word, as in vgg16
         if role is None and gap.endswith("=") and word:
             role = word
