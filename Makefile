@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 BUILD := setup.py $(wildcard src/kept/training/snapshot/*.c)  # what an editable install compiles
 
-.PHONY: demo test test-integration test-oldest-keras test-oldest-wandb lint bench format docs dist clean
+.PHONY: demo test test-integration test-oldest-keras test-oldest-wandb lint bench format docs screenshots dist clean
 
 ## Train a small network on real images and look at the versions it leaves.
 demo: $(VENV)/demo.done
@@ -44,7 +44,7 @@ test-oldest-keras: $(VENV)-oldest-keras/done
 
 ## Uploads to W&B with the oldest supported SDK, in a separate environment.
 test-oldest-wandb: $(VENV)-oldest-wandb/done
-	KERAS_BACKEND=jax $(VENV)-oldest-wandb/bin/python -m pytest tests/sync/wandb tests/sync/outbox/test_rejected.py tests/training/destinations/test_wandb*.py
+	KERAS_BACKEND=jax $(VENV)-oldest-wandb/bin/python -m pytest tests/sync/wandb tests/exchange/test_wandb.py tests/sync/outbox/test_rejected.py tests/training/destinations/test_wandb*.py
 
 $(VENV)-oldest-%/done: requirements/oldest-%.txt requirements/demo.txt pyproject.toml $(BUILD)
 	$(PYTHON) -m venv $(VENV)-oldest-$*
@@ -63,6 +63,11 @@ format: $(VENV)/test.done
 ## Ratios against the peers and against the limits of this machine.
 bench: $(VENV)/bench.done
 	$(BIN)/python -m benchmarks
+
+## Take the pictures of the page in docs/pictures/. Look at them before you commit them.
+screenshots: $(VENV)/test.done
+	tests/web/install_chromium.sh
+	KERAS_BACKEND=jax $(BIN)/python -m tools.screenshots
 
 ## Write docs/api.md from the docstrings.
 docs: $(VENV)/test.done
