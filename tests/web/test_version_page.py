@@ -155,6 +155,15 @@ def test_a_page_that_is_open_shows_what_others_do(own, serve, page):
     expect(layers).to_contain_text("encoder")
 
 
+def test_a_time_to_come_stays_one(own, serve, page):
+    own.set_ttl("digits:v2", "3d")
+    page.clock.install()
+    open_version(page, serve(own.location), "digits", 2)
+    page.clock.run_for(6000)
+    expires = page.get_by_label("Summary").locator("dt:text-is('expires') + dd")
+    expect(expires).to_have_text(re.compile("2 days from now"))
+
+
 def test_a_deleted_version_says_so_and_can_be_undeleted(fitted, serve, page):
     open_version(page, serve(fitted.location), "digits", 0)
     note = page.locator(".note.bad")

@@ -77,12 +77,13 @@ $("#theme")?.addEventListener("click", () => {
 const STEPS = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 3600], ["min", 60]];
 
 function ago(time) {
-  const seconds = Math.max(0, (Date.now() - Date.parse(time)) / 1000);
+  const passed = (Date.now() - Date.parse(time)) / 1000, seconds = Math.abs(passed);
+  const side = passed > -1 ? "ago" : "from now";
   for (const [unit, length] of STEPS) {
     const count = Math.floor(seconds / length);
-    if (count) return `${count} ${unit}${count === 1 || unit === "min" ? "" : "s"} ago`;
+    if (count) return `${count} ${unit}${count === 1 || unit === "min" ? "" : "s"} ${side}`;
   }
-  return `${Math.floor(seconds)} s ago`;
+  return `${Math.floor(seconds)} s ${side}`;
 }
 
 setInterval(() => {
