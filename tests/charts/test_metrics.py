@@ -167,6 +167,14 @@ def test_the_tooltip_has_all_metrics(curve):
     }  # fmt: skip
 
 
+def test_of_many_metrics_the_tooltip_has_the_drawn_ones_and_a_count():
+    points = [Point(0, {f"m{n}": float(n) for n in range(30)})]
+    look = Look(is_interactive=True)
+    [row] = rows(metric_chart(points, ["m29"], VERSION, look))
+    assert list(row["tip"])[:3] == ["version", "m29", "m0"]
+    assert row["tip"]["more metrics"] == "10"
+
+
 def expressions(value, key=""):
     """All texts of a specification that Vega reads as a program or as a name."""
     if isinstance(value, dict):

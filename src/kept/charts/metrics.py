@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MOST_TIPS = 20  # metrics in a tooltip
 _SIZES = ((25, 60), (80, 30), (250, 14))  # up to N points, of this size in square pixels
 # The lines of a tooltip that are no metric, and keys that have a meaning of their own there.
-_TAKEN = ("version", "epoch", "time", "artifact", "title", "image", "__proto__")
+_TAKEN = ("version", "epoch", "time", "artifact", "more metrics", "title", "image", "__proto__")
 
 
 def metric_chart(
@@ -33,7 +33,7 @@ def metric_chart(
     how many points of many are shown.
     """
     every = all_series(points, metrics, axes)
-    tips = _Tips(points) if look.is_interactive else None
+    tips = _Tips(points, metrics) if look.is_interactive else None
     rows = [row for number, each in enumerate(every) for row in _rows(number, each, axes, tips)]
     places = places_of(every, axes)
     title = ", ".join(labels(metrics).values())
@@ -79,9 +79,10 @@ def axis_groups(points: Sequence[Point], metrics: Sequence[str]) -> list[list[st
 class _Tips:
     """The tooltips: the labels of all metrics and facts that versions have."""
 
-    def __init__(self, points: Sequence[Point]) -> None:
-        metrics = dict.fromkeys(m for point in points for m in point.values)
+    def __init__(self, points: Sequence[Point], first: Sequence[str]) -> None:
+        metrics = dict.fromkeys([*first, *(m for point in points for m in point.values)])
         self._metrics = list(metrics)[:_MOST_TIPS]
+        self._left_out = len(metrics) - len(self._metrics)
         facts = dict.fromkeys(f for point in points for f in point.facts)
         self._facts = [fact for fact in facts if fact not in metrics]
         self._labels = labels([*self._metrics, *self._facts], _TAKEN)
@@ -96,6 +97,8 @@ class _Tips:
             found["time"] = point.created[:19].replace("T", " ")
         values, facts = point.values, point.facts
         found |= {self._labels[m]: metric_text(values[m]) for m in self._metrics if m in values}
+        if self._left_out:
+            found["more metrics"] = f"{self._left_out:,}"
         return found | {self._labels[f]: label(facts[f], 80) for f in self._facts if f in facts}
 
 
