@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kept.store.diff.values import differences, metrics_of
+from kept.store.diff.values import MEASURED, differences, metrics_of
 from kept.store.health.state import FINDINGS, NORM, STATE
 from kept.store.rank.values import finite
 from kept.web.facts.version.metadata import flat
@@ -22,10 +22,7 @@ MOST = 150  # rows of a table
 MISSING = object()
 _ADDRESS = ".shared_object_id"  # Keras writes an address of the memory: another one in each process
 _ELSEWHERE = {"metrics", STATE, FINDINGS, NORM}  # metadata that the page shows in other places
-_MEASURED = frozenset(  # of a save; they nearly always differ, so they come last
-    ("epoch", "batch", "step", "value", "bytes_new", "snapshot_bytes", "stall_seconds",
-     "write_seconds")
-)  # fmt: skip
+_LAST = frozenset(("epoch", "batch", "step", "value"))  # they nearly always differ
 
 
 class Cell(NamedTuple):
@@ -82,8 +79,14 @@ def metric_rows(entries: Sequence[Entry], *, everything: bool) -> Rows:
 
 
 def metadata_rows(entries: Sequence[Entry], *, everything: bool) -> Rows:
-    """Return the metadata of versions without the metrics, and the tags and descriptions."""
-    return _value_rows([_said(entry.record) for entry in entries], everything=everything)
+    """Return the metadata of versions without the metrics, and the tags and descriptions.
+
+    What each save measures, such as its duration, is left out unless all values are wanted.
+    """
+    said = [_said(entry.record) for entry in entries]
+    if not everything:
+        said = [{key: v for key, v in each.items() if key not in MEASURED} for each in said]
+    return _value_rows(said, everything=everything)
 
 
 def value_rows(values: Sequence[dict[str, Json]], *, everything: bool) -> Rows:
@@ -113,7 +116,7 @@ def config_rows(configs: Sequence[dict[str, Json]]) -> Rows:
 
 def _said(record: VersionRecord) -> dict[str, Json]:
     said = record.described
-    keys = sorted((key for key in said if key not in _ELSEWHERE), key=_MEASURED.__contains__)
+    keys = sorted((key for key in said if key not in _ELSEWHERE), key=_LAST.__contains__)
     found: dict[str, Json] = {}
     if record.changes.description is not None:
         found["description"] = record.changes.description
