@@ -82,6 +82,13 @@ def test_exit_code(run, models):
     assert json.loads(run("diff", "m:v0", "m:v1", "--exit-code", "--json", exit=1).stdout)
 
 
+def test_what_cannot_be_compared_differs(run, tmp_path):
+    store = kept.open_store()
+    for size in (3, 4):
+        store.log_artifact("m", write(tmp_path / "m.h5", hdf5({"a": np.zeros(size, "f4")})))
+    assert "1 reshaped" in run("diff", "m", "--exit-code", exit=1).stdout
+
+
 def test_rows(run, tmp_path):
     store = kept.open_store()
     for n in range(2):

@@ -9,6 +9,7 @@ import click
 from kept.cli.common import json_option, opened
 from kept.cli.completion import references
 from kept.cli.output import Column, clean, print_json, print_table
+from kept.progress import progress
 
 if TYPE_CHECKING:
     from kept.store.diff.result import Diff
@@ -47,7 +48,8 @@ def diff(
     from kept.store.diff.diff import diff as compare
 
     before, after = _sides(ctx.obj, a, b)
-    found = compare(before, after, exact=flags["exact"])
+    with progress(f"Comparing {before.label} and {after.label}", "bytes") as compared:
+        found = compare(before, after, exact=flags["exact"], progress=compared)
     if as_json:
         print_json(found.to_json())
     else:

@@ -158,6 +158,13 @@ def test_nan_and_infinities(put):
     json.dumps(result.to_json(), allow_nan=False)
 
 
+def test_progress_counts_what_is_compared(put):
+    one, other = put(arrays(0, a=40_000, b=8_000)), put(arrays(1, a=40_000, b=8_000))
+    calls = []
+    diff(side_of(one), side_of(other), progress=lambda *each: calls.append(each))
+    assert calls[-1] == (96_000, 96_000)
+
+
 def test_all_nan_and_zeros(put):
     zeros, ones = np.zeros(3000, "f4"), np.ones(3000, "f4")
     nan = np.full(3000, np.nan, "f4")
@@ -248,6 +255,19 @@ def test_files_with_epochs_in_their_names_are_one_model(put, store, tmp_path):
     assert [(c.layer, c.kind) for c in result.tensors] == [("b", "added")]
     [changed] = result.files
     assert (changed.kind, changed.path_before) == ("changed", "epoch_03-0.51.weights.h5")
+
+
+def test_a_model_in_other_parts_is_the_same(tmp_path):
+    from tests.store.tensors.test_tensors import safetensors
+
+    given = {f"t{n}": np.full(9, n, "f4") for n in range(4)}
+    for folder, groups in {"a": ["t0 t1", "t2 t3"], "b": ["t0", "t1 t2", "t3"]}.items():
+        for number, names in enumerate(groups, 1):
+            data = safetensors(**{name: given[name] for name in names.split()})
+            name = f"model-{number:05}-of-{len(groups):05}.safetensors"
+            write(tmp_path / folder / name, data)
+    result = diff(side_at(tmp_path / "a"), side_at(tmp_path / "b"))
+    assert (result.tensors, result.unchanged) == ((), 4)
 
 
 def test_other_files(store, tmp_path):

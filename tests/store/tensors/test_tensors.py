@@ -136,6 +136,18 @@ def test_kinds_in_hdf5(tmp_path, kind, options):
         assert sum(block.size for block in found.blocks(tensor, most=6)) == 35
 
 
+@pytest.mark.parametrize("shape", [(1, 2000), (2, 3, 500), (5000,), (40, 1, 1), ()])
+def test_blocks_are_small_whatever_the_shape(tmp_path, shape):
+    value = np.arange(np.prod(shape, dtype=int), dtype="f4").reshape(shape)
+    packed = {"compression": "gzip"} if shape else {}
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("a", data=value, **packed)
+    with tensors_at(tmp_path / "x.h5") as found:
+        blocks = list(found.blocks(found.every[0], most=100))
+    assert max(map(len, blocks)) <= 100
+    assert np.array_equal(np.concatenate(blocks), value.ravel())
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_kinds_in_npz(tmp_path, compressed):
     given = {

@@ -7,18 +7,20 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from kept.bucket.transfer import Transfer
 from kept.parallel import mapped
 from kept.store.diff.compare import Task, compare, task_of
 from kept.store.diff.config import config_of
 from kept.store.diff.files import contents, file_changes
 from kept.store.diff.match import group_of, is_renamed, paired_files, paired_tensors
-from kept.store.diff.result import Figures, LayerChange, TensorChange
+from kept.store.diff.result import LayerChange, TensorChange
 from kept.store.diff.shown import ShownDiff
 from kept.store.diff.values import differences, metadata_of, metrics_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from kept.bucket.transfer import Progress
     from kept.store.diff.match import Pair
     from kept.store.diff.result import Diff, ValueChange
     from kept.store.diff.sides import Side
@@ -33,19 +35,23 @@ class _Batch(NamedTuple):
     tasks: list[Task]
 
 
-def diff(before: Side, after: Side, *, exact: bool = False) -> Diff:
+def diff(
+    before: Side, after: Side, *, exact: bool = False, progress: Progress | None = None
+) -> Diff:
     """Return what differs between two sides, largest change first.
 
     Only chunks whose digests differ are read. So the figures of a tensor of which a part is equal
-    are bounds; with exact, the equal parts of such tensors are read, too. Raises Damaged, or
-    InvalidInput for a file that cannot be read.
+    are bounds; with exact, the equal parts of such tensors are read, too. progress is called with
+    the bytes compared so far and in all, one call at a time. Raises Damaged, or InvalidInput for a
+    file that cannot be read.
     """
     with before.tensors, after.tensors:
         list(mapped(lambda side: side.tensors.every, (before, after), 2))
         groups = list(_paired_groups(before, after))
         tasks, found, unchanged = _sorted_out(before, after, groups)
         read = 0
-        for changes, count in _compared(before, after, tasks, exact=exact):
+        transfer = Transfer(sum(2 * task.nbytes for task in tasks), progress)
+        for changes, count in _compared(before, after, tasks, transfer, exact=exact):
             found += filter(_is_change, changes)
             unchanged += len(changes) - sum(map(_is_change, changes))
             read += count
@@ -124,7 +130,7 @@ def _known(pair: Pair) -> TensorChange | None:
 
 
 def _compared(
-    before: Side, after: Side, tasks: list[Task], *, exact: bool
+    before: Side, after: Side, tasks: list[Task], transfer: Transfer, *, exact: bool
 ) -> Iterator[tuple[list[TensorChange], int]]:
     """Yield the changes of some tensors at a time, and the bytes that other readers have read."""
     is_remote = any(s.is_remote for side in (before, after) for s in side.tensors.sources.values())
@@ -133,7 +139,11 @@ def _compared(
         own = is_remote and batch.number > 0
         ours = before.tensors.again() if own else before.tensors
         theirs = after.tensors.again() if own else after.tensors
-        found = [_change(t, compare(ours, theirs, t, exact=exact)) for t in batch.tasks]
+        found: list[TensorChange] = []
+        for task in batch.tasks:
+            figures = compare(ours, theirs, task, exact=exact)
+            found.append(TensorChange("changed", task.before, task.after, figures))
+            transfer.moved(2 * task.nbytes)
         return found, ours.bytes_read + theirs.bytes_read if own else 0
 
     yield from mapped(work, _batches(tasks), _AT_ONCE if is_remote else 1)
@@ -157,10 +167,6 @@ def _is_change(change: TensorChange) -> bool:
     one, other, figures = change.before, change.after, change.figures
     is_same_kind = one is None or other is None or one.dtype == other.dtype
     return figures is None or figures.changed > 0 or not is_same_kind
-
-
-def _change(task: Task, figures: Figures) -> TensorChange:
-    return TensorChange("changed", task.before, task.after, figures)
 
 
 def _largest_first(changes: Iterable[TensorChange]) -> tuple[TensorChange, ...]:

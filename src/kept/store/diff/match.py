@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _DIGITS = re.compile(r"\d+")
 _SHARD = re.compile(r"(.*)_\d{5}\.weights\.h5")
+_PART = re.compile(r"(.*)-\d{5}-of-\d{5}\.safetensors")
 _COUNTED = re.compile(r"_\d+$")
 _COUNTS = re.compile(r"_\d+(?=/|$|_)")
 
@@ -51,7 +52,9 @@ def paired_files(
 
 
 def group_of(path: str, paths: Iterable[str]) -> str:
-    """Return what a file is a part of: shards of a model are parts of its .weights.json."""
+    """Return what a file is a part of: a model in several files is one, however it is cut."""
+    if part := _PART.fullmatch(path):
+        return f"{part[1]}.safetensors"
     shard = _SHARD.fullmatch(path)
     index = f"{shard[1]}.weights.json" if shard else path
     return index if index in paths else path

@@ -76,21 +76,6 @@ def text_of(diff: Diff, limit: int | None = FEW) -> str:
     return "\n".join(lines)
 
 
-def html_of(diff: Diff, limit: int | None = FEW) -> str:
-    """Return all of a diff as a notebook displays it."""
-    from kept.charts.markup import Display, heading, note, table
-
-    display = Display(f"{diff.before} → {diff.after}")
-    with display as parts:
-        parts += [heading(f"{diff.before} → {diff.after}"), note(summary(diff))]
-        for title, columns, rows, left_out in sections(diff, limit):
-            numbers = range(1, 4) if "relative" in columns else ()
-            parts.append(table(columns, rows, numbers))
-            if left_out:
-                parts.append(note(f"{left_out:,} more of {title}: kept diff --all"))
-    return str(display)
-
-
 def relative_text(value: float | None, *, is_bound: bool = False) -> str:
     """Return 0.0123 as 1.23 %, and a change from zero in words."""
     if value is None:

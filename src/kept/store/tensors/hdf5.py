@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -82,7 +83,7 @@ def read_attributes(source: FileSource, place: Place, *names: str) -> dict[str, 
 def read_rows(
     source: FileSource, place: Place, path: str, dtype: str, elements: int
 ) -> Iterator[np.ndarray[Any, Any]]:
-    """Yield the values of an array that is compressed, or stored in parts, some rows at a time."""
+    """Yield the values of an array that is compressed, or stored in parts, `elements` at a time."""
     import h5py
 
     with closing(h5py.File(Window(source, *place), "r")) as root:
@@ -90,10 +91,21 @@ def read_rows(
         if not dataset.shape:
             yield from_dataset(dataset[()].reshape(1), dtype)
             return
-        row = max(dataset.size // max(dataset.shape[0], 1), 1)
-        step = max(elements // row, 1)
-        for start in range(0, dataset.shape[0], step):
-            yield from_dataset(dataset[start : start + step], dtype)
+        for part in _selections(dataset.shape, elements):
+            yield from_dataset(dataset[part], dtype)
+
+
+def _selections(shape: tuple[int, ...], most: int) -> Iterator[tuple[int | slice, ...]]:
+    """Yield parts of an array of up to `most` elements, in the order of the elements."""
+    row = math.prod(shape[1:])
+    if row <= most:
+        step = max(most // max(row, 1), 1)
+        for start in range(0, shape[0], step):
+            yield (slice(start, start + step),)
+        return
+    for index in range(shape[0]):
+        for inner in _selections(shape[1:], most):
+            yield (index, *inner)
 
 
 def _dataset(item: h5py.h5d.DatasetID, path: str, place: Place) -> Dataset | None:
@@ -106,9 +118,8 @@ def _dataset(item: h5py.h5d.DatasetID, path: str, place: Place) -> Dataset | Non
     if name is None:
         return None
     ranges = tuple((place.start + at, place.start + at + size) for at, size in stored_ranges(item))
-    shape, size = tuple(map(int, item.shape)), width_of(name)
-    for length in item.shape:
-        size *= int(length)
+    shape = tuple(map(int, item.shape))
+    size = math.prod(shape) * width_of(name)
     stored = sum(stop - start for start, stop in ranges)
     is_plain = layout == _CONTIGUOUS and stored == size and len(ranges) == 1
     if any(stop > place.start + place.size for _, stop in ranges):
