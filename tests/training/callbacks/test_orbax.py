@@ -469,3 +469,22 @@ def test_what_cannot_work_is_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr(orbax_checkpoint, "_BASE", keras.callbacks.Callback)
     with pytest.raises(InvalidCheckpoint, match=r"Keras 3\.15 has one"):
         kept.OrbaxCheckpoint(tmp_path)
+
+
+def test_a_fit_is_live(tmp_path, monkeypatch):
+    from kept.sync.live import live_runs
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+    seen = []
+
+    class Looks(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.extend(live_runs(callback.store.location))
+
+    callback = kept.OrbaxCheckpoint("steps", monitor="loss", store="store", name="m")
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    data = np.ones((8, 4), "float32"), np.ones((8, 2), "float32")
+    model.fit(*data, batch_size=4, epochs=2, verbose=0, callbacks=[callback, Looks()])
+    assert [(run.artifact, run.epoch, run.step) for run in seen] == [("m", 1, 2), ("m", 2, 4)]
+    assert live_runs(callback.store.location) == []

@@ -238,6 +238,14 @@ def test_a_model_that_changes_is_measured_as_it_is():
     assert probe().findings == ("new/kernel: 1 of 20 values are NaN",)
 
 
+@BACKGROUND
+def test_another_model_with_equal_layers_is_not_compared(is_live):
+    probe = Probe(dense(), is_live=is_live)
+    probe()
+    probe.model = dense(kernel_initializer="zeros")
+    assert probe().state == "ok"
+
+
 def test_a_shared_layer_is_measured_once():
     layer = keras.layers.Dense(8, name="twice")
     source = keras.Input((8,))

@@ -17,6 +17,7 @@ from kept.store.display.displayed import DisplayedRun
 from kept.training.callbacks.orbax_engine import Engine
 from kept.training.callbacks.orbax_versions import OrbaxSaves, OrbaxVersions
 from kept.training.callbacks.signature import unknown_argument
+from kept.training.data.live_progress import LiveProgress
 from kept.training.decide.moment import Moment
 from kept.training.group.open import find_group
 from kept.training.options import Options
@@ -119,6 +120,7 @@ class OrbaxCheckpoint(DisplayedRun, _BASE):  # type: ignore[misc]  # Keras is un
         self._versions = OrbaxVersions(folder, options) if self.is_primary_host() else None
         self._saves = OrbaxSaves(self, options, self._versions)
         self._epoch = 0
+        self._live = LiveProgress(self)
         engine = Engine(self.checkpointer, self._saves)
         self.checkpointer: Any = engine  # Orbax's, as kept uses it
 
@@ -173,27 +175,33 @@ class OrbaxCheckpoint(DisplayedRun, _BASE):  # type: ignore[misc]  # Keras is un
         _report_unloadable(self.model)
         if self._versions:
             self._versions.begin(self)
+            framework = self._saves.adapter.framework
+            self._live.begin(self.store, str(self.name), framework)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Note the epoch, for saves after batches."""
         super().on_epoch_begin(epoch, logs)
         self._epoch = int(epoch)
+        self._live.epoch(self._epoch)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save if enough batches have passed since the last save."""
         self._report()
         self._saves.moment = Moment(self._epoch, int(batch), logs or {})
+        self._live.batch(self._epoch, int(batch), logs or {})
         super().on_train_batch_end(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save with save_freq="epoch"."""
         self._report()
         self._saves.moment = Moment(int(epoch), None, logs or {})
+        self._live.epoch_end(int(epoch), logs or {})
         super().on_epoch_end(epoch, logs)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Wait until Orbax has finished every step, and it is committed."""
         super().on_train_end(logs)
+        self._live.end()
         self._saves.moment = None
         if self._versions:
             self._versions.finish()

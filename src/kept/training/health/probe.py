@@ -8,6 +8,7 @@ much as a small tensor. An error here fails no save: the version then has no hea
 from __future__ import annotations
 
 import operator
+import weakref
 from dataclasses import dataclass, field, replace
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ from kept.store.health.state import is_unhealthy
 from kept.training.health.tensors import Tensor, live_tensors, tensors_of
 
 if TYPE_CHECKING:
-    import weakref
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from kept.store.encoding import Json
@@ -43,6 +43,7 @@ class HealthProbe:
     def __init__(self) -> None:
         self._plan: _Plan | None = None
         self._before: Statistics | None = None
+        self._model: weakref.ref[Any] | None = None  # of the version before
 
     def measured(self, request: SaveRequest, snapshot: Snapshot | None) -> SaveRequest:
         """Return the request with the health of its checkpoint.
@@ -54,7 +55,9 @@ class HealthProbe:
             return request  # other processes have parts of the values
         try:
             now = self._statistics(request.model, snapshot)
-            found: Mapping[str, Json] = judge(now, self._before)
+            is_same = self._model is not None and self._model() is request.model
+            found: Mapping[str, Json] = judge(now, self._before if is_same else None)
+            self._model = weakref.ref(request.model)
         except Exception as error:  # noqa: BLE001 - of a model's own variables, too
             show_once(f"health is not measured: {type(error).__name__}: {error}")
             return request
