@@ -21,11 +21,17 @@ if TYPE_CHECKING:
     from kept.exchange.importing.run import Monitored, Result
     from kept.store.store import Store
 
+_EXAMPLES = """\b
+Examples:
+  kept import checkpoints/ --dry-run
+  kept import checkpoints/ mnist --pattern 'w.{epoch:02d}-{val_loss:.2f}.keras'
+  kept import wandb:team/mnist/model-cnn
+"""
 _FEW = 20  # rows of a plan that are shown before the question
 _SOME = 5  # names in a line
 
 
-@click.command(name="import")
+@click.command(name="import", epilog=_EXAMPLES)
 @click.argument("source", metavar="SOURCE", type=click.Path())
 @click.argument("name", required=False, shell_complete=artifact_names)
 @click.option(
@@ -57,15 +63,10 @@ def import_(
     as_json: bool,
     **options: Any,
 ) -> None:
-    r"""Import checkpoints of other programs, each as a version, once.
+    """Import checkpoints of other programs, each as a version, once.
 
     SOURCE is a folder of files of ModelCheckpoint, wandb:ENTITY/PROJECT/ARTIFACT, mlflow:RUN_ID, or
     the folder of a run of MLflow. NAME is the artifact; by default, that of the source.
-
-    \b
-    kept import checkpoints/ --dry-run
-    kept import checkpoints/ mnist --pattern 'w.{epoch:02d}-{val_loss:.2f}.keras'
-    kept import wandb:team/mnist/model-cnn
     """
     from kept.exchange.importing.folder import Options
     from kept.exchange.importing.run import import_plan, monitored
