@@ -25,7 +25,7 @@ BENCHMARKS = (
     "health",
 )
 COMMAND = "command"
-NO_FRAMEWORK = (COMMAND, "restore_s3", "many_artifacts", "search", "diff")
+NO_FRAMEWORK = (COMMAND, "restore_s3", "many_artifacts", "search", "diff", "page")
 
 
 def main() -> int:

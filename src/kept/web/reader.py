@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _MOST = 50_000  # records in memory, about 3 KB each
 _MOST_ARTIFACTS = 256
+_MOST_LOGS = 256
 
 
 class _Held(NamedTuple):
@@ -50,6 +51,7 @@ class Reader:
         self._protected_until = 0.0
         self._held: OrderedDict[str, _Held] = OrderedDict()  # the one used last is last
         self._count = 0
+        self._viewed: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
 
     def table(self) -> Table:
@@ -94,6 +96,18 @@ class Reader:
             stamp = stamp_of(logs, name, view.head)
         self._hold(name, _Held(versions, stamp, view.log.generation))
         return versions
+
+    def view(self, name: str) -> View:
+        """Return the log of an artifact; the logs that were asked for last stay in memory."""
+        logs = self.store.logs
+        with self._lock:
+            self._viewed.pop(name, None)
+            self._viewed[name] = None
+            if len(self._viewed) > _MOST_LOGS:
+                oldest, _ = self._viewed.popitem(last=False)
+                if oldest not in self._held:
+                    logs.forget(oldest)
+        return logs.of(name).view()
 
     def _follow(self, held: _Held | None, view: View) -> Versions | None:
         """Return the versions of a log that has grown since it was held; None if it must be read.

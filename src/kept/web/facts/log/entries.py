@@ -93,11 +93,10 @@ def part_of(reader: Reader, query: Query, *, with_undo: bool) -> LogPart:
 
 
 def _changes(reader: Reader, query: Query, until: datetime | None) -> Iterator[Change]:
-    logs = reader.store.logs
     if name := query.get("name"):
         reader.versions(name)  # raises ArtifactNotFound
-        return of_one(logs, name, until)
-    return merged(logs, reader.table().standings, until)
+        return of_one(reader, name, until)
+    return merged(reader, reader.table().standings, until)
 
 
 def _moment(text: str) -> datetime | None:

@@ -10,19 +10,18 @@ import heapq
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from kept.store.log.log import Log
 from kept.store.promotion.history import changes_of, protection_changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kept.store.log.log import Logs
     from kept.store.promotion.history import Change
     from kept.web.facts.store.standing import Standing
+    from kept.web.reader import Reader
 
 
 def merged(
-    logs: Logs, standings: dict[str, Standing], until: datetime | None = None
+    reader: Reader, standings: dict[str, Standing], until: datetime | None = None
 ) -> Iterator[Change]:
     """Yield the changes of all artifacts and of the store, newest first; of one time, by artifact.
 
@@ -36,23 +35,21 @@ def merged(
     ]
     heapq.heapify(queue)
     open_logs: dict[str, Iterator[Change]] = {}
-    own = iter(protection_changes(logs))
+    own = iter(protection_changes(reader.store.logs))
     open_logs[""] = own
     _push(queue, "", own, until)
     while queue:
         _, name, _, change = heapq.heappop(queue)
         if change is None:
-            view = (logs.of(name) if logs.bucket.is_remote else Log(logs, name)).view()
-            open_logs[name] = changes_of(view, others)
+            open_logs[name] = changes_of(reader.view(name), others)
         else:
             yield change
         _push(queue, name, open_logs[name], until)
 
 
-def of_one(logs: Logs, name: str, until: datetime | None = None) -> Iterator[Change]:
+def of_one(reader: Reader, name: str, until: datetime | None = None) -> Iterator[Change]:
     """Yield the changes of one artifact, newest first."""
-    view = (logs.of(name) if logs.bucket.is_remote else Log(logs, name)).view()
-    return (c for c in changes_of(view) if until is None or c.time <= until)
+    return (c for c in changes_of(reader.view(name)) if until is None or c.time <= until)
 
 
 def _last(row: Standing, until: datetime | None) -> float:

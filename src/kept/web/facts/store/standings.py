@@ -64,9 +64,10 @@ class Standings:
         names = self._look()
         with self._changed:
             goal = self._read_so_far + _ALWAYS
-            self._changed.wait_for(lambda: not self._pending, self._patience)
-            if self._pending and self._patience is not None:
-                self._changed.wait_for(lambda: not self._pending or self._read_so_far >= goal)
+            self._changed.wait_for(lambda: not self._is_reading, self._patience)
+            self._changed.wait_for(
+                lambda: not self._pending or not self._is_reading or self._read_so_far >= goal
+            )
             held = self._held or {}
             rows = {name: held[name].standing for name in names if name in held}
             unread = len(self._pending)
@@ -128,22 +129,33 @@ class Standings:
         return view is not None and view.head > held.head
 
     def _read_all(self) -> None:
-        """Read what is pending; the thread ends if nothing is."""
+        """Read what is pending, and save it; the thread ends if nothing is."""
         try:
-            while True:
-                with self._changed:
-                    batch = list(itertools.islice(self._pending, _BATCH))
-                    if not batch or self._held is None:
-                        self._is_reading = False
-                        return
-                found = mapped(self._read, batch, self._logs.bucket.concurrency)
-                for name, held in zip(batch, found, strict=True):
-                    self._keep(name, held)
-        finally:
+            while self._read_some():
+                pass
+        except BaseException:
             with self._changed:
                 self._is_reading = False
                 self._changed.notify_all()
+            raise
+
+    def _read_some(self) -> bool:
+        """Read some of what is pending; return False if nothing is, before and after saving."""
+        batch = self._next_batch()
+        if not batch:
             self._saved.save(dict(self._held or {}), self._read_so_far)
+            with self._changed:
+                self._is_reading = bool(self._pending)
+                self._changed.notify_all()
+                return self._is_reading
+        found = mapped(self._read, batch, self._logs.bucket.concurrency)
+        for name, held in zip(batch, found, strict=True):
+            self._keep(name, held)
+        return True
+
+    def _next_batch(self) -> list[str]:
+        with self._changed:
+            return list(itertools.islice(self._pending, _BATCH))
 
     def _keep(self, name: str, held: Held) -> None:
         with self._changed:
