@@ -3,12 +3,14 @@
 import json
 import math
 import re
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import expect
 
 import kept
+from kept.store.receipts import Receipts
 from tests.web.conftest import NARROW, make_series, violations
 
 HOSTILE = "a.b[0]\"'\\<script>alert(1)</script>"
@@ -150,6 +152,32 @@ def test_selected_versions_reach_the_actions(store, serve, page, button, verb):
     page.get_by_label("Select v3", exact=True).check()
     page.locator(".chosen").get_by_role("button", name=button).click()
     page.wait_for_url(f"**/actions/{verb}?ref=digits%3Av3")
+
+
+def test_several_versions_are_tagged_one_by_one(store, serve, page):
+    open_page(serve, page, store)
+    page.get_by_label("Select v3", exact=True).check()
+    page.get_by_label("Select v4", exact=True).check()
+    assert page.get_by_role("button", name="Tag…").is_disabled()
+    page.goto(page.url + "selected?do=tag&select=v3&select=v4")
+    assert "Select one version for tag. Received: 2." in page.inner_text("main")
+    page.goto(page.url.replace("do=tag", "do=%3Cb%3E"))
+    assert "Received: '<b>'" in page.inner_text("main")
+
+
+def test_what_mirrors_have_is_a_column(store, serve, page):
+    Receipts(store.bucket, "s3://nowhere/x").confirm("digits", 5, 4)
+    open_page(serve, page, store)
+    assert page.get_by_text("✓ yes").count() == 5
+    assert page.get_by_text("not yet").count() == 7
+
+
+def test_damage_is_named_and_the_rest_is_shown(store, serve, page):
+    record = sorted((Path(store.location) / "artifacts/digits/log").iterdir())[3]
+    record.write_bytes(b"damaged")
+    open_page(serve, page, store)
+    assert "is damaged" in page.inner_text("main .note.warn")
+    assert "v11" in versions(page)
 
 
 def test_enter_opens_the_row(store, serve, page):

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 _SVG = "image/svg+xml"
 _COMPARED = range(2, 6)  # versions of a comparison
-_ACTIONS = ("delete", "undelete", "tag", "alias", "promote")  # of selected versions
+_ACTIONS = ("delete", "undelete")  # of all selected versions
+_OF_ONE = ("tag", "alias")
 
 
 class Shown(NamedTuple):
@@ -116,10 +117,15 @@ def selected_versions(reader: Reader, query: Query, name: str) -> Redirect:
                 "them."
             )
         return Redirect("compare/", Query().but(v=chosen))
-    if what not in _ACTIONS:
-        raise InvalidInput(f"do is compare, {', '.join(_ACTIONS)}. Received: {what[:80]!r}")
+    if what not in (*_ACTIONS, *_OF_ONE):
+        names = ", ".join((*_ACTIONS, *_OF_ONE))
+        raise InvalidInput(f"do is compare, {names}. Received: {what[:80]!r}")
     if not chosen:
         raise InvalidInput("No version is selected. Go back, and select one or more.")
+    if what in _OF_ONE and len(chosen) > 1:
+        raise InvalidInput(
+            f"Select one version for {what}. Received: {len(chosen)}. Go back to select it."
+        )
     return Redirect(f"actions/{what}", Query().but(ref=chosen))
 
 

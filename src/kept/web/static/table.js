@@ -12,6 +12,7 @@
     else line.innerHTML = usual; // text of this page itself, from the server
     const compare = document.querySelector("[data-compare]");
     if (compare) compare.disabled = many > 0 && (many < 2 || many > 5);
+    document.querySelectorAll("[data-one]").forEach((button) => { button.disabled = many > 1; });
   }
 
   // Rows of the page as CSV, for a page without a server.

@@ -53,9 +53,9 @@ class Extremes(NamedTuple):
 class Series:
     """The versions of an artifact in one state of its log."""
 
-    def __init__(self, reader: Reader, name: str, versions: Versions, needs: Needs) -> None:
-        self.name, self.versions, self.needs = name, versions, needs
-        self.sizes: dict[str, Mapping[str, int]] = {}  # of chunks, by manifest: for a budget
+    def __init__(self, reader: Reader, name: str, versions: Versions, held: _Held) -> None:
+        self.name, self.versions = name, versions
+        self.needs, self.sizes = held.needs, held.sizes
         self.live = versions.live  # newest first
         self.is_remote = reader.store.bucket.is_remote
         self._metrics: dict[int, dict[str, float]] = {}
@@ -144,6 +144,7 @@ class _Held:
 
     def __init__(self, reader: Reader) -> None:
         self.needs = Needs(reader.store.bucket)
+        self.sizes: dict[str, Mapping[str, int]] = {}  # of chunks, by manifest: for a budget
         self.series: OrderedDict[str, Series] = OrderedDict()
 
 
@@ -157,7 +158,7 @@ def series_of(reader: Reader, name: str) -> Series:
     before = held.series.get(name)
     if before is not None and before.versions.records is versions.records:
         return before
-    made = held.series[name] = Series(reader, name, versions, held.needs)
+    made = held.series[name] = Series(reader, name, versions, held)
     while len(held.series) > _MOST:
         held.series.popitem(last=False)
     return made

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 RULES = ("last", "best", "monitor", "mode", "every", "within", "bytes")  # as Keep has them
 _COUNTS = ("last", "best")
+_MOST_REMOTE = 20  # versions in object storage whose manifests are read for a budget
+_MOST_SIZES = 20_000  # manifests in memory
 
 
 class Freed(NamedTuple):
@@ -132,9 +134,16 @@ def _freed(
 
 
 def _decide(reader: Reader, series: Series, keep: Keep) -> list[Decision]:
+    if keep.budget is not None and series.is_remote and len(series.live) > _MOST_REMOTE:
+        raise InvalidInput(
+            "A budget of bytes needs a request for each version of this store, so it is not "
+            f"counted here. Run: kept prune {series.name} --keep-bytes {keep.bytes} --dry-run"
+        )
     confirmed = mirrored_up_to(reader, series.name)
     mirrored = None if confirmed is None else Mirrored(confirmed)
     sizes = ChunkSizes(reader.store.bucket, series.sizes)
     decisions = decide(series.live[::-1], keep, datetime.now(UTC), mirrored, sizes)
+    if len(series.sizes) > _MOST_SIZES:
+        series.sizes.clear()
     series.sizes.update(sizes.used)
     return decisions
