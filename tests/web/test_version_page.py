@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 import kept
 from kept.store.content.manifest import manifest_key
+from kept.web.facts.version import layers
 from kept.web.links import Links
 from kept.web.page import Frame, render
 from kept.web.pages import tensor
@@ -225,7 +226,7 @@ def test_the_values_of_a_large_tensor_are_read_if_asked_for(tmp_path, monkeypatc
     assert "31.6228" in render(shown, Frame(store.location), Links(4), wanted), "the norm"
 
 
-def test_equal_tensors_name_the_version_that_had_them_first(tmp_path):
+def test_equal_tensors_name_the_version_that_had_them_first(tmp_path, monkeypatch):
     store = kept.open_store(tmp_path / "store")
     rng = np.random.default_rng(0)
     frozen = rng.random(40_000, np.float32)
@@ -239,6 +240,8 @@ def test_equal_tensors_name_the_version_that_had_them_first(tmp_path):
     assert ">v1</a>" in rows["frozen"]
     assert ">new" in rows["moving"]
     assert "are the same bytes as in v2" in found
+    monkeypatch.setattr(layers, "_OLDEST", 1)
+    assert re.search(r">v2</a>\s*or earlier", html_of(store, "m", 3, "with=layers"))
 
 
 def test_a_file_is_downloaded_whole_and_never_shown(fitted, own, serve):

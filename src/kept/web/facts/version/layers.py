@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MOST = 150  # tensors on a page, besides a row for each layer
 _ROLES = ("weights", "optimizer", "state")
 _OLDEST = 50  # versions before that are looked at
+_OLDEST_REMOTE = 10  # the same in object storage, where each is a request
 _MOST_CHUNKS = 500_000  # of their manifests together
 
 
@@ -112,7 +113,7 @@ def _since(
     """Return the oldest version with the same bytes of each tensor that the one before has."""
     found: dict[StoredTensor, int] = {}
     same, oldest, chunks = set(digests), None, 0
-    for record in earlier[:_OLDEST]:
+    for record in earlier[: _OLDEST_REMOTE if bucket.is_remote else _OLDEST]:
         try:
             older = read_manifest(bucket, record)
         except (KeptError, OSError):
