@@ -95,14 +95,15 @@ class Counting(Wrapped):
         return data
 
 
-@pytest.mark.parametrize("size", [40_000, 600_000, 3_000_000])
+@pytest.mark.parametrize("size", [12_000, 40_000, 600_000, 3_000_000])
 def test_a_listing_reads_hardly_any_values(store, file, size):
-    given = arrays(0, **{f"layer{n}": size for n in range(24_000_000 // size)})
+    given = arrays(0, **{f"layer{n}": size for n in range(min(24_000_000 // size, 500))})
     version = store.log_artifact("m", file(hdf5(given), "m.weights.h5"))
     bucket = Counting(store.bucket)
     found = tensors_of(bucket, version.manifest)
     assert len(found) == len(given)
-    assert bucket.read < 0.06 * version.size
+    around = version.size - len(given) * size  # what the file has beside values
+    assert bucket.read < around + 0.01 * version.size
     before, [last] = bucket.read, [t for t in found if t.layer == f"layer{len(given) - 1}"]
     assert np.array_equal(found.values(last), given[last.layer])
     assert bucket.read - before < size + 10_000

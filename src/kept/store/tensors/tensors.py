@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 BLOCK = 1024 * 1024  # elements that are in memory at once
 # Sizes of chunks that are likely parts of a tensor, so HDF5 needs none of their bytes. The first
 # one fits models of small layers; if metadata lie in such chunks, the next one is tried.
-_HIDDEN = (32 * 1024, 1024 * 1024, None)
+_HIDDEN = (8 * 1024, 32 * 1024, 1024 * 1024, None)
 
 
 class Tensors:
