@@ -10,6 +10,7 @@ from kept.names import BEST, check_name, is_automatic
 from kept.store.log.lookup import with_live_versions
 from kept.web.pages.artifact import artifact_page, artifact_sheet
 from kept.web.pages.compare import compare_page
+from kept.web.pages.log import log_page
 from kept.web.pages.store import store_page
 from kept.web.pages.version import version_page
 from kept.web.query import Query
@@ -50,6 +51,14 @@ class _StoreList(File):
 
     def pages(self, made: Page) -> int:
         return min(int(made.values.get("pages", 1)), MOST_PAGES)
+
+
+@dataclass(frozen=True)
+class _Log(File):
+    artifact: str = ""
+
+    def make(self, reader: Reader, number: int) -> Page:  # noqa: ARG002 - the newest changes
+        return log_page(reader, Query([("name", self.artifact)] if self.artifact else ()))
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,8 @@ class Contents:
 def contents(reader: Reader, names: Sequence[str]) -> Contents:
     """Return the files of an export of these artifacts, or of all without names."""
     listed = list(names) or sorted(with_live_versions(reader.store.logs))
-    files: list[File] = [_StoreList("")]
+    only = names[0] if len(names) == 1 else ""
+    files: list[File] = [_StoreList(""), _Log("log/", artifact=only)]
     partial, left_out = set(), 0
     for name in map(check_name, listed):
         live = reader.versions(name).live
