@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
@@ -194,3 +196,17 @@ def test_a_new_version_appears_in_the_open_page(store, serve, page):
     expect(page.locator("tbody tr")).to_have_count(13, timeout=20_000)
     expect(page.locator(".drawn").first).to_contain_text("fresh", timeout=20_000)
     assert page.get_by_label("Select v3", exact=True).is_checked()
+
+
+def test_an_exported_chart_is_drawn_and_saved_without_a_server(store, tmp_path, page):
+    target = tmp_path / "export"
+    command = [sys.executable, "-m", "kept", "--store", store.location, "ui"]
+    subprocess.run([*command, "--export", target], check=True)
+    page.goto(f"file://{target}/artifacts/digits/index.html")
+    page.wait_for_selector(".drawn svg")
+    page.get_by_label("accuracy", exact=True).wait_for(state="detached")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="save as SVG").click()
+    text = saved.value.path().read_text()
+    assert text.startswith("<svg")
+    assert "var(" not in text

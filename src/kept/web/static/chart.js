@@ -69,6 +69,25 @@
     else if (element.dataset.charts && !of(element).text) load(element);
   }
 
+  // A picture for a file, where no style sheet gives the variables their colours.
+  async function save(element) {
+    const style = getComputedStyle(document.documentElement);
+    const colour = (whole, name, usual) => style.getPropertyValue(name).trim() || usual || "gray";
+    for (const [number, view] of of(element).views.entries()) {
+      const text = (await view.toSVG()).replace(/var\((--[\w-]+)(?:,\s*([^()]+))?\)/g, colour);
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));
+      link.download = `chart-${number + 1}.svg`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    }
+  }
+
+  document.querySelectorAll("[data-save]").forEach((button) => {
+    button.hidden = false;
+    button.addEventListener("click", () => save(document.getElementById(button.dataset.save)));
+  });
+
   const showAll = () => document.querySelectorAll(".chart").forEach(show);
   const loadAll = () => document.querySelectorAll(".chart[data-charts]").forEach(load);
   showAll();
