@@ -281,6 +281,14 @@ def test_bad_input_is_refused(version, tmp_path, path, format, options, message)
         kept.export_model(version, tmp_path / path, format, **options)
 
 
+@pytest.mark.parametrize("format", ["keras", "onnx"])
+def test_without_keras_the_error_says_what_to_install(version, tmp_path, monkeypatch, format):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    ending = formats.format_of(format).ending
+    with pytest.raises(InvalidInput, match=r"needs keras, which is not installed.*kept\[jax\]"):
+        kept.export_model(version, tmp_path / f"m{ending}", format)
+
+
 def test_a_version_of_weights_has_no_model(store, tmp_path):
     with pytest.raises(InvalidInput, match="weights only"):
         kept.export_model(store["weights"].latest, tmp_path / "m.keras", "keras")

@@ -15,7 +15,7 @@ from kept.exchange.exporting.weights import can_take, write_weights
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from kept.exchange.exporting.formats import Format
@@ -84,9 +84,25 @@ def default_path(version: Version, format: Format) -> str:
 
 
 def _check_keras(format: Format) -> None:
-    import keras
+    with _missing_named():
+        import keras
 
     check_framework(format, keras.backend.backend(), keras.__version__)
+
+
+@contextlib.contextmanager
+def _missing_named() -> Iterator[None]:
+    """Raise InvalidInput if Keras or its framework is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        name = (error.name or "keras").partition(".")[0]
+        install = "Install Keras and a framework: pip install 'kept[jax]' (or torch, tensorflow)"
+        if name not in ("keras", "jax", "torch", "tensorflow"):
+            install = f"pip install {name}"
+        raise InvalidInput(
+            f"This export needs {name}, which is not installed. {install}"
+        ) from error
 
 
 def _take_weights(version: Version, place: Place) -> bool:
@@ -111,8 +127,9 @@ def _take_weights(version: Version, place: Place) -> bool:
 
 def _loaded(version: Version, keras_options: dict[str, Any]) -> Any:
     try:
-        return version.load_model(**keras_options)
-    except (KeptError, OSError, ModuleNotFoundError):
+        with _missing_named():
+            return version.load_model(**keras_options)
+    except (KeptError, OSError):
         raise
     except Exception as error:
         raise _failed(version, "loaded", error) from error
