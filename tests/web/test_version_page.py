@@ -9,6 +9,8 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import expect
 
 import kept
@@ -154,6 +156,21 @@ def test_a_page_that_is_open_shows_what_others_do(own, serve, page):
     expect(page.locator(".note.bad")).to_contain_text("Deleted", timeout=20_000)
     expect(page.get_by_label("How to get it")).to_have_count(0)
     expect(layers).to_contain_text("encoder")
+
+
+def test_a_signature_is_named_and_not_called_valid(own, tmp_path):
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    (tmp_path / "private.pem").write_bytes(pem)
+    signature = own["digits:v2"].sign(tmp_path / "private.pem")
+    found = html_of(own, "digits", 2)
+    assert f'signed by key <code title="{signature.key_id}">' in found
+    assert "the signature was not checked here" in found
+    assert "not signed" not in found
 
 
 def test_a_time_to_come_stays_one(own, serve, page):
