@@ -1,6 +1,11 @@
 """Two tabs, the back button, and a store that changes or vanishes under the page."""
 
+import contextlib
+import os
 import shutil
+import socket
+import threading
+from urllib.parse import urlsplit
 
 import kept
 from tests.web.conftest import make_series
@@ -100,3 +105,55 @@ def test_a_server_that_ended_leaves_the_typed_text(store, serve, page):
     server.stop()
     assert page.get_by_label("Note").input_value() == "typed"
     assert len(store.version("digits:v3").notes) == 0
+
+
+def test_an_unreachable_bucket_is_an_error_in_words(s3, serve, monkeypatch, page):
+    """The server of the bucket moves to a port where nothing answers."""
+    store = kept.open_store(s3)
+    make_series(store, "digits", 2)
+    door = Door(os.environ["AWS_ENDPOINT_URL"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", door.address)
+    server = serve(s3)
+    page.goto(server.address + "actions/note?ref=digits:v1")
+    page.get_by_label("Note").fill("typed")
+    door.close()
+    page.locator("button[name=plan]").click()
+    page.get_by_role("alert").wait_for(timeout=60_000)
+    assert page.get_by_label("Note").input_value() == "typed"
+    assert len(store.version("digits:v1").notes) == 0
+
+
+class Door:
+    """A port that leads to another one, until it is closed."""
+
+    def __init__(self, target):
+        place = urlsplit(target)
+        self._target = (place.hostname, place.port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._open = []
+        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                inside, _ = self._listener.accept()
+                outside = socket.create_connection(self._target)
+                self._open += [inside, outside]
+                for pair in ((inside, outside), (outside, inside)):
+                    threading.Thread(target=_pump, args=pair, daemon=True).start()
+
+    def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for end in self._open:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+def _pump(source, target):
+    with contextlib.suppress(OSError):
+        while part := source.recv(65536):
+            target.sendall(part)
+        target.shutdown(socket.SHUT_WR)
