@@ -1,4 +1,4 @@
-"""Open pages follow the store: events from one watcher, parts that change in place."""
+"""Open pages follow the store: events from one notifier, parts that change in place."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import kept
-from kept.web.live.watcher import Watcher
+from kept.web.live.notifier import Notifier
 from kept.web.reader import Reader
 from tests.web.conftest import make_series, violations
 
@@ -118,7 +118,7 @@ def test_what_the_reader_does_on_the_page_stays(store, serve, page):
 
 def test_a_page_about_another_artifact_is_not_asked_for_again(store, serve, page):
     page.goto(serve(store.location).address.rstrip("/") + "/artifacts/digits/")
-    page.wait_for_timeout(1500)  # the first look of the watcher, and the catching up
+    page.wait_for_timeout(1500)  # the first look of the notifier, and the catching up
     asked = []
     page.on("request", lambda request: asked.append(urlsplit(request.url).path))
     add_version(store, "other")
@@ -178,42 +178,42 @@ def test_a_page_that_is_open_for_long_does_not_grow(store, serve, page):
 
 
 def listen(store, body):
-    """Run a coroutine with a new watcher whose looks follow each other quickly."""
+    """Run a coroutine with a new notifier whose looks follow each other quickly."""
 
     async def run():
-        watcher = Watcher(Reader(store), seconds=0.01)
-        await asyncio.wait_for(body(watcher), 60)
+        notifier = Notifier(Reader(store), seconds=0.01)
+        await asyncio.wait_for(body(notifier), 60)
 
     thread = ThreadPoolExecutor(1)  # the event loop of Playwright runs in this one
     thread.submit(asyncio.run, run()).result()
 
 
 def test_one_watcher_works_while_pages_are_open(store):
-    async def body(watcher):
-        first, second = watcher.events(), watcher.events()
+    async def body(notifier):
+        first, second = notifier.events(), notifier.events()
         assert (await anext(first))["event"] == "hello"
-        task = watcher.task
+        task = notifier.task
         assert (await anext(second))["event"] == "hello"
-        assert watcher.task is task
+        assert notifier.task is task
         await asyncio.sleep(0.5)  # its first look
         add_version(store)
         for page in (first, second):
             assert await anext(page) == {"event": "change", "data": '{"artifacts": ["digits"]}'}
         await first.aclose()
-        assert watcher.task is task
+        assert notifier.task is task
         await second.aclose()
-        assert watcher.task is None
-        assert watcher.pages == 0
+        assert notifier.task is None
+        assert notifier.pages == 0
 
     listen(store, body)
 
 
 def test_a_page_that_does_not_listen_gets_few_words_later(store):
-    async def body(watcher):
-        slow = watcher.events()
+    async def body(notifier):
+        slow = notifier.events()
         await anext(slow)
         for number in range(1000):
-            watcher.notify({f"m{number}"}, has_runs=True)
+            notifier.notify({f"m{number}"}, has_runs=True)
         assert await anext(slow) == {"event": "runs", "data": "{}"}
         assert await anext(slow) == {"event": "change", "data": '{"artifacts": ["*"]}'}
         await slow.aclose()
@@ -222,8 +222,8 @@ def test_a_page_that_does_not_listen_gets_few_words_later(store):
 
 
 def test_the_watcher_outlives_a_store_that_cannot_be_read(store, monkeypatch):
-    async def body(watcher):
-        page = watcher.events()
+    async def body(notifier):
+        page = notifier.events()
         await anext(page)
         await asyncio.sleep(0.5)
         with monkeypatch.context() as broken:

@@ -1,1 +1,1 @@
-"""Pages that move: one watcher of the store, and the events that open pages get from it."""
+"""Pages that move: one notifier of the store, and the events that open pages get from it."""

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from kept.web.links import Links
-from kept.web.live.watcher import Watcher
+from kept.web.live.notifier import Notifier
 from kept.web.page import environment
 from kept.web.query import Query
 
@@ -30,10 +30,10 @@ _DEEPEST = 8  # folders below the first page
 
 def live_routes(reader: Reader) -> list[Route]:
     """Return the routes of a server's live pages."""
-    watcher = Watcher(reader)
+    notifier = Notifier(reader)
 
     async def events(_: Request) -> Response:
-        return EventSourceResponse(watcher.events(), ping=15, send_timeout=30)
+        return EventSourceResponse(notifier.events(), ping=15, send_timeout=30)
 
     def runs(request: Request) -> Response:
         depth = Query.parse(request.url.query).number("depth", 0, most=_DEEPEST)

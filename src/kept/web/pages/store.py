@@ -68,7 +68,7 @@ def store_page(reader: Reader, query: Query) -> Page:
 
 
 def _check_exists(reader: Reader) -> None:
-    """Raise StoreReplaced if the store that was opened is not there any more."""
+    """Raise StoreReplaced if the store that was opened no longer exists."""
     reader.store.logs.check_identity()
     if not any(True for _ in reader.store.bucket.names("")):
         raise StoreReplaced(f"{reader.store.location} is empty: the store was deleted or moved.")

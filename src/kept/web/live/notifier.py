@@ -82,8 +82,8 @@ class _Listener:
         return events
 
 
-class Watcher:
-    """The watcher of a server; it works only while pages are open."""
+class Notifier:
+    """The notifier of a server; it works only while pages are open."""
 
     def __init__(self, reader: Reader, seconds: float | None = None) -> None:
         """Take the reader; seconds is the least time between looks, None for the usual one."""
