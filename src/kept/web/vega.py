@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from importlib.metadata import PackageNotFoundError, version
 
@@ -11,6 +12,7 @@ _YEAR = 31_536_000  # seconds
 CACHED = {"Cache-Control": f"public, max-age={_YEAR}, immutable"}  # its version is in its name
 
 
+@functools.cache
 def file_name() -> str | None:
     """Return the name of the script, None if the package that has it is not installed."""
     if not can_draw():

@@ -111,6 +111,11 @@ class Series:
         return next((score.monitor for score in scores if score), None)
 
     @cached_property
+    def places(self) -> dict[int, int]:
+        """Where each version is in live, by its number."""
+        return {record.index: place for place, record in enumerate(self.live)}
+
+    @cached_property
     def rows(self) -> list[Row]:
         """The versions with all values that a condition can name."""
         return rows_of(self.name, self.versions.records)

@@ -30,10 +30,9 @@ def takes_of(series: Series, shown: Sequence[VersionRecord]) -> dict[int, Takes]
     """
     if series.is_remote or not shown:
         return {record.index: _noted(record) for record in shown}
-    places = {record.index: place for place, record in enumerate(series.live)}
     found = {}
     for record in shown:
-        place = places.get(record.index)
+        place = series.places.get(record.index)
         if place is None:  # deleted: gc may have freed it
             found[record.index] = _noted(record)
         else:
