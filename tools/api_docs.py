@@ -59,6 +59,8 @@ SECTIONS = {
         "Source",
         "Keep",
         "log_orbax",
+        "import_checkpoints",
+        "export_model",
     ],
     "Results": [
         "kept.training.callbacks.resume:Resume",
@@ -88,10 +90,20 @@ SECTIONS = {
         "kept.store.whole.remove:Removal",
         "kept.store.whole.restore:Restored",
     ],
+    "Differences": [
+        "kept.store.diff.result:Diff",
+        "kept.store.diff.result:TensorChange",
+        "kept.store.diff.result:Figures",
+        "kept.store.diff.result:LayerChange",
+        "kept.store.diff.result:ValueChange",
+        "kept.store.diff.result:FileChange",
+        "kept.store.tensors.tensor:StoredTensor",
+    ],
 }
 ABOUT = {
     "Changes": "What is known of versions after their save, and what methods of that return.",
     "Results": "What the functions and methods above return. kept creates these objects.",
+    "Differences": "What `Version.diff` returns; see diff.md.",
     "Types": "Names of types in the signatures above.",
     "Errors": "`kept.KeptError` is the base of every error that kept raises on purpose. The others "
     "are in `kept.errors`.",
@@ -110,6 +122,7 @@ INTERNAL = {
     "Bucket",
     "Entry",
     "Log",
+    "Model",
     "Table",
 }  # classes that public methods return, and that this page omits
 
