@@ -36,6 +36,19 @@ FORMS = [
     (["vgg16_a", "vgg16_b"], (None, None, {}, [])),
     (["vgg16_m01", "vgg16_m02"], (2, None, {}, [])),
     (["best_model", "final_model_v2"], (None, None, {}, [])),
+    (["3_epoch_5_val-loss_0.43", "3_epoch_6_val-loss_0.41"], (6, None, {"val_loss": 0.41}, [])),
+    (["Epoch 3 - val acc 0.93", "Epoch 4 - val acc 0.94"], (4, None, {"val_acc": 0.94}, [])),
+    (["e_1_f1-score_0.8", "e_2_f1-score_0.9"], (2, None, {"f1_score": 0.9}, [])),
+    (["net_val_dice_coef_0.8_e1", "net_val_dice_coef_0.9_e2"],
+     (2, None, {"val_dice_coef": 0.9}, [])),
+    (["gpt2_20260131-1200_03-0.31", "gpt2_20260131-1200_04-0.3"], (4, None, {}, [0.3])),
+    (["2026-01-31T12:00:00_03", "2026-01-31T12:00:00_04"], (4, None, {}, [])),
+    (["model_fold_1", "model_fold_2"], (None, None, {}, [])),
+    (["model_fold1", "model_fold2"], (None, None, {}, [])),
+    (["seed42-03", "seed43-04"], (4, None, {}, [])),
+    (["model_v1", "model_v2"], (None, None, {}, [])),
+    (["weights_stage_1", "weights_stage_2"], (None, None, {}, [])),
+    (["fold_1_epoch_02-loss0.3", "fold_2_epoch_03-loss0.2"], (3, None, {"loss": 0.2}, [])),
 ]  # fmt: skip
 
 

@@ -22,9 +22,10 @@ _NUMBER = re.compile(
     rf"(?:(?<=[-_=])-)?(?:{_PLAIN})|(?<![A-Za-z])(?:nan|inf)(?![A-Za-z])", re.IGNORECASE
 )
 _SIGNED = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)"
+# The seconds of a time follow the same separator as the minutes: in 1200_03 the 03 is no second.
 _DATE = re.compile(
-    r"(?:19|20)\d\d([-_.]?)[01]\d\1[0-3]\d(?:[-_T. ]?[0-2]\d[-_.h]?[0-5]\d(?:[-_.m]?[0-5]\d)?)?"
-    r"(?!\d)"
+    r"(?:19|20)\d\d([-_.]?)[01]\d\1[0-3]\d"
+    r"(?:[-_T. ]?[0-2]\d(?:h[0-5]\dm?(?:[0-5]\d)?|([-_.:]?)[0-5]\d(?:\2[0-5]\d)?))?(?!\d)"
 )
 _EPOCH = {"epoch", "epochs", "ep", "e"}
 _STEP = {"step", "steps", "batch", "iter", "iters", "iteration", "it"}
@@ -33,8 +34,15 @@ _LEADING = {  # words that begin the name of a metric
     "root", "binary", "sparse", "categorical", "top", "k", "balanced", "macro", "micro",
     "weighted", "cosine", "f1",
 }  # fmt: skip
-_TRAILING = {"score", "similarity", "lr"}  # words that end one, beside those of mode_of
+# Words that end one, beside those of mode_of.
+_TRAILING = {"score", "similarity", "lr", "coef", "coefficient"}
+# Words whose number says which model it is, not when it was saved.
+_OTHER = {
+    "fold", "kfold", "cv", "split", "seed", "run", "trial", "exp", "experiment", "stage", "phase",
+    "version", "ver", "v", "size", "bs", "gpu", "rank", "class", "label", "part",
+}  # fmt: skip
 _LARGEST = 10**9  # of an epoch or step
+_IGNORED = ""  # the role of a number after a word of _OTHER
 
 
 @dataclass
@@ -135,8 +143,12 @@ def _read(stem: str) -> Named:
     for match in _NUMBER.finditer(stem):
         gap, text = stem[start : match.start()], match[0].lower()
         is_glued = gap[-1:].isalpha()
-        word = re.split(r"[-=. ]", gap.rstrip("-_=. "))[-1].lstrip("_")
-        role = _role(word)
+        before = gap.rstrip("-_=. ")
+        word = re.split(r"[-=. ]", before)[-1].lstrip("_")
+        role = _role(before)
+        if role == _IGNORED:
+            start = match.end()
+            continue
         if is_glued and role is None and not gap.endswith("="):
             if text.isdigit() and int(text) < _LARGEST:
                 named.in_words.append(int(text))
@@ -162,10 +174,15 @@ def _note(named: Named, role: str | None, text: str) -> None:
         named.unnamed.append(float(text))
 
 
-def _role(word: str) -> str | None:
-    """Return epoch, step, or the name of a metric that ends a word; None for other words."""
-    parts = word.split("_")
+def _role(words: str) -> str | None:
+    """Return epoch, step, or the name of a metric at the end of the words before a number.
+
+    Return "" for words whose number is to be ignored, and None for other words.
+    """
+    parts = re.split(r"[-_=. ]+", words)
     last = parts[-1].lower()
+    if last in _OTHER:
+        return _IGNORED
     if last in _EPOCH:
         return "epoch"
     if last in _STEP:
