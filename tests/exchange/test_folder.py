@@ -89,6 +89,17 @@ def test_a_file_with_other_bytes_is_a_new_version(folder, store):
     assert (new.version, new.metadata["epoch"]) == ("v11", 4)
 
 
+def test_equal_files_of_two_epochs_are_stored_once_and_known(store, tmp_path):
+    for epoch, rng in enumerate([1, 1, 2], 1):
+        path = tmp_path / f"runs/{epoch}/model.keras"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(keras(arrays(rng, a=400)))
+    pattern = "{epoch}/model.keras"
+    kept.import_checkpoints(tmp_path / "runs", store=store, pattern=pattern)
+    assert [v.aliases for v in store["runs"]] == [("epoch_0", "epoch_1"), ("latest", "epoch_2")]
+    assert kept.import_checkpoints(tmp_path / "runs", store=store, pattern=pattern) == []
+
+
 def test_a_deleted_version_does_not_come_back(folder, store):
     kept.import_checkpoints(folder, store=store)
     store.delete("run:v3", force=True)

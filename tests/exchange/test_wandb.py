@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 import kept
-from kept.errors import InvalidInput, NotFound
+from kept.errors import ImportFailed, InvalidInput, NotFound
+from kept.exchange.importing.folder import Options
+from kept.exchange.importing.run import import_plan
+from kept.exchange.importing.sources import plan_of
 from kept.sync.wandb import history
 from tests.helpers import tree
 
@@ -121,3 +124,41 @@ def test_without_the_sdk_the_error_names_the_extra(store, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     with pytest.raises(InvalidInput, match=r"kept\[wandb\]"):
         history.history("p/model")
+
+
+def test_a_server_that_does_not_answer_ends_the_import(logged, store, monkeypatch):
+    def lost(*_):
+        raise ImportFailed("W&B did not send it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(history.Logged, "download", lost)
+        patch.setattr(history.Logged, "server_answers", lambda _: False)
+        with pytest.raises(ImportFailed, match=r"The import stopped at v0: .* import again"):
+            kept.import_checkpoints("wandb:p/model-cnn", store=store)
+    assert len(kept.import_checkpoints("wandb:p/model-cnn", store=store)) == 3
+
+
+@pytest.mark.integration  # the SDK waits a minute for its server
+def test_a_server_that_stops_ends_the_import(logged, store):
+    plan = plan_of("wandb:p/model-cnn", None, Options())
+    results = import_plan(store, plan, None)
+    assert next(results).version.version == "v0"
+    logged.stop()
+    with pytest.raises(ImportFailed, match=r"The import stopped at v1: .* import again"):
+        next(results)
+    logged.start()
+    new = kept.import_checkpoints("wandb:p/model-cnn", store=store)
+    assert [v.metadata["imported_from"]["version"] for v in new] == ["v1", "v2"]
+
+
+def test_a_type_that_kept_does_not_allow_is_in_the_metadata(wandb_server, store):
+    import wandb
+
+    with wandb.init(project="p", id="run1") as run:
+        artifact = wandb.Artifact("odd", "raw data")
+        with artifact.new_file("x.txt") as file:
+            file.write("x")
+        run.log_artifact(artifact).wait()
+    [new] = kept.import_checkpoints("wandb:p/odd", store=store)
+    assert store["odd"].type == "raw-data"
+    assert new.metadata["wandb"] == {"type": "raw data"}

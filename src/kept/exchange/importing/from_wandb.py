@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import ImportFailed
-from kept.exchange.importing.item import SAVED_AT, Facts, Item, Plan
+from kept.exchange.importing.item import SAVED_AT, Facts, Item, Plan, name_from
 from kept.exchange.importing.run import is_allowed
-from kept.names import BEST, check_name
+from kept.names import BEST
 from kept.sync.wandb.history import Logged, history
 from kept.units import time_text
 
@@ -38,14 +38,18 @@ class LoggedItem(Item):
                 raise ImportFailed("it has no files")
             yield [os.path.join(folder, name) for name in names]
 
+    def source_answers(self) -> bool:
+        """Return whether W&B answers."""
+        return self._logged.server_answers()
+
 
 def plan_wandb(path: str, name: str | None) -> Plan:
     """Return the versions of ENTITY/PROJECT/ARTIFACT, oldest first; raises what history raises."""
     versions = history(path)
     items = [LoggedItem(logged) for logged in versions]
     has_best = any(BEST in logged.aliases for logged in versions)
-    kind = versions[0].type if versions else "model"
-    own = check_name(name or path.rpartition("/")[2])
+    kind = name_from(versions[0].type) if versions else "model"
+    own = name or name_from(path.rpartition("/")[2])
     return Plan(own, items, notes=_notes(versions), type=kind, has_best=has_best)
 
 
@@ -70,7 +74,9 @@ def _described(logged: Logged) -> dict[str, Any]:
     """Return what W&B says of a version beside its metadata."""
     said = {"description": logged.description, "tags": list(logged.tags)}
     refused = [alias for alias in logged.aliases if not is_allowed(alias)]
-    found = {key: value for key, value in {**said, "aliases": refused}.items() if value}
+    kind = logged.type if logged.type != name_from(logged.type) else ""
+    more = {"type": kind, "aliases": refused}
+    found = {key: value for key, value in {**said, **more}.items() if value}
     return {"wandb": found} if found else {}
 
 

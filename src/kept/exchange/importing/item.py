@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from kept.names import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 
 ORIGIN = "imported_from"  # in the metadata of a version: names the checkpoint that it was
 SAVED_AT = "saved_at"  # in the metadata of a version: UTC, ISO 8601
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST = 128  # characters of a name
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,15 @@ class Item(ABC):
         """Return the metadata that the files state, such as format; called within files."""
         return {}
 
+    def source_answers(self) -> bool:
+        """Return whether the source answers; called after a fetch that failed."""
+        return True
+
     def is_in(self, version: Version) -> bool:
         """Return whether a version is this checkpoint, although its origin has other facts.
 
-        It is called if the origins have the same file, for example after a copy with new dates.
+        It is called if the origins have the same file, for example after a copy with new dates,
+        and for the version of the checkpoint before it.
         """
         del version
         return False
@@ -67,3 +77,8 @@ class Plan:
     notes: Sequence[str] = ()  # what a person should know before the import
     type: str = "model"
     has_best: bool = False  # whether the aliases of the checkpoints say which is the best
+
+
+def name_from(text: str) -> str:
+    """Return the name of an artifact, or a type, for that of something else; raises InvalidName."""
+    return check_name(_UNFIT.sub("-", text).strip("-")[:_LONGEST])

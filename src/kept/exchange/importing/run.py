@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kept.errors import ArtifactNotFound, InvalidInput, KeptError, StoreError
+from kept.errors import ArtifactNotFound, ImportFailed, InvalidInput, KeptError, StoreError
 from kept.exchange.importing.item import ORIGIN, SAVED_AT
 from kept.names import BEST, LATEST, check_alias, is_word
 from kept.store.log.lookup import records_of, view_of
@@ -69,12 +69,17 @@ class Known:
         versions = self._versions.get(_key(item.facts.origin), [])
         return any(v.record.metadata[ORIGIN] == item.facts.origin for v in versions)
 
-    def has(self, item: Item) -> bool:
-        """Return whether a checkpoint was imported before; raises OSError."""
-        if self.has_noted(item):
-            return True
+    def version_of(self, item: Item, before: Version | None) -> Version | None:
+        """Return the version that a checkpoint became in an earlier import; raises OSError.
+
+        before is the version of the checkpoint before it: equal content is not stored twice.
+        """
         versions = self._versions.get(_key(item.facts.origin), [])
-        return any(not v.record.deleted and _is_in(item, v) for v in versions)
+        noted = [v for v in versions if v.record.metadata[ORIGIN] == item.facts.origin]
+        if noted:
+            return noted[0]
+        others = [*versions, before] if before is not None else versions
+        return next((v for v in others if not v.record.deleted and _is_in(item, v)), None)
 
 
 def _key(origin: dict[str, Any]) -> str:
@@ -115,20 +120,20 @@ def monitored(plan: Plan, monitor: str | None, mode: str | None) -> Monitored | 
 def import_plan(store: Store, plan: Plan, best: Monitored | None) -> Iterator[Result]:
     """Import the checkpoints in order; yield what became of each, also of known ones.
 
-    A checkpoint that cannot be used is a result with a problem. An error of the store is raised:
-    what was imported before it stays.
+    A checkpoint that cannot be used is a result with a problem. An error of the store, or of a
+    source that does not answer, is raised: what was imported before it stays.
     """
     known = Known(store, plan.name)
     known.check_type(plan.type)
+    before = None  # the known version of the checkpoint before this one
     for item in plan.items:
         try:
-            if known.has(item):
-                yield Result(item, None)
-                continue
+            before = known.version_of(item, before)
         except OSError as error:
+            before = None
             yield Result(item, None, _reason(error))
             continue
-        yield _imported(store, plan, item, best)
+        yield Result(item, None) if before is not None else _imported(store, plan, item, best)
 
 
 def _imported(store: Store, plan: Plan, item: Item, best: Monitored | None) -> Result:
@@ -140,6 +145,8 @@ def _imported(store: Store, plan: Plan, item: Item, best: Monitored | None) -> R
         except StoreError:
             raise
         except (KeptError, OSError) as error:
+            if not item.source_answers():
+                raise _stopped(item, error) from error
             return Result(item, None, _reason(error))
         metadata = _metadata(item.facts, values, best, started)
         try:
@@ -154,6 +161,14 @@ def _imported(store: Store, plan: Plan, item: Item, best: Monitored | None) -> R
         except InvalidInput as error:
             return Result(item, None, _reason(error))
     return Result(item, version)
+
+
+def _stopped(item: Item, error: KeptError | OSError) -> ImportFailed:
+    """Return the error for a source that does not answer: no other checkpoint can be fetched."""
+    return ImportFailed(
+        f"The import stopped at {item.facts.label}: {_reason(error).rstrip('.')}. The versions "
+        "before it stay. To continue, import again."
+    )
 
 
 def _metadata(

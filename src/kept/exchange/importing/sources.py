@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from typing import TYPE_CHECKING
 
 from kept.errors import InvalidInput, InvalidPath
 from kept.exchange.importing.folder import Options, plan_folder
+from kept.exchange.importing.item import name_from
 from kept.exchange.importing.run import import_plan, monitored, problems, withheld_by
 from kept.names import check_name
 from kept.store.open import open_store
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from kept.exchange.importing.item import Plan
     from kept.store.version import Version
 
-_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 _FACTS = 2**16  # bytes of a file of MLflow
 WANDB, MLFLOW = "wandb:", "mlflow:"
 
@@ -89,11 +88,6 @@ def plan_of(source: str | os.PathLike[str], name: str | None, options: Options) 
         run = run_at(text.removeprefix(MLFLOW))
         return plan_for(run, name or name_from(run.run.name or run.run.id))
     return plan_folder(text, name or name_from(os.path.basename(os.path.abspath(text))), options)
-
-
-def name_from(text: str) -> str:
-    """Return the name of an artifact for the name of something else; raises InvalidName."""
-    return check_name(_UNFIT.sub("-", text).strip("-")[:128])
 
 
 def _is_mlflow_run(folder: str) -> bool:

@@ -47,6 +47,15 @@ class Logged:
             self.handle.download(root=folder, skip_cache=True)
             self.handle.verify(root=folder)
 
+    def server_answers(self) -> bool:
+        """Return whether the server answers, also if it does not have the version any more."""
+        try:
+            with contextlib.suppress(NotFound), _failures(self.path):
+                sdk.package().Api(timeout=_SECONDS).artifact(f"{self.path}:{self.version}")
+        except ImportFailed:
+            return False
+        return True
+
 
 def history(path: str) -> list[Logged]:
     """Return the versions that W&B has of ENTITY/PROJECT/ARTIFACT, the oldest first.

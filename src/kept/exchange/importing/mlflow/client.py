@@ -81,6 +81,15 @@ class ClientRun(RunSource):
             uri = f"{root}/{path}" if path else root
             return str(self._mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
 
+    def answers(self) -> bool:
+        """Return whether the tracking server answers."""
+        try:
+            with contextlib.suppress(NotFound), _failures(f"the run {self.run.id}"):
+                self._client.get_run(self.run.id)
+        except ImportFailed:
+            return False
+        return True
+
 
 def _package() -> Any:
     try:

@@ -52,6 +52,10 @@ class ModelItem(Item):
                 raise ImportFailed("it has no files")
             yield [os.path.join(self._place, name) for name in names]
 
+    def source_answers(self) -> bool:
+        """Return whether the source of the run answers."""
+        return self._source.answers()
+
     def read_metadata(self) -> dict[str, Any]:
         """Return what the only file of Keras states."""
         found = self._keras_files()

@@ -58,6 +58,10 @@ class RunSource(ABC):
         folder is empty, and may be used. Raises ImportFailed.
         """
 
+    def answers(self) -> bool:
+        """Return whether the source answers."""
+        return True
+
 
 def own_tags(tags: dict[str, str]) -> dict[str, str]:
     """Return the tags of users, without those that MLflow sets."""
