@@ -175,3 +175,10 @@ def test_even_ticks_are_few_and_inside(low, high):
     found = even_ticks(low, high, 6)
     assert 1 <= len(found) <= 6
     assert all(low <= tick <= high for tick in found)
+
+
+@pytest.mark.parametrize("changes", [[1.7e308, 1e-300], [1e-320], [0.0], [math.inf, math.nan], []])
+def test_any_changes_have_a_scale(changes):
+    spec = heat_map([Cell("dense", f"v{n}", c) for n, c in enumerate(changes)], "Layers")
+    json.dumps(spec, allow_nan=False)
+    assert "<svg" in render.svg(spec)

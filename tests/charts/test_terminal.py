@@ -74,6 +74,33 @@ def test_no_name_reaches_the_terminal_as_it_is():
     assert "\u202e" not in shown
 
 
+@pytest.mark.parametrize("has_colour", [False, True])
+def test_the_names_of_many_metrics_take_lines(has_colour):
+    names = [f"metric_{n}" for n in range(50)]
+    points = [Point(n, dict.fromkeys(names, float(n)), epoch=n) for n in range(3)]
+    shown = re.sub(
+        r"\x1b\[[0-9;]*m", "", draw(points, names, terminal=Terminal(80, 20, has_colour))
+    )
+    assert max(map(cells, shown.splitlines())) <= 80
+    assert all(f" {name} " in shown.replace("\n", " \n") for name in names)
+
+
+@pytest.mark.parametrize("by", ["epoch", "version"])
+def test_versions_in_one_place_have_its_tick(by):
+    points = [Point(5, {"a": 1.0}, epoch=5)]
+    *_, ticks, title = draw(points, ["a"], Axes(by)).splitlines()
+    assert (ticks.strip(), title.strip()) == ("5", by)
+
+
+@pytest.mark.parametrize("epochs", [(-1e308, 1e308), (0.1, 0.2), (1e300, 1e308), (0, 2**50)])
+def test_any_epochs_are_drawn_or_named(epochs):
+    points = [Point(n, {"a": float(n)}, epoch=epoch) for n, epoch in enumerate(epochs)]
+    shown = draw(points, ["a"])
+    assert ("no epoch is known" in shown) is (epochs[1] > 1)
+    assert ("│" in shown) is (abs(epochs[0]) < 1)
+    assert "<svg" in svg(metric_chart(points, ["a"]))
+
+
 def test_without_a_value_only_the_notes_are_shown():
     shown = draw([Point(0, {"a": math.nan})], ["a"], Axes("version"))
     assert shown == "● a\n1 value not shown: NaN or too large.\nNo value to show."

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _TALLEST = 18  # pixels of a row
 _LOWEST = 6
+_FARTHEST = 100  # powers of ten of the scale of colours
 _LEGIBLE = 10  # the least for a label of each row
 
 
@@ -67,7 +68,9 @@ def heat_map(cells: Sequence[Cell], title: str, look: Look = USUAL) -> Spec:
 def _colour(changes: list[float], height: int) -> Spec:
     """Return the scale of the colours, between powers of ten."""
     top = math.ceil(math.log10(max(changes, default=1.0)))
-    bottom = min(math.floor(math.log10(min(changes, default=1.0))), top - 1)
+    top = max(min(top, _FARTHEST), 1 - _FARTHEST)
+    bottom = math.floor(math.log10(min(changes, default=1.0)))
+    bottom = max(min(bottom, top - 1), -_FARTHEST)
     powers = range(bottom, top + 1)
     return {
         "field": "c",

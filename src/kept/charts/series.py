@@ -21,6 +21,8 @@ _LEAST = 80  # of one series
 _MOST_DOTS = 100  # versions that would stay, of which each is shown
 _HUGE, _TINY = 1e300, 1e-300  # beyond these, the differences of two numbers cannot be computed
 
+_FAR = 2**50  # from here, the ticks of epochs cannot be told apart
+
 
 @dataclass(frozen=True, slots=True)
 class Axes:
@@ -79,7 +81,9 @@ def x_of(point: Point, by: By) -> float | None:
     """Return where a point lies on the x axis; for times the second."""
     if by == "time":
         return datetime.fromisoformat(point.created).timestamp() if point.created else None
-    return point.index if by == "version" else point.epoch
+    if by == "version":
+        return point.index
+    return point.epoch if point.epoch is not None and abs(point.epoch) < _FAR else None
 
 
 def drawable(value: float, axes: Axes) -> float:

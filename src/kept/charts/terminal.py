@@ -78,7 +78,14 @@ def _legend(every: list[Series], terminal: Terminal) -> str:
         if terminal.has_colour:
             sign = f"\x1b[38;5;{_COLOURS[number % len(_COLOURS)]}m{sign}\x1b[0m"
         texts.append(f"{sign} {series.name}")
-    return "   ".join(texts)
+    lines = [texts[0]] if texts else []
+    for text in texts[1:]:
+        joined = f"{lines[-1]}   {text}"
+        if len(_ESCAPE.sub("", joined)) <= terminal.width:
+            lines[-1] = joined
+        else:
+            lines.append(text)
+    return "\n".join(lines)
 
 
 def _drawn(every: list[Series], axes: Axes, terminal: Terminal) -> str:
@@ -154,7 +161,7 @@ def _x_ruler(ruler: Any, every: list[Series], axes: Axes, width: int) -> None:
     if axes.by == "time":
         ticks = [xs[0] + n * (xs[-1] - xs[0]) / (most - 1) for n in range(most)]
     else:
-        ticks = [tick for tick in even_ticks(xs[0], xs[-1], most) if tick.is_integer()]
+        ticks = [tick for tick in even_ticks(xs[0], xs[-1], most) if tick == int(tick)]
     ruler.ticks(ticks, [_tick(tick, axes) for tick in ticks])
     room = (xs[-1] - xs[0]) * 0.02 or 1
     ruler.lim(xs[0] - room, xs[-1] + room)
