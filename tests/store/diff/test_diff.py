@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import zipfile
 
@@ -14,7 +15,9 @@ from kept.errors import Damaged, InvalidInput, InvalidPath, InvalidReference, No
 from kept.store.blobs.blob import HEADER, blob_key
 from kept.store.diff.compare import compare, task_of
 from kept.store.diff.diff import diff
+from kept.store.diff.result import Figures
 from kept.store.diff.sides import side_at, side_of
+from kept.store.diff.wording import relative_text
 from kept.store.tensors.tensors import tensors_at
 from tests.helpers import Wrapped, arrays, hdf5, keras, write
 
@@ -139,6 +142,29 @@ def test_a_tensor_that_is_equal_in_part_has_a_bound_or_is_read(put):
     assert whole.figures.changed == 1_000_000
 
 
+@pytest.mark.parametrize("scale", [-1, 0.1, 0.999, 1, 1.001, 2, 30, 1e90])
+@pytest.mark.parametrize("noise", [0, 0.01, 3])
+def test_no_equal_part_makes_the_cosine_less_than_its_bound(scale, noise):
+    random = np.random.default_rng(0)
+    one = random.normal(size=100)
+    other = scale * one + noise * random.normal(size=100)
+
+    def figures(equal):
+        a, b = np.append(one, equal), np.append(other, equal)
+        norms = (float(np.linalg.norm(each)) for each in (b - a, a, b))
+        return Figures(100, 100, 100, *norms, float(a @ b), (0, 0), (0, 0))
+
+    least = figures(0).least_cosine
+    assert all(figures(equal).cosine >= least - 1e-12 for equal in np.geomspace(1e-3, 1e5, 200))
+    if scale == 1:
+        assert least == pytest.approx(figures(0).cosine, abs=0.02), "not lower than needed"
+
+
+def test_a_bound_of_a_part_from_zero_does_not_say_that_all_was_zero():
+    assert relative_text(math.inf) == "from zero"
+    assert relative_text(math.inf, is_bound=True) == "partly from zero"
+
+
 def test_nan_and_infinities(put):
     one = arrays(0, a=8_000, b=8_000, c=8_000)
     other = {name: value.copy() for name, value in one.items()}
@@ -213,6 +239,16 @@ def test_extreme_doubles_do_not_overflow(tmp_path):
     one = side_at(written(tmp_path, "a", x=a, y=tiny))
     result = diff(one, side_at(written(tmp_path, "b", x=b, y=3 * tiny)))
     assert {c.name: c.relative for c in result.tensors} == pytest.approx({"x": 0.5, "y": 2})
+    assert {c.cosine for c in result.tensors} == {None}, "their product is beyond a double"
+
+
+def test_norms_beyond_a_double_are_not_known(tmp_path):
+    one = side_at(written(tmp_path, "a", x=np.full(999, 1.7e308), y=np.ones(9)))
+    result = diff(one, side_at(written(tmp_path, "b", x=np.full(999, -1.7e308), y=2 * np.ones(9))))
+    assert [(c.name, c.relative, c.cosine) for c in result.tensors] == [
+        ("y", 1, pytest.approx(1)), ("x", None, None),
+    ]  # fmt: skip
+    json.dumps(result.to_json(), allow_nan=False)
 
 
 def test_another_type_is_compared_by_value(put):
@@ -309,6 +345,17 @@ def test_metadata_metrics_and_aliases(put, store):
     assert result.metadata[0].difference == pytest.approx(0.1)
     assert result.aliases == (("x",), ("latest",))
     json.dumps(result.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), [math.nan], {"a": [{"b": math.inf}]}])
+def test_numbers_that_no_double_and_no_json_holds(put, value):
+    before = put(keras_file({"config": {"a": 1}}, arrays(0, a=100)), "m.keras", metadata={"k": 1})
+    config = {"config": {"a": value, "b": value}}
+    huge = value if isinstance(value, int) else 2
+    after = put(keras_file(config, arrays(0, a=100)), "m.keras", metadata={"k": huge})
+    for result in (before.diff(after), after.diff(before)):
+        json.dumps(result.to_json(), allow_nan=False)
+        assert "config.b" in str(result)
 
 
 def keras_file(config, tensors):

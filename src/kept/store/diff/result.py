@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from kept.store.tensors.tensor import StoredTensor
+
+_LEAST, _MOST = 1e-290, 1e300  # a product of norms that its summands can reach, too
+_FAR = 1e75  # a ratio of norms whose fourth power is a double
 
 Kind = Literal["changed", "added", "removed", "reshaped", "renamed"]
 
@@ -30,9 +34,9 @@ class Figures:
     def relative(self) -> float | None:
         """The norm of the change, relative to the norm before; infinite for a change from zero.
 
-        None if no element is finite in both.
+        None if no element is finite in both, or a norm is beyond a double.
         """
-        if not self.finite:
+        if not self.finite or not math.isfinite(self.change + self.norm_before):
             return None
         if not self.change:
             return 0.0
@@ -40,11 +44,34 @@ class Figures:
 
     @property
     def cosine(self) -> float | None:
-        """The cosine of the angle between both; None if one of them is zero."""
-        if not self.norm_before or not self.norm_after:
+        """The cosine of the angle between both.
+
+        None if one of them is zero, or if their product is beyond a double.
+        """
+        if not _LEAST < self.norm_before * self.norm_after < _MOST:
             return None
-        found = self.dot / self.norm_before / self.norm_after
-        return max(-1.0, min(1.0, found)) if math.isfinite(found) else None
+        return max(-1.0, min(1.0, self.dot / self.norm_before / self.norm_after))
+
+    @property
+    def least_cosine(self) -> float | None:
+        """The least cosine that whole tensors can have, if their other elements are equal.
+
+        Equal elements add one number to the product and to the squares of both norms. If the norms
+        differ, the cosine can fall at first; this is its lowest point.
+        """
+        cosine = self.cosine
+        if cosine is None or cosine <= 0:
+            return cosine
+        shorter = min(self.norm_before, self.norm_after)
+        ratio = max(self.norm_before, self.norm_after) / shorter
+        change = (self.change / shorter) ** 2 if ratio < _FAR else math.inf
+        if not 0 < change < math.inf:
+            return cosine if not change else 0.0
+        square = ratio**2  # of the longer one; that of the shorter one is 1
+        equal = ((ratio - 1) * (ratio + 1)) ** 2 - change * (1 + square)
+        equal = max(equal / (2 * change), 0.0)
+        dot = (1 + square - change) / 2
+        return min(cosine, (dot + equal) / math.sqrt((1 + equal) * (square + equal)))
 
     @property
     def became_wrong(self) -> bool:
@@ -88,6 +115,13 @@ class TensorChange:
         return self.figures.relative if self.figures else None
 
     @property
+    def cosine(self) -> float | None:
+        """The cosine of the angle between both; the least possible one if only a part was read."""
+        if self.figures is None:
+            return None
+        return self.figures.least_cosine if self.is_bound else self.figures.cosine
+
+    @property
     def share(self) -> float | None:
         """The share of the elements that have changed."""
         if self.figures is None:
@@ -115,7 +149,7 @@ class TensorChange:
         values = self.figures
         return found | {
             "relative": number(values.relative),
-            "cosine": number(values.cosine),
+            "cosine": number(self.cosine),
             "share": self.share,
             "changed": values.changed,
             "finite": values.finite,
@@ -155,9 +189,10 @@ class ValueChange:
 
     @property
     def difference(self) -> float | None:
-        """The value after minus the one before, if both are numbers."""
+        """The value after minus the one before, if both are numbers that a double can hold."""
         if self.kind == "changed" and _is_number(self.before) and _is_number(self.after):
-            return float(self.after) - float(self.before)
+            with contextlib.suppress(OverflowError):  # an integer can have any size
+                return float(self.after) - float(self.before)
         return None
 
     def to_json(self) -> dict[str, Any]:
@@ -232,7 +267,9 @@ def number(value: Any) -> Any:
     """Return a value as JSON can hold it: a number that is not finite becomes a text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return value
+    if isinstance(value, dict):
+        return {key: number(inner) for key, inner in value.items()}
+    return list(map(number, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _is_number(value: Any) -> bool:

@@ -81,7 +81,7 @@ def relative_text(value: float | None, *, is_bound: bool = False) -> str:
     if value is None:
         return ""
     if math.isinf(value):
-        return "from zero"
+        return "partly from zero" if is_bound else "from zero"
     text = f"{value:.3g}" if value >= 10 else f"{value * 100:.3g} %"
     return f"≤ {text}" if is_bound and value else text
 
@@ -142,11 +142,10 @@ def value_text(value: Any) -> str:
 
 
 def _tensor_row(change: TensorChange) -> tuple[str, ...]:
-    cosine = change.figures.cosine if change.figures else None
     return (
         change.name,
         relative_text(change.relative, is_bound=change.is_bound),
-        cosine_text(cosine, is_bound=change.is_bound),
+        cosine_text(change.cosine, is_bound=change.is_bound),
         share_text(change.share),
         _shapes(change.before, change.after),
         note_of(change),
