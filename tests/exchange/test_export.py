@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -52,10 +53,10 @@ def predicted(made):
     return made.predict(np.array(INPUT, "float32"), verbose=0)
 
 
-def exported(store, framework, format, path):
-    """Export in a process with a framework; return what its model predicts."""
+def exported(store, framework, folder, *names):
+    """Export in a process with a framework; return what its model predicts, and TensorFlow."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.exchange.models", store.location, "keras:v0", format, path],
+        [sys.executable, "-m", "tests.exchange.models", store.location, "keras:v0", folder, *names],
         cwd=ROOT,
         env=os.environ | {"KERAS_BACKEND": framework, "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
@@ -63,7 +64,17 @@ def exported(store, framework, format, path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return np.array(json.loads(done.stdout.splitlines()[-1]))
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def of_tensorflow(store, tmp_path_factory):
+    """The exports from TensorFlow, in one process, and the predictions."""
+    for package in ("tensorflow", "tf2onnx"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    folder = tmp_path_factory.mktemp("tensorflow")
+    return folder, exported(store, "tensorflow", folder, "saved_model", "onnx", "litert")
 
 
 @pytest.mark.parametrize("name", ["keras", "weights"])
@@ -99,51 +110,42 @@ def test_a_keras_file_without_the_optimizer(version, model, tmp_path):
     assert out.stat().st_size < version.size
 
 
-@pytest.mark.parametrize("framework", ["tensorflow", "jax"])
-def test_a_saved_model_predicts_the_same(store, tmp_path, framework):
-    tf = pytest.importorskip("tensorflow")
-    expected = exported(store, framework, "saved_model", tmp_path / "saved")
-    loaded = tf.saved_model.load(str(tmp_path / "saved"))
-    found = loaded.serve(np.array(INPUT, "float32")).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+@pytest.mark.parametrize("name", ["saved_model", "litert"])
+def test_what_tensorflow_loads_predicts_the_same(of_tensorflow, name):
+    _, found = of_tensorflow
+    np.testing.assert_allclose(found[name], found["model"], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("framework", "package"), [("torch", "onnxscript"), ("tensorflow", "tf2onnx")]
-)
-def test_an_onnx_file_predicts_the_same(store, tmp_path, framework, package):
-    pytest.importorskip(package)
+def assert_onnx_predicts(folder, found):
     runtime = pytest.importorskip("onnxruntime")
-    expected = exported(store, framework, "onnx", tmp_path / "m.onnx")
-    session = runtime.InferenceSession(tmp_path / "m.onnx")
-    [found] = session.run(None, {session.get_inputs()[0].name: np.array(INPUT, "float32")})
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    session = runtime.InferenceSession(folder / "m.onnx")
+    [values] = session.run(None, {session.get_inputs()[0].name: np.array(INPUT, "float32")})
+    np.testing.assert_allclose(values, found["model"], atol=1e-6)
+
+
+def test_an_onnx_file_predicts_the_same(of_tensorflow):
+    assert_onnx_predicts(*of_tensorflow)
 
 
 @pytest.mark.integration
-def test_an_onnx_file_from_jax_predicts_the_same(store, tmp_path):
-    pytest.importorskip("jax2onnx")
-    test_an_onnx_file_predicts_the_same(store, tmp_path, "jax", "jax2onnx")
+def test_a_saved_model_from_jax_predicts_the_same(store, tmp_path):
+    pytest.importorskip("tensorflow")
+    found = exported(store, "jax", tmp_path, "saved_model")
+    np.testing.assert_allclose(found["saved_model"], found["model"], atol=1e-6)
 
 
-def test_a_litert_file_predicts_the_same(store, tmp_path):
-    tf = pytest.importorskip("tensorflow")
-    expected = exported(store, "tensorflow", "litert", tmp_path / "m.tflite")
-    found = tf.lite.Interpreter(str(tmp_path / "m.tflite"))
-    [given] = found.get_input_details()
-    found.resize_tensor_input(given["index"], (3, 4))
-    found.allocate_tensors()
-    found.set_tensor(given["index"], np.array(INPUT, "float32"))
-    found.invoke()
-    values = found.get_tensor(found.get_output_details()[0]["index"])
-    np.testing.assert_allclose(values, expected, atol=1e-6)
+@pytest.mark.integration
+@pytest.mark.parametrize(("framework", "package"), [("torch", "onnxscript"), ("jax", "jax2onnx")])
+def test_an_onnx_file_of_another_framework_predicts_the_same(store, tmp_path, framework, package):
+    pytest.importorskip(package)
+    assert_onnx_predicts(tmp_path, exported(store, framework, tmp_path, "onnx"))
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("framework", ["tensorflow", "torch"])
 def test_a_model_of_openvino_predicts_the_same(store, tmp_path, framework):
     openvino = pytest.importorskip("openvino")
-    expected = exported(store, framework, "openvino", tmp_path / "m.xml")
+    expected = exported(store, framework, tmp_path, "openvino")["model"]
     assert {path.name for path in tmp_path.iterdir()} == {"m.xml", "m.bin"}
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(tmp_path / "m.xml", "CPU", options)
