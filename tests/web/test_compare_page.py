@@ -93,6 +93,18 @@ def test_many_layers_have_a_chart_beside_the_table(tmp_path, serve, page):
     expect(page.get_by_role("region", name="Relative change of layers")).to_contain_text("layer_19")
 
 
+def test_tensors_without_a_finite_value_have_no_size_of_change(tmp_path):
+    store = kept.open_store(tmp_path / "store")
+    healthy = np.ones(5_000, np.float32)
+    for value in (healthy, healthy * np.nan, healthy * np.inf):
+        data = keras({"lost": value, "other": value})
+        store.log_artifact("m", kept.MemoryFile("m.keras", [data]), capture=False)
+    for pair in ("v=m:v0&v=m:v1", "v=m:v1&v=m:v2", "v=m:v2&v=m:v0"):
+        found = html_of(store, f"{pair}&with=changes")
+        assert "lost/" in found, pair
+        assert "5,000 NaN" in found or "5,000 infinite" in found or "before 0, 5,000" in found
+
+
 def test_the_largest_change_comes_first_and_new_nan_before_all(tmp_path):
     store = kept.open_store(tmp_path / "store")
     base = np.ones(2000, np.float32)
