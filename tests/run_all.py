@@ -30,13 +30,15 @@ class Part(NamedTuple):
 
 
 REMOTE = ("tests/remote", "tests/reliability")
-APART = ("tests/training", *REMOTE)
+PAGES = ("tests/web", "tests/exchange")
+APART = ("tests/training", *REMOTE, *PAGES)
 PARTS = (  # the longest first
     Part("jax", REMOTE),
     Part("jax", ("tests", *(f"--ignore={folder}" for folder in APART))),
     Part("tensorflow", OTHER_FRAMEWORK),
     Part("jax", ("tests/training",)),
     Part("torch", OTHER_FRAMEWORK),
+    Part("jax", PAGES),
 )
 
 
