@@ -98,7 +98,7 @@ def test_a_killed_process_is_not_live_and_its_file_is_removed():
     process.wait()
     process.stdout.close()
     assert live_runs("/s") == []
-    assert not [name for name in os.listdir(live_folder()) if name.endswith(".json")]
+    assert os.listdir(live_folder()) == []
 
 
 def test_a_forked_child_does_not_keep_a_run_alive(run):
@@ -182,3 +182,19 @@ def test_long_names_and_many_metrics_fit_into_the_file(run):
     run.begin("/s", "m", epochs=1, framework="jax")
     run.update(is_forced=True, metrics={"é" * 50 + str(n): 1.0 for n in range(16)})
     assert os.path.getsize(path_of_the_file()) == 4096
+
+
+def test_a_forked_child_with_a_run_of_its_own_leaves_that_of_its_parent(run):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        own = LiveFile()
+        own.begin("/s", "own", epochs=1, framework="jax")
+        run._open = None  # what ends the lock of the parent in the child
+        os.write(writer, ",".join(found.artifact for found in live_runs("/s")).encode())
+        os._exit(0)
+    os.close(writer)
+    assert os.read(reader, 99) == b"m,own"
+    os.close(reader)
+    assert os.waitpid(child, 0)[1] == 0
+    assert [found.artifact for found in live_runs("/s")] == ["m"]

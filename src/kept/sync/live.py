@@ -4,7 +4,7 @@
     $XDG_STATE_HOME/kept/live/<32 hex digits>.lock    held by the process while it trains
 
 The lock ends with the process, also if it is killed, so its run is no longer live. A reader
-removes the file of such a run. Without $XDG_STATE_HOME the folder is ~/.local/state/kept/live.
+removes the files of such a run. Without $XDG_STATE_HOME the folder is ~/.local/state/kept/live.
 
 Nothing here can harm a run: an error of the disk only means that no file shows the run. An update
 is one write of one block in place, so it needs no room on the disk. It takes about 20 µs.
@@ -63,13 +63,14 @@ def live_runs(location: str) -> list[LiveRun]:
     """Return the runs of this user that log to a store now, by artifact and start.
 
     location is that of the store: Store.location. It raises nothing: what cannot be read is left
-    out. The file of a process that has ended is removed.
+    out. The files of a process that has ended are removed.
     """
     found = []
     for path in _files():
         if not _is_alive(path):
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+            for file in (path, _lock_of(path)):
+                with contextlib.suppress(OSError):
+                    os.unlink(file)
             continue
         value = _read(path)
         if value is not None and value.get("store") == location:

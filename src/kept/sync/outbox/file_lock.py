@@ -19,7 +19,7 @@ def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
 
     Without wait, yield False if another process or thread holds it.
     """
-    fd = _acquire(path, wait=wait)
+    fd, process = _acquire(path, wait=wait), os.getpid()
     if fd is None:
         yield False
         return
@@ -27,11 +27,11 @@ def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
     try:
         yield True
     finally:
-        if fd in _held:  # not so in a forked child
+        # A forked child has closed it, and may have a lock of its own with this number.
+        if os.getpid() == process:
+            # Before the release, so that a waiting process notices: see _acquire.
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(
-                    path
-                )  # before the release, so that a waiting process notices: see _acquire
+                os.unlink(path)
             _held.discard(fd)
             os.close(fd)
 
