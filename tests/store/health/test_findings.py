@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from kept.store.health.findings import Layers, Statistics, judge
+from kept.store.health.findings import Layers, Statistics, Wrong, judge
 from kept.store.health.measure import Figures
 
 DENSE = Layers(("dense", "out"), (1600, 100), {"dense/kernel": 40, "out/kernel": 10})
@@ -13,7 +13,8 @@ DENSE = Layers(("dense", "out"), (1600, 100), {"dense/kernel": 40, "out/kernel":
 
 def stats(dense=4.0, out=1.0, *, dead=None, wrong=(), norm=4.2, layers=DENSE):
     units = {name: frozenset(found) for name, found in (dead or {}).items()}
-    return Statistics(layers, np.array([dense, out]), units, norm, wrong)
+    tensors = [Wrong(*one) for one in wrong]
+    return Statistics(layers, np.array([dense, out]), units, norm, tensors)
 
 
 def test_a_first_version_is_ok():

@@ -9,7 +9,7 @@ import pytest
 import kept
 from kept.errors import InvalidCheckpoint
 from kept.store.health.state import health_of
-from tests.training.helpers import by_alias, content, fit, losses, play
+from tests.training.helpers import Gate, by_alias, content, fit, losses, play
 
 
 class Breaks(keras.callbacks.Callback):
@@ -25,6 +25,19 @@ class Breaks(keras.callbacks.Callback):
         if epoch in self._epochs:
             array[0, 0] = self._value
         kernel.assign(array)
+
+
+class Puts(keras.callbacks.Callback):
+    """Puts a value into a weight at the end of each epoch."""
+
+    def __init__(self, value):
+        super().__init__()
+        self._value = value
+
+    def on_epoch_end(self, epoch, logs=None):
+        array = np.array(keras.ops.convert_to_numpy(self.model.layers[0].kernel))
+        array[0, 0] = self._value
+        self.model.layers[0].kernel.assign(array)
 
 
 class Waits(keras.callbacks.Callback):
@@ -103,6 +116,49 @@ def test_stop_ends_the_fit(data, capsys):
     assert "Training ends (on_health='stop')" in capsys.readouterr().out
 
 
+def test_stop_ends_each_fit_that_is_unhealthy(data, capsys):
+    model, callback = diverging(), checkpoint(on_health="stop")
+    for _ in range(2):
+        history = fit(model, data, callback, epochs=50)
+        assert len(history.epoch) < 50
+    assert capsys.readouterr().out.count("is unhealthy") == 2
+
+
+def test_a_fit_that_failed_does_not_stop_the_next_one(model, data):
+    class Fails(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise ValueError("no")
+
+    callback = checkpoint(on_health="stop")
+    good = model.get_weights()
+    with pytest.raises(ValueError, match="no"):
+        fit(model, data, Puts(np.nan), callback, Fails())
+    callback.wait()
+    if keras.backend.backend() == "jax":
+        model.jax_state_sync()
+    model.set_weights(good)
+    history = fit(model, data, callback, epochs=3)
+    assert states(callback.versions) == ["unhealthy", "ok", "ok", "ok"]
+    assert len(history.epoch) == 3
+
+
+def test_the_file_of_the_best_is_written_if_the_next_one_is_unhealthy(model, monkeypatch):
+    callback, gate = checkpoint(save_best_only=True), Gate(monkeypatch)
+
+    class Opens(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                gate.let_through(1)
+                callback.wait()
+            elif epoch == 2:  # v1 is being written, and v2 waits
+                gate.open()
+
+    play([Breaks(2), callback, Opens()], losses(0.5, 0.4, 0.1), model=model)
+    assert states(callback.versions) == ["ok", "ok", "unhealthy"]
+    assert by_alias(callback.store, "m")["best"] == 1
+    assert content("m.keras") == content(callback.store["m:v1"].download("good") / "m.keras")
+
+
 def test_stop_ends_no_healthy_fit(model, data):
     history = fit(model, data, checkpoint(on_health="stop"), epochs=3)
     assert len(history.epoch) == 3
@@ -157,6 +213,15 @@ def test_a_resumed_run_continues_from_the_best_healthy_value(model):
     play([Breaks(), second], losses(0.3), model=model)
     assert by_alias(second.store, "m")["best"] == 2
     assert second.best == 0.3
+
+
+def test_a_run_that_resumes_from_an_unhealthy_version_says_so(model, data, capsys):
+    fit(model, data, Puts(np.nan), checkpoint())
+    capsys.readouterr()
+    fit(model, data, checkpoint(resume=True), epochs=2)
+    printed = capsys.readouterr().out
+    assert "kept: m:v0 is unhealthy: hidden/kernel: 1 of 48 values are NaN" in printed
+    assert "pass resume='m:vN' to continue from another version" in printed
 
 
 def test_weights_only(model):

@@ -128,6 +128,44 @@ def test_a_layer_that_explodes_and_comes_back(is_live):
 
 
 @BACKGROUND
+def test_a_layer_that_explodes_and_is_rolled_back(is_live):
+    model = dense()
+    probe = Probe(model, is_live=is_live)
+    probe()
+    before = model.get_weights()
+    model.set_weights([value * 5000 for value in before])
+    assert probe().state == "unhealthy"
+    model.set_weights(before)
+    assert probe().state == "ok"
+
+
+class Masked(keras.layers.Dense):
+    """A layer with a mask that no training changes."""
+
+    def build(self, shape):
+        super().build(shape)
+        mask = np.triu(np.full((20, 20), -np.inf, "float32"), 1)
+        self.mask = self.add_weight(shape=(20, 20), name="mask", trainable=False,
+                                    initializer=lambda *_, **__: mask)  # fmt: skip
+
+
+@BACKGROUND
+def test_infinities_that_no_training_made(is_live):
+    model = built(keras.Input((20,)), Masked(20, name="d"))
+    probe = Probe(model, is_live=is_live)
+    first = probe()
+    assert (first.state, first.findings) == ("notes", ("d/mask: 190 of 400 values are infinite",))
+    assert probe().state == "ok"
+    changed(model.layers[0].mask, (5, 0), np.inf)
+    assert probe().state == "unhealthy"
+    assert probe().state == "unhealthy"
+    changed(model.layers[0].mask, (5, 0), 0)
+    assert probe().state == "ok"
+    changed(model.layers[0].kernel, (5, 0), np.inf)
+    assert probe().findings == ("d/kernel: 1 of 400 values are infinite",)
+
+
+@BACKGROUND
 @pytest.mark.parametrize("inputs", [20, 300], ids=["small", "large"])
 def test_units_that_die(is_live, inputs):
     model = dense(inputs)

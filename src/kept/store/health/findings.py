@@ -2,13 +2,14 @@
 
 A version is unhealthy with a NaN or an infinity in weights or optimizer, if the norm of a layer's
 weights has changed a thousandfold, or if half of a layer's units have died. Fewer dead units are
-only notes. Small norms are left out: a layer that begins at zero grows by any factor.
+only notes. Small norms are left out: a layer that begins at zero grows by any factor. Infinities of
+weights that no training changes may be there from the start, as in a mask.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +48,15 @@ class Layers:
     kernels: Mapping[str, int] = field(default_factory=dict)  # name -> its units
 
 
+class Wrong(NamedTuple):
+    """A tensor with NaN or infinities."""
+
+    name: str
+    size: int
+    figures: Figures
+    is_fixed: bool = False  # whether it is a weight that the optimizer does not change
+
+
 @dataclass(frozen=True, slots=True)
 class Statistics:
     """What is known of the tensors of one version."""
@@ -55,18 +65,21 @@ class Statistics:
     norms: Array  # of the trainable weights of each layer
     dead: Mapping[str, frozenset[int]]  # by kernel; one without dead units is left out
     norm: float  # of all weights
-    wrong: Sequence[tuple[str, int, Figures]] = ()  # name and size of tensors with NaN or infinity
+    wrong: Sequence[Wrong] = ()
 
 
-def judge(now: Statistics, before: Statistics | None) -> dict[str, Json]:
+def judge(
+    now: Statistics, before: Statistics | None, healthy: Statistics | None = None
+) -> dict[str, Json]:
     """Return the metadata that state the health of a version.
 
-    Without a version before, or with one of other layers, only NaN and infinities count.
+    healthy is the newest version that is not unhealthy. A layer that returns to its norm there is
+    sound, whatever it was in the version before. Without a version before, or with one of other
+    layers, only NaN and infinities count.
     """
-    bad = [text for one in now.wrong for text in _not_finite(*one)]
-    notes: list[str] = []
+    bad, notes = _not_finite(now, healthy)
     if before is not None and before.layers == now.layers:
-        bad += _norms(now, before)
+        bad += _norms(now, before, healthy)
         for name, count, units in _newly_dead(now, before):
             text = f"{name}: {count:,} of {units:,} units are newly dead, all their weights are 0"
             (bad if count >= _HALF * units else notes).append(text)
@@ -75,20 +88,30 @@ def judge(now: Statistics, before: Statistics | None) -> dict[str, Json]:
     return {STATE: state, **found, NORM: float(f"{now.norm:.7g}")}
 
 
-def _not_finite(name: str, size: int, figures: Figures) -> Iterator[str]:
-    for count, what in ((figures.nans, "NaN"), (figures.infinities, "infinite")):
-        if count == size == 1:
-            yield f"{name}: the value is {what}"
-        elif count:
-            yield f"{name}: {_share(count, size)} values are {what}"
+def _not_finite(now: Statistics, healthy: Statistics | None) -> tuple[list[str], list[str]]:
+    """Return the findings that make a version unhealthy, and those that are notes."""
+    bad, notes = [], []
+    known = None if healthy is None else {one.name: one.figures.infinities for one in healthy.wrong}
+    for one in now.wrong:
+        nans, infinities = one.figures.nans, one.figures.infinities
+        if nans:
+            bad.append(_count(one, nans, "NaN"))
+        if infinities and one.is_fixed and known is None:
+            notes.append(_count(one, infinities, "infinite"))
+        elif infinities and not (one.is_fixed and known and infinities <= known.get(one.name, 0)):
+            bad.append(_count(one, infinities, "infinite"))
+    return bad, notes
 
 
-def _share(count: int, size: int) -> str:
-    return f"all {size:,}" if count == size else f"{count:,} of {size:,}"
+def _count(one: Wrong, count: int, what: str) -> str:
+    if count == one.size == 1:
+        return f"{one.name}: the value is {what}"
+    share = f"all {one.size:,}" if count == one.size else f"{count:,} of {one.size:,}"
+    return f"{one.name}: {share} values are {what}"
 
 
-def _norms(now: Statistics, before: Statistics) -> Iterator[str]:
-    """Yield the layers whose norm has changed a thousandfold."""
+def _jumps(now: Statistics, before: Statistics) -> tuple[Array, Array]:
+    """Return which layers have a norm that has grown a thousandfold, and which one has shrunk."""
     counts = np.array(now.layers.counts, np.float64)
     roots = np.sqrt(counts)
     old, new = before.norms, now.norms
@@ -96,7 +119,17 @@ def _norms(now: Statistics, before: Statistics) -> Iterator[str]:
         is_compared = (counts >= _FEW) & np.isfinite(old) & np.isfinite(new)
         grows = is_compared & (new >= _FACTOR * np.maximum(old, _SMALL * roots))
         shrinks = is_compared & (old >= _TINY * roots) & (new * _FACTOR <= old)
-    for n in np.flatnonzero(grows | shrinks):
+    return grows, shrinks
+
+
+def _norms(now: Statistics, before: Statistics, healthy: Statistics | None) -> Iterator[str]:
+    """Yield the layers whose norm has changed a thousandfold."""
+    grows, shrinks = _jumps(now, before)
+    found = grows | shrinks
+    if healthy is not None and healthy is not before and healthy.layers == now.layers:
+        found &= np.logical_or(*_jumps(now, healthy))
+    old, new = before.norms, now.norms
+    for n in np.flatnonzero(found):
         layer = now.layers.names[n]
         if new[n] == 0:
             yield f"{layer}: all its weights are 0, and were not in the version before"

@@ -40,6 +40,7 @@ class Saves:
     def begin(self) -> None:
         """Settle and report what the fit before left."""
         self.results.settle()
+        self.health.begin()
         self.failures.begin()
 
     def saved(self, result: SaveResult) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from kept.messages import show_once
 from kept.store.health import measure
-from kept.store.health.findings import Layers, Statistics, judge
+from kept.store.health.findings import Layers, Statistics, Wrong, judge
 from kept.store.health.state import is_unhealthy
 from kept.training.health.tensors import Tensor, live_tensors, tensors_of
 
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 _SMALL = 4096  # values; smaller tensors are joined
-_AT_ONCE = (
-    120_000  # bytes that are joined: they stay in the cache, and the system gives no new memory
-)
+# Bytes that are joined: they stay in the cache, and the system gives no new memory.
+_AT_ONCE = 120_000
 
 
 class HealthProbe:
@@ -43,6 +42,7 @@ class HealthProbe:
     def __init__(self) -> None:
         self._plan: _Plan | None = None
         self._before: Statistics | None = None
+        self._healthy: Statistics | None = None  # of the newest version that is not unhealthy
         self._model: weakref.ref[Any] | None = None  # of the version before
 
     def measured(self, request: SaveRequest, snapshot: Snapshot | None) -> SaveRequest:
@@ -55,8 +55,9 @@ class HealthProbe:
             return request  # other processes have parts of the values
         try:
             now = self._statistics(request.model, snapshot)
-            is_same = self._model is not None and self._model() is request.model
-            found: Mapping[str, Json] = judge(now, self._before if is_same else None)
+            if self._model is None or self._model() is not request.model:
+                self._before = self._healthy = None
+            found: Mapping[str, Json] = judge(now, self._before, self._healthy)
             self._model = weakref.ref(request.model)
         except Exception as error:  # noqa: BLE001 - of a model's own variables, too
             show_once(f"health is not measured: {type(error).__name__}: {error}")
@@ -64,6 +65,7 @@ class HealthProbe:
         self._before = now
         request = request.with_metadata(found)
         if not is_unhealthy(found):
+            self._healthy = now
             return request
         publish = request.publish and not request.best_only
         return replace(request, contends=False, publish=publish)
@@ -136,7 +138,7 @@ class _Plan:
         figures = measure.figures(data, tensor.dtype)
         part = _Part(np.array([number]), np.array([figures.squares]))
         if figures.nans or figures.infinities:
-            part.wrong.append((tensor.name, tensor.size, figures))
+            part.wrong.append(_wrong(tensor, figures))
         if tensor.units:
             self._add_dead(part, tensor, data)
         return part
@@ -146,8 +148,7 @@ class _Plan:
         part = _Part(group.numbers, squares)
         for n, figures in wrong.items():
             if figures.nans or figures.infinities:
-                tensor = self._tensors[group.numbers[n]]
-                part.wrong.append((tensor.name, tensor.size, figures))
+                part.wrong.append(_wrong(self._tensors[group.numbers[n]], figures))
         width = measure.width_of(group.dtype)
         zeros = measure.zeros_at(data, group.dtype, group.first_rows)
         for n in dict.fromkeys(group.kernel_of[zeros].tolist()):
@@ -165,7 +166,7 @@ class _Plan:
         """Return the statistics of all tensors together."""
         squares = np.zeros(len(self._tensors))
         dead: dict[str, frozenset[int]] = {}
-        wrong: list[tuple[str, int, measure.Figures]] = []
+        wrong: list[Wrong] = []
         for part in parts:
             squares[part.numbers] = part.squares
             dead |= part.dead
@@ -186,7 +187,12 @@ class _Part:
     numbers: Array  # of the tensors in the plan
     squares: Array
     dead: dict[str, frozenset[int]] = field(default_factory=dict)
-    wrong: list[tuple[str, int, measure.Figures]] = field(default_factory=list)
+    wrong: list[Wrong] = field(default_factory=list)
+
+
+def _wrong(tensor: Tensor, figures: measure.Figures) -> Wrong:
+    is_fixed = tensor.is_weight and not tensor.layer
+    return Wrong(tensor.name, tensor.size, figures, is_fixed)
 
 
 def _together(tensors: Sequence[Tensor]) -> Iterator[list[int]]:

@@ -25,6 +25,10 @@ class HealthReport:
         self._messages: deque[str] = deque()
         self._stops = False
 
+    def begin(self) -> None:
+        """Begin a fit: what the fits before have found does not count; their messages wait."""
+        self._state, self._stops = OK, False
+
     def settle(self, result: SaveResult) -> None:
         """Take a result; if the health has changed, a message waits."""
         health = health_in(result.request.metadata)

@@ -10,6 +10,7 @@ import keras
 from kept.errors import CannotResume, Damaged, InvalidCheckpoint, NotFound
 from kept.messages import show
 from kept.names import parse_reference
+from kept.store.health.state import health_of
 from kept.store.log.lookup import moved_to, view_of
 from kept.store.origin.uses import held
 from kept.training.data.devices import devices
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from kept.store.origin.uses import Held
     from kept.store.store import Store
+    from kept.store.version import Version
     from kept.training.group.base import Group
 
 
@@ -82,6 +84,8 @@ class Resumer:
             return
         self.parent = {"reference": found.version.reference, "digest": found.version.digest}
         self.resumed_from = held(found.version)
+        if agreement.is_first:
+            _report_health(found.version)
         if resume is True and found.state is not None and found.state.fit > self._ended:
             self._later = found.version.reference
         with agreement.step(f"build the model for {found.version.reference}"):
@@ -191,6 +195,15 @@ class Resumer:
                 "new one, and is exact only if that gives the same batches"
             )
         return [ascii(one)[1:-1] for one in (*found, *of_callbacks)]
+
+
+def _report_health(version: Version) -> None:
+    """Print it if the version that a run resumes is unhealthy."""
+    health, name = health_of(version.record), parse_reference(version.reference).name
+    if health.is_unhealthy:
+        why = f": {health.findings[0]}" if health.findings else ""
+        another = f"pass resume='{name}:vN' to continue from another version"
+        show(f"{version.reference} is unhealthy{why}; {another}")
 
 
 def _report_hidden_noise(model: keras.Model) -> list[str]:

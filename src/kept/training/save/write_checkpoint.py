@@ -227,9 +227,12 @@ class CheckpointWriter:
         """Return whether a waiting request replaces the file at once, so it is not worth writing.
 
         The first file at a path is always written. With an outbox every file is written already.
+        With save_best_only the waiting one may be unhealthy, and then its file is not published.
         """
+        is_sure = self._health is None or not request.best_only
         return (
-            any(other.publish and other.target == request.target for other in [*waiting])
+            is_sure
+            and any(other.publish and other.target == request.target for other in [*waiting])
             and not self._destination.has_outbox
             and os.path.lexists(request.target)
         )
