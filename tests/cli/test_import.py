@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -20,6 +21,13 @@ def folder(run, tmp_path):
         os.utime(place / f"w.{epoch:02d}-{loss:.2f}.keras", (1_700_000_000 + epoch,) * 2)
     (place / "history.csv").write_text("x")
     return place
+
+
+def test_a_plan_in_json_has_no_nan(run, folder):
+    (folder / "w.11-nan.keras").write_bytes(keras(arrays(11, a=400)))
+    text = run("import", "run", "--monitor", "val_loss", "--dry-run", "--json").stdout
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert [item["metrics"]["val_loss"] for item in found] == [0.5, 0.25, 0.75, "nan"]
 
 
 def test_a_folder_becomes_versions(run, folder):

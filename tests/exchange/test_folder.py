@@ -192,6 +192,19 @@ def test_the_only_metric_of_known_direction_decides_best(store, tmp_path):
     assert store["acc:best"].metadata["format"] == "weights.h5"
 
 
+@pytest.mark.parametrize("metadata", [{}, {"monitor": "auc", "mode": "max", "value": 0.9}])
+def test_a_best_version_of_another_metric_stays_unless_a_metric_is_named(store, tmp_path, metadata):
+    store.log_artifact("m", __file__, type="model", aliases=["best"], metadata=metadata)
+    place = tmp_path / "loss"
+    place.mkdir()
+    (place / "epoch=0-val_loss=0.5.keras").write_bytes(keras(arrays(1, a=400)))
+    kept.import_checkpoints(place, "m", store)
+    assert store["m:best"].version == "v0"
+    (place / "epoch=1-val_loss=0.4.keras").write_bytes(keras(arrays(2, a=400)))
+    kept.import_checkpoints(place, "m", store, monitor="val_loss")
+    assert store["m:best"].version == "v2"
+
+
 def test_a_pattern_decides_what_names_mean(folder, store):
     pattern = f"{folder}/weights.{{epoch:02d}}-{{val_acc:.2f}}.keras"
     (folder / "other.keras").write_bytes(b"x")
@@ -278,6 +291,13 @@ def test_a_folder_without_checkpoints_is_refused(store, tmp_path, make):
     make(tmp_path / "none")
     with pytest.raises(InvalidPath, match="none"):
         kept.import_checkpoints(tmp_path / "none", store=store)
+
+
+@pytest.mark.parametrize("pattern", [None, "{epoch}.keras"])
+def test_folders_in_a_folder_without_checkpoints_are_named(store, tmp_path, pattern):
+    (tmp_path / "all/fold_1").mkdir(parents=True)
+    with pytest.raises(InvalidPath, match="no file, and folders such as fold_1"):
+        kept.import_checkpoints(tmp_path / "all", store=store, pattern=pattern)
 
 
 def test_an_artifact_keeps_its_type(folder, store):

@@ -13,6 +13,7 @@ from kept.cli.completion import artifact_names
 from kept.cli.output import Column, clean, local_time, print_table
 from kept.errors import ImportFailed
 from kept.progress import progress
+from kept.store.metadata import check_metadata
 from kept.store.promotion.protected import withheld_text
 from kept.units import counted, metric_text, size_text
 
@@ -77,7 +78,7 @@ def import_(
     store = opened(location, may_be_new=True)
     with progress("Reading the source"):
         plan = plan_of(source, name, Options(**options))
-    best = monitored(plan, options["monitor"], mode)
+    best = monitored(store, plan, options["monitor"], mode)
     new = _new(store, plan)
     if dry_run and as_json:
         print_result("", [_planned_json(item) for item in new], as_json=True)
@@ -195,7 +196,7 @@ def _planned_json(item: Item) -> dict[str, Any]:
         "checkpoint": facts.label,
         "epoch": facts.epoch,
         "step": facts.step,
-        "metrics": facts.metrics,
+        "metrics": check_metadata(facts.metrics, "metrics"),
         "size": facts.size,
         "saved_at": facts.saved_at,
         "aliases": list(facts.aliases),

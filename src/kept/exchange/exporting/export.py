@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # in messages of Keras
 _LONGEST = 500  # characters of an exporter's message
+# What Keras says of a class, a layer or a function that it does not know.
+_IS_UNKNOWN = re.compile(r"Could not locate (?:class|function)|Unknown (?:layer|object)")
+_OWN_CLASSES = (
+    "Keras does not know one of its classes or functions. Name the module that registers it with "
+    "--module; in Python pass custom_objects=. "
+)
 
 
 def export_model(  # noqa: PLR0913 - public: how the model is loaded, and how it is written
@@ -177,4 +183,7 @@ def _zeros(shape: Sequence[int | None], dtype: str) -> Any:
 def _failed(version: Version, done: str, error: Exception) -> ExportFailed:
     text = " ".join(_COLOUR.sub("", str(error)).split())
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-    return ExportFailed(f"{version.reference} cannot be {done}: {type(error).__name__}: {text}")
+    advice = _OWN_CLASSES if _IS_UNKNOWN.search(str(error)) else ""
+    return ExportFailed(
+        f"{version.reference} cannot be {done}: {advice}{type(error).__name__}: {text}"
+    )

@@ -227,7 +227,10 @@ def _notes(found: dict[str, Named], first: int) -> Iterator[str]:
 
 
 def _nothing(folder: str, pattern: Pattern | None, left_out: list[str]) -> str:
-    names = ", ".join(left_out[:3]) or "nothing"
+    names = ", ".join(left_out[:3]) or "no file"
+    if below := sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()):
+        folders = ", ".join(below[:3])
+        names += f", and folders such as {folders}. Name one of them, or a pattern with /"
     if pattern is not None:
         return f"No file in {folder} has the form {pattern.text!r}. It holds: {names}"
     kinds = ".keras, .h5, .weights.h5, .hdf5, a SavedModel or a TensorFlow checkpoint"

@@ -94,9 +94,10 @@ def _is_in(item: Item, version: Version) -> bool:
         return False
 
 
-def monitored(plan: Plan, monitor: str | None, mode: str | None) -> Monitored | None:
+def monitored(store: Store, plan: Plan, monitor: str | None, mode: str | None) -> Monitored | None:
     """Return the metric for the alias best: the given one, or the only one with a known direction.
 
+    A metric that was not given leaves a best version that another metric, or a person, has chosen.
     Raises InvalidInput if no checkpoint has it, or if its direction is unknown.
     """
     names = sorted({name for item in plan.items for name in item.facts.metrics})
@@ -107,7 +108,9 @@ def monitored(plan: Plan, monitor: str | None, mode: str | None) -> Monitored | 
             return None
         [only, *more] = names or [""]
         found = None if more else mode_of(only)
-        return Monitored(only, found) if found else None
+        if found is None or _has_other_best(store, plan.name, only):
+            return None
+        return Monitored(only, found)
     if monitor not in names:
         known = f"They have: {', '.join(names)}" if names else "They have no metrics"
         raise InvalidInput(
@@ -115,6 +118,14 @@ def monitored(plan: Plan, monitor: str | None, mode: str | None) -> Monitored | 
             f"Received: monitor={monitor!r}"
         )
     return Monitored(monitor, check_mode(monitor, mode))
+
+
+def _has_other_best(store: Store, name: str, metric: str) -> bool:
+    """Return whether an artifact has a best version that was not chosen by a metric."""
+    with contextlib.suppress(ArtifactNotFound):
+        records = records_of(view_of(store.logs, name))
+        return any(BEST in r.aliases and r.metadata.get("monitor") != metric for r in records)
+    return False
 
 
 def import_plan(store: Store, plan: Plan, best: Monitored | None) -> Iterator[Result]:

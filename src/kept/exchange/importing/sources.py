@@ -47,7 +47,7 @@ def import_checkpoints(  # noqa: PLR0913 - public: what names say, and what is b
         pattern: The filepath of the run that wrote a folder, such as
             "weights.{epoch:02d}-{val_loss:.2f}.keras". By default, kept guesses what names say.
         monitor: The metric that decides which version becomes best. By default, the only metric,
-            if its name says which direction is better.
+            if its name says which direction is better, and nothing else has chosen a best version.
         mode: "min" or "max" of that metric, if its name does not say it.
         first_epoch: The number of the first epoch in names: 1, as Keras counts, or 0.
 
@@ -59,7 +59,7 @@ def import_checkpoints(  # noqa: PLR0913 - public: what names say, and what is b
     """
     target = store if isinstance(store, Store) else open_store(store)
     plan = plan_of(source, name, Options(pattern, monitor, first_epoch))
-    best = monitored(plan, monitor, mode)
+    best = monitored(target, plan, monitor, mode)
     results = list(import_plan(target, plan, best))
     for line in problems(results):
         warnings.warn(f"Not imported: {line}", stacklevel=2)
