@@ -2,15 +2,20 @@
 
 import json
 import math
+import random
 import re
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
 import kept
 from kept.store.receipts import Receipts
+from kept.web.facts.artifact.series import series_of
+from kept.web.facts.artifact.storage import takes_of
+from kept.web.reader import Reader
 from tests.web.conftest import NARROW, make_series, violations
 
 HOSTILE = "a.b[0]\"'\\<script>alert(1)</script>"
@@ -313,3 +318,30 @@ def test_what_is_known_is_read_once(store):
     assert second is not first
     assert second.needs is first.needs
     assert len(second.live) == 13
+
+
+def test_new_shared_and_saved_bytes_are_the_size(tmp_path):
+    made = kept.open_store(tmp_path / "store")
+    state = random.Random(0).randbytes(5000)
+    for number in range(4):  # small files share a blob, of which a version can need a part
+        changed = random.Random(number + 1).randbytes(9000 + 10 * number)
+        files = [kept.MemoryFile("state.npz", [state]), kept.MemoryFile("m.keras", [changed])]
+        made.log_artifact("small", files, capture=False)
+    series = series_of(Reader(made), "small")
+    found = takes_of(series, series.live)
+    assert [found[n] for n in range(4)] == [
+        (14_000, 0, 0), (9010, 5000, 0), (9020, 5000, 0), (9030, 5000, 0)]  # fmt: skip
+
+
+def test_what_differences_save_is_not_new(tmp_path):
+    made = kept.open_store(tmp_path / "store")
+    values = np.random.default_rng(0)
+    weights = values.random(200_000).astype("f4")
+    for _ in range(3):
+        weights = weights + values.normal(0, 1e-4, weights.shape).astype("f4")
+        made.log_artifact("m", kept.MemoryFile("w.bin", [weights.tobytes()]), capture=False)
+    made.compact("m")
+    series = series_of(Reader(made), "m")
+    found = takes_of(series, series.live)
+    assert all(sum(found[record.index]) == record.size for record in series.live)
+    assert found[0].saved > 50_000

@@ -30,7 +30,7 @@ def metrics_of(record: VersionRecord) -> dict[str, float]:
         found |= metrics
     if record.changes.logged:
         found |= record.changes.metrics
-    numbers = {name: number_of(value) for name, value in found.items() if len(name) <= _LONGEST}
+    numbers = {name: number_of(value) for name, value in found.items() if 0 < len(name) <= _LONGEST}
     return {name: number for name, number in numbers.items() if number is not None}
 
 
@@ -46,10 +46,15 @@ def number_of(value: Any) -> float | None:
         return None
 
 
+def measured_number(record: VersionRecord, key: str) -> float | None:
+    """Return a number among the metadata of a version, such as its epoch; None if it has none."""
+    found = number_of(record.described.get(key))
+    return found if found is not None and abs(found) < float("inf") else None
+
+
 def epoch_of(record: VersionRecord) -> float | None:
     """Return the epoch of a version, None without one."""
-    found = number_of(record.described.get("epoch"))
-    return found if found is not None and abs(found) < float("inf") else None
+    return measured_number(record, "epoch")
 
 
 def monitor_of(view: View, newest_first: Sequence[VersionRecord]) -> str | None:

@@ -12,10 +12,9 @@ from kept.charts.rows import Point
 from kept.charts.series import Axes
 from kept.charts.storage import storage_bars
 from kept.names import BEST
+from kept.store.display.measured import measured_number, own_aliases
 from kept.store.rank.mode import mode_of
 from kept.units import counted, metric_text
-from kept.web.facts.artifact.metrics import measured_number
-from kept.web.facts.artifact.series import is_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -82,7 +81,7 @@ class MetricCharts:
             self.series.metrics(record),
             measured_number(record, "epoch"),
             record.created_at,
-            tuple(filter(is_own, record.aliases)),
+            own_aliases(record),
             BEST in record.aliases,
             self.series.monitor,
             record.index in self.doomed,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from kept.charts.series import Axes, By
+from kept.store.display.measured import measured_number
 from kept.store.rank.mode import mode_of
-from kept.web.facts.artifact.metrics import measured_number
 
 if TYPE_CHECKING:
     from kept.web.facts.artifact.series import Series

@@ -12,12 +12,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.errors import KeptError
-from kept.names import BEST, is_automatic
+from kept.names import BEST
+from kept.store.display.measured import metrics_of, own_aliases
 from kept.store.gc.needs import Needs
 from kept.store.rank.best import score_of
 from kept.store.rank.rule import Rule
 from kept.store.search.rows import rows_of
-from kept.web.facts.artifact.metrics import metrics_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +42,14 @@ class Best(NamedTuple):
     by_rule: bool  # `kept best` has set it; else the callbacks decide
 
 
+class Takes(NamedTuple):
+    """The bytes of a version, whose sum is its size; None for what is not known."""
+
+    new: int | None  # stored bytes of what the version before lacks
+    shared: int | None = None
+    saved: int | None = None  # by compression, and as differences
+
+
 class Extremes(NamedTuple):
     """Values of a metric, each with the number of its version."""
 
@@ -55,7 +63,8 @@ class Series:
 
     def __init__(self, reader: Reader, name: str, versions: Versions, held: _Held) -> None:
         self.name, self.versions = name, versions
-        self.needs, self.sizes = held.needs, held.sizes
+        self.needs, self.sizes, self.takes = held.needs, held.sizes, held.takes
+        self.bucket = reader.store.bucket
         self.live = versions.live  # newest first
         self.is_remote = reader.store.bucket.is_remote
         self._metrics: dict[int, dict[str, float]] = {}
@@ -136,12 +145,7 @@ class Series:
     @cached_property
     def aliases(self) -> list[tuple[str, VersionRecord]]:
         """The aliases that people have put, newest version first."""
-        return [(a, record) for record in self.live for a in record.aliases if is_own(a)]
-
-
-def is_own(alias: str) -> bool:
-    """Return whether a person has put an alias: it is not latest, best or epoch_<n>."""
-    return alias != BEST and not is_automatic(alias)
+        return [(alias, record) for record in self.live for alias in own_aliases(record)]
 
 
 class _Held:
@@ -150,6 +154,7 @@ class _Held:
     def __init__(self, reader: Reader) -> None:
         self.needs = Needs(reader.store.bucket)
         self.sizes: dict[str, Mapping[str, int]] = {}  # of chunks, by manifest: for a budget
+        self.takes: dict[tuple[str, str | None], Takes] = {}  # by manifest and the one before
         self.series: OrderedDict[str, Series] = OrderedDict()
 
 

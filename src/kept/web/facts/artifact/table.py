@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.errors import InvalidCondition
 from kept.store.condition.parse import parse
+from kept.store.display.measured import measured_number
 from kept.store.health.state import STATES, Health, health_of
 from kept.web.facts.artifact.chart import STALL, WRITE
-from kept.web.facts.artifact.metrics import measured_number
-from kept.web.facts.artifact.storage import Takes, takes_of
+from kept.web.facts.artifact.storage import takes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kept.store.log.history import VersionRecord
     from kept.web.facts.artifact.choice import Choice
-    from kept.web.facts.artifact.series import Series
+    from kept.web.facts.artifact.series import Series, Takes
 
 ROWS = 100  # of a page
 _METRIC = "metric."  # before a metric in the sort, if a column has its name

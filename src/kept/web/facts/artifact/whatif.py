@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.errors import InvalidInput, KeptError
+from kept.store.display.measured import measured_number
 from kept.store.retention.delete import ChunkSizes
 from kept.store.retention.keep import Keep
 from kept.store.retention.policy import Mirrored, decide
 from kept.units import counted, size_text
-from kept.web.facts.artifact.metrics import measured_number
 from kept.web.facts.artifact.series import MOST_READ, mirrored_up_to, needed_elsewhere
 
 if TYPE_CHECKING:
