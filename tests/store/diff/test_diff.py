@@ -85,6 +85,24 @@ def test_layers_sum_up_their_tensors(put):
     assert (second.layer, second.relative) == ("embedding", 1)
 
 
+def test_a_layer_without_a_finite_value_has_no_size_of_change(put):
+    one, lost = np.full(3000, 1, "f4"), np.full(3000, np.nan, "f4")
+    found = put({"a": one, "b": one}).diff(put({"a": lost, "b": 2 * one})).layers
+    assert [(layer.layer.rpartition("/")[2], layer.relative) for layer in found] == [
+        ("b", 1), ("a", None),
+    ]  # fmt: skip
+
+
+def test_tensors_of_one_name_name_their_files(store, tmp_path):
+    for scale in (1, 2):
+        for name in ("generator", "critic"):
+            write(tmp_path / "models" / f"{name}.weights.h5", hdf5({"a": np.full(3000, scale)}))
+        store.log_artifact("m", tmp_path / "models")
+    shown = str(store["m:v0"].diff(store["m:v1"]))
+    assert "in models/generator.weights.h5" in shown
+    assert "in models/critic.weights.h5" in shown
+
+
 def test_a_notebook_displays_tables(put, tmp_path):
     name = "<script>alert(1)</script>"
     one, other = ({name: np.full(2000, n, "f4")} for n in (1, 2))
@@ -136,6 +154,9 @@ def test_a_tensor_that_is_equal_in_part_has_a_bound_or_is_read(put):
     assert bound.figures.compared < 6_000_000
     assert bound.figures.changed == 1_000_000
     assert "≤" in str(before.diff(after))
+    one["a"][:3], other["a"][:3], one["a"][-1] = np.nan, np.nan, np.nan
+    shown = str(put(one).diff(put(other)))
+    assert "no NaN (1 before) in the part that was read" in shown, "an equal part has NaN"
     [whole] = before.diff(after, exact=True).tensors
     assert not whole.is_bound
     assert whole.relative == pytest.approx(exact)

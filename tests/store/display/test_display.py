@@ -240,3 +240,13 @@ def test_versions_without_an_epoch_have_a_chart_over_versions(store):
     texts = shown(store["m"])
     assert texts.count("test_acc") >= 2
     assert "epoch" not in texts
+
+
+def test_very_many_metrics_do_not_fill_the_notebook(store, tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    metrics = {f"m{number}": number for number in range(5000)}
+    version = store.log_artifact("many", tmp_path / "file", metadata={"metrics": metrics})
+    texts = shown(version)
+    assert "m99" in texts
+    assert "m100" not in texts
+    assert "4,900 more metrics: version.metadata" in texts

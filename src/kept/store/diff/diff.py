@@ -194,9 +194,9 @@ def _layers(changes: list[TensorChange]) -> tuple[LayerChange, ...]:
 def _layer(name: str, changes: list[TensorChange]) -> LayerChange:
     known = [change.figures for change in changes if change.figures]
     relative = None
-    if known:
-        change = math.hypot(*(each.change for each in known))
-        norm = math.hypot(*(each.norm_before for each in known))
+    if finite := [each for each in known if each.relative is not None]:
+        change = math.hypot(*(each.change for each in finite))
+        norm = math.hypot(*(each.norm_before for each in finite))
         relative = change / norm if norm else (math.inf if change else 0.0)
     wrong = [sum(sum(each.non_finite(side)) for each in known) for side in (0, 1)]
     return LayerChange(

@@ -170,7 +170,7 @@ class LayerChange:
     tensors: int
     changed: int  # elements
     size: int  # elements of the tensors that differ
-    relative: float | None  # None if no value was compared
+    relative: float | None  # None if no finite value was compared
     non_finite: tuple[int, int]  # NaN and infinities, before and after
 
     def to_json(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.units import counted, metric_text, size_text
@@ -34,7 +35,8 @@ def sections(diff: Diff, limit: int | None = FEW) -> Iterator[Section]:
     """Yield the parts of a diff that are not empty, each with up to `limit` rows."""
     for title, changes in (("weights", diff.tensors), ("optimizer", diff.optimizer)):
         if changes:
-            rows = [_tensor_row(change) for change in changes[:limit]]
+            names = Counter(change.name for change in changes)
+            rows = [_tensor_row(c, has_twins=names[c.name] > 1) for c in changes[:limit]]
             yield Section(title, (title, *_COLUMNS), rows, len(changes) - len(rows))
     for title, values in (
         ("metrics", diff.metrics),
@@ -107,12 +109,8 @@ def share_text(value: float | None) -> str:
     return f"{value * 100:.3g} %"
 
 
-def note_of(change: TensorChange) -> str:
-    """Return what else is to say of a tensor: NaN, infinities, another type or name."""
-    return "; ".join(_notes(change))
-
-
 def _notes(change: TensorChange) -> Iterator[str]:
+    """Yield what else is to say of a tensor: NaN, infinities, another type or name."""
     if change.kind != "changed":
         yield change.kind
     one, other = change.before, change.after
@@ -128,6 +126,7 @@ def _notes(change: TensorChange) -> Iterator[str]:
         ):
             if old or new:
                 was = f" ({old:,} before)" if old != new and old else ""
+                was += " in the part that was read" if change.is_bound else ""
                 yield f"{new:,} {what}{was}" if new else f"no {what}{was}"
 
 
@@ -141,14 +140,15 @@ def value_text(value: Any) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def _tensor_row(change: TensorChange) -> tuple[str, ...]:
+def _tensor_row(change: TensorChange, *, has_twins: bool) -> tuple[str, ...]:
+    notes = [f"in {change.tensor.file}"] if has_twins else []
     return (
         change.name,
         relative_text(change.relative, is_bound=change.is_bound),
         cosine_text(change.cosine, is_bound=change.is_bound),
         share_text(change.share),
         _shapes(change.before, change.after),
-        note_of(change),
+        "; ".join([*notes, *_notes(change)]),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ _MOST_VERSIONS = 20
 _MOST_OF_RUN = 5  # checkpoints of a callback
 _MOST_FILES = 20
 _MOST_METRICS = 4  # columns
+_MOST_MEASURED = 100  # metrics of a version
 _WIDTH, _HEIGHT = 640, 220
 
 
@@ -185,11 +187,14 @@ def version_parts(logs: Logs, name: str, record: VersionRecord) -> list[Html]:
         facts.append(("tags", ", ".join(record.changes.tags)))
     if record.changes.description is not None:
         facts.append(("description", record.changes.description))
-    metrics = [[m, metric_text(value)] for m, value in metrics_of(record).items()]
+    found = metrics_of(record)
+    metrics = [[m, metric_text(found[m])] for m in itertools.islice(found, _MOST_MEASURED)]
     aliases = f"{record.type}, {', '.join(record.aliases)}" if record.aliases else record.type
     parts = [heading(reference, aliases), pairs(facts)]
     if metrics:
         parts.append(table(["metric", "value"], metrics, right=(1,)))
+    if len(found) > len(metrics):
+        parts.append(note(f"{counted(len(found) - len(metrics), 'more metric')}: version.metadata"))
     return [
         *parts,
         *_files(logs, record),
