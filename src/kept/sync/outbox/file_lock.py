@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_held: set[int] = set()  # file descriptors of the locks of this process
+_held: set[int] = set()  # file descriptors of the locks of this process, also of those that wait
+_changing = threading.RLock()  # held while a descriptor is opened or closed: no fork comes between
 
 
 @contextlib.contextmanager
@@ -23,7 +25,6 @@ def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
     if fd is None:
         yield False
         return
-    _held.add(fd)
     try:
         yield True
     finally:
@@ -32,8 +33,7 @@ def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
             # Before the release, so that a waiting process notices: see _acquire.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-            _held.discard(fd)
-            os.close(fd)
+            _close(fd)
 
 
 def is_held(path: str) -> bool:
@@ -59,7 +59,7 @@ def _acquire(path: str, *, wait: bool) -> int | None:
     while True:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            fd = _open(path)
         except FileNotFoundError:
             continue  # another process has just removed the empty folder
         try:
@@ -67,12 +67,25 @@ def _acquire(path: str, *, wait: bool) -> int | None:
             if _is_at(fd, path):
                 return fd
         except BlockingIOError:
-            os.close(fd)
+            _close(fd)
             return None
         except BaseException:
-            os.close(fd)
+            _close(fd)
             raise
-        os.close(fd)  # the last holder has removed this file: try the current one
+        _close(fd)  # the last holder has removed this file: try the current one
+
+
+def _open(path: str) -> int:
+    with _changing:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        _held.add(fd)
+    return fd
+
+
+def _close(fd: int) -> None:
+    with _changing:
+        _held.discard(fd)
+        os.close(fd)
 
 
 def _is_at(fd: int, path: str) -> bool:
@@ -88,6 +101,11 @@ def _release_in_child() -> None:
     for fd in _held:
         os.close(fd)
     _held.clear()
+    _changing.release()
 
 
-os.register_at_fork(after_in_child=_release_in_child)
+os.register_at_fork(
+    before=_changing.acquire,
+    after_in_parent=_changing.release,
+    after_in_child=_release_in_child,
+)
