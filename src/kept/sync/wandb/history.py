@@ -48,7 +48,7 @@ class Logged:
             self.handle.verify(root=folder)
 
     def server_answers(self) -> bool:
-        """Return whether the server answers, also if it does not have the version any more."""
+        """Return whether the server answers, also if it has lost the version."""
         try:
             with contextlib.suppress(NotFound), _failures(self.path):
                 sdk.package().Api(timeout=_SECONDS).artifact(f"{self.path}:{self.version}")
