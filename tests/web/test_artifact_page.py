@@ -345,3 +345,14 @@ def test_what_differences_save_is_not_new(tmp_path):
     found = takes_of(series, series.live)
     assert all(sum(found[record.index]) == record.size for record in series.live)
     assert found[0].saved > 50_000
+
+
+def test_a_selection_that_the_back_button_brings_is_counted(store, serve, page):
+    open_page(serve, page, store)
+    for name in ("v11", "v10"):
+        page.get_by_label(f"Select {name}", exact=True).check()
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_url("**/compare/*")
+    page.go_back()
+    assert chosen(page) == ["v11", "v10"]
+    expect(page.locator("[data-count]")).to_have_text("2 selected")

@@ -231,3 +231,9 @@ def test_an_exported_comparison_is_complete_and_has_no_form(fitted):
     links = re.findall(r'href="([^"#]+)"', main)
     assert links
     assert [link for link in links if not link.endswith("index.html")] == []
+
+
+def test_two_references_to_one_version_are_named(fitted):
+    newest = fitted["digits:latest"].reference
+    found = html_of(fitted, f"v={newest}&v=digits:latest")
+    assert f"digits:latest is left out: {newest} is compared already." in found

@@ -1,6 +1,7 @@
 """The page of a version: what is it, can I trust it, how do I get it?"""
 
 import http.client
+import json
 import re
 import shutil
 import subprocess
@@ -14,11 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import expect
 
 import kept
+from kept.store.blobs.blob import blob_key
 from kept.store.content.manifest import manifest_key
 from kept.web.facts.version import layers
 from kept.web.links import Links
 from kept.web.page import Frame, render
 from kept.web.pages import tensor
+from kept.web.pages.artifact import artifact_charts, artifact_page, artifact_sheet
 from kept.web.pages.version import PARTS, version_page
 from kept.web.query import Query
 from kept.web.reader import Reader
@@ -338,3 +341,30 @@ def test_what_does_not_exist_has_a_page(fitted, serve, page, path):
     page.goto(f"{serve(fitted.location).address}artifacts/{path}")
     expect(page.get_by_role("heading", name="Not found")).to_be_visible()
     assert violations(page) == []
+
+
+def test_a_damaged_file_is_an_error_and_no_broken_download(tmp_path, serve):
+    store = kept.open_store(tmp_path / "store")
+    made = store.log_artifact("m", kept.MemoryFile("model.bin", [bytes(range(256)) * 80]))
+    [chunk] = made.manifest.file_chunks()
+    place = tmp_path / "store" / blob_key(chunk.blob)
+    place.chmod(0o644)
+    place.write_bytes(b"cut")
+    response, body = get(serve(store.location).address, "/artifacts/m/v0/file/?file=model.bin")
+    assert response.status == 500
+    assert b"is damaged" in body
+
+
+def test_imported_versions_show_when_they_were_saved(tmp_path):
+    store = kept.open_store(tmp_path / "store")
+    for number, saved in enumerate(("2020-09-13T12:26:40Z", "long ago")):
+        content = kept.MemoryFile("model.bin", [b"%d" % number])
+        store.log_artifact("m", content, metadata={"saved_at": saved, "metrics": {"loss": number}})
+    assert 'datetime="2020-09-13T12:26:40' in html_of(store, "m", 0)
+    assert "before the import" not in html_of(store, "m", 1)
+    reader, query = Reader(store), Query.parse("by=time")
+    table = render(artifact_page(reader, query, "m"), Frame(store.location), Links(2), query)
+    assert re.search(r"saved at</th>.*2020-09-13T12:26:40", table, re.DOTALL)
+    points = json.dumps(artifact_charts(reader, query, "m"))
+    assert "2020-09-13" in points
+    assert b"2020-09-13T12:26:40Z" in artifact_sheet(reader, query, "m").content

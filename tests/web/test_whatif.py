@@ -114,7 +114,7 @@ def test_a_metric_alone_is_no_rule(store):
 
 def test_nothing_to_delete_has_no_button(store):
     found = whatif(store, "last=100")
-    assert found.text == "Nothing would go: all 12 versions stay."
+    assert found.text == "Nothing would go: 12 versions would stay."
     assert found.button == ""
 
 

@@ -43,10 +43,11 @@ class Place(NamedTuple):
 class Site:
     """The page of a store at an address, which is taken from the start and answers while it runs.
 
-    Raises InvalidInput without the extra web, or if the port is not free.
+    Raises InvalidInput without the extra web, for an empty token, or if the port is not free.
     """
 
     def __init__(self, store: Store, place: Place) -> None:
+        _check_token(place.token)
         with needed():
             from kept.web.app import LOOPBACK, make_app
         is_local = place.host in _LOCAL
@@ -79,4 +80,15 @@ def _listen(place: Place) -> socket.socket:
             return socket.create_server((place.host, port), family=family)
         except OSError as error:
             failure = error
-    raise InvalidInput(f"{place.host}:{first} cannot be used: {failure}. Choose another --port")
+    raise InvalidInput(
+        f"{place.host}:{first} cannot be used: {failure}. Choose another --port or --host."
+    )
+
+
+def _check_token(token: str | None) -> None:
+    """Raise InvalidInput for a token that protects nothing, or that no cookie holds."""
+    if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
+        raise InvalidInput(
+            "A token has at least one character, all of them of ASCII, such as A-Z a-z 0-9 - _. "
+            f"Received: {token!r}. Leave it out, and kept makes one for other machines."
+        )

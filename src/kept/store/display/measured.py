@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kept.charts.rows import Point
 from kept.names import BEST, is_automatic
+from kept.store.log.events import check_moment
 from kept.store.rank.best import score_of
 from kept.store.rank.rule import rule_of
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from kept.store.log.history import VersionRecord
     from kept.store.log.log import View
 
+SAVED_AT = "saved_at"  # in the metadata of an imported version: UTC, ISO 8601
 _NOT_FINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 _LONGEST = 500  # characters of the name of a metric
 
@@ -50,6 +52,16 @@ def measured_number(record: VersionRecord, key: str) -> float | None:
     """Return a number among the metadata of a version, such as its epoch; None if it has none."""
     found = number_of(record.described.get(key))
     return found if found is not None and abs(found) < float("inf") else None
+
+
+def saved_at(record: VersionRecord) -> str | None:
+    """Return when another program saved the checkpoint that was imported as a version, if so."""
+    found = record.described.get(SAVED_AT)
+    try:
+        check_moment(found)
+    except ValueError:
+        return None
+    return str(found)
 
 
 def epoch_of(record: VersionRecord) -> float | None:
@@ -87,7 +99,7 @@ def points_of(
             record.index,
             metrics_of(record),
             epoch_of(record),
-            record.created_at,
+            saved_at(record) or record.created_at,
             own_aliases(record),
             BEST in record.aliases,
             monitor,

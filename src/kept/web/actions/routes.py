@@ -60,7 +60,7 @@ class Actions:
 
     def _show(self, request: Request, verb: Verb, form: Query) -> Response:
         plan, error = _planned(self._store, verb, form)
-        return self._page(request, _shown(self._store, verb, form, plan, error), form)
+        return self._page(request, _shown(verb, form, plan, error), form)
 
     def _answer(self, request: Request, verb: Verb, form: Query) -> Response:
         """Carry a form out, or show why not, with what was typed."""
@@ -70,11 +70,11 @@ class Actions:
                 where = answer.address = answer.address or self._carry_out(request, verb, form)
         except _ChangedError as changed:
             plan, error = changed.plan, changed.error
-            shown = _shown(self._store, verb, form, plan, error, is_changed=error is None)
+            shown = _shown(verb, form, plan, error, is_changed=error is None)
             return self._page(request, shown, form)
         except (KeptError, OSError) as error:
             plan, _ = _planned(self._store, verb, form)
-            return self._page(request, _shown(self._store, verb, form, plan, error), form)
+            return self._page(request, _shown(verb, form, plan, error), form)
         place, _, note = where.partition("\n")
         response = RedirectResponse(place, 303)
         if note:
@@ -89,7 +89,7 @@ class Actions:
         if isinstance(verb, (Gc, Verify)):
             job = self._jobs.start(self._store, verb, plan)
             return f"../jobs/{job.number}/"
-        done = verb.do(self._store, form, plan)
+        done = verb.do(self._store, plan)
         back = back_of(request, form) if "back" in form else None
         place = next(each for each in (done.back, back, plan.back) if each is not None)
         return f"../{place}\n{request.app.state.notes.add(done)}"
@@ -125,8 +125,7 @@ def _planned(
         return None, error
 
 
-def _shown(  # noqa: PLR0913 - all that the page shows
-    store: Store,
+def _shown(
     verb: Verb,
     form: Query,
     plan: Plan | None,
@@ -138,7 +137,7 @@ def _shown(  # noqa: PLR0913 - all that the page shows
     return Shown(
         verb=verb.name,
         title=plan.title if plan else verb.title,
-        fields=tuple((each, form.get(each.name)) for each in verb.fields(store, form)),
+        fields=tuple((each, form.get(each.name)) for each in verb.inputs),
         hidden=tuple((name, text) for name in verb.keys for text in form.all(name)),
         plan=plan,
         error=None if error is None else str(error),

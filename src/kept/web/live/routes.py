@@ -21,11 +21,28 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.types import Lifespan
+    from starlette.types import Lifespan, Message, Receive, Scope, Send
 
     from kept.web.reader import Reader
 
 _DEEPEST = 8  # folders below the first page
+
+
+class _Events(EventSourceResponse):
+    """Events that end well when the server ends: else uvicorn reports an error for each page."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events until the page or the server ends."""
+        is_open = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal is_open
+            is_open = bool(message.get("more_body", True))
+            await send(message)
+
+        await super().__call__(scope, receive, send_on)
+        if is_open:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def live_routes(reader: Reader) -> list[Route]:
@@ -33,7 +50,7 @@ def live_routes(reader: Reader) -> list[Route]:
     notifier = Notifier(reader)
 
     async def events(_: Request) -> Response:
-        return EventSourceResponse(notifier.events(), ping=15, send_timeout=30)
+        return _Events(notifier.events(), ping=15, send_timeout=30)
 
     def runs(request: Request) -> Response:
         depth = Query.parse(request.url.query).number("depth", 0, most=_DEEPEST)

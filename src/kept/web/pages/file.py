@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from kept.errors import NotFound
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def version_file(reader: Reader, query: Query, name: str, index: int) -> Stream:
     """Return the file that file= names, every byte checked.
 
-    A download ends early if a chunk is damaged. Raises NotFound, NotSigned or Damaged.
+    A download ends early if a later chunk is damaged. Raises NotFound, NotSigned or Damaged.
     """
     version = reader.store.version(f"{name}:v{index}")
     if reader.store.required_keys:
@@ -30,7 +31,8 @@ def version_file(reader: Reader, query: Query, name: str, index: int) -> Stream:
     if file is None:
         raise NotFound(f"{version.reference} has no file {wanted[:300]!r}.")
     parts = _parts(reader.store.bucket, file)
-    return Stream(file.path.rpartition("/")[2], file.size, parts)
+    begin = next(parts, b"")  # damage here has a page that says what is wrong
+    return Stream(file.path.rpartition("/")[2], file.size, itertools.chain([begin], parts))
 
 
 def _parts(bucket: Bucket, file: File) -> Iterator[bytes]:

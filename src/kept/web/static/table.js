@@ -54,5 +54,6 @@
   });
   document.addEventListener("kept-view", count);
   document.addEventListener("kept-update", count);
+  window.addEventListener("pageshow", count); // the back button brings a selection back
   count();
 }

@@ -48,7 +48,7 @@ class SetAlias(Verb):
             detail=(version, alias, was),
         )  # fmt: skip
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:  # noqa: ARG002
+    def do(self, store: Store, plan: Plan) -> Done:
         """Set the alias."""
         version, alias, was = plan.detail
         store.set_alias(version.reference, alias)
@@ -76,15 +76,15 @@ class RemoveAlias(Verb):
             facts=[name, alias, record.index],
             back=f"artifacts/{name}/v{record.index}/",
             command=f"kept alias --remove {name}:{alias}",
-            detail=record.index,
+            detail=(name, alias, record.index),
         )  # fmt: skip
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:
+    def do(self, store: Store, plan: Plan) -> Done:
         """Remove the alias."""
-        name, alias = form.get("name"), form.get("alias")
+        name, alias, index = plan.detail
         store.remove_alias(name, alias)
-        undo = _set(name, plan.detail, alias)
-        return Done(f"{alias} is removed from {name}:v{plan.detail}.", undo)
+        undo = Undo("alias", (("ref", f"{name}:v{index}"), ("alias", alias)))
+        return Done(f"{alias} is removed from {name}:v{index}.", undo)
 
 
 class Promote(Verb):
@@ -121,15 +121,16 @@ class Promote(Verb):
             facts=[version.reference, alias, was, condition],
             back=place(version),
             command=f"kept promote {version.reference} {alias}{if_}",
-            detail=(version, alias, was, condition),
+            detail=(version, alias, was, condition, _message(form)),
         )
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:
+    def do(self, store: Store, plan: Plan) -> Done:
         """Promote the version; the condition is checked on the log as it is then."""
-        version, alias, was, condition = plan.detail
-        message = form.get("message").strip() or None
+        version, alias, was, condition, message = plan.detail
         store.promote(version.reference, alias, condition=condition, message=message)
-        return Done(f"{version.reference} is {alias} now.", _back_to(version.name, alias, was))
+        can_undo = was is not None or alias not in store.protected()  # nothing takes those away
+        undo = _back_to(version.name, alias, was) if can_undo else None
+        return Done(f"{version.reference} is {alias} now.", undo)
 
 
 class Rollback(Verb):
@@ -159,19 +160,22 @@ class Rollback(Verb):
             facts=[name, alias, was, to],
             back=f"artifacts/{name}/v{to}/",
             command=f"kept rollback {name}:{alias}",
-            detail=(was, to),
+            detail=(name, alias, was, _message(form)),
         )
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:
+    def do(self, store: Store, plan: Plan) -> Done:
         """Roll the alias back."""
-        name, alias = form.get("name"), form.get("alias")
-        found = store.rollback(f"{name}:{alias}", message=form.get("message").strip() or None)
-        was, _ = plan.detail
+        name, alias, was, message = plan.detail
+        found = store.rollback(f"{name}:{alias}", message=message)
         undo = None
         if was is not None:
             pairs = (("ref", f"{name}:v{was}"), ("alias", alias))
             undo = Undo("promote", pairs)
         return Done(f"{alias} is back on {found.reference}.", undo)
+
+
+def _message(form: Query) -> str | None:
+    return form.get("message").strip() or None
 
 
 def _holder(store: Store, name: str, alias: str) -> int | None:
@@ -186,10 +190,6 @@ def _taken(name: str, alias: str, was: int | None, to: str) -> str:
 
 def _moves(alias: str, was: int | None, to: str) -> str:
     return f"Put {alias} on {to}" if was is None else f"Move {alias} from v{was} to {to}"
-
-
-def _set(name: str, index: int, alias: str) -> Undo:
-    return Undo("alias", (("ref", f"{name}:v{index}"), ("alias", alias)))
 
 
 def _back_to(name: str, alias: str, was: int | None) -> Undo:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from kept.errors import ArtifactNotFound, InvalidName
 from kept.names import check_name
 from kept.store.log.lookup import has_live_version, removal_of, view_of
-from kept.store.promotion.protected import protected_among
 from kept.store.whole.remove import check
+from kept.store.whole.rename import check_movable
 from kept.store.whole.rules import own_aliases
 from kept.units import counted, size_text
 from kept.web.verbs.chosen import freed, one
@@ -47,12 +47,13 @@ class Remove(Verb):
             facts=[name, [v.index for v in versions], aliases],
             command=f"kept rm --artifact {'--force ' if aliases else ''}{name}",
             is_dangerous=True,
-            detail=bool(aliases),
+            detail=(name, bool(aliases)),
         )
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:
+    def do(self, store: Store, plan: Plan) -> Done:
         """Remove the artifact."""
-        removed = store.remove_artifact(form.get("name"), force=plan.detail)
+        name, force = plan.detail
+        removed = store.remove_artifact(name, force=force)
         text = f"Removed {removed.name} with {counted(removed.versions, 'version')}."
         return Done(text, Undo("restore", (("name", removed.name),)))
 
@@ -80,11 +81,12 @@ class Restore(Verb):
             facts=[name, removal["number"]],
             back=f"artifacts/{name}/",
             command=f"kept undelete --artifact {name}",
+            detail=name,
         )  # fmt: skip
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:  # noqa: ARG002
+    def do(self, store: Store, plan: Plan) -> Done:
         """Restore the artifact."""
-        found = store.restore_artifact(form.get("name"))
+        found = store.restore_artifact(plan.detail)
         gone = f" gc has freed {counted(len(found.gone), 'version')} of it." if found.gone else ""
         text = f"Restored {counted(len(found.versions), 'version')} of {found.name}.{gone}"
         return Done(text, Undo("remove", (("name", found.name),)))
@@ -106,21 +108,19 @@ class Rename(Verb):
         if new in store:
             raise InvalidName(f"{new} has versions of its own. Choose another name.")
         versions = store.versions(name)
-        aliases = own_aliases(a for v in versions for a in v.aliases)
-        guarded = protected_among(store.bucket, aliases)
+        view = view_of(store.logs, name)
+        check_movable(view, {version.index: version.record for version in versions})
         count = counted(len(versions), "version")
         says = [f"The {count}, their numbers, aliases and history appear under {new}.",
                 "No byte is moved. Signatures do not come along: they name the artifact.",
                 f"Programs that name {name} no longer find it."]  # fmt: skip
-        if guarded:
-            says.insert(0, f"This will be refused: the alias {guarded[0]} is protected.")
         return Plan(
             title=f"Rename {name} to {new}", says=tuple(says), button=f"Rename {name} to {new}",
             facts=[name, new, [v.index for v in versions]],
             back=f"artifacts/{new}/", command=f"kept mv {name} {new}", detail=(name, new),
         )  # fmt: skip
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:  # noqa: ARG002
+    def do(self, store: Store, plan: Plan) -> Done:
         """Rename the artifact."""
         name, new = plan.detail
         store.rename(name, new)
@@ -153,7 +153,7 @@ class Copy(Verb):
             detail=(version, name),
         )  # fmt: skip
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:  # noqa: ARG002
+    def do(self, store: Store, plan: Plan) -> Done:
         """Copy the version."""
         version, name = plan.detail
         made = store.copy(version.reference, name)

@@ -52,7 +52,7 @@ class Plan:
     back: str = ""  # where to go afterwards, below the first page
     command: str | None = None  # which does the same
     is_dangerous: bool = False
-    detail: Any = None  # for do: what plan has found out
+    detail: Any = None  # for do: what plan has found out, and what was typed
 
     @property
     def digest(self) -> str:
@@ -84,12 +84,8 @@ class Verb:
     name: ClassVar[str]
     title: ClassVar[str]  # without its object
     keys: ClassVar[tuple[str, ...]] = ("ref",)  # parameters that only the address sets
-    inputs: ClassVar[tuple[Field, ...]] = ()
+    inputs: ClassVar[tuple[Field, ...]] = ()  # what a person types; the plan depends on it
     previews: ClassVar[bool] = True  # what is typed changes the plan
-
-    def fields(self, store: Store, form: Query) -> tuple[Field, ...]:  # noqa: ARG002 - for others
-        """Return what a person types; the plan depends on it."""
-        return self.inputs
 
     def is_ready(self, form: Query) -> bool:
         """Return whether enough is typed for a plan."""
@@ -99,7 +95,7 @@ class Verb:
         """Return what will happen; raises KeptError if it cannot."""
         raise NotImplementedError
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:
+    def do(self, store: Store, plan: Plan) -> Done:
         """Do what the plan says; raises KeptError or OSError."""
         raise NotImplementedError
 

@@ -42,7 +42,7 @@ class Protect(Verb):
             detail=alias,
         )  # fmt: skip
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:  # noqa: ARG002
+    def do(self, store: Store, plan: Plan) -> Done:
         """Protect the alias."""
         store.protect(plan.detail)
         return Done(f"{plan.detail} is protected.", Undo("unprotect", (("alias", plan.detail),)))
@@ -68,11 +68,12 @@ class Unprotect(Verb):
             facts=["unprotect", alias],
             command=f"kept protect --remove {alias}",
             is_dangerous=True,
+            detail=alias,
         )  # fmt: skip
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:  # noqa: ARG002
+    def do(self, store: Store, plan: Plan) -> Done:
         """End the protection."""
-        alias = form.get("alias")
+        alias = plan.detail
         store.unprotect(alias)
         return Done(f"{alias} is no longer protected.", Undo("protect", (("alias", alias),)))
 
@@ -117,15 +118,14 @@ class Best(Verb):
             facts=[artifact.name, monitor, mode, was, to, str(rule)],
             back=f"artifacts/{artifact.name}/",
             command=f"kept best {artifact.name} {by}{f' --mode {mode}' if mode else ''}",
-            detail=(monitor, mode, rule),
+            detail=(artifact.name, monitor, mode, rule),
         )  # fmt: skip
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:
+    def do(self, store: Store, plan: Plan) -> Done:
         """Set the rule, or end it."""
-        name = form.get("name")
-        monitor, mode, rule = plan.detail
+        name, monitor, mode, rule = plan.detail
         found = store.artifact(name).set_best(monitor, mode)
-        before = (("monitor", rule.monitor), ("mode", rule.mode)) if rule else ()
+        before = (("monitor", rule.monitor), ("mode", rule.mode)) if rule else (("monitor", ""),)
         where = f": {found.reference}" if found else ""
         by = f"{monitor} decides" if monitor else "The callbacks decide"
         return Done(f"{by} best{where}.", Undo("best", (("name", name), *before)))

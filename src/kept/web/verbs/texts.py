@@ -45,17 +45,17 @@ class Tag(Verb):
             values=(("tags now", ", ".join(sorted(now)) or "none"),),
             back=place(version),
             command=f"kept tag {version.reference} TAG …",
-            detail=(version, new, gone),
+            detail=(version.reference, new, gone),
         )
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:  # noqa: ARG002
+    def do(self, store: Store, plan: Plan) -> Done:
         """Change the tags."""
-        version, new, gone = plan.detail
+        reference, new, gone = plan.detail
         if not new and not gone:
             raise InvalidInput("These tags change nothing. Type a tag to add, or one to remove.")
-        version.update(tags=new, remove_tags=gone)
-        pairs = (("ref", version.reference), ("tags", ", ".join(gone)), ("remove", ", ".join(new)))
-        return Done(f"The tags of {version.reference} are changed.", Undo("tag", pairs))
+        store.version(reference).update(tags=new, remove_tags=gone)
+        pairs = (("ref", reference), ("tags", ", ".join(gone)), ("remove", ", ".join(new)))
+        return Done(f"The tags of {reference} are changed.", Undo("tag", pairs))
 
 
 class AddNote(Verb):
@@ -77,13 +77,14 @@ class AddNote(Verb):
             values=_notes(version),
             back=place(version),
             command=f"kept note {version.reference} TEXT",
-            detail=version,
+            detail=(version.reference, form.get("text")),
         )
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:  # noqa: ARG002
+    def do(self, store: Store, plan: Plan) -> Done:
         """Add the note."""
-        plan.detail.update(note=form.get("text"))
-        return Done(f"The note is on {plan.detail.reference}.")
+        reference, text = plan.detail
+        store.version(reference).update(note=text)
+        return Done(f"The note is on {reference}.")
 
 
 class Describe(Verb):
@@ -105,15 +106,15 @@ class Describe(Verb):
             values=(("description now", version.description or "none"),),
             back=place(version),
             command=f"kept note {version.reference} --description TEXT",
-            detail=version,
+            detail=(version.reference, form.get("text"), version.description),
         )
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:  # noqa: ARG002
+    def do(self, store: Store, plan: Plan) -> Done:
         """Set the description."""
-        version = plan.detail
-        version.update(description=form.get("text"))
-        pairs = (("ref", version.reference), ("text", version.description or ""))
-        return Done(f"The description of {version.reference} is set.", Undo("describe", pairs))
+        reference, text, before = plan.detail
+        store.version(reference).update(description=text)
+        pairs = (("ref", reference), ("text", before or ""))
+        return Done(f"The description of {reference} is set.", Undo("describe", pairs))
 
 
 class Metric(Verb):
@@ -144,14 +145,14 @@ class Metric(Verb):
                     ("value before", "none" if before is None else metric_text(before))),
             back=place(version),
             command=f"kept metric {version.reference} NAME=VALUE",
-            detail=(version, metric, value, dataset),
+            detail=(version.reference, metric, value, dataset),
         )  # fmt: skip
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:  # noqa: ARG002
+    def do(self, store: Store, plan: Plan) -> Done:
         """Log the metric."""
-        version, metric, value, dataset = plan.detail
-        version.log_metrics({metric: value}, dataset=dataset)
-        return Done(f"The metric of {version.reference} is logged.")
+        reference, metric, value, dataset = plan.detail
+        store.version(reference).log_metrics({metric: value}, dataset=dataset)
+        return Done(f"The metric of {reference} is logged.")
 
 
 def _listed(text: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kept.errors import InvalidInput
+from kept.errors import InvalidInput, VersionNotFound
 from kept.store.retention.keep import Keep
 from kept.units import counted, parse_span, size_text
 from kept.web.verbs.chosen import as_pairs, freed, one, place, row
@@ -67,7 +67,7 @@ class Prune(Verb):
         rules = "only what has expired goes" if keep is None else str(keep)
         return Plan(
             title=f"Prune {name}",
-            says=(f"{count} of {counted(len(decisions), 'version')} are deleted; "
+            says=(f"{len(doomed):,} of {counted(len(decisions), 'version')} are deleted; "
                   f"{_kept(stay)}." if len(doomed) > 1 else f"1 version is deleted; {_kept(stay)}.",
                   "The newest version, the newest without NaN, and versions with aliases stay.",
                   *when_freed(room)),
@@ -80,7 +80,7 @@ class Prune(Verb):
             detail=(name, keep),
         )  # fmt: skip
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:  # noqa: ARG002
+    def do(self, store: Store, plan: Plan) -> Done:
         """Prune the artifact; prune decides again, and only drops deletions."""
         name, keep = plan.detail
         gone = [d.record for d in store.prune(name, keep) if not d.keep]
@@ -112,7 +112,8 @@ class Gc(Verb):
         says = [f"{size_text(found.bytes)} in {counted(len(found.doomed), 'key')} are deleted.",
                 "This cannot be undone: versions that need these bytes stay deleted."]  # fmt: skip
         if found.expired:
-            says.insert(0, f"{counted(len(found.expired), 'expired version')} are deleted first.")
+            gone = counted(len(found.expired), "expired version")
+            says.insert(0, f"First, {gone} {'is' if len(found.expired) == 1 else 'are'} deleted.")
         if found.waiting:
             says.append(_waiting(found))
         rows = tuple(
@@ -126,7 +127,7 @@ class Gc(Verb):
             rows=rows, command=f"kept gc --grace {grace}", is_dangerous=True, detail=grace,
         )  # fmt: skip
 
-    def work(self, store: Store, plan: Plan, progress: Progress) -> list[str]:  # noqa: ARG002
+    def work(self, store: Store, plan: Plan, progress: Progress) -> list[str]:
         """Free the bytes; return what was done, in sentences."""
         found = store.gc(grace=plan.detail)
         return [f"Freed {size_text(found.bytes)} in {counted(len(found.doomed), 'key')}."]
@@ -147,6 +148,8 @@ class Verify(Verb):
             what, size, back = [version.reference], version.size, place(version)
         elif form.get("name"):
             versions = store.versions(form.get("name"))
+            if not versions:
+                raise VersionNotFound(f"{form.get('name')} is removed: it has no version to read.")
             what, size = [v.reference for v in versions], sum(v.size for v in versions)
             back = f"artifacts/{form.get('name')}/"
         else:
@@ -158,14 +161,15 @@ class Verify(Verb):
             says=(f"Every byte of {named} is read and checked.{room}",
                   "Nothing is changed. You can leave the page meanwhile."),
             button=f"Verify {named}", facts=what, back=back,
-            command=f"kept verify {named}" if len(what) == 1 else "kept verify", detail=what,
+            command=" ".join(["kept verify", *what]) if len(what) < 2 else None,
+            detail=what,
         )  # fmt: skip
 
     def work(self, store: Store, plan: Plan, progress: Progress) -> list[str]:
         """Verify; return what was found, in sentences."""
-        reports = [
-            store.verify(reference, progress=progress) for reference in plan.detail or [None]
-        ]
+        wanted = plan.detail or [None]
+        reports = [store.verify(reference, progress=_part_of(progress, place, len(wanted)))
+                   for place, reference in enumerate(wanted)]  # fmt: skip
         problems = [problem for report in reports for problem in report.problems]
         unread = [problem for report in reports for problem in report.unread]
         versions, size = sum(r.versions for r in reports), sum(r.bytes for r in reports)

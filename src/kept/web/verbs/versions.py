@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from kept.errors import KeptError, VersionNotFound
+from kept.store.log.lookup import view_of
 from kept.store.promotion.protected import check_deletable
+from kept.store.rank.best import BEST
+from kept.store.rank.rule import records_in, rule_of
 from kept.units import counted, expiry, size_text
 from kept.web.filters import exact
 from kept.web.verbs.chosen import as_pairs, chosen, freed, named, one, own_aliases, place, row
@@ -33,22 +36,23 @@ class Delete(Verb):
         versions = chosen(store, form)
         for version in versions:
             check_deletable(store.bucket, version.name, version.record)
-        aliases = [alias for version in versions for alias in own_aliases(version)]
+        losses = _losses(store, versions)
         room = freed(store, versions)
         what = "1 version" if len(versions) == 1 else counted(len(versions), "version")
         return Plan(
             title=f"Delete {named(versions)}",
-            says=(*_losses(aliases, versions), *when_freed(room)),
+            says=(*losses, *when_freed(room)),
             button=f"Delete {what}{frees(room)}, undo until gc",
-            facts=[[v.reference, v.digest, sorted(own_aliases(v))] for v in versions],
+            facts=[losses, *([v.reference, v.digest, sorted(own_aliases(v))] for v in versions)],
             rows=tuple(row(v, _what_goes(v)) for v in versions),
             back=f"artifacts/{versions[0].name}/",
-            command=f"kept rm {'--force ' if aliases else ''}{_references(versions)}",
+            command=f"kept rm {'--force ' if any(map(own_aliases, versions)) else ''}"
+            f"{_references(versions)}",
             is_dangerous=True,
             detail=versions,
         )
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:  # noqa: ARG002
+    def do(self, store: Store, plan: Plan) -> Done:
         """Delete the versions, one record each."""
         done: list[Version] = []
         try:
@@ -92,7 +96,7 @@ class Undelete(Verb):
             detail=versions,
         )
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:  # noqa: ARG002
+    def do(self, store: Store, plan: Plan) -> Done:
         """Undelete the versions; an error about one of them ends it."""
         done: list[Version] = []
         try:
@@ -138,13 +142,11 @@ class Ttl(Verb):
         return Plan(f"Expiry of {version.reference}", tuple(says), button,
                     [version.reference, text, before], back=place(version),
                     command=f"kept ttl {version.reference} {time}",
-                    detail=(version, before))  # fmt: skip
+                    detail=(version, text, is_never, before))  # fmt: skip
 
-    def do(self, store: Store, form: Query, plan: Plan) -> Done:
+    def do(self, store: Store, plan: Plan) -> Done:
         """Set or remove the expiry."""
-        version, before = plan.detail
-        text = form.get("ttl").strip()
-        is_never = text.lower() == "never"
+        version, text, is_never, before = plan.detail
         store.set_ttl(version.reference, None if is_never else text)
         undo = Undo("ttl", (("ref", version.reference), ("ttl", "never")))
         done = "never expires" if is_never else f"expires in {text}"
@@ -170,14 +172,32 @@ def when_freed(room: str | None) -> tuple[str, ...]:
     )
 
 
-def _losses(aliases: list[str], versions: list[Version]) -> list[str]:
-    says = []
-    if aliases:
-        noun = "The alias is" if len(aliases) == 1 else "These aliases are"
-        says.append(f"{noun} on no version then: {', '.join(aliases[:20])}.")
+def _losses(store: Store, versions: list[Version]) -> list[str]:
+    """Return sentences about the aliases of versions that are deleted."""
+    says, lost = [], []
+    for version in versions:
+        own = own_aliases(version)
+        ruled = _best_then(store, version, versions) if BEST in own else None
+        says += [ruled] if ruled else []
+        lost += [alias for alias in own if not (ruled and alias == BEST)]
+    if lost:
+        noun = "The alias is" if len(lost) == 1 else "These aliases are"
+        says.insert(0, f"{noun} on no version then: {', '.join(lost[:20])}.")
     if any("latest" in version.aliases for version in versions):
         says.append("latest then names the newest version that is left.")
     return says
+
+
+def _best_then(store: Store, version: Version, deleted: list[Version]) -> str | None:
+    """Return where the rule of an artifact moves best; None without a rule: best is lost."""
+    view = view_of(store.logs, version.name)
+    rule = rule_of(view)
+    if rule is None:
+        return None
+    gone = {each.index for each in deleted if each.name == version.name}
+    record = rule.best(each for each in records_in(view) if each.index not in gone)
+    to = f"{version.name}:v{record.index}" if record else "no version"
+    return f"best is on {to} then: {rule} decides it."
 
 
 def _what_goes(version: Version) -> str:

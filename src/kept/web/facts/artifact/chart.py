@@ -12,7 +12,7 @@ from kept.charts.rows import Point
 from kept.charts.series import Axes
 from kept.charts.storage import storage_bars
 from kept.names import BEST
-from kept.store.display.measured import measured_number, own_aliases
+from kept.store.display.measured import measured_number, own_aliases, saved_at
 from kept.store.rank.mode import mode_of
 from kept.units import counted, metric_text
 
@@ -80,7 +80,7 @@ class MetricCharts:
             record.index,
             self.series.metrics(record),
             measured_number(record, "epoch"),
-            record.created_at,
+            saved_at(record) or record.created_at,
             own_aliases(record),
             BEST in record.aliases,
             self.series.monitor,
@@ -101,7 +101,7 @@ def times_chart(records: Iterable[VersionRecord], axes: Axes) -> Spec | None:
         found = {name: measured_number(record, key) for key, name in names.items()}
         values = {name: value * 1000 for name, value in found.items() if value is not None}
         points.append(Point(record.index, values, measured_number(record, "epoch"),
-                            record.created_at))  # fmt: skip
+                            saved_at(record) or record.created_at))  # fmt: skip
     if not any(point.values for point in points):
         return None
     shown = [name for name in names.values() if any(name in p.values for p in points)]

@@ -20,13 +20,14 @@ def sheet(series: Series, choice: Choice, mirrored: int | None) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     heads = ("version", "aliases", "epoch", *choice.metrics, "bytes", "bytes new", "bytes shared",
-             "bytes saved", "stall ms", "write ms", "created", "health", "mirrored")  # fmt: skip
+             "bytes saved", "stall ms", "write ms", "created", "health", "mirrored",
+             "saved at")  # fmt: skip
     writer.writerow(map(_cell, heads))
     for row in rows_for(series, choice, fitting(series, choice), mirrored):
         record, takes = row.record, row.takes
         values = (f"v{record.index}", " ".join(record.aliases), row.epoch, *row.metrics,
                   record.size, *takes, row.stall, row.write, record.created_at,
-                  row.health.state, row.is_mirrored)  # fmt: skip
+                  row.health.state, row.is_mirrored, row.saved_at)  # fmt: skip
         writer.writerow(map(_cell, values))
     return out.getvalue()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kept.errors import InvalidCondition
 from kept.store.condition.parse import parse
-from kept.store.display.measured import measured_number
+from kept.store.display.measured import measured_number, saved_at
 from kept.store.health.state import STATES, Health, health_of
 from kept.web.facts.artifact.chart import STALL, WRITE
 from kept.web.facts.artifact.storage import takes_of
@@ -34,6 +34,7 @@ class Row(NamedTuple):
     write: float | None  # ms
     health: Health
     is_mirrored: bool | None  # None if the artifact has no mirror
+    saved_at: str | None  # when another program saved it, if it was imported
 
 
 class Columns(NamedTuple):
@@ -47,6 +48,7 @@ class Columns(NamedTuple):
     write: bool
     health: bool
     mirrored: bool
+    saved_at: bool
 
 
 class Table(NamedTuple):
@@ -72,6 +74,7 @@ class Table(NamedTuple):
             any(row.write is not None for row in rows),
             any(row.health.state is not None for row in rows),
             any(row.is_mirrored is not None for row in rows),
+            any(row.saved_at is not None for row in rows),
         )
 
 
@@ -102,6 +105,7 @@ def rows_for(
             _ms(record, WRITE),
             health_of(record),
             None if mirrored is None else record.index <= mirrored,
+            saved_at(record),
         )
         for record in records
     ]

@@ -68,7 +68,7 @@ class WhatIf:
             return ""
         count = counted(len(self.reasons), "version")
         if not self.reasons:
-            return f"Nothing would go: all {counted(self.stay, 'version')} stay."
+            return f"Nothing would go: {counted(self.stay, 'version')} would stay."
         return f"{count} would go, {self.stay:,} stay; {self.freed} come back after gc."
 
     @property

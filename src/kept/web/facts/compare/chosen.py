@@ -64,13 +64,15 @@ def chosen(reader: Reader, texts: Sequence[str]) -> Chosen:
             problems.append(found)
             continue
         key = found.name, found.record.index
-        if key not in entries and len(entries) == MOST:
+        if key in entries:
+            problems.append(f"{text} is left out: {found.reference} is compared already.")
+        elif len(entries) == MOST:
             problems.append(
                 f"{found.reference} is left out: up to {MOST} versions can be compared. "
                 "Remove one of the others first."
             )
         else:
-            entries.setdefault(key, found)
+            entries[key] = found
     if len(wanted) > _MOST_TEXTS:
         problems.append(f"{len(wanted) - _MOST_TEXTS} more references are left out.")
     return Chosen(list(entries.values()), problems)

@@ -34,15 +34,22 @@ class Stored(NamedTuple):
 
     @property
     def sign(self) -> str:
-        """What stands before the number."""
+        """What stands before the number in a table."""
         return "≥ " if self.is_least else "≤ " if self.is_most else ""
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What stands before the stored bytes in a sentence, and before the saved ones."""
+        if self.is_least:
+            return "at least ", "at most "
+        return ("at most ", "at least ") if self.is_most else ("", "")
 
     @property
     def saved(self) -> int | None:
         """The saved bytes in percent; None if that is not known, or nothing."""
         if self.size is None or self.is_least or not self.logical:
             return None
-        return math.floor(100 * (1 - self.size / self.logical)) or None
+        return int(100 * (1 - self.size / self.logical)) or None
 
 
 def stored_by(standings: Iterable[Standing]) -> Stored:

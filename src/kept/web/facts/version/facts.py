@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from kept.names import BEST, LATEST, is_automatic
+from kept.store.display.measured import saved_at
 from kept.store.health.state import Health, health_of
 from kept.store.origin.origin import parent_of, uses_of
 from kept.store.promotion.history import history
@@ -57,6 +58,11 @@ class VersionFacts:
     def health(self) -> Health:
         """The health, as it was measured at the save."""
         return health_of(self.record)
+
+    @property
+    def saved_at(self) -> str | None:
+        """When another program saved the checkpoint, if it was imported."""
+        return saved_at(self.record)
 
     @property
     def parent(self) -> Link | None:
