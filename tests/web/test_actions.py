@@ -222,10 +222,47 @@ def test_best_follows_a_metric_until_that_is_undone(store, server, page):
     page.get_by_role("button", name="Show what happens").click()
     confirm(page, "Let accuracy decide best: v0")
     assert store.version("digits:best").index == 0
-    page.get_by_role("link", name="Undo").click()
-    page.get_by_role("button", name="Show what happens").click()
-    confirm(page, "Let the callbacks decide best")
+    undo(page, "Let the callbacks decide best")
     assert store.artifact("digits").best_rule is None
+
+
+def test_a_deletion_says_where_a_rule_moves_best(store, server, page):
+    store.artifact("digits").set_best("val_loss", "min")
+    text = shows(page, server, "delete?ref=digits:v11")
+    assert "best is on digits:v10 then: val_loss (min) decides it." in text
+    assert "The alias is on no version then: prod." in text, "a rule moves best, and nothing prod"
+    confirm(page, "Delete 1 version")
+    assert store.version("digits:best").index == 10
+
+
+def test_a_first_promotion_to_a_protected_alias_offers_no_undo_that_is_refused(store):
+    store.protect("gold")
+    query = Query(parse_qsl("ref=digits:v3&alias=gold"))
+    promote = VERBS["promote"]
+    assert promote.do(store, promote.plan(store, query)).undo is None
+    query = Query(parse_qsl("ref=digits:v4&alias=gold"))
+    assert promote.do(store, promote.plan(store, query)).undo.verb == "rollback"
+
+
+def test_a_rename_that_is_refused_has_no_button(store, server, page):
+    store.protect("prod")
+    shows(page, server, "rename?name=digits&new=figures")
+    assert "the alias prod is protected" in page.get_by_role("alert").inner_text()
+    assert page.locator("button[name=plan]").count() == 0
+
+
+def test_verify_of_a_removed_artifact_does_not_read_the_store(store):
+    store.remove_artifact("other", force=True)
+    with pytest.raises(NotFound, match="other is removed"):
+        VERBS["verify"].plan(store, Query(parse_qsl("name=other")))
+
+
+def test_the_progress_of_a_verified_artifact_never_goes_back(store):
+    shares = []
+    plan = VERBS["verify"].plan(store, Query(parse_qsl("name=digits")))
+    VERBS["verify"].work(store, plan, lambda done, total: shares.append(done / total))
+    assert shares == sorted(shares)
+    assert (shares[-1], len(set(shares)) > 10) == (1, True)
 
 
 def test_prune_deletes_what_its_page_lists(store, server, page):
@@ -367,7 +404,7 @@ def test_deletion_reports_how_far_it_came(tmp_path):
     query = Query(parse_qsl("name=digits&versions=0-2"))
     plan = Delete().plan(store, query)
     store.set_alias("digits:v1", "mine")
-    done = Delete().do(store, query, plan)
+    done = Delete().do(store, plan)
     assert done.is_partial
     assert "Deleted 1 of 3 versions" in done.text
     assert numbers(store) == [1, 2, 3]

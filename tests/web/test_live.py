@@ -141,11 +141,12 @@ def test_a_hidden_page_has_no_connection_and_catches_up(store, serve, page):
     page.get_by_role("link", name="while-hidden").wait_for()
 
 
-def test_a_page_says_that_the_server_is_gone_and_connects_again(store, serve, page):
+def test_a_page_says_that_the_server_is_gone_and_connects_again(store, serve, page, capfd):
     server = serve(store.location)
     page.goto(server.address)
     page.wait_for_timeout(500)
     assert server.stop() in (0, 130), "Ctrl-C ends it although a page is open"
+    assert "ERROR" not in capfd.readouterr().err
     page.get_by_text("Not connected to the server").wait_for()
     assert violations(page) == []
     add_version(store, "meanwhile")

@@ -130,6 +130,17 @@ def test_an_older_move_of_an_alias_is_not_undone(store):
     assert [undo and undo.label for undo in moves] == ["Back to v5", None, None]
 
 
+def test_a_move_of_an_alias_that_is_protected_since_is_taken_back_by_a_promotion(store):
+    store.set_alias("digits:v5", "prod")
+    store.set_alias("digits:v6", "prod")
+    store.set_alias("digits:v6", "gold")
+    store.protect("prod")
+    store.protect("gold")
+    gold, prod, *_ = (each.undo for each in entries(store, "name=digits&kind=alias"))
+    assert gold is None, "nothing takes a protected alias away"
+    assert (prod.verb, dict(prod.pairs)) == ("promote", {"ref": "digits:v5", "alias": "prod"})
+
+
 def test_a_strict_filter_stops_and_says_how_far_it_looked(store, monkeypatch):
     monkeypatch.setattr("kept.web.facts.log.entries._MOST_READ", 5)
     found = part(store, "kind=deletion")

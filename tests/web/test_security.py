@@ -6,6 +6,8 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
+from kept.errors import InvalidInput
+from kept.web.serve import Place, Site
 from tests.web.test_frame import answer
 
 FORM = "application/x-www-form-urlencoded"
@@ -107,6 +109,12 @@ def test_the_tokens_of_two_servers_do_not_disturb_each_other(store, serve, page)
     page.goto(second)
     page.goto(first.partition("?")[0])
     assert page.get_by_role("link", name="digits").first.is_visible()
+
+
+@pytest.mark.parametrize("token", ["", "  ", "pässword", "日本", "a\nb"])
+def test_a_token_that_protects_nothing_is_refused(store, token):
+    with pytest.raises(InvalidInput, match="A token has at least one character"):
+        Site(store, Place(port=0, token=token))
 
 
 def test_an_action_needs_the_token(store, serve):

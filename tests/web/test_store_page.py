@@ -10,6 +10,7 @@ import kept
 from kept.errors import StoreReplaced
 from kept.store.metadata import MeasuredMetadata
 from kept.sync.outbox.outbox import Outbox
+from kept.units import size_text
 from kept.web.facts.store.rows import PAGE, stored_by
 from kept.web.facts.store.standing import Standing, standing_of
 from kept.web.facts.store.waiting import waiting
@@ -69,6 +70,7 @@ def test_bytes_are_those_that_saves_have_counted(tmp_path):
     store.delete("m:v0")
     found = stored_by([row_of(store, "m")])
     assert found.sign == "≤ ", "the deleted version may share bytes with the others"
+    assert f"at most <b>{size_text(found.size)}</b> stored" in html(store)
     store.log_artifact("m", kept.MemoryFile("m.bin", [b"unmeasured"]))
     found = stored_by([row_of(store, "m")])
     assert found.sign == "≥ "

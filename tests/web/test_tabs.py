@@ -72,8 +72,7 @@ def test_a_deleted_store_under_the_page_is_an_error_in_words(store, serve, page)
     page.goto(server.address + "actions/delete?ref=digits:v3")
     shutil.rmtree(store.location)
     page.locator("button[name=plan]").click()
-    page.wait_for_load_state()
-    assert page.locator("[role=alert], .message, .note").first.is_visible()
+    page.locator("[role=alert], .message, .note").first.wait_for()
     for path in ("/", "/artifacts/digits/", "/artifacts/digits/v3/", "/log/", "/actions/gc",
                  "/actions/delete?ref=digits:v1", "/compare/?v=digits:v1&v=digits:v2"):  # fmt: skip
         _, text = answer(server.address, path=path)

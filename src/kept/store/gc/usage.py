@@ -13,7 +13,8 @@ from kept.store.content.manifest import manifest_key
 from kept.store.content.read_manifest import read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Set
+    from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
 
     from kept.bucket.base import Bucket
     from kept.store.blobs.header import Head
@@ -81,7 +82,7 @@ def usage(
 def freed_by(
     bucket: Bucket,
     artifacts: Iterable[tuple[str, list[VersionRecord]]],
-    chosen: Set[tuple[str, int]],
+    chosen: AbstractSet[tuple[str, int]],
 ) -> int:
     """Return the bytes that only the chosen versions need, by name and number.
 

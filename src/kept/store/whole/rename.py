@@ -44,9 +44,9 @@ def rename(logs: Logs, old: str, new: str, progress: Progress | None = None) -> 
         view.check()
         versions = {record.index: record for record in live(view.facts())}
         try:
-            _check_movable(view, versions)
+            check_movable(view, versions)
             replay.run(view, versions)
-            _check_movable(view, versions)  # replaying took a while
+            check_movable(view, versions)  # replaying took a while
         except (ArtifactNotFound, AliasProtected) as error:
             left = replay.take_back(view)
             raise type(error)(f"{error}{left}") from None
@@ -56,7 +56,7 @@ def rename(logs: Logs, old: str, new: str, progress: Progress | None = None) -> 
     raise AssertionError("views has no end")
 
 
-def _check_movable(view: View, versions: dict[int, VersionRecord]) -> None:
+def check_movable(view: View, versions: dict[int, VersionRecord]) -> None:
     """Raise ArtifactNotFound if no version is left, AliasProtected if one has such an alias."""
     if not versions:
         raise ArtifactNotFound(_nothing_left(view))

@@ -127,7 +127,7 @@ class Gc(Verb):
             rows=rows, command=f"kept gc --grace {grace}", is_dangerous=True, detail=grace,
         )  # fmt: skip
 
-    def work(self, store: Store, plan: Plan, progress: Progress) -> list[str]:
+    def work(self, store: Store, plan: Plan, progress: Progress) -> list[str]:  # noqa: ARG002
         """Free the bytes; return what was done, in sentences."""
         found = store.gc(grace=plan.detail)
         return [f"Freed {size_text(found.bytes)} in {counted(len(found.doomed), 'key')}."]

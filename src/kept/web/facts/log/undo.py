@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kept.web.reader import Reader
 
 _RULED = (BEST,)  # kept itself moves these
+_BY_HAND = ("alias", "unalias")  # not for a protected alias
 
 
 class Undo(NamedTuple):
@@ -30,7 +31,10 @@ def undo_of(reader: Reader, change: Change) -> Undo | None:
     if change.action == "move":
         return _rename(reader, name, change)
     make = _WAYS.get(change.action)
-    return make(name, reader.versions(name), change) if make else None
+    found = make(name, reader.versions(name), change) if make else None
+    if found and found.verb in _BY_HAND and change.details["alias"] in reader.protected():
+        return found._replace(verb="promote") if found.verb == "alias" else None
+    return found
 
 
 def _undelete(name: str, versions: Versions, change: Change) -> Undo | None:

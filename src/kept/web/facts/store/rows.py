@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
