@@ -205,6 +205,17 @@ def test_a_best_version_of_another_metric_stays_unless_a_metric_is_named(store, 
     assert store["m:best"].version == "v2"
 
 
+def test_a_file_with_nan_in_its_weights_is_never_best(folder, store):
+    import numpy as np
+
+    bad = {"dense": np.array([1, np.nan], "float32")}
+    (folder / "weights.12-0.01.keras").write_bytes(keras(bad))
+    new = kept.import_checkpoints(folder, store=store, monitor="val_loss")
+    assert [v.metadata["health"] for v in new] == ["ok"] * 11 + ["unhealthy"]
+    assert new[-1].metadata["health_findings"] == ["dense/kernel: 1 of 2 values are NaN"]
+    assert store["run:best"].version == "v10"
+
+
 def test_a_pattern_decides_what_names_mean(folder, store):
     pattern = f"{folder}/weights.{{epoch:02d}}-{{val_acc:.2f}}.keras"
     (folder / "other.keras").write_bytes(b"x")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidInput
+from kept.exchange.importing.health import health_in
 from kept.store.loading.hdf5 import root_attributes
 from kept.store.loading.model_file import check_weights
 
@@ -37,8 +38,12 @@ def is_hdf5(path: str) -> bool:
         return file.read(8) == _HDF5
 
 
-def facts_of(path: str) -> dict[str, str]:
-    """Return the format of a file of Keras, and the Keras that has written it."""
+def facts_of(path: str) -> dict[str, Any]:
+    """Return the format of a file of Keras, the Keras that has written it, and its health."""
+    return {**_format_of(path), **health_in(path)}
+
+
+def _format_of(path: str) -> dict[str, str]:
     if path.endswith(".keras") and not is_hdf5(path):
         return {"format": "keras"} | _version(_metadata(path).get("keras_version"))
     if path.endswith(".weights.h5"):

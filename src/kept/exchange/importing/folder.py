@@ -68,7 +68,7 @@ class FileItem(Item):
         yield paths
 
     def read_metadata(self) -> dict[str, Any]:
-        """Return the format, and the version of Keras that the file names."""
+        """Return the format, the version of Keras that the file names, and the health."""
         if os.path.isdir(self.path):
             of_keras_2 = os.path.isfile(os.path.join(self.path, _OF_KERAS_2))
             return {"format": "saved_model"} | ({"keras_version": "2"} if of_keras_2 else {})
