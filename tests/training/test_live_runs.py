@@ -2,6 +2,7 @@
 
 import keras
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 import kept
 from kept.sync.live import live_runs
@@ -36,6 +37,16 @@ def callback(tmp_path):
     return kept.ModelCheckpoint("m.keras", store=tmp_path / "store", name="m")
 
 
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """What runs the cells of a notebook, in this process."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    shell = InteractiveShell.instance()
+    yield shell
+    shell.restore_sys_module_state()
+    InteractiveShell.clear_instance()
+
+
 def test_a_fit_is_live(model, data, callback):
     looks = Looks(callback.store.location)
     fit(model, data, callback, looks, epochs=3)
@@ -55,6 +66,19 @@ def test_a_fit_that_fails_is_not_live(model, data, callback):
     with pytest.raises(ValueError, match="no"):
         fit(model, data, callback, Fails())
     assert live_runs(callback.store.location) == []
+
+
+def test_a_fit_that_fails_in_a_notebook_is_not_live_after_its_cell(model, data, callback, shell):
+    class Fails(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+    shell.push({"train": lambda: fit(model, data, callback, Fails())})
+    events = [len(found) for found in shell.events.callbacks.values()]
+    held = shell.run_cell("train()").error_in_exec
+    assert isinstance(held, KeyboardInterrupt)  # its frames hold the fit
+    assert live_runs(callback.store.location) == []
+    assert [len(found) for found in shell.events.callbacks.values()] == events
 
 
 def test_a_loop_of_hooks_is_live_until_its_end(model, callback):

@@ -10,6 +10,8 @@ ends a fit. A data iterator that stays alive would keep the workers of a DataLoa
 
 from __future__ import annotations
 
+import sys
+import threading
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,11 +74,29 @@ def when_over(call: Callable[[], None]) -> None:
     """Call a function when the fit that calls a hook of the caller is over, however it ends.
 
     Another thread may call it, and it may come late: what holds the frames of a fit that failed
-    holds its iterator. Nothing is called if kept cannot see the fit.
+    holds its iterator. A notebook holds them until another cell fails, so there the end of the cell
+    is the end of the fit. Nothing is called if kept cannot see the fit.
     """
     _, epochs = find_fit()
     if epochs is not None:
-        weakref.finalize(epochs, call).atexit = False
+        over = weakref.finalize(epochs, call)
+        over.atexit = False
+        if threading.current_thread() is threading.main_thread():  # else it outlives the cell
+            _at_end_of_cell(over)
+
+
+def _at_end_of_cell(call: Callable[[], Any]) -> None:
+    """Call a function at the end of the cell that runs, if IPython runs one."""
+    module = sys.modules.get("IPython")
+    shell = module.get_ipython() if module is not None and hasattr(module, "get_ipython") else None
+    if shell is None:
+        return
+
+    def end(*_: object) -> None:
+        shell.events.unregister("post_run_cell", end)
+        call()
+
+    shell.events.register("post_run_cell", end)
 
 
 class KeepsNoModel:
