@@ -154,7 +154,7 @@ def test_a_damaged_file_is_named_and_skipped(folder, store, damage):
 def test_a_file_that_cannot_be_read_is_named(folder, store):
     (folder / "weights.03-0.33.keras").unlink()
     (folder / "weights.03-0.33.keras").symlink_to("nothing")
-    with pytest.warns(UserWarning, match=r"weights\.03-0\.33\.keras: .*does not exist"):
+    with pytest.warns(UserWarning, match=r"weights\.03-0\.33\.keras: it .* does not exist$"):
         assert len(kept.import_checkpoints(folder, store=store)) == 10
 
 
@@ -222,6 +222,14 @@ def test_a_pattern_decides_what_names_mean(folder, store):
     new = kept.import_checkpoints(folder, store=store, pattern=pattern, monitor="val_acc")
     assert len(new) == 11
     assert store["run:best"].version == "v0"
+
+
+def test_a_pattern_takes_files_with_any_ending(store, tmp_path):
+    place = tmp_path / "odd"
+    place.mkdir()
+    (place / "w_3.bin").write_bytes(b"weights")
+    [new] = kept.import_checkpoints(place, store=store, pattern="w_{epoch}.bin")
+    assert (new.metadata["epoch"], "format" in new.metadata) == (2, False)
 
 
 def test_a_pattern_can_have_folders(store, tmp_path):

@@ -55,8 +55,11 @@ class FileItem(Item):
     @contextlib.contextmanager
     def files(self) -> Iterator[Sequence[str]]:
         """Check the file, and yield the paths; a name that no version can hold is replaced."""
-        if self._is_known and os.path.isfile(self.path):
-            check_file(self.path)
+        if os.path.isfile(self.path):
+            if self._is_known:
+                check_file(self.path)
+        elif not os.path.isdir(self.path) and not _is_prefix(self.path):
+            raise InvalidInput("it is no file, or a link to one that does not exist")
         paths = [path for path in paths_of(self.path) if os.path.basename(path) != _STATE]
         name = os.path.basename(self.path)
         if paths == [self.path] and portable_name(name) != name:
