@@ -40,16 +40,23 @@ def layers(result):
 class Counting(Wrapped):
     """A bucket that counts the bytes of blobs that are read."""
 
-    read = 0
+    read = requests = 0
 
     def get(self, key, start=0, length=None):
         data = self.inner.get(key, start, length)
+        self.requests += 1
         self.read += len(data) if key.startswith("blobs/") else 0
         return data
 
 
-def counted(version):
-    found = type(version)(type(version.store)(Counting(version.store.bucket)), "m", version.record)
+class Server(Counting):
+    """As object storage, where each request takes its time."""
+
+    is_remote = True
+
+
+def counted(version, kind=Counting):
+    found = type(version)(type(version.store)(kind(version.store.bucket)), "m", version.record)
     return found, found.store.bucket
 
 
@@ -138,6 +145,26 @@ def test_versions_that_share_90_percent_are_hardly_read(put, size):
     share = (ours.read + theirs.read) / (before.size + after.size)
     assert share <= (0.15 if count >= 10 else 0.3)
     assert result.bytes_read / result.bytes_total == pytest.approx(share, abs=0.02)
+
+
+def test_tensors_that_share_blobs_are_hardly_read_from_a_server(put):
+    layers = {f"{kind}{n}": 1000 if kind == "b" else 250_000 for n in range(20) for kind in "kqb"}
+    one = arrays(0, **layers)
+    other = {name: data * 2 if name in ("k1", "q1", "b1") else data for name, data in one.items()}
+    (before, first), (after, second) = (counted(put(each), Server) for each in (one, other))
+    result = before.diff(after)
+    assert len(result.tensors) == 3
+    assert first.read + second.read <= 0.15 * result.bytes_total
+    assert first.requests + second.requests < 3 * 2 * len(layers)
+
+
+def test_very_many_small_tensors_take_few_requests_to_a_server(put):
+    one, other = (arrays(seed, **{f"n{n}": 500 for n in range(1500)}) for seed in (0, 1))
+    (before, first), (after, second) = (counted(put(each), Server) for each in (one, other))
+    result = before.diff(after)
+    assert len(result.tensors) == 1500
+    assert first.read + second.read <= 1.3 * result.bytes_total
+    assert first.requests + second.requests < 150
 
 
 def test_a_tensor_that_is_equal_in_part_has_a_bound_or_is_read(put):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import itertools
+import struct
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -26,17 +27,17 @@ if TYPE_CHECKING:
     from kept.store.content.file_source import FileSource
     from kept.store.content.manifest import File
 
-_FEW = 8  # parts of a pack, which are read one by one from a server before all of it is
+_REQUEST = 128 * 1024  # bytes that a server sends in about the time of a request
 
 
 class PartReader(ChunkReader):
-    """Reads a chunk out of a pack alone; after a few of them it reads the pack of a server."""
+    """Reads a chunk out of a pack alone; it reads all of a server's pack if that is faster."""
 
     def __init__(self, bucket: Bucket) -> None:
         super().__init__(bucket)
         self._store = bucket
         self._asked: dict[str, int] = {}  # how often for a part of a pack
-        self._raw: dict[str, bool] = {}  # whether a pack is stored as it is
+        self._raw: dict[str, int] = {}  # the bytes of a pack; 0 if it is not stored as it is
 
     def read(self, chunk: Chunk) -> memoryview:
         """Return a chunk's bytes; raises Damaged."""
@@ -45,7 +46,8 @@ class PartReader(ChunkReader):
 
     def _part(self, chunk: Chunk) -> memoryview | None:
         count = self._asked[chunk.blob] = self._asked.get(chunk.blob, 0) + 1
-        if (self._store.is_remote and count > _FEW) or not self._is_raw(chunk.blob):
+        size = self._raw_size(chunk.blob)
+        if not size or (self._store.is_remote and count * _REQUEST > size):
             return None
         with contextlib.suppress(KeptError):
             data = self._store.get(blob_key(chunk.blob), HEADER.size + chunk.offset, chunk.size)
@@ -53,12 +55,13 @@ class PartReader(ChunkReader):
                 return memoryview(data)
         return None  # the reader of whole blobs names what is wrong
 
-    def _is_raw(self, blob: str) -> bool:
+    def _raw_size(self, blob: str) -> int:
         if blob not in self._raw:
-            self._raw[blob] = False
-            with contextlib.suppress(KeptError):
+            self._raw[blob] = 0
+            with contextlib.suppress(KeptError, struct.error):
                 head = bytes(self._store.get(blob_key(blob), 0, HEADER.size))
-                self._raw[blob] = head[:5] == MAGIC + bytes([RAW])
+                magic, codec, size = HEADER.unpack(head)
+                self._raw[blob] = size if (magic, codec) == (MAGIC, RAW) else 0
         return self._raw[blob]
 
 
