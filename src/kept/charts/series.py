@@ -21,7 +21,7 @@ _LEAST = 80  # of one series
 _MOST_DOTS = 100  # versions that would stay, of which each is shown
 _HUGE, _TINY = 1e300, 1e-300  # beyond these, the differences of two numbers cannot be computed
 
-_FAR = 2**50  # from here, the ticks of epochs cannot be told apart
+_FAR = 2**50  # from here, the ticks of epochs lie too close together
 
 
 @dataclass(frozen=True, slots=True)
