@@ -17,6 +17,7 @@ from kept.store.log import lookup
 from kept.store.log.log import Logs
 from kept.web.export import pages as export_pages
 from kept.web.export.export import export
+from kept.web.facts.artifact import table
 from kept.web.links import Links
 from tests.web.conftest import make_series, violations
 
@@ -157,13 +158,14 @@ def test_only_some_artifacts_and_then_no_link_to_the_others(rich, tmp_path, page
 
 def test_long_lists_are_numbered_files(tmp_path, page, monkeypatch):
     store = kept.open_store(tmp_path / "s")
-    make_series(store, "long", 205)
+    make_series(store, "long", 25)
     monkeypatch.setattr(export_pages, "MOST_VERSIONS", 10)
+    monkeypatch.setattr(table, "ROWS", 20)
     store.set_alias("long:v3", "mine")
     found = export(store, str(tmp_path / "out"))
-    assert found.left_out == 194
+    assert found.left_out == 14
     versions = {path.name for path in (tmp_path / "out/artifacts/long").iterdir() if path.is_dir()}
-    assert versions == {"v3", *(f"v{n}" for n in range(195, 205))}
+    assert versions == {"v3", *(f"v{n}" for n in range(15, 25))}
     assert (tmp_path / "out/artifacts/long/index-2.html").exists()
     seen, missing = crawl(page, f"file://{tmp_path}/out/index.html")
     assert missing == []

@@ -53,24 +53,26 @@ def test_pages_follow_each_other_without_a_gap_and_without_repetition(store):
 
 def test_changes_of_one_time_are_on_several_pages(tmp_path, monkeypatch):
     monkeypatch.setattr("kept.store.log.log.time_text", lambda _: "2026-01-01T00:00:00.000000Z")
+    monkeypatch.setattr("kept.web.facts.log.entries.PAGE", 15)
     store = kept.open_store(tmp_path / "store")
     for name in ("a", "b"):
-        make_series(store, name, PAGE)
+        make_series(store, name, 15)
     store.version("a:v0").update(note="last")
     found, query = [], Query()
     while query is not None:
         page = part_of(Reader(store), query, with_undo=False)
         found.append([text_of(entry) for day in page.days for entry in day.entries])
         query = page.older
-    assert list(map(len, found)) == [PAGE, PAGE, 1]
+    assert list(map(len, found)) == [15, 15, 1]
     assert [text for each in found for text in each] == [each.text for each in store.history()]
 
 
 def test_the_first_page_opens_only_the_logs_that_are_on_it(tmp_path, monkeypatch):
     store = kept.open_store(tmp_path / "store")
-    for number in range(40):
+    monkeypatch.setattr("kept.web.facts.log.entries.PAGE", 10)
+    for number in range(10):
         make_series(store, f"old-{number}", 1)
-    make_series(store, "new", PAGE + 10)
+    make_series(store, "new", 15)
     reader = Reader(store)
     reader.table()
     opened = []
