@@ -85,8 +85,8 @@ def when_over(call: Callable[[], None]) -> None:
             _at_end_of_cell(over)
 
 
-def _at_end_of_cell(call: Callable[[], Any]) -> None:
-    """Call a function at the end of the cell that runs, if IPython runs one."""
+def _at_end_of_cell(over: weakref.finalize[Any, Any]) -> None:
+    """Call a finalizer at the end of the cell that runs, if IPython runs one."""
     module = sys.modules.get("IPython")
     shell = module.get_ipython() if module is not None and hasattr(module, "get_ipython") else None
     if shell is None:
@@ -94,7 +94,7 @@ def _at_end_of_cell(call: Callable[[], Any]) -> None:
 
     def end(*_: object) -> None:
         shell.events.unregister("post_run_cell", end)
-        call()
+        over()
 
     shell.events.register("post_run_cell", end)
 
