@@ -1,4 +1,4 @@
-"""Histograms, heat maps, bars of storage, sparklines, and how they are drawn."""
+"""Heat maps, bars of storage, sparklines, and how they are drawn."""
 
 import json
 import math
@@ -10,27 +10,15 @@ import pytest
 
 from kept.charts import render
 from kept.charts.heat_map import heat_map
-from kept.charts.histogram import histogram
 from kept.charts.look import DARK, Look, even_ticks, label, labels, log_ticks, stacked
 from kept.charts.metrics import metric_chart
-from kept.charts.rows import Bin, Cell, Stored
+from kept.charts.rows import Cell, Stored
 from kept.charts.sparkline import sparkline
 from kept.charts.storage import storage_bars
 from kept.errors import InvalidInput
 from tests.charts.conftest import HOSTILE
 
-BINS = [Bin(n / 10, (n + 1) / 10, n * n) for n in range(10)]
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-def test_a_histogram_says_how_many_values_it_has():
-    spec = histogram(BINS, "dense/kernel", before=BINS[:4], notes=["12 values are NaN."])
-    assert spec["title"]["subtitle"] == [
-        "285 values from 0 to 1", "Line: the version before.", "12 values are NaN.",
-    ]  # fmt: skip
-    assert len(spec["layer"]) == 2
-    assert "285 values" in render.svg(spec)
-    assert "<svg" in render.svg(histogram([], HOSTILE[0]))
 
 
 def test_a_heat_map_crosses_out_what_did_not_change():

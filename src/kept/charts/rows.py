@@ -25,14 +25,6 @@ class Point:
     facts: Mapping[str, str] = field(default_factory=dict)  # more lines of the tooltip
 
 
-class Bin(NamedTuple):
-    """A bar of a histogram."""
-
-    low: float
-    high: float
-    amount: int
-
-
 class Cell(NamedTuple):
     """How far a layer has moved in a version: the relative norm of its change."""
 

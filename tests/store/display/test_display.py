@@ -128,8 +128,9 @@ def test_a_version_has_its_facts_and_the_lines_to_copy(tmp_path):
                  "|epoch|1|", "|health|not measured|", "|model.bin|100 B|"):  # fmt: skip
         assert part in texts
     location = str(tmp_path / "my store")
-    assert f"kept.open_store('{location}')['digits:v1'].load_model()" in texts
-    assert f"kept --store '{location}' get digits:v1 restored" in texts
+    assert f"kept.open_store('{location}')['digits:v1'].download('digits-v1')" in texts
+    assert f"kept get digits:v1 --store '{location}'" in texts
+    assert "load_model" not in texts, "the version has no file of a model"
     namespace = {"kept": kept}
     assert eval(f"kept.open_store('{location}')['digits:v1']", namespace) == version
 

@@ -14,6 +14,7 @@ from kept.charts.series import Axes
 from kept.charts.sparkline import sparkline
 from kept.names import BEST
 from kept.store.content.read_manifest import read_manifest
+from kept.store.display.lines import lines_for
 from kept.store.display.measured import (
     epoch_of,
     metric_names,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kept.charts.markup import Cell
+    from kept.store.content.manifest import File
     from kept.store.log.history import VersionRecord
     from kept.store.log.log import Logs
     from kept.store.log.overview import Summary
@@ -195,31 +197,16 @@ def version_parts(logs: Logs, name: str, record: VersionRecord) -> list[Html]:
         parts.append(table(["metric", "value"], metrics, right=(1,)))
     if len(found) > len(metrics):
         parts.append(note(f"{counted(len(found) - len(metrics), 'more metric')}: version.metadata"))
-    return [
-        *parts,
-        *_files(logs, record),
-        code(lines_to_copy(logs.bucket.location, name, record.index)),
-    ]
-
-
-def _files(logs: Logs, record: VersionRecord) -> Iterator[Html]:
     files = read_manifest(logs.bucket, record).files
+    lines = lines_for(logs.bucket.location, name, record, [file.path for file in files])
+    return [*parts, *_files(files), code([line for line in lines if line])]
+
+
+def _files(files: Sequence[File]) -> Iterator[Html]:
     rows = [[file.path, size_text(file.size)] for file in files[:_MOST_FILES]]
     yield table(["file", "bytes"], rows, right=(1,))
     if len(files) > _MOST_FILES:
         yield note(f"{counted(len(files) - _MOST_FILES, 'more file')}: version.files")
-
-
-def lines_to_copy(location: str, name: str, index: int) -> list[str]:
-    """Return how to get a version: in Python, by the command, and in a callback that resumes."""
-    from shlex import quote
-
-    reference = f"{name}:v{index}"
-    return [
-        f"kept.open_store({location!r})[{reference!r}].load_model()",
-        f"kept --store {quote(location)} get {reference} restored",
-        f"kept.ModelCheckpoint(…, store={location!r}, name={name!r}, resume={reference!r})",
-    ]
 
 
 def run_facts(callback: Any) -> list[tuple[str, Cell]]:

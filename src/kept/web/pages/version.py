@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from kept.errors import KeptError
 from kept.store.content.manifest import Manifest
+from kept.store.display.lines import Lines, lines_for
 from kept.store.rank.values import finite
-from kept.web.facts.version.content import Lines, content_of, lines_for, manifest_of
+from kept.web.facts.version.content import content_of, manifest_of
 from kept.web.facts.version.facts import VersionFacts, history_of, version_facts
 from kept.web.facts.version.family import Family, family_of
 from kept.web.facts.version.layers import Layers, layers_of
