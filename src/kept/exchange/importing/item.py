@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from kept.store.version import Version
 
 ORIGIN = "imported_from"  # in the metadata of a version: names the checkpoint that it was
-SAVED_AT = "saved_at"  # in the metadata of a version: UTC, ISO 8601
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST = 128  # characters of a name
 
