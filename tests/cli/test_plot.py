@@ -58,6 +58,13 @@ def test_a_file_is_svg_png_or_a_specification(run, store, tmp_path):
     assert dark["config"]["title"]["color"] != spec["config"]["title"]["color"]
 
 
+def test_json_is_the_specification_or_the_file(run, store, tmp_path):
+    out = str(tmp_path / "chart.json")
+    assert json.loads(run("plot", "mnist", "--json", "--out", out).stdout) == {"file": out}
+    with open(out) as file:
+        assert json.load(file) == json.loads(run("plot", "mnist", "--json").stdout)
+
+
 def test_a_file_of_several_charts_has_them_below_each_other(run, runs, tmp_path):
     run("plot", "run_a", "-m", "loss", "-m", "lr", "--out", "x.json")
     assert len(json.loads((tmp_path / "x.json").read_text())["vconcat"]) == 2

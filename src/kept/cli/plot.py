@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kept.cli.common import opened
+from kept.cli.common import json_option, opened
 from kept.cli.completion import artifact_names
 from kept.cli.layout import terminal_columns
-from kept.cli.output import clean
+from kept.cli.output import clean, print_json
 from kept.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -46,11 +46,13 @@ _WIDTH, _ALONE, _ONE_OF_MANY = 820, 360, 220  # pixels of a file
     help="Write a file: .svg, .png, or .json for the Vega-Lite specification.",
 )  # fmt: skip
 @click.option("--dark", is_flag=True, help="Draw the file in light colours for a dark page.")
+@json_option
 @click.pass_obj
 def plot(location: str | None, /, names: tuple[str, ...], out: str | None, **asked: Any) -> None:
     """Draw the metrics of an artifact, or of several in one chart.
 
     NAME is an artifact, or a glob such as 'run_*'. A star marks the version with the alias best.
+    --json prints the Vega-Lite specification, or with --out the name of the file.
     """
     if out is not None and not out.lower().endswith(_SUFFIXES):
         raise click.UsageError(f"--out takes a file that ends with .svg, .png or .json: {out!r}")
@@ -59,10 +61,18 @@ def plot(location: str | None, /, names: tuple[str, ...], out: str | None, **ask
     store = opened(location)
     chosen = _Chosen.of(store, _existing(store, names), asked["metrics"])
     by = asked["by"] or chosen.usual_axis
-    if out is None:
+    if out is None and not asked["as_json"]:
         click.echo(drawn(chosen, by, is_log=asked["is_log"]))
+        return
+    from kept.charts.look import stacked
+
+    spec = stacked(chosen.specs(by, is_log=asked["is_log"], is_dark=asked["dark"]))
+    if out is not None:
+        _write(out, spec)
+    if asked["as_json"]:
+        print_json(spec if out is None else {"file": out})
     else:
-        _write(out, chosen.specs(by, is_log=asked["is_log"], is_dark=asked["dark"]))
+        click.echo(f"Wrote {clean(str(out))}.", err=True)
 
 
 def chart_of(store: Store, name: str) -> str:
@@ -162,11 +172,9 @@ def _check(metric: str, known: list[str]) -> None:
     )
 
 
-def _write(out: str, specs: list[dict[str, Any]]) -> None:
-    from kept.charts.look import stacked
+def _write(out: str, spec: dict[str, Any]) -> None:
     from kept.charts.render import png, svg
 
-    spec = stacked(specs)
     suffix = os.path.splitext(out)[1].lower()
     if suffix == ".png":
         data = png(spec)
@@ -178,7 +186,6 @@ def _write(out: str, specs: list[dict[str, Any]]) -> None:
         data = json.dumps(spec, indent=1).encode()
     with open(out, "wb") as file:
         file.write(data)
-    click.echo(f"Wrote {clean(out)}.", err=True)
 
 
 def _takes(text: str) -> bool:
