@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Json = Any  # the results of json.loads: dict, list, str, int, float, bool, None
+NOT_FINITE = ("nan", "inf", "-inf")  # what JSON has instead of these numbers
 # The largest values that a reader takes, in bytes: it never allocates what a damaged store claims.
 MOST_RECORD = 16 * 1024 * 1024
 MOST_VALUE = 64 * 1024 * 1024  # a page, a manifest, a list of a gc
@@ -37,6 +38,18 @@ def _refuse(constant: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse)
+
+
+def as_number(value: Json) -> float | None:
+    """Return a value of a log as a number; None if it is none. Texts stand for NaN and infinity."""
+    if isinstance(value, str):
+        return float(value) if value in NOT_FINITE else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer of any size
+        return None
 
 
 def canonical(value: Json) -> bytes:

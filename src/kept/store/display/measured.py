@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kept.charts.rows import Point
 from kept.names import BEST, is_automatic
+from kept.store.encoding import as_number
 from kept.store.log.events import check_moment
 from kept.store.rank.best import score_of
 from kept.store.rank.rule import rule_of
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from kept.store.log.log import View
 
 SAVED_AT = "saved_at"  # in the metadata of an imported version: UTC, ISO 8601
-_NOT_FINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 _LONGEST = 500  # characters of the name of a metric
 
 
@@ -32,25 +32,13 @@ def metrics_of(record: VersionRecord) -> dict[str, float]:
         found |= metrics
     if record.changes.logged:
         found |= record.changes.metrics
-    numbers = {name: number_of(value) for name, value in found.items() if 0 < len(name) <= _LONGEST}
+    numbers = {name: as_number(value) for name, value in found.items() if 0 < len(name) <= _LONGEST}
     return {name: number for name, number in numbers.items() if number is not None}
-
-
-def number_of(value: Any) -> float | None:
-    """Return a value of a log as a number; None if it is none. Texts stand for NaN and infinity."""
-    if isinstance(value, str):
-        return _NOT_FINITE.get(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        return float(value)
-    except OverflowError:  # an integer of any size
-        return None
 
 
 def measured_number(record: VersionRecord, key: str) -> float | None:
     """Return a number among the metadata of a version, such as its epoch; None if it has none."""
-    found = number_of(record.described.get(key))
+    found = as_number(record.described.get(key))
     return found if found is not None and abs(found) < float("inf") else None
 
 

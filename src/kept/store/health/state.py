@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kept.store.encoding import as_number
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -60,16 +62,4 @@ def health_in(metadata: Mapping[str, Any]) -> Health:
         return Health(None)
     texts = [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
     short = tuple(text[:_LONGEST] for text in texts[:MOST_FINDINGS])
-    return Health(known, short, _norm(metadata.get(NORM)))
-
-
-def _norm(value: Any) -> float | None:
-    """Return a norm as a number; metadata hold a NaN and an infinity as a text."""
-    if value in ("nan", "inf"):
-        return float(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        return float(value)
-    except OverflowError:  # an integer of any size
-        return None
+    return Health(known, short, as_number(metadata.get(NORM)))

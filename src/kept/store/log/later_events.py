@@ -16,6 +16,7 @@ from reprlib import repr as short
 from typing import TYPE_CHECKING
 
 from kept.names import is_word
+from kept.store.encoding import NOT_FINITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 LIMIT = 2**63  # numbers in a store are smaller
 NAME_LENGTH = 256  # characters of a metric, a data set, an evaluation or a tag
-NOT_FINITE = ("nan", "inf", "-inf")  # what JSON has instead of these numbers
 
 
 def check_index(index: Json) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from kept.store.encoding import as_number
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -32,13 +34,8 @@ def committed_value(metadata: Mapping[str, Json], monitor: str) -> Json:
 
 def finite(value: Json) -> float | None:
     """Return a value as a number that can be compared; None for NaN, infinities and others."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:  # an integer of any size
-        return None
-    return number if math.isfinite(number) else None
+    number = as_number(value)
+    return number if number is not None and math.isfinite(number) else None
 
 
 def value_of(record: VersionRecord, monitor: str) -> float | None:
