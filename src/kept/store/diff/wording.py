@@ -62,8 +62,9 @@ def summary(diff: Diff) -> str:
     kinds = {kind: sum(1 for c in tensors if c.kind == kind) for kind in _KINDS}
     parts = [f"{count:,} {kind}" for kind, count in kinds.items() if count]
     parts.append(f"{diff.unchanged:,} unchanged")
-    read = f"read {size_text(diff.bytes_read)} of {size_text(diff.bytes_total)}"
-    return f"Tensors: {', '.join(parts)}; {read}."
+    # Small chunks are read once for the list of tensors, and again for their values.
+    of_all = f" of {size_text(diff.bytes_total)}" if diff.bytes_read < diff.bytes_total else ""
+    return f"Tensors: {', '.join(parts)}; read {size_text(diff.bytes_read)}{of_all}."
 
 
 _KINDS = ("changed", "reshaped", "added", "removed", "renamed")
