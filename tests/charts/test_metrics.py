@@ -10,9 +10,9 @@ import pytest
 from kept.charts.look import CSS, DARK, LIGHT, SHAPES, Look
 from kept.charts.metrics import axis_groups, metric_chart
 from kept.charts.parts.sample import sampled
+from kept.charts.parts.series import Axes
 from kept.charts.render import svg
 from kept.charts.rows import Point
-from kept.charts.series import Axes
 from tests.charts.conftest import HOSTILE
 
 VERSION = Axes("version")

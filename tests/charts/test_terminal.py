@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from kept.charts.metrics import metric_chart
+from kept.charts.parts.series import Axes
 from kept.charts.render import svg
 from kept.charts.rows import Point
-from kept.charts.series import Axes
 from kept.charts.terminal import Terminal, draw
 from kept.cli.layout import cells
 from kept.errors import InvalidInput

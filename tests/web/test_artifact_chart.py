@@ -14,7 +14,7 @@ from kept.web.facts.artifact.chart import MetricCharts
 from kept.web.facts.artifact.choice import choice_of
 from kept.web.facts.artifact.series import series_of
 from kept.web.query import Query
-from kept.web.reader import Reader
+from kept.web.reading.reader import Reader
 from tests.web.conftest import make_series
 
 

@@ -15,7 +15,7 @@ import kept
 from kept.store.receipts import Receipts
 from kept.web.facts.artifact.series import series_of
 from kept.web.facts.artifact.storage import takes_of
-from kept.web.reader import Reader
+from kept.web.reading.reader import Reader
 from tests.web.conftest import NARROW, make_series, violations
 
 HOSTILE = "a.b[0]\"'\\<script>alert(1)</script>"
@@ -292,7 +292,7 @@ def test_an_export_holds_the_chart_and_no_form(store, tmp_path, page):
     from kept.web.page import Frame, render
     from kept.web.pages.artifact import artifact_page
     from kept.web.query import Query
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
 
     found = artifact_page(Reader(store), Query(), "digits")
     frame = Frame(store.location, read_only=True, is_live=False)
@@ -309,7 +309,7 @@ def test_an_export_holds_the_chart_and_no_form(store, tmp_path, page):
 
 def test_what_is_known_is_read_once(store):
     from kept.web.facts.artifact.series import series_of
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
 
     reader = Reader(store)
     first = series_of(reader, "digits")

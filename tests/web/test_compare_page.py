@@ -13,7 +13,7 @@ from kept.web.links import Links
 from kept.web.page import Frame, render
 from kept.web.pages.compare import PARTS, compare_page
 from kept.web.query import Query
-from kept.web.reader import Reader
+from kept.web.reading.reader import Reader
 from tests.helpers import keras
 from tests.web.conftest import NARROW, violations
 from tests.web.models import fitted_store

@@ -13,7 +13,7 @@ import pytest
 
 import kept
 from kept.web.live.notifier import Notifier
-from kept.web.reader import Reader
+from kept.web.reading.reader import Reader
 from tests.web.conftest import make_series, violations
 
 TRAINING = """

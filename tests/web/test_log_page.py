@@ -10,7 +10,7 @@ from kept.store.promotion.history import changes_of
 from kept.web.facts.log.entries import PAGE, part_of
 from kept.web.pages.log import log_page
 from kept.web.query import Query
-from kept.web.reader import Reader
+from kept.web.reading.reader import Reader
 from tests.web.conftest import NARROW, make_series, violations
 
 

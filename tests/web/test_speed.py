@@ -15,7 +15,7 @@ from kept.web.facts.store.rows import PAGE
 from kept.web.pages.log import log_page
 from kept.web.pages.store import store_page
 from kept.web.query import Query
-from kept.web.reader import Reader
+from kept.web.reading.reader import Reader
 from tests.servers.s3 import fill
 from tests.web.conftest import make_series
 
@@ -102,7 +102,7 @@ def test_a_page_does_not_wait_for_a_whole_large_store(tmp_path, monkeypatch):
 
 
 def test_memory_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr("kept.web.reader._MOST", 25)
+    monkeypatch.setattr("kept.web.reading.reader._MOST", 25)
     store = kept.open_store(tmp_path / "store")
     reader = Reader(store)
     for name in "abcdef":
@@ -119,7 +119,7 @@ def test_a_training_with_thousands_of_versions_is_followed(tmp_path, monkeypatch
     reader = Reader(store)
     first = reader.versions("m")
     read = []
-    monkeypatch.setattr("kept.web.reader.read_versions", read.append)
+    monkeypatch.setattr("kept.web.reading.reader.read_versions", read.append)
     for number in range(5):
         put(store, "m", number)
         assert len(reader.versions("m").records) == 101 + number

@@ -13,14 +13,14 @@ from kept.sync.outbox.outbox import Outbox
 from kept.units import size_text
 from kept.web.facts.store import rows
 from kept.web.facts.store.rows import stored_by
-from kept.web.facts.store.standing import Standing, standing_of
 from kept.web.facts.store.waiting import waiting
-from kept.web.facts.versions import followed, read_versions
 from kept.web.links import Links
 from kept.web.page import Frame, render
 from kept.web.pages.store import store_page
 from kept.web.query import Query
-from kept.web.reader import Reader
+from kept.web.reading.reader import Reader
+from kept.web.reading.standing import Standing, standing_of
+from kept.web.reading.versions import followed, read_versions
 from tests.web.conftest import NARROW, make_series, violations
 
 

@@ -24,7 +24,7 @@ from kept.web.pages import tensor
 from kept.web.pages.artifact import artifact_charts, artifact_page, artifact_sheet
 from kept.web.pages.version import PARTS, version_page
 from kept.web.query import Query
-from kept.web.reader import Reader
+from kept.web.reading.reader import Reader
 from tests.helpers import hdf5, keras
 from tests.web.conftest import NARROW, violations
 from tests.web.models import fitted_store

@@ -12,7 +12,7 @@ from kept.store.receipts import Receipts
 from kept.web.facts.artifact.series import series_of
 from kept.web.facts.artifact.whatif import whatif_of
 from kept.web.query import Query
-from kept.web.reader import Reader
+from kept.web.reading.reader import Reader
 from tests.web.conftest import violations
 
 

@@ -9,7 +9,7 @@ from kept.charts.look import USUAL, Look, Spec, framed, label, labels, titled
 from kept.charts.parts.curves import Style, curves, hover
 from kept.charts.parts.marks import Flags, Place, Span, best_layers
 from kept.charts.parts.scales import scales
-from kept.charts.series import BY_EPOCH, Axes, Series, all_series, drawable, is_number, x_of
+from kept.charts.parts.series import BY_EPOCH, Axes, Series, all_series, drawable, is_number, x_of
 from kept.units import counted, metric_text
 
 if TYPE_CHECKING:

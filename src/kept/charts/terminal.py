@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kept.charts.look import even_ticks, log_ticks
 from kept.charts.metrics import notes_of, places_of
 from kept.charts.parts.marks import Span
-from kept.charts.series import BY_EPOCH, Axes, Series, all_series, drawable, x_of
+from kept.charts.parts.series import BY_EPOCH, Axes, Series, all_series, drawable, x_of
 from kept.errors import InvalidInput
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from kept.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kept.charts.parts.series import By
     from kept.charts.rows import Point
-    from kept.charts.series import By
     from kept.store.store import Store
 
 _SUFFIXES = (".svg", ".png", ".json")
@@ -120,7 +120,7 @@ class _Chosen:
         """Return a chart for each group of metrics whose values share an axis."""
         from kept.charts.look import DARK, LIGHT, Look
         from kept.charts.metrics import axis_groups, metric_chart
-        from kept.charts.series import Axes
+        from kept.charts.parts.series import Axes
 
         groups = [self.metrics] if is_log else axis_groups(self.points, self.metrics)
         height = _ALONE if len(groups) == 1 else _ONE_OF_MANY
@@ -131,7 +131,7 @@ class _Chosen:
 def drawn(chosen: _Chosen, by: By, *, is_log: bool) -> str:
     """Return the charts for the terminal, one below the other."""
     from kept.charts.metrics import axis_groups
-    from kept.charts.series import Axes
+    from kept.charts.parts.series import Axes
     from kept.charts.terminal import Terminal, draw
 
     terminal = Terminal(

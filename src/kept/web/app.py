@@ -20,7 +20,6 @@ from kept.web import vega
 from kept.web.actions.notes import Notes
 from kept.web.actions.routes import Actions
 from kept.web.answer import failed, page_response
-from kept.web.facts.store.standings import PATIENCE
 from kept.web.links import ASSETS
 from kept.web.live.routes import live_routes, warmed
 from kept.web.page import Download, Frame, Page, Redirect, Stream
@@ -29,7 +28,8 @@ from kept.web.pages.compare import compare_page
 from kept.web.pages.log import log_page
 from kept.web.pages.store import store_page
 from kept.web.query import Query
-from kept.web.reader import Reader
+from kept.web.reading.reader import Reader
+from kept.web.reading.standings import PATIENCE
 from kept.web.security import Guard
 
 if TYPE_CHECKING:

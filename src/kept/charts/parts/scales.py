@@ -6,7 +6,7 @@ import math
 
 from kept.charts.look import Spec, log_ticks
 from kept.charts.parts.marks import Span
-from kept.charts.series import Axes, Series, drawable, x_of
+from kept.charts.parts.series import Axes, Series, drawable, x_of
 
 _FEW = 20  # versions or epochs of an axis with a tick at each
 

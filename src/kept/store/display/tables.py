@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from kept.charts.look import NEUTRAL, Look
 from kept.charts.markup import Html, code, heading, local_time, note, pairs, table
 from kept.charts.metrics import metric_chart
+from kept.charts.parts.series import Axes
 from kept.charts.render import can_draw, svg
-from kept.charts.series import Axes
 from kept.charts.sparkline import sparkline
 from kept.names import BEST
 from kept.store.content.read_manifest import read_manifest

@@ -16,7 +16,7 @@ from kept.web.export.pages import contents
 from kept.web.links import ASSETS, Links
 from kept.web.page import Frame, Page, render
 from kept.web.query import Query
-from kept.web.reader import Reader
+from kept.web.reading.reader import Reader
 from kept.workspace import workspace
 
 if TYPE_CHECKING:

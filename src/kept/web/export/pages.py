@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kept.store.log.history import VersionRecord
     from kept.web.page import Download, Page
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
 
 MOST_VERSIONS = 500  # of an artifact that have a page: the newest ones, and those with aliases
 MOST_PAGES = 50  # of a list; parts.html has the same number

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio.to_thread
 
 from kept.errors import KeptError
-from kept.web.facts.store.standings import SECONDS
 from kept.web.facts.store.waiting import waiting
+from kept.web.reading.standings import SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kept.sync.live import LiveRun
-    from kept.web.facts.store.standing import Standing
     from kept.web.facts.store.waiting import Waiting
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
+    from kept.web.reading.standing import Standing
 
 _SHARE = 20  # a look takes at most one part in 20 of the time
 _MOST_NAMES = 200  # of an event; more of them mean all artifacts

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Lifespan, Message, Receive, Scope, Send
 
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
 
 _DEEPEST = 8  # folders below the first page
 

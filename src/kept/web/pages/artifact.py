@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kept.web.facts.artifact.series import Series
     from kept.web.facts.artifact.table import Table
     from kept.web.facts.artifact.whatif import WhatIf
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
 
 _SVG = "image/svg+xml"
 _COMPARED = range(2, 6)  # versions of a comparison

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kept.web.facts.compare.changes import Heat
     from kept.web.facts.compare.chosen import Chosen
     from kept.web.query import Query
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
 
 PARTS = ("config", "changes")  # parts that are made only if with= names them
 _OFFERED = 200  # names that the form suggests

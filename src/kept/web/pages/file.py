@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kept.bucket.base import Bucket
     from kept.store.content.manifest import File
     from kept.web.query import Query
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
 
 
 def version_file(reader: Reader, query: Query, name: str, index: int) -> Stream:

@@ -21,9 +21,9 @@ from kept.web.facts.store.waiting import MOST, waiting
 from kept.web.page import Page
 
 if TYPE_CHECKING:
-    from kept.web.facts.store.standing import Standing
     from kept.web.query import Query
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
+    from kept.web.reading.standing import Standing
 
 _MOST_DAMAGED = 20
 _MOST_ALIASES = 3  # on other versions than the best one

@@ -10,7 +10,7 @@ from kept.web.page import Page
 
 if TYPE_CHECKING:
     from kept.web.query import Query
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
 
 
 def tensor_page(reader: Reader, query: Query, name: str, index: int) -> Page:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kept.store.promotion.history import Change
     from kept.web.page import Stream
     from kept.web.query import Query
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
 
 PARTS = ("layers", "lineage", "history")  # parts that are made only if with= names them
 _KEY_METRICS = 6

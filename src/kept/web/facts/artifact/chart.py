@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from kept.charts.look import CSS, LIGHT, Look, stacked
 from kept.charts.metrics import axis_groups, metric_chart
+from kept.charts.parts.series import Axes
 from kept.charts.rows import Point
-from kept.charts.series import Axes
 from kept.charts.storage import storage_bars
 from kept.names import BEST
 from kept.store.display.measured import measured_number, own_aliases, saved_at

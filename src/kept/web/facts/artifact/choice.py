@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from kept.charts.series import Axes, By
+from kept.charts.parts.series import Axes, By
 from kept.store.display.measured import measured_number
 from kept.store.rank.mode import mode_of
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from kept.store.log.history import VersionRecord
     from kept.store.search.rows import Row
-    from kept.web.facts.versions import Versions
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
+    from kept.web.reading.versions import Versions
 
 _MOST = 64  # artifacts in memory
 _MOST_COUNTED = 500  # versions whose manifests are read for the first screen

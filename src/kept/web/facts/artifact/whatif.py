@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kept.store.retention.policy import Decision
     from kept.web.facts.artifact.series import Series
     from kept.web.query import Query
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
 
 RULES = ("last", "best", "monitor", "mode", "every", "within", "bytes")  # as Keep has them
 _COUNTS = ("last", "best")

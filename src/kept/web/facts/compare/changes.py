@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kept.store.diff.result import Diff, FileChange, TensorChange
     from kept.store.encoding import Json
     from kept.web.facts.compare.chosen import Entry
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
 
 MOST = 150  # tensors, or layers, in a table
 ASKED_FROM = 1_000_000_000  # bytes; before so much is read, the page asks

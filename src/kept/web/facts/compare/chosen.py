@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kept.store.log.history import VersionRecord
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
 
 MOST = 5
 _MOST_TEXTS = 20

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from kept.store.promotion.history import Change
     from kept.web.query import Query
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
 
 PAGE = 100  # changes
 _MOST_READ = 5000  # changes that a filter looks at

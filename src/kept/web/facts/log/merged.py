@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kept.store.promotion.history import Change
-    from kept.web.facts.store.standing import Standing
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
+    from kept.web.reading.standing import Standing
 
 
 def merged(

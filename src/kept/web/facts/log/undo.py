@@ -8,8 +8,8 @@ from kept.names import BEST, is_automatic
 
 if TYPE_CHECKING:
     from kept.store.promotion.history import Change
-    from kept.web.facts.versions import Versions
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
+    from kept.web.reading.versions import Versions
 
 _RULED = (BEST,)  # kept itself moves these
 _BY_HAND = ("alias", "unalias")  # not for a protected alias

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kept.store.log.log import Logs
-    from kept.web.facts.store.standing import Standing
     from kept.web.query import Query
+    from kept.web.reading.standing import Standing
 
 PAGE = 200  # rows
 NEWEST_FIRST = "-updated"

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from kept.store.receipts import Receipt
     from kept.sync.outbox.entry import Entry
-    from kept.web.facts.store.standing import Standing
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
+    from kept.web.reading.standing import Standing
 
 MOST = 50  # rows; the others are counted
 _WANDB = "wandb:"

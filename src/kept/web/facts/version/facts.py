@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kept.store.origin.links import Link, Source
     from kept.store.promotion.history import Change
     from kept.store.signing.statement import Signature
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
 
 MOST = 100  # changes on a page
 _MOST_READ = 20_000  # changes of the artifact

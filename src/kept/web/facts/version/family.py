@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kept.store.log.history import VersionRecord
-    from kept.web.reader import Reader
+    from kept.web.reading.reader import Reader
 
 MOST = 100  # nodes in each direction
 _DEEPEST = 30  # levels: more cannot be laid out

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kept.store.log.history import VersionRecord
-    from kept.web.facts.versions import Versions
+    from kept.web.reading.versions import Versions
 
 _USUAL = ("val_loss", "loss")  # the metric of an artifact without a monitor
 _MOST_DAMAGE = 3  # faults of an artifact

@@ -15,7 +15,7 @@ from kept.digest import digest
 from kept.errors import Damaged
 from kept.store.encoding import seal, unseal
 from kept.store.format_marker import known_id
-from kept.web.facts.store.standing import Standing
+from kept.web.reading.standing import Standing
 from kept.workspace import cache_folder
 
 if TYPE_CHECKING:

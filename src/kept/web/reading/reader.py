@@ -15,17 +15,17 @@ from kept.errors import KeptError
 from kept.store.log.lookup import view_of
 from kept.store.search.stamps import is_current, stamp_before, stamp_of
 from kept.sync.live import live_runs
-from kept.web.facts.memo import Memo
-from kept.web.facts.store.receipts import MirrorReceipts
-from kept.web.facts.store.standings import SECONDS, Standings
-from kept.web.facts.versions import Versions, followed, read_versions
+from kept.web.reading.memo import Memo
+from kept.web.reading.receipts import MirrorReceipts
+from kept.web.reading.standings import SECONDS, Standings
+from kept.web.reading.versions import Versions, followed, read_versions
 
 if TYPE_CHECKING:
     from kept.store.log.log import View
     from kept.store.receipts import Receipt
     from kept.store.store import Store
     from kept.sync.live import LiveRun
-    from kept.web.facts.store.standings import Table
+    from kept.web.reading.standings import Table
 
 _MOST = 50_000  # records in memory, about 3 KB each
 _MOST_ARTIFACTS = 256

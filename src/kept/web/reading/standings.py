@@ -20,9 +20,9 @@ from kept.names import is_name
 from kept.parallel import mapped
 from kept.store.log.log import Log
 from kept.store.search.stamps import is_current, stamp_before, stamp_of
-from kept.web.facts.store.saved import Held, Saved
-from kept.web.facts.store.standing import Standing, standing_of
-from kept.web.facts.versions import read_versions
+from kept.web.reading.saved import Held, Saved
+from kept.web.reading.standing import Standing, standing_of
+from kept.web.reading.versions import read_versions
 
 if TYPE_CHECKING:
     from kept.store.log.log import Logs
