@@ -215,11 +215,11 @@ def test_a_resumed_run_continues_from_the_best_healthy_value(model):
     assert second.best == 0.3
 
 
-def test_a_run_that_resumes_from_an_unhealthy_version_says_so(model, data, capsys):
-    model.compile("sgd", "mse")  # other losses of torch refuse NaN
-    fit(model, data, Puts(np.nan), checkpoint())
+def test_a_run_that_resumes_from_an_unhealthy_version_says_so(own_model, data, capsys):
+    own_model.compile("sgd", "mse")  # other losses of torch refuse NaN
+    fit(own_model, data, Puts(np.nan), checkpoint())
     capsys.readouterr()
-    fit(model, data, checkpoint(resume=True), epochs=2)
+    fit(own_model, data, checkpoint(resume=True), epochs=2)
     printed = capsys.readouterr().out
     assert "kept: m:v0 is unhealthy: hidden/kernel: 1 of 48 values are NaN" in printed
     assert "pass resume='m:vN' to continue from another version" in printed
