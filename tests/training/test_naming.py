@@ -63,7 +63,9 @@ class TestMetadata:
             assert found.pop("bytes_new") > 1000
             assert ("snapshot_bytes" in found) is background
             found.pop("snapshot_bytes", None)
+            assert found.pop("weights_norm") > 0
             assert found == {
+                "health": "ok",
                 "epoch": epoch,
                 "batch": None,
                 "step": 4 * (epoch + 1),

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 import kept
 from kept.bucket.memory import MemoryBucket
 from kept.web.app import make_app
-from kept.web.facts.store import standings
+from kept.web.reading import standings
 from kept.web.facts.store.rows import PAGE
 from kept.web.pages.log import log_page
 from kept.web.pages.store import store_page
