@@ -10,16 +10,16 @@ from starlette.testclient import TestClient
 import kept
 from kept.bucket.memory import MemoryBucket
 from kept.web.app import make_app
-from kept.web.reading import standings
 from kept.web.facts.store.rows import PAGE
 from kept.web.pages.log import log_page
 from kept.web.pages.store import store_page
 from kept.web.query import Query
+from kept.web.reading import standings
 from kept.web.reading.reader import Reader
 from tests.servers.s3 import fill
 from tests.web.conftest import make_series
 
-STATIC = Path(standings.__file__).parents[2] / "static"
+STATIC = Path(standings.__file__).parents[1] / "static"
 
 
 def put(store, name, number=0):
