@@ -5,7 +5,6 @@ The call of vegaEmbed here is the one that kept/charts/render.py documents.
 
 import json
 import os
-import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,6 +17,7 @@ from kept.charts.metrics import metric_chart
 from kept.charts.rows import Cell, Point, Stored
 from kept.charts.storage import storage_bars
 from tests.charts.conftest import HOSTILE
+from tests.servers.chromium import chromium
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'"
@@ -44,15 +44,8 @@ STYLE = """:root { --chart-1: rgb(1, 2, 3) } .dark { --chart-1: rgb(200, 100, 50
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = os.environ.get("KEPT_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    assert program, "no Chromium: run tests/web/install_chromium.sh, or set KEPT_CHROMIUM"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture
