@@ -19,7 +19,7 @@ import keras
 import uvicorn
 from examples.digits import build_model, load_data
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from tests.servers.chromium import chromium
 
 import kept
 from kept.web.app import make_app
@@ -97,12 +97,9 @@ def _train(folder: Path) -> Path:
 
 
 def _take_all(address: str) -> None:
-    program = os.environ.get("KEPT_CHROMIUM") or shutil.which("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with chromium() as browser:
         for shot in SHOTS:
             _take(browser, address, shot)
-        browser.close()
 
 
 def _take(browser: Browser, address: str, shot: Shot) -> None:

@@ -12,6 +12,7 @@ from kept.cli.completion import artifact_names
 from kept.cli.output import Column, clean, local_time, print_json_list, print_table
 from kept.names import LATEST
 from kept.store.health.state import health_of
+from kept.store.metadata import SAVED_AT
 from kept.units import counted, metric_text, size_text
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ def _version_row(version: Version, monitors: set[str], *, has_marks: bool) -> li
 
 def _saved(version: Version) -> str:
     """Return when an imported version was saved; created says when it was imported."""
-    moment = version.metadata.get("saved_at")
+    moment = version.metadata.get(SAVED_AT)
     try:
         return local_time(moment) if isinstance(moment, str) else ""
     except ValueError:  # metadata can hold anything

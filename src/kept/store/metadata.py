@@ -11,6 +11,8 @@ from typing import Any
 from kept.errors import InvalidMetadata
 from kept.store.encoding import MOST_RECORD, Json, canonical
 
+# The key for when a checkpoint was saved, if that was before its commit: UTC, ISO 8601.
+SAVED_AT = "saved_at"
 _MOST = MOST_RECORD // 4  # bytes of JSON: a record repeats some facts, and has to fit
 
 

@@ -13,7 +13,7 @@ from kept.errors import ImportFailed
 from kept.exchange.importing.item import Facts, Item, Plan, name_from
 from kept.exchange.importing.run import is_allowed
 from kept.names import BEST
-from kept.store.display.measured import SAVED_AT
+from kept.store.metadata import SAVED_AT
 from kept.sync.wandb.history import Logged, history
 from kept.units import time_text
 

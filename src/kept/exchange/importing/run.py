@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kept.errors import ArtifactNotFound, ImportFailed, InvalidInput, KeptError, StoreError
 from kept.exchange.importing.item import ORIGIN
 from kept.names import BEST, LATEST, check_alias, is_word
-from kept.store.display.measured import SAVED_AT
 from kept.store.log.lookup import records_of, view_of
-from kept.store.metadata import MeasuredMetadata
+from kept.store.metadata import SAVED_AT, MeasuredMetadata
 from kept.store.rank.mode import check_mode, mode_of
 from kept.store.version import Version
 

@@ -9,6 +9,7 @@ from kept.charts.rows import Point
 from kept.names import BEST, is_automatic
 from kept.store.encoding import as_number
 from kept.store.log.events import check_moment
+from kept.store.metadata import SAVED_AT
 from kept.store.rank.best import score_of
 from kept.store.rank.rule import rule_of
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from kept.store.log.history import VersionRecord
     from kept.store.log.log import View
 
-SAVED_AT = "saved_at"  # in the metadata of an imported version: UTC, ISO 8601
 _LONGEST = 500  # characters of the name of a metric
 
 

@@ -22,6 +22,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kept.errors import InvalidInput, KeptError, NoActiveRun, Refused, RunEnded, UploadFailed
+from kept.store.metadata import SAVED_AT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from kept.sync.outbox.entry import Entry
 
 _OLDEST = "0.19.11"  # the oldest tested version; pyproject.toml requires it, too
-SAVED_AT = "saved_at"  # in the metadata of a version: UTC, ISO 8601
 WRITE_ID = "write_id"  # in the metadata of a version
 # After all retries; or an HTTP status about the server, the account (also its quota) or the rate.
 _MAY_PASS = re.compile(

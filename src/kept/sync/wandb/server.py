@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kept.errors import UploadFailed
 from kept.store.health.state import is_unhealthy
+from kept.store.metadata import SAVED_AT
 from kept.store.rank.best import BEST, score_of
 from kept.sync.wandb import sdk
 
@@ -51,7 +52,7 @@ def known(place: Place, artifact: str, type: str) -> dict[str, str]:
                 return {}
             raise
     return {
-        metadata[sdk.WRITE_ID]: str(metadata.get(sdk.SAVED_AT, ""))
+        metadata[sdk.WRITE_ID]: str(metadata.get(SAVED_AT, ""))
         for metadata in found
         if sdk.WRITE_ID in metadata
     }
